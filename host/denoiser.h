@@ -1,0 +1,30 @@
+/* denoiser.h -- a score network bound to a device: preconditioning, time and label inputs, one Exec.
+ * The state x stays on the device (f64, NHWC); only per-sample scalars and embeddings cross.           */
+#ifndef DG_DENOISER_H
+#define DG_DENOISER_H
+#include "../models/models.h"
+
+typedef struct {
+    NetworkConfig config;
+    Graph *graph;
+    Exec *exec;
+    NetworkGraph net;
+    Device *dev;
+    int batch;
+    size_t per_sample; /* R*R*C */
+    float *freqs;      /* Fourier embedding buffer, or NULL */
+    double *coef;      /* scratch [batch] */
+    float *embedding;  /* scratch [batch][noise_channels] */
+} Denoiser;
+
+/* Builds, fuses (when `fuse`), plans and binds; checks that the file holds nothing unexpected. */
+Denoiser *denoiser_new(Device *d, Weights *w, int batch, bool fuse, Error *e);
+void denoiser_free(Denoiser *d);
+/* label[batch]: class indices; -1: all-zero one-hot. Ignored by unconditional networks. */
+void denoiser_set_labels(Denoiser *d, const int *label);
+void denoiser_set_onehot(Denoiser *d, const float *onehot); /* [batch][label_dim], unscaled */
+/* Runs F on the device: x [batch][per_sample] f64 device pointer, sigma[batch] host.
+ * Afterwards D = c_skip*x + c_out*F with F at denoiser_output(d) (type of its tensor); coef[batch] is filled. */
+void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef *coef);
+Term denoiser_output(const Denoiser *d, const double *coef);
+#endif

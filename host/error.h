@@ -1,0 +1,41 @@
+/* error.h -- the two kinds of failure.
+ *
+ * What a user gave (a file, an option, a full disk, a GPU out of memory) fills an Error and the function returns
+ * false or NULL, with nothing left half done; main.c alone prints it and exits. Our own mistakes abort at DG_CHECK,
+ * which is never compiled out.                                                                                     */
+#ifndef DG_ERROR_H
+#define DG_ERROR_H
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    char text[1024]; /* one sentence for the user: what, which file/tensor/option, found, wanted, what to do */
+} Error;
+
+/* Fills e (when not NULL) and returns false, so that `return dg_error(e, ...)` ends a bool function.
+ * Bytes that are not printable ASCII or valid UTF-8 are shown as \xNN: names in hostile files reach terminals. */
+bool dg_error(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Puts "context: " before the sentence already in e; returns false. */
+bool dg_error_context(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+void dg_abort(const char *file, int line, const char *fmt, ...) __attribute__((noreturn, format(printf, 3, 4)));
+#define DG_CHECK(cond, ...)                                                                                            \
+    do {                                                                                                               \
+        if (!(cond)) dg_abort(__FILE__, __LINE__, __VA_ARGS__);                                                        \
+    } while (0)
+
+/* malloc/calloc/realloc for sizes the program chose itself: they abort when memory is exhausted.
+ * A size that comes from a file is checked against the file's size first.                        */
+void *dg_alloc(size_t bytes);               /* zeroed; never NULL */
+void *dg_realloc(void *p, size_t bytes);    /* never NULL */
+char *dg_strdup(const char *s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,36 @@
+/* guidance.h -- Discriminator Guidance (Kim et al. 2023, arXiv 2211.17091; sampler of alsdudrla10/DG): extractor and head
+ * forward, masked seed at the logit, backward to the input, as one graph.
+ *
+ * For the VE state x at noise level s: tau(s) = (-b0 + sqrt(b0^2 + 2 (b1-b0) ln(1+s^2)))/(b1-b0), b0 0.1, b1 20;
+ * m = 1/sqrt(1+s^2) in its official form; z = m x in fp32; L = clamp(logit(z, tau)); G = -s^2 m dL/dz.             */
+#ifndef DG_GUIDANCE_H
+#define DG_GUIDANCE_H
+#include "../models/models.h"
+
+typedef struct {
+    EncoderConfig extractor, head;
+    Graph *graph;
+    Exec *exec;
+    EncoderGraph extractor_net, head_net;
+    Tid x, seed, log_ratio, gradient;
+    Device *dev;
+    int batch;
+    size_t per_sample;
+    double seed_scale; /* what the backward pass is started with: > 1 keeps fp16 gradients in range; divided out in G */
+    double *coef;
+    float *embedding;
+} Guide;
+typedef struct {
+    double tau, mean_vp, time; /* time: what the nets get, before the factor 999 (= tau, or its cosine form) */
+} GuideTime;
+
+Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, bool fuse, Error *e);
+void guide_free(Guide *g);
+GuideTime guide_time(const Guide *g, double sigma);
+void guide_set_labels(Guide *g, const int *label);
+/* Runs the graph on x [batch][per_sample] f64 (device) at sigma[batch]. Afterwards G = coef[i] * gradient, the term
+ * that guide_output describes; coef[batch] (caller's) is filled with -s^2 m / seed_scale.                          */
+void guide_run(Guide *g, const double *x, const double *sigma, double *coef);
+Term guide_output(const Guide *g, const double *coef);
+void guide_log_ratio(Guide *g, double *out); /* [batch], downloads */
+#endif
