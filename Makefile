@@ -35,7 +35,7 @@ CUDA := $(CUDA)
 WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings
 CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
-DEFS := -D_GNU_SOURCE $(if $(filter 1,$(DNNL)),-DDG_HAVE_DNNL) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
+DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(filter 1,$(DNNL)),-DDG_HAVE_DNNL) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
         $(if $(filter 1,$(STB)),-DDG_HAVE_STB)
 CFLAGS += -std=c11 $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp) $(SAN)
 LDLIBS += $(if $(filter 1,$(DNNL)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
