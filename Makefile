@@ -84,8 +84,9 @@ $(BUILD)/dg_cuda: $(BUILD)/host/main.o $(LIB) $(CUDA_OBJ)
 # ---- tests -----------------------------------------------------------------------------------------------------------
 TEST_SRC := $(wildcard tests/test_*.c)
 TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+$(BUILD)/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
 clean:
 	rm -rf build dg_cuda dg_cuda-emu

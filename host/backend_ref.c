@@ -1,11 +1,16 @@
 /* backend_ref.c -- the oracle: one plain function per op, written to be obviously right; sums are in double.
- * Compiled twice: DG_REF_REAL float (backend "ref") and double (backend "ref64", for gradient checks).        */
+ * Compiled with DG_REF_REAL float (backend "ref") and double ("ref64", for gradient checks), and by the tests with
+ * DG_REF_SUM float as well: the naive implementation in the same precision, whose error sets their tolerances.     */
 #include "host_memory.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef DG_REF_SUM
+#define DG_REF_SUM double
+#endif
 typedef DG_REF_REAL real;
+typedef DG_REF_SUM sum_t; /* what long sums are kept in */
 enum { REF_IS_F64 = sizeof(real) == sizeof(double) };
 
 static real *ptr(const Exec *e, Tid id) { return id ? (real *)e->data[id] : NULL; }
@@ -30,16 +35,16 @@ static void ref_conv(const Exec *e, int i) {
         for (int p = 0; p < o.h; p++)
             for (int q = 0; q < o.w; q++)
                 for (int f = 0; f < o.c; f++) {
-                    double sum = bias ? (double)bias[f] : 0;
+                    sum_t sum = bias ? (sum_t)bias[f] : 0;
                     for (int r = 0; r < k.h; r++)
                         for (int s = 0; s < k.w; s++) {
                             int h = p + r - pad, v = q + s - pad;
                             if (h < 0 || h >= a.h || v < 0 || v >= a.w) continue;
                             const real *xp = x + at(a, n, h, v, 0), *wp = w + at(k, f, r, s, 0);
-                            for (int c = 0; c < a.c; c++) sum += (double)xp[c] * (double)wp[c];
+                            for (int c = 0; c < a.c; c++) sum += (sum_t)xp[c] * (sum_t)wp[c];
                         }
-                    if (res) sum += (double)(shape_eq(r3, o) ? res[at(o, n, p, q, f)] : res[(size_t)n * (size_t)o.c + (size_t)f]);
-                    y[at(o, n, p, q, f)] = (real)((double)op->conv.scale * sum);
+                    if (res) sum += (sum_t)(shape_eq(r3, o) ? res[at(o, n, p, q, f)] : res[(size_t)n * (size_t)o.c + (size_t)f]);
+                    y[at(o, n, p, q, f)] = (real)((sum_t)op->conv.scale * sum);
                 }
 }
 
@@ -49,23 +54,26 @@ static void norm_group(const Exec *e, const Op *op, const real *dy, int n, int g
     int per_group = s.c / op->norm.groups, pixels = s.h * s.w, c0 = group * per_group;
     const real *x = ptr(e, op->in[0]), *gamma = ptr(e, op->in[1]), *beta = ptr(e, op->in[2]), *ss = ptr(e, op->in[3]);
     real *y = ptr(e, op->out);
-    double count = (double)per_group * pixels, mean = 0, var = 0, sum_d = 0, sum_dx = 0;
+    sum_t count = (sum_t)per_group * (sum_t)pixels, mean = 0, var = 0, sum_d = 0, sum_dx = 0;
     for (int p = 0; p < pixels; p++)
-        for (int c = c0; c < c0 + per_group; c++) mean += (double)x[at(s, n, 0, p, c)] / count;
+        for (int c = c0; c < c0 + per_group; c++) mean += (sum_t)x[at(s, n, 0, p, c)] / count;
     for (int p = 0; p < pixels; p++)
-        for (int c = c0; c < c0 + per_group; c++) var += pow((double)x[at(s, n, 0, p, c)] - mean, 2) / count;
-    double rstd = 1 / sqrt(var + (double)op->norm.eps);
+        for (int c = c0; c < c0 + per_group; c++) {
+            sum_t centred = (sum_t)x[at(s, n, 0, p, c)] - mean;
+            var += centred * centred / count;
+        }
+    sum_t rstd = (sum_t)(1 / sqrt((double)var + (double)op->norm.eps));
     for (int pass = dy ? 0 : 1; pass < 2; pass++)
         for (int p = 0; p < pixels; p++)
             for (int c = c0; c < c0 + per_group; c++) {
                 size_t i = at(s, n, 0, p, c), v = (size_t)n * 2 * (size_t)s.c + (size_t)c;
-                double scale = ss ? 1 + (double)ss[v] : 1, shift = ss ? (double)ss[v + (size_t)s.c] : 0;
-                double xhat = ((double)x[i] - mean) * rstd, u = (xhat * (double)gamma[c] + (double)beta[c]) * scale + shift;
+                sum_t scale = ss ? 1 + (sum_t)ss[v] : 1, shift = ss ? (sum_t)ss[v + (size_t)s.c] : 0;
+                sum_t xhat = ((sum_t)x[i] - mean) * rstd, u = (xhat * (sum_t)gamma[c] + (sum_t)beta[c]) * scale + shift;
                 if (!dy) {
-                    y[i] = (real)(op->norm.silu ? u * sigmoid(u) : u);
+                    y[i] = (real)(op->norm.silu ? u * (sum_t)sigmoid((double)u) : u);
                     continue;
                 }
-                double d = (double)dy[i] * (op->norm.silu ? silu_slope(u) : 1) * scale * (double)gamma[c];
+                sum_t d = (sum_t)dy[i] * (op->norm.silu ? (sum_t)silu_slope((double)u) : 1) * scale * (sum_t)gamma[c];
                 if (pass == 0) sum_d += d, sum_dx += d * xhat;
                 else y[i] = (real)(rstd * (d - sum_d / count - xhat * sum_dx / count));
             }
@@ -82,40 +90,40 @@ static void ref_norm_bwd(const Exec *e, int i) { norm(e, &e->g->op[i], ptr(e, e-
 /* One (image, head) of attention, forward (dy NULL) or backward (y: d qkv, zero at the start). */
 static void attention_head(Shape s, int heads, const real *qkv, const real *dy, real *y, int n, int head) {
     int C = s.c / 3, d = C / heads, T = s.h * s.w;
-    double scale = 1 / sqrt(d), *p = dg_alloc((size_t)T * sizeof *p), *dp = dg_alloc((size_t)T * sizeof *dp);
+    sum_t scale = (sum_t)(1 / sqrt(d)), *p = dg_alloc((size_t)T * sizeof *p), *dp = dg_alloc((size_t)T * sizeof *dp);
     for (int i = 0; i < T; i++) {
         const real *q = qkv + at(s, n, 0, i, head * d);
-        double max = -INFINITY, sum = 0, dot = 0;
+        sum_t max = -(sum_t)INFINITY, sum = 0, dot = 0;
         for (int j = 0; j < T; j++) {
             const real *k = qkv + at(s, n, 0, j, C + head * d);
             p[j] = 0;
-            for (int c = 0; c < d; c++) p[j] += (double)q[c] * (double)k[c];
+            for (int c = 0; c < d; c++) p[j] += (sum_t)q[c] * (sum_t)k[c];
             p[j] *= scale;
             if (p[j] > max) max = p[j];
         }
-        for (int j = 0; j < T; j++) sum += p[j] = exp(p[j] - max);
+        for (int j = 0; j < T; j++) sum += p[j] = (sum_t)exp((double)(p[j] - max));
         for (int j = 0; j < T; j++) p[j] /= sum;
         size_t row = ((size_t)n * (size_t)T + (size_t)i) * (size_t)C + (size_t)(head * d);
         if (!dy) {
             for (int c = 0; c < d; c++) {
-                double out = 0;
-                for (int j = 0; j < T; j++) out += p[j] * (double)qkv[at(s, n, 0, j, 2 * C + head * d + c)];
+                sum_t out = 0;
+                for (int j = 0; j < T; j++) out += p[j] * (sum_t)qkv[at(s, n, 0, j, 2 * C + head * d + c)];
                 y[row + (size_t)c] = (real)out;
             }
             continue;
         }
         for (int j = 0; j < T; j++) {
             dp[j] = 0;
-            for (int c = 0; c < d; c++) dp[j] += (double)dy[row + (size_t)c] * (double)qkv[at(s, n, 0, j, 2 * C + head * d + c)];
+            for (int c = 0; c < d; c++) dp[j] += (sum_t)dy[row + (size_t)c] * (sum_t)qkv[at(s, n, 0, j, 2 * C + head * d + c)];
             dot += p[j] * dp[j];
         }
         for (int j = 0; j < T; j++) {
-            double ds = p[j] * (dp[j] - dot) * scale;
+            sum_t ds = p[j] * (dp[j] - dot) * scale;
             for (int c = 0; c < d; c++) {
                 size_t qi = at(s, n, 0, i, head * d + c), kj = at(s, n, 0, j, C + head * d + c);
-                y[qi] += (real)(ds * (double)qkv[kj]);
-                y[kj] += (real)(ds * (double)qkv[qi]);
-                y[at(s, n, 0, j, 2 * C + head * d + c)] += (real)(p[j] * (double)dy[row + (size_t)c]);
+                y[qi] += (real)(ds * (sum_t)qkv[kj]);
+                y[kj] += (real)(ds * (sum_t)qkv[qi]);
+                y[at(s, n, 0, j, 2 * C + head * d + c)] += (real)(p[j] * (sum_t)dy[row + (size_t)c]);
             }
         }
     }
@@ -198,13 +206,13 @@ static void ref_resample(const Exec *e, int i) {
         for (int p = 0; p < o.h; p++)
             for (int q = 0; q < o.w; q++)
                 for (int c = 0; c < o.c; c++) {
-                    double sum = 0;
+                    sum_t sum = 0;
                     int h, w;
                     for (int r = 0; r < op->resample.taps; r++)
                         for (int s = 0; s < op->resample.taps; s++)
                             if (resample_source(op, p, r, a.h, &h) && resample_source(op, q, s, a.w, &w))
-                                sum += (double)op->resample.tap[r] * (double)op->resample.tap[s] * (double)x[at(a, n, h, w, c)];
-                    y[at(o, n, p, q, c)] = (real)((double)op->resample.scale * sum);
+                                sum += (sum_t)op->resample.tap[r] * (sum_t)op->resample.tap[s] * (sum_t)x[at(a, n, h, w, c)];
+                    y[at(o, n, p, q, c)] = (real)((sum_t)op->resample.scale * sum);
                 }
 }
 static void ref_pool_tokens(const Exec *e, int i) {
@@ -215,13 +223,13 @@ static void ref_pool_tokens(const Exec *e, int i) {
     int pixels = a.h * a.w;
     for (int n = 0; n < o.n; n++)
         for (int c = 0; c < o.c; c++) {
-            double mean = 0;
+            sum_t mean = 0;
             for (int p = 0; p < pixels; p++) {
-                double v = (double)x[at(a, n, 0, p, c)];
-                mean += v / pixels;
-                y[at(o, n, 0, p + 1, c)] = (real)(v + (double)embedding[at(o, 0, 0, p + 1, c)]);
+                sum_t v = (sum_t)x[at(a, n, 0, p, c)];
+                mean += v / (sum_t)pixels;
+                y[at(o, n, 0, p + 1, c)] = (real)(v + (sum_t)embedding[at(o, 0, 0, p + 1, c)]);
             }
-            y[at(o, n, 0, 0, c)] = (real)(mean + (double)embedding[c]);
+            y[at(o, n, 0, 0, c)] = (real)(mean + (sum_t)embedding[c]);
         }
 }
 static void ref_pool_tokens_bwd(const Exec *e, int i) {

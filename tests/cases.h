@@ -1,0 +1,161 @@
+/* cases.h -- the one table of op cases. Forward, gradient, exactness, determinism and batch tests iterate it for every
+ * backend; each case says why it exists. To add an op: add its builder line in case_build and rows here.
+ * Spatial sizes are small because every backend, the emulated kernels included, runs all of them.                     */
+#ifndef DG_CASES_H
+#define DG_CASES_H
+#include "../host/dg.h"
+
+typedef enum { ADD_NONE, ADD_FULL, ADD_VECTOR } AddKind; /* a second operand: none, same shape, per-image vector */
+typedef struct {
+    const char *name, *why;
+    OpKind kind; /* the forward op; its gradient op is tested through graph_backward */
+    Shape x;     /* in0, at batch 1: the tests choose n */
+    union {
+        struct { int k, r, pad; float scale; bool bias; AddKind add; } conv;
+        struct { int groups; float eps; bool silu, scale_shift; } norm;
+        struct { int heads; } attn;
+        struct { UnaryKind f; float lo, hi; } unary;
+        struct { float a, b; AddKind add; } add;
+        struct { int c; } concat;
+        struct { int first, c; } slice;
+        struct { bool up; int taps, pad; float tap[RESAMPLE_TAPS], scale; } resample;
+    };
+} OpCase;
+
+#define BOX 2, 0, {.5f, .5f}
+#define TENT 4, 1, {.125f, .375f, .375f, .125f}
+static const OpCase op_cases[] = {
+    /* ---- conv ---- */
+    {"conv3_64", "the common case: 3x3, full tiles", OP_CONV, {1, 8, 8, 64}, .conv = {64, 3, 1, 1, true, ADD_NONE}},
+    {"conv3_residual", "residual and scale in the epilogue", OP_CONV, {1, 8, 8, 32}, .conv = {32, 3, 1, .70710678f, true, ADD_FULL}},
+    {"conv3_vector", "time embedding added in the epilogue", OP_CONV, {1, 8, 8, 32}, .conv = {64, 3, 1, 1, true, ADD_VECTOR}},
+    {"conv3_vector_scale", "vector, scale, no bias", OP_CONV, {1, 4, 4, 32}, .conv = {32, 3, 1, .3f, false, ADD_VECTOR}},
+    {"conv3_first", "image input: 3 channels", OP_CONV, {1, 16, 16, 3}, .conv = {32, 3, 1, 1, true, ADD_NONE}},
+    {"conv3_last", "image output: 3 channels", OP_CONV, {1, 16, 16, 32}, .conv = {3, 3, 1, 1, true, ADD_NONE}},
+    {"conv3_gray", "one channel in, one out", OP_CONV, {1, 9, 7, 1}, .conv = {1, 3, 1, 1, true, ADD_NONE}},
+    {"conv3_odd", "no size is a multiple of anything", OP_CONV, {1, 7, 5, 13}, .conv = {19, 3, 1, 1, true, ADD_FULL}},
+    {"conv3_pad2", "fused resample of NCSN++: the output is larger", OP_CONV, {1, 8, 8, 16}, .conv = {24, 3, 2, 1, true, ADD_NONE}},
+    {"conv3_pad0", "valid convolution: the gradient has pad 2", OP_CONV, {1, 8, 6, 24}, .conv = {16, 3, 0, 1, true, ADD_NONE}},
+    {"conv3_wide", "concatenated decoder input: long sums", OP_CONV, {1, 8, 8, 384}, .conv = {128, 3, 1, 1, true, ADD_NONE}},
+    {"conv3_136", "channels end inside a K tile and an N tile", OP_CONV, {1, 6, 6, 136}, .conv = {72, 3, 1, 1, true, ADD_NONE}},
+    {"conv3_32px", "several M tiles per image", OP_CONV, {1, 32, 32, 32}, .conv = {40, 3, 1, 1, true, ADD_FULL}},
+    {"conv3_small", "2x2 image: every pixel is a border", OP_CONV, {1, 2, 2, 40}, .conv = {32, 3, 1, 1, true, ADD_NONE}},
+    {"conv1_qkv", "1x1: C to 3C", OP_CONV, {1, 8, 8, 64}, .conv = {192, 1, 0, 1, true, ADD_NONE}},
+    {"conv1_proj", "1x1 with residual and scale", OP_CONV, {1, 8, 8, 64}, .conv = {64, 1, 0, .70710678f, true, ADD_FULL}},
+    {"conv1_odd", "1x1, odd channels, no bias", OP_CONV, {1, 3, 5, 11}, .conv = {9, 1, 0, 1, false, ADD_NONE}},
+    {"linear_map", "a vector: time embedding layer", OP_CONV, {1, 1, 1, 128}, .conv = {512, 1, 0, 1, true, ADD_NONE}},
+    {"linear_add", "a vector plus a vector", OP_CONV, {1, 1, 1, 96}, .conv = {40, 1, 0, 1, true, ADD_FULL}},
+    {"linear_logit", "one output", OP_CONV, {1, 1, 1, 128}, .conv = {1, 1, 0, 1, true, ADD_NONE}},
+    {"linear_one_hot", "1000 classes, no bias", OP_CONV, {1, 1, 1, 1000}, .conv = {64, 1, 0, 1, false, ADD_NONE}},
+    {"conv1_tokens", "{n,1,65,c}: the attention pool's projection", OP_CONV, {1, 1, 65, 32}, .conv = {96, 1, 0, 1, true, ADD_NONE}},
+    /* ---- norm ---- */
+    {"norm_128", "32 groups of 4", OP_NORM, {1, 8, 8, 128}, .norm = {32, 1e-6f, false, false}},
+    {"norm_silu", "fused activation", OP_NORM, {1, 8, 8, 64}, .norm = {16, 1e-5f, true, false}},
+    {"norm_ss_silu", "scale-shift norm of ADM", OP_NORM, {1, 8, 8, 128}, .norm = {32, 1e-5f, true, true}},
+    {"norm_ss", "scale-shift without activation", OP_NORM, {1, 4, 4, 64}, .norm = {16, 1e-5f, false, true}},
+    {"norm_12", "12 channels per group: groups straddle vectors", OP_NORM, {1, 8, 8, 384}, .norm = {32, 1e-6f, true, false}},
+    {"norm_18", "18 channels per group", OP_NORM, {1, 4, 4, 576}, .norm = {32, 1e-5f, true, true}},
+    {"norm_odd", "3 channels per group, odd image", OP_NORM, {1, 5, 7, 15}, .norm = {5, 1e-6f, true, false}},
+    {"norm_one_group", "everything in one group", OP_NORM, {1, 6, 6, 20}, .norm = {1, 1e-5f, false, false}},
+    {"norm_eps", "eps dominates: a wrong one shows", OP_NORM, {1, 4, 4, 32}, .norm = {8, 10.f, true, false}},
+    {"norm_pixel", "1x1 image", OP_NORM, {1, 1, 2, 64}, .norm = {8, 1e-5f, true, false}},
+    {"norm_32px", "many rows: several passes per group", OP_NORM, {1, 32, 32, 64}, .norm = {16, 1e-6f, true, true}},
+    {"norm_1024", "32 channels per group", OP_NORM, {1, 4, 4, 1024}, .norm = {32, 1e-5f, true, false}},
+    /* ---- attention ---- */
+    {"attn_d64", "ADM heads of 64", OP_ATTN, {1, 8, 8, 3 * 128}, .attn = {2}},
+    {"attn_d32", "shapes32: heads of 32", OP_ATTN, {1, 8, 8, 3 * 64}, .attn = {2}},
+    {"attn_d256", "DDPM++: one head of 256", OP_ATTN, {1, 8, 8, 3 * 256}, .attn = {1}},
+    {"attn_pool", "65 tokens: no multiple of a tile", OP_ATTN, {1, 1, 65, 3 * 64}, .attn = {1}},
+    {"attn_256", "16x16 tokens: several key blocks", OP_ATTN, {1, 16, 16, 3 * 32}, .attn = {1}},
+    {"attn_d72", "head dim 72: DiT, padding of K", OP_ATTN, {1, 6, 6, 3 * 72}, .attn = {1}},
+    {"attn_d8", "small heads, odd token count", OP_ATTN, {1, 3, 11, 3 * 24}, .attn = {3}},
+    {"attn_d5", "head dim that no vector fits", OP_ATTN, {1, 3, 3, 3 * 10}, .attn = {2}},
+    {"attn_one", "one token", OP_ATTN, {1, 1, 1, 3 * 32}, .attn = {1}},
+    {"attn_129", "one token more than two blocks of 64", OP_ATTN, {1, 1, 129, 3 * 64}, .attn = {1}},
+    /* ---- the rest ---- */
+    {"silu", "odd size", OP_UNARY, {1, 5, 3, 7}, .unary = {F_SILU, 0, 0}},
+    {"silu_vector", "embedding", OP_UNARY, {1, 1, 1, 512}, .unary = {F_SILU, 0, 0}},
+    {"clamp", "half of the values are outside", OP_UNARY, {1, 4, 4, 33}, .unary = {F_CLAMP, -.6f, .4f}},
+    {"clamp_logit", "one value per image", OP_UNARY, {1, 1, 1, 1}, .unary = {F_CLAMP, -11.5129f, 11.5129f}},
+    {"add", "two tensors, two factors", OP_ADD, {1, 5, 5, 12}, .add = {.7f, -.4f, ADD_FULL}},
+    {"add_plain", "the skip connection", OP_ADD, {1, 8, 8, 16}, .add = {1, 1, ADD_FULL}},
+    {"add_vector", "per-image vector", OP_ADD, {1, 4, 3, 20}, .add = {1, .5f, ADD_VECTOR}},
+    {"add_scale", "no second operand", OP_ADD, {1, 3, 3, 9}, .add = {-2.5f, 0, ADD_NONE}},
+    {"concat", "aligned", OP_CONCAT, {1, 4, 4, 64}, .concat = {32}},
+    {"concat_odd", "unaligned seam", OP_CONCAT, {1, 3, 5, 7}, .concat = {10}},
+    {"slice", "the first half", OP_SLICE, {1, 4, 4, 32}, .slice = {0, 16}},
+    {"slice_odd", "the middle, unaligned", OP_SLICE, {1, 3, 3, 11}, .slice = {3, 5}},
+    {"down_box", "2x2 average pooling", OP_RESAMPLE, {1, 8, 8, 32}, .resample = {false, BOX, 1}},
+    {"up_box", "nearest neighbour", OP_RESAMPLE, {1, 4, 4, 32}, .resample = {true, BOX, 4}},
+    {"down_tent", "[1,3,3,1], borders", OP_RESAMPLE, {1, 8, 6, 16}, .resample = {false, TENT, 1}},
+    {"up_tent", "[1,3,3,1], borders", OP_RESAMPLE, {1, 4, 5, 16}, .resample = {true, TENT, 4}},
+    {"down_tent_pad0", "the filter of NCSN++'s fused resample", OP_RESAMPLE, {1, 10, 8, 5}, .resample = {false, 4, 0, {.125f, .375f, .375f, .125f}, 1}},
+    {"up_scaled", "odd channels, a scale", OP_RESAMPLE, {1, 3, 2, 3}, .resample = {true, BOX, 1.9f}},
+    {"pool_tokens", "mean token first", OP_POOL_TOKENS, {1, 8, 8, 32}},
+    {"pool_tokens_odd", "odd sizes", OP_POOL_TOKENS, {1, 3, 5, 9}},
+    {"first_token", "what the logit reads", OP_FIRST_TOKEN, {1, 1, 65, 32}},
+};
+#undef BOX
+#undef TENT
+enum { OP_CASES = sizeof op_cases / sizeof *op_cases };
+
+enum { CASE_INPUTS = 3 };
+typedef struct {
+    Tid in[CASE_INPUTS]; /* in[0] = x; 0 where there is none */
+    Tid y;
+} CaseGraph;
+
+static inline Tid case_weight(Graph *g, const char *name, Shape s, ViewKind kind) {
+    return g_weight(g, name, s, (WeightView){.kind = kind});
+}
+static inline Tid case_vector(Graph *g, const char *name, int c) { return case_weight(g, name, (Shape){1, 1, 1, c}, VIEW_VECTOR); }
+
+static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
+    Shape s = c->x;
+    s.n = n;
+    CaseGraph k = {.in = {g_input(g, "x", s)}};
+    Tid x = k.in[0];
+    Op *op;
+    switch (c->kind) {
+    case OP_CONV: {
+        Tid w = case_weight(g, "w.weight", (Shape){c->conv.k, c->conv.r, c->conv.r, s.c}, VIEW_CONV);
+        k.y = g_conv(g, x, w, c->conv.bias ? case_vector(g, "w.bias", c->conv.k) : 0, c->conv.pad);
+        Shape o = shape_of(g, k.y);
+        if (c->conv.add == ADD_FULL) k.in[1] = g_input(g, "residual", o);
+        if (c->conv.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, o.c});
+        op = &g->op[g->t[k.y].producer];
+        op->in[3] = k.in[1], op->conv.scale = c->conv.scale;
+        break;
+    }
+    case OP_NORM:
+        if (c->norm.scale_shift) k.in[1] = g_input(g, "scale_shift", (Shape){n, 1, 1, 2 * s.c});
+        k.y = g_norm(g, x, case_vector(g, "n.weight", s.c), case_vector(g, "n.bias", s.c), k.in[1], c->norm.groups, c->norm.eps);
+        op = &g->op[g->t[k.y].producer];
+        op->norm.silu = c->norm.silu;
+        break;
+    case OP_ATTN: k.y = g_attn(g, x, c->attn.heads); break;
+    case OP_UNARY: k.y = c->unary.f == F_SILU ? g_silu(g, x) : g_clamp(g, x, c->unary.lo, c->unary.hi); break;
+    case OP_ADD:
+        if (c->add.add == ADD_FULL) k.in[1] = g_input(g, "second", s);
+        if (c->add.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, s.c});
+        k.y = g_add(g, x, k.in[1], c->add.a, c->add.b);
+        break;
+    case OP_CONCAT:
+        k.in[1] = g_input(g, "second", (Shape){n, s.h, s.w, c->concat.c});
+        k.y = g_concat(g, x, k.in[1]);
+        break;
+    case OP_SLICE: k.y = g_slice(g, x, c->slice.first, c->slice.c); break;
+    case OP_RESAMPLE:
+        k.y = c->resample.up ? g_up(g, x, c->resample.tap, c->resample.taps, c->resample.pad, c->resample.scale)
+                             : g_down(g, x, c->resample.tap, c->resample.taps, c->resample.pad, c->resample.scale);
+        break;
+    case OP_POOL_TOKENS:
+        k.y = g_pool_tokens(g, x, case_weight(g, "positional_embedding", (Shape){1, 1, s.h * s.w + 1, s.c}, VIEW_TOKENS));
+        break;
+    case OP_FIRST_TOKEN: k.y = g_first_token(g, x); break;
+    default: DG_CHECK(false, "case %s: not a forward op", c->name);
+    }
+    g->t[k.y].keep = true;
+    return k;
+}
+#endif

@@ -1,0 +1,296 @@
+/* test_ops.c -- every op case on a device against the reference in double: forward, input gradient, exact integers,
+ * guard bands, determinism, and image i of batch 1 against image i of batch 3, bit for bit.
+ *   test_ops [DEVICE [PRECISION]] [CASE]     default: cpu, then ref; CASE runs one row, as its failure line names it
+ * Tolerance (one rule, no number per case): relative L2 error <= 3 x that of the naive implementation, which sums in
+ * float and rounds every op's output to the device's type, + 4 eps of float; inputs are already in the device's type. */
+#include "../host/dtype.h"
+#include "../host/weights.h"
+#include "cases.h"
+#include "check.h"
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+extern const Backend backend_naive;
+
+/* ---- values: a function of the case's name, the tensor's name and the index ------------------------------------------- */
+static uint64_t mix(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+static uint64_t hash(const char *a, const char *b) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *a; a++) h = (h ^ (uint8_t)*a) * 0x100000001b3u;
+    for (; *b; b++) h = (h ^ (uint8_t)*b) * 0x100000001b3u;
+    return h;
+}
+static float value(uint64_t key, size_t i, bool integer) {
+    uint64_t z = mix(key + (i + 1) * 0x9E3779B97F4A7C15u);
+    if (integer) return (float)(int)(z % 9) - 4;
+    return (float)(z >> 40) * 0x1p-23f - 1;
+}
+/* What the device will hold of v: inputs are the same numbers on every side. tf32 devices round products themselves. */
+static float as_stored(float v, DType type) {
+    uint16_t half;
+    if (type != DG_F16 && type != DG_BF16) return v;
+    dtype_convert(type, &half, DG_F32, &v, 1);
+    dtype_convert(DG_F32, &v, type, &half, 1);
+    return v;
+}
+static float as_tf32(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits + 0xfffu + ((bits >> 13) & 1)) & ~0x1fffu;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+/* ---- one graph of a case, bound to one device -------------------------------------------------------------------------- */
+enum { MAX_WEIGHTS = 8 };
+typedef struct {
+    Graph *g;
+    CaseGraph k;
+    Tid dy, dx; /* gradient mode, else 0 */
+    Weights *w;
+    StTensor tensor[MAX_WEIGHTS];
+    float *weight_data[MAX_WEIGHTS];
+    int weights;
+    Exec *e;
+} Run;
+typedef struct {
+    const OpCase *c;
+    bool gradient, integer, tf32;
+    DType act; /* of the device under test: decides the rounding of inputs on every side */
+} Mode;
+
+static DType stored_type(const Mode *m, const Graph *g, Tid t) { /* the type this tensor has on the device under test */
+    return g->t[t].kind == T_WEIGHT && g->t[t].view.kind != VIEW_CONV ? DG_F32 : is_vector(shape_of(g, t)) ? DG_F32 : m->act;
+}
+static void add_weight(Run *r, const Mode *m, Tid t) {
+    const Tensor *a = &r->g->t[t];
+    for (int i = 0; i < r->weights; i++)
+        if (!strcmp(r->tensor[i].name, a->name)) return; /* the flipped twin */
+    Shape s = a->shape;
+    if (a->view.flip) s = (Shape){s.c, s.h, s.w, s.n};
+    StTensor *st = &r->tensor[r->weights];
+    bool vector_input = is_vector(m->c->x);
+    DType type = a->view.kind == VIEW_CONV && !vector_input ? m->act : DG_F32;
+    size_t n = shape_count(s);
+    float *data = r->weight_data[r->weights++] = dg_alloc(n * sizeof *data);
+    double scale = m->integer ? 1 : a->view.kind == VIEW_CONV ? sqrt(3.0 / (s.h * s.w * s.c)) : 1;
+    for (size_t i = 0; i < n; i++) {
+        float v = value(hash(m->c->name, a->name), i, m->integer) * (float)scale;
+        data[i] = as_stored(m->tf32 && type == DG_F32 && a->view.kind == VIEW_CONV && !vector_input ? as_tf32(v) : v, type);
+    }
+    *st = (StTensor){.name = a->name, .dtype = DG_F32, .count = n, .bytes = n * sizeof *data, .data = data};
+    if (a->view.kind == VIEW_VECTOR) st->dims = 1, st->shape[0] = s.c;
+    else if (a->view.kind == VIEW_TOKENS) st->dims = 2, st->shape[0] = s.c, st->shape[1] = s.w;
+    else st->dims = 4, st->shape[0] = s.n, st->shape[1] = s.c, st->shape[2] = s.h, st->shape[3] = s.w;
+    weights_override(r->w, a->name, st);
+}
+static Run run_new(const Mode *m, Device *d, int n) {
+    Run r = {.g = graph_new(d->act), .w = weights_synthetic(1, NULL)};
+    r.g->guard_bytes = DG_ALIGN;
+    r.k = case_build(r.g, m->c, n);
+    if (m->gradient) {
+        r.dy = g_input(r.g, "dy", shape_of(r.g, r.k.y));
+        r.g->t[r.dy].dtype = r.g->t[r.k.y].dtype;
+        r.dx = graph_backward(r.g, r.k.y, r.dy, r.k.in[0]);
+        if (r.dx != r.dy) r.g->t[r.dx].keep = true;
+    }
+    for (Tid t = 1; t < r.g->nt; t++)
+        if (r.g->t[t].kind == T_WEIGHT) add_weight(&r, m, t);
+    graph_plan(r.g);
+    Error err;
+    r.e = exec_new(r.g, d, r.w, &err);
+    DG_CHECK(r.e, "%s: %s", m->c->name, err.text);
+    return r;
+}
+static void run_free(Run *r) {
+    exec_free(r->e);
+    graph_free(r->g);
+    weights_free(r->w);
+    for (int i = 0; i < r->weights; i++) free(r->weight_data[i]);
+}
+/* Input t takes images [first, first + n) of the values that its name defines. */
+static void fill_input(Run *r, const Mode *m, Tid t, int first) {
+    if (!t) return;
+    Shape s = shape_of(r->g, t);
+    size_t n = shape_count(s), skip = (size_t)first * (n / (size_t)s.n);
+    float *v = dg_alloc(n * sizeof *v);
+    for (size_t i = 0; i < n; i++) {
+        v[i] = as_stored(value(hash(m->c->name, r->g->t[t].name), skip + i, m->integer), stored_type(m, r->g, t));
+        if (m->tf32 && !is_vector(s)) v[i] = as_tf32(v[i]);
+    }
+    exec_set(r->e, t, DG_F32, v);
+    free(v);
+}
+static void fill_inputs(Run *r, const Mode *m, int first) {
+    for (int i = 0; i < CASE_INPUTS; i++) fill_input(r, m, r->k.in[i], first);
+    fill_input(r, m, r->dy, first);
+}
+static Tid result_of(const Run *r) { return r->dx ? r->dx : r->k.y; }
+static double *result(Run *r, size_t *count) {
+    Tid t = result_of(r);
+    *count = shape_count(shape_of(r->g, t));
+    double *v = dg_alloc(*count * sizeof *v);
+    exec_get(r->e, t, DG_F64, v);
+    return v;
+}
+/* The naive run: op by op, every op's output rounded to the type it has on the device under test. */
+static void run_rounded(Run *r, const Mode *m) {
+    for (int i = 0; i < r->g->nop; i++) {
+        r->e->dev->be->op[r->g->op[i].kind](r->e, i);
+        Tid out = r->g->op[i].out;
+        float *v = r->e->data[out];
+        for (size_t j = 0, n = shape_count(shape_of(r->g, out)); j < n; j++) {
+            v[j] = as_stored(v[j], stored_type(m, r->g, out));
+            if (m->tf32) v[j] = as_tf32(v[j]); /* the next product rounds it */
+        }
+    }
+}
+
+static double rel_l2(const double *a, const double *ref, size_t n) { /* NaN when a holds one */
+    double num = 0, den = 0;
+    for (size_t i = 0; i < n; i++) num += (a[i] - ref[i]) * (a[i] - ref[i]), den += ref[i] * ref[i];
+    return den > 0 ? sqrt(num / den) : sqrt(num) > 0 ? INFINITY : sqrt(num);
+}
+enum { BATCH = 3 };
+
+static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive) {
+    const char *what = m->gradient ? "gradient" : "forward";
+    Run a = run_new(m, dev, BATCH), b = run_new(m, ref64, BATCH), c = run_new(m, naive, BATCH);
+    fill_inputs(&a, m, 0), fill_inputs(&b, m, 0), fill_inputs(&c, m, 0);
+    Error err;
+    bool clean = exec_run_checked(a.e, &err);
+    CHECK(clean, "%s %s on %s: %s", m->c->name, what, dev->be->name, clean ? "" : err.text);
+    exec_run(b.e);
+    run_rounded(&c, m);
+    size_t n;
+    double *va = result(&a, &n), *vb = result(&b, &n), *vc = result(&c, &n);
+    if (m->integer) {
+        size_t wrong = 0;
+        for (size_t i = 0; i < n; i++) wrong += !(va[i] == vb[i]);
+        CHECK(wrong == 0, "%s exact %s on %s: %zu of %zu integers differ", m->c->name, what, dev->be->name, wrong, n);
+    } else {
+        double found = rel_l2(va, vb, n), base = rel_l2(vc, vb, n), tol = 3 * base + 4 * FLT_EPSILON;
+        CHECK(found <= tol, "%s %s on %s: relative error %.3g, tolerance %.3g (naive %.3g): %s", m->c->name, what, dev->be->name,
+              found, tol, base, m->c->why);
+    }
+    /* again, on the run without checks, then one image at a time: the same bits */
+    exec_run(a.e);
+    double *again = result(&a, &n);
+    CHECK(!memcmp(va, again, n * sizeof *va), "%s %s on %s: a second run gives other bits", m->c->name, what, dev->be->name);
+    Run one = run_new(m, dev, 1);
+    for (int i = 0; i < BATCH; i++) {
+        size_t per;
+        fill_inputs(&one, m, i);
+        exec_run(one.e);
+        double *v = result(&one, &per);
+        CHECK(!memcmp(v, va + (size_t)i * per, per * sizeof *v), "%s %s on %s: image %d depends on its batch", m->c->name, what,
+              dev->be->name, i);
+        free(v);
+    }
+    free(va), free(vb), free(vc), free(again);
+    run_free(&a), run_free(&b), run_free(&c), run_free(&one);
+}
+
+/* Reference only: <dx, v> against the central difference of <y, r> along v; r, v random. */
+static void test_slope(const Mode *m, Device *ref64) {
+    Run r = run_new(m, ref64, BATCH);
+    fill_inputs(&r, m, 0);
+    Tid x = r.k.in[0];
+    size_t nx = shape_count(shape_of(r.g, x)), ny = shape_count(shape_of(r.g, r.k.y));
+    double *x0 = dg_alloc(nx * sizeof *x0), *z = dg_alloc(nx * sizeof *z), *y = dg_alloc(ny * sizeof *y);
+    double *dy = dg_alloc(ny * sizeof *dy), f[2], slope = 0, scale = 0, h = 1e-5;
+    exec_get(r.e, x, DG_F64, x0), exec_get(r.e, r.dy, DG_F64, dy);
+    exec_run(r.e);
+    size_t n;
+    double *dx = result(&r, &n);
+    for (size_t i = 0; i < nx; i++) {
+        double term = dx[i] * (double)value(7, i, false);
+        slope += term, scale += fabs(term);
+    }
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < nx; i++) z[i] = x0[i] + (side ? h : -h) * (double)value(7, i, false);
+        exec_set(r.e, x, DG_F64, z);
+        exec_run(r.e);
+        exec_get(r.e, r.k.y, DG_F64, y);
+        f[side] = 0;
+        for (size_t i = 0; i < ny; i++) f[side] += y[i] * dy[i];
+    }
+    double numeric = (f[1] - f[0]) / (2 * h);
+    CHECK(scale > 0 || nx == 1, "%s: the gradient is zero: this check could not fail", m->c->name);
+    CHECK(fabs(slope - numeric) <= 1e-7 * (fabs(slope) + fabs(numeric)) + 1e-9 * scale, "%s: slope %.12g, numeric %.12g", m->c->name,
+          slope, numeric);
+    free(x0), free(z), free(y), free(dy), free(dx);
+    run_free(&r);
+}
+
+static bool is_exact(const OpCase *c) { /* sums of products of small integers, by powers of two */
+    switch (c->kind) {
+    case OP_CONV: return true;
+    case OP_ADD: case OP_CONCAT: case OP_SLICE: case OP_FIRST_TOKEN: return true;
+    case OP_RESAMPLE: return true;
+    case OP_POOL_TOKENS: return (c->x.h * c->x.w & (c->x.h * c->x.w - 1)) == 0;
+    default: return false;
+    }
+}
+/* The exact variant of a case: its factors become powers of two. */
+static OpCase exact_case(const OpCase *c) {
+    OpCase k = *c;
+    if (k.kind == OP_CONV) k.conv.scale = k.conv.scale == 1 ? 1 : .5f;
+    if (k.kind == OP_ADD) k.add.a = k.add.a == 1 ? 1 : -2, k.add.b = k.add.b == 1 ? 1 : .5f;
+    if (k.kind == OP_RESAMPLE) k.resample.scale = k.resample.scale == 1 ? 1 : 4;
+    return k;
+}
+static bool has_gradient(OpKind k) { return k != OP_SLICE; }
+
+static void test_device(const char *spec, const char *precision, const char *only) {
+    Error err;
+    Device *dev = device_open(spec, precision, &err), *ref64 = device_open("ref64", NULL, &err);
+    if (!dev) {
+        not_run("%s: %s", spec, err.text);
+        device_close(ref64);
+        return;
+    }
+    Device naive = {.be = &backend_naive};
+    CHECK(backend_naive.open(&naive, NULL, &err), "naive: %s", err.text);
+    bool reference = !strncmp(spec, "ref", 3);
+    for (int i = 0; i < OP_CASES; i++) {
+        const OpCase *c = &op_cases[i];
+        if (only && strcmp(only, c->name)) continue;
+        for (int gradient = 0; gradient <= has_gradient(c->kind); gradient++) {
+            Mode m = {c, gradient, false, dev->tf32, dev->act};
+            test_values(&m, dev, ref64, &naive);
+            if (gradient && reference) test_slope(&m, ref64);
+            OpCase exact = exact_case(c);
+            Mode e = {&exact, gradient, true, false, dev->act};
+            /* 16-bit results hold integers exactly up to 2^11 (f16) or 2^8 (bf16): those types round the large sums */
+            if (is_exact(c) && (dev->act == DG_F32 || dev->act == DG_F64)) test_values(&e, dev, ref64, &naive);
+        }
+    }
+    device_close(dev);
+    device_close(ref64);
+    backend_naive.close(&naive);
+}
+static void test_coverage(void) { /* every op kind is reached by some case */
+    bool reached[OP_COUNT] = {false};
+    for (int i = 0; i < OP_CASES; i++) {
+        Graph *g = graph_new(DG_F32);
+        CaseGraph k = case_build(g, &op_cases[i], 1);
+        if (has_gradient(op_cases[i].kind)) graph_backward(g, k.y, g_input(g, "dy", shape_of(g, k.y)), k.in[0]);
+        for (int j = 0; j < g->nop; j++) reached[g->op[j].kind] = true;
+        graph_free(g);
+    }
+    for (int k = 0; k < OP_COUNT; k++) CHECK(reached[k], "no case reaches %s", op_name((OpKind)k));
+}
+
+int main(int argc, char **argv) {
+    const char *only = argc > 3 ? argv[3] : NULL;
+    test_coverage();
+    if (argc > 1) test_device(argv[1], argc > 2 && strcmp(argv[2], "-") ? argv[2] : NULL, only);
+    else test_device("ref", NULL, NULL), test_device("cpu", NULL, NULL);
+    return check_done("test_ops");
+}
