@@ -91,9 +91,9 @@ static const OpCase op_cases[] = {
     {"up_tent", "[1,3,3,1], borders", OP_RESAMPLE, {1, 4, 5, 16}, .resample = {true, TENT, 4}},
     {"down_tent_pad0", "the filter of NCSN++'s fused resample", OP_RESAMPLE, {1, 10, 8, 5}, .resample = {false, 4, 0, {.125f, .375f, .375f, .125f}, 1}},
     {"up_scaled", "odd channels, a scale", OP_RESAMPLE, {1, 3, 2, 3}, .resample = {true, BOX, 1.9f}},
-    {"pool_tokens", "mean token first", OP_POOL_TOKENS, {1, 8, 8, 32}},
-    {"pool_tokens_odd", "odd sizes", OP_POOL_TOKENS, {1, 3, 5, 9}},
-    {"first_token", "what the logit reads", OP_FIRST_TOKEN, {1, 1, 65, 32}},
+    {"pool_tokens", "mean token first", OP_POOL_TOKENS, {1, 8, 8, 32}, .attn = {0}},
+    {"pool_tokens_odd", "odd sizes", OP_POOL_TOKENS, {1, 3, 5, 9}, .attn = {0}},
+    {"first_token", "what the logit reads", OP_FIRST_TOKEN, {1, 1, 65, 32}, .attn = {0}},
 };
 #undef BOX
 #undef TENT
