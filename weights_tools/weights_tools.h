@@ -1,0 +1,47 @@
+/* weights_tools.h -- the official checkpoints (PyTorch .pt/.pth, EDM .pkl) read without Python and without executing
+ * anything: described, converted to safetensors, or opened directly.                                              */
+#ifndef DG_WEIGHTS_TOOLS_H
+#define DG_WEIGHTS_TOOLS_H
+#include "../host/weights.h"
+
+typedef enum { KEEP_DTYPE, TO_F16, TO_F32 } ConvertDType;
+typedef struct {
+    const char *key;        /* --key: the part of the checkpoint to take ("ema", "net", "state_dict"); NULL: chosen */
+    ConvertDType dtype;     /* --dtype fp16|fp32 */
+    /* What names and shapes cannot tell; 0 or NULL: the official models' value, and the notice says so. */
+    int num_head_channels;  /* --num_head_channels: attention head width of ADM networks (official 64; shapes32: 32) */
+    int num_heads;          /* --num_heads: DiT, and ADM networks with a fixed number of heads */
+    int image_size;         /* --image_size: ADM and DiT networks whose tensors do not depend on it */
+    const char *time;       /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
+    const char *precond;    /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
+} ConvertOptions;
+
+/* Converts (and, for several inputs with disjoint tensor names, merges) into one safetensors file with the network's
+ * config, and the SHA-256 of the source, in its metadata. Streams; out appears complete or not at all. Notes for the
+ * user (the choices that were made), one a line, are appended to `notes`, which may be NULL.                        */
+bool convert(const char *const *in, int n_in, const char *out, const ConvertOptions *o, Text *notes, Error *e);
+
+/* Facts about any weight file: .safetensors, .pt, .pth, .pkl. */
+typedef struct {
+    char *name;
+    DType dtype;
+    int dims;
+    int64_t shape[ST_MAX_DIMS];
+} InspectTensor;
+typedef struct {
+    const char *format;     /* "safetensors", "PyTorch zip", "PyTorch legacy", "pickle" */
+    char *architecture;     /* "EDMPrecond SongUNet", "ADM encoder (extractor)", "unknown" */
+    char *config;           /* JSON, as models/ reads it; NULL when unknown */
+    char *notes;            /* the choices that were made, one a line; may be empty */
+    uint64_t parameters;    /* values in floating-point tensors */
+    int count;
+    InspectTensor *tensor;  /* sorted by name */
+} Inspection;
+Inspection *inspect(const char *path, const ConvertOptions *o, Error *e);
+void inspection_free(Inspection *i); /* i may be NULL */
+
+/* Opens any of the formats as weights. Files that are not safetensors are converted once into the user's cache folder
+ * ($XDG_CACHE_HOME or ~/.cache, dg_cuda/), under a name made of the file's path, size, time and the options; `notice`
+ * then holds one line saying so, else "". o may be NULL.                                                             */
+Weights *weights_open_any(const char *path, const ConvertOptions *o, char *notice, size_t notice_bytes, Error *e);
+#endif
