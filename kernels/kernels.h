@@ -1,0 +1,133 @@
+/* kernels.h -- the launchers of kernels/ as plain C functions; nothing else. backend_cuda.c is their only caller.
+ *
+ * Each checks nothing (shapes were checked in graph.c), allocates nothing and only enqueues work on `stream` (a
+ * cudaStream_t); it returns 0 or the cudaError_t of the launch. All tensors are NHWC and lie in device memory, aligned to
+ * DG_ALIGN at their first element; `n` is the number of images. Vectors ({n,1,1,c}), biases, gammas, betas and positional
+ * embeddings are f32; every other tensor has the type given beside it: DG_F32, DG_F16 or DG_BF16, in any mixture.
+ * The result for an image depends on that image alone, bit for bit: never on n or on its place.                          */
+#ifndef DG_KERNELS_H
+#define DG_KERNELS_H
+#include "../host/dg.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct { /* OP_CONV on images: y = scale * (conv(x, w) + bias + add), stride 1, zero padding */
+    const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
+    const float *bias; /* [k] or NULL */
+    const void *add;   /* {n,p,q,k} of add_type; where add_vector, {n,1,1,k}; or NULL */
+    void *y;           /* {n,p,q,k}: p = height + 2*pad - r + 1, q = width + 2*pad - s + 1 */
+    DType x_type, add_type, y_type;
+    bool tf32; /* x_type is f32: multiply on tensor cores, operands rounded to tf32; else every product in f32 */
+    bool add_vector;
+    int n, height, width, c, k, r, s, pad;
+    float scale;
+} ConvArgs;
+int cuda_conv(const ConvArgs *a, void *stream);
+/* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */
+size_t conv_packed_bytes(Shape weight, DType type);
+void conv_pack(void *packed, const void *weight, Shape shape, DType type);
+
+typedef struct { /* OP_CONV on vectors: y = scale * (x w^T + bias + add); all f32, never less */
+    const float *x, *w, *bias, *add; /* {n,c}, {k,c}, [k] or NULL, {n,k} or NULL */
+    float *y;                        /* {n,k} */
+    int n, c, k;
+    float scale;
+} LinearArgs;
+int cuda_linear(const LinearArgs *a, void *stream);
+
+typedef struct { /* OP_NORM, and OP_NORM_BWD with dy */
+    const void *x, *dy; /* {n,height,width,c}; dy: backward only */
+    void *y;            /* the output: y, or dx */
+    const float *gamma, *beta, *scale_shift; /* [c], [c], {n,2c} or NULL */
+    DType x_type, dy_type, y_type;
+    int n, height, width, c, groups;
+    float eps;
+    bool silu;
+    void *workspace; /* cuda_norm_workspace(a) bytes, private to this op while it runs; may be NULL when that is 0 */
+} NormArgs;
+size_t cuda_norm_workspace(const NormArgs *a);
+int cuda_norm(const NormArgs *a, void *stream);
+int cuda_norm_bwd(const NormArgs *a, void *stream);
+
+typedef struct { /* OP_ATTN, and OP_ATTN_BWD with dy */
+    const void *qkv, *dy; /* {n,tokens,3*heads*d} channels [3][head][d]; dy {n,tokens,heads*d}: backward only */
+    void *y;              /* {n,tokens,heads*d}; backward: d qkv */
+    DType qkv_type, dy_type, y_type;
+    bool tf32;
+    int n, tokens, heads, d;
+    void *workspace; /* cuda_attn_workspace(a) bytes, as for NormArgs */
+} AttnArgs;
+size_t cuda_attn_workspace(const AttnArgs *a);
+int cuda_attn(const AttnArgs *a, void *stream);
+int cuda_attn_bwd(const AttnArgs *a, void *stream);
+
+typedef struct { /* OP_UNARY; OP_UNARY_BWD with dy */
+    const void *x, *dy;
+    void *y;
+    DType x_type, dy_type, y_type;
+    size_t count;
+    UnaryKind f;
+    float lo, hi;
+} UnaryArgs;
+int cuda_unary(const UnaryArgs *a, void *stream);
+int cuda_unary_bwd(const UnaryArgs *a, void *stream);
+
+typedef struct { /* OP_ADD: y = a*x + b*z */
+    const void *x, *z; /* {n,pixels,c}; z the same, or {n,1,c} where z_vector, or NULL */
+    void *y;
+    DType x_type, z_type, y_type;
+    bool z_vector;
+    int n, pixels, c;
+    float a, b;
+} AddArgs;
+int cuda_add(const AddArgs *a, void *stream);
+
+typedef struct { /* one run of channels into another tensor: OP_SLICE is one of these, OP_CONCAT two */
+    const void *x; /* [pixels][x_c], channels [x_first, x_first + c) are read */
+    void *y;       /* [pixels][y_c], channels [y_first, y_first + c) are written */
+    DType x_type, y_type;
+    size_t pixels; /* of all images */
+    int x_c, x_first, y_c, y_first, c;
+} CopyChannelsArgs;
+int cuda_copy_channels(const CopyChannelsArgs *a, void *stream);
+
+typedef struct { /* OP_RESAMPLE */
+    const void *x; /* {n,height,width,c} */
+    void *y;       /* {n,out_height,out_width,c} */
+    DType x_type, y_type;
+    int n, height, width, out_height, out_width, c, taps, pad;
+    bool up;
+    float tap[RESAMPLE_TAPS], scale;
+} ResampleArgs;
+int cuda_resample(const ResampleArgs *a, void *stream);
+
+typedef struct { /* OP_POOL_TOKENS; backward: x = d out {n,1+pixels,c}, y = d in {n,pixels,c}, embedding NULL */
+    const void *x;          /* {n,pixels,c} */
+    const float *embedding; /* [1+pixels][c] */
+    void *y;                /* {n,1+pixels,c} */
+    DType x_type, y_type;
+    int n, pixels, c;
+} PoolTokensArgs;
+int cuda_pool_tokens(const PoolTokensArgs *a, void *stream);
+int cuda_pool_tokens_bwd(const PoolTokensArgs *a, void *stream);
+
+typedef struct { /* OP_FIRST_TOKEN: {n,tokens,c} -> {n,c}; backward {n,c} -> {n,tokens,c}, zero but for token 0 */
+    const void *x;
+    void *y;
+    DType x_type, y_type;
+    int n, tokens, c;
+} FirstTokenArgs;
+int cuda_first_token(const FirstTokenArgs *a, void *stream);
+int cuda_first_token_bwd(const FirstTokenArgs *a, void *stream);
+
+/* ---- sampler state: the contracts are Backend's combine, randn and to_u8 (dg.h). Host arrays (the terms with their
+ * coefficients, the seeds) have been read when the call returns: they travel as kernel parameters.                      */
+int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms, void *stream);
+int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step, void *stream);
+int cuda_to_u8(uint8_t *out, const double *x, int n, size_t per_sample, int *bad, void *stream); /* all device memory */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
