@@ -4,23 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Length of the valid UTF-8 sequence at s (no overlong forms, no surrogates), or 0. */
-static int utf8_length(const unsigned char *s) {
+int utf8_sequence(const unsigned char *s, size_t left) {
+    if (left == 0) return 0;
     if (s[0] < 0x80) return 1;
-    int n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
     if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
-    for (int i = 1; i < n; i++)
+    size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (n > left) return 0;
+    for (size_t i = 1; i < n; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
     if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)) return 0;
     if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0;
-    return n;
+    return (int)n;
 }
 /* Copies text into e, escaping what a terminal should not receive. */
 static void set_text(Error *e, const char *text) {
     size_t out = 0;
     const unsigned char *s = (const unsigned char *)text;
     while (*s && out + 5 < sizeof e->text) {
-        int n = utf8_length(s);
+        int n = utf8_sequence(s, strlen((const char *)s));
         bool control = *s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0);
         if (n == 0 || control) {
             out += (size_t)snprintf(e->text + out, 5, "\\x%02x", *s++);

@@ -35,6 +35,9 @@ void *dg_alloc(size_t bytes);               /* zeroed; never NULL */
 void *dg_realloc(void *p, size_t bytes);    /* never NULL */
 char *dg_strdup(const char *s);
 
+/* Length of the valid UTF-8 sequence at s (no overlong forms, no surrogates), of which `left` bytes exist; 0: invalid. */
+int utf8_sequence(const unsigned char *s, size_t left);
+
 #ifdef __cplusplus
 }
 #endif
