@@ -4,6 +4,7 @@
 #ifndef DG_SAFETENSORS_H
 #define DG_SAFETENSORS_H
 #include "dg.h"
+#include "file.h"
 #include "json.h"
 
 enum { ST_MAX_DIMS = 8, ST_MAX_HEADER = 100 * 1000 * 1000 };
@@ -22,9 +23,7 @@ typedef struct {
     const Json *metadata;  /* object of strings, or NULL */
     /* private */
     Json *header;
-    void *map;
-    size_t map_bytes;
-    bool mapped;
+    FileMap map;
 } SafeTensors;
 
 SafeTensors *st_open(const char *path, Error *e);                                      /* mmap */
