@@ -19,7 +19,8 @@ SAN ?=
 Q := $(if $(V),,@)
 
 # ---- what this machine has: a test compile each, printed by `make` -----------------------------------------------------
-have = $(shell printf '\#include <$(1)>\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
+HASH := \#
+have = $(shell printf '$(HASH)include <$(1)>\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
 DNNL ?= $(call have,oneapi/dnnl/dnnl.h,-ldnnl)
 ZLIB ?= $(call have,zlib.h,-lz)
 STB ?= $(call have,stb/stb_image_write.h,)
@@ -37,7 +38,7 @@ CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
 DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(filter 1,$(DNNL)),-DDG_HAVE_DNNL) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
         $(if $(filter 1,$(STB)),-DDG_HAVE_STB)
-CFLAGS += -std=c11 $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp) $(SAN)
+CFLAGS += -std=c11 $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
 LDLIBS += $(if $(filter 1,$(DNNL)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
 LDFLAGS += $(SAN)
 
