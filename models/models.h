@@ -39,6 +39,7 @@ typedef struct {
 bool network_config(NetworkConfig *c, const Json *config, Error *e); /* unknown values and impossible sizes are errors */
 bool network_build(Graph *g, const NetworkConfig *c, int batch, NetworkGraph *out, Error *e);
 int network_noise_channels(const NetworkConfig *c);
+int network_out_channels(const NetworkConfig *c); /* of the U-Net itself: iDDPM's has twice the image's */
 float network_label_scale(const NetworkConfig *c); /* sqrt(label_dim) for SongUNet, 1 for DhariwalUNet */
 /* The embedding of one c_noise in fp32, as the official code computes it; freqs [noise_channels/2] for Fourier. */
 void network_noise_embedding(const NetworkConfig *c, const float *freqs, float c_noise, float *out);
@@ -51,17 +52,17 @@ typedef struct {
     float c_skip, c_out, c_in, c_noise;
 } PrecondCoef;
 PrecondCoef precond_coef(const NetworkConfig *c, double sigma); /* computed in fp32 from (float)sigma, as officially */
+enum { PRECOND_MAX_STEPS = 4000 }; /* of M */
+void precond_range(const NetworkConfig *c, double *lo, double *hi); /* the network's own sigma_min and sigma_max */
 double precond_round_sigma(const NetworkConfig *c, double sigma); /* iDDPM: the nearest u, compared in fp32; else sigma */
 
 /* ---- the discriminator: ADM "EncoderUNetModel" of guided-diffusion, as feature extractor and as head ---------------- */
-typedef enum { POOL_ATTENTION } PoolType;
 typedef struct { /* field names are the official argument names (guided_diffusion/unet.py, script_util.py) */
     int image_size, in_channels, model_channels, out_channels, num_res_blocks;
     int channel_mult[MAX_LEVELS], levels;
     int attention_resolutions[MAX_LEVELS], attn_count; /* downsampling factors */
     int num_head_channels;
     bool use_scale_shift_norm, resblock_updown;
-    PoolType pool;
     bool condition;  /* head: adds label_emb[class] to the time embedding */
     int num_class;
     bool cosine_time; /* extractor, "time": "cosine": tau is re-parameterised (64x64 OpenAI classifier) */
@@ -73,8 +74,9 @@ typedef struct {
     Tid logit;     /* {n,1,1,out_channels}; 0 when the head was not asked for */
 } EncoderGraph;
 bool encoder_config(EncoderConfig *c, const Json *config, Error *e);
-/* x: {n,image_size,image_size,in_channels}. with_pool: also out.0 and the attention pool. */
-bool encoder_build(Graph *g, const EncoderConfig *c, Tid x, bool with_pool, EncoderGraph *out, Error *e);
+/* x: {n,image_size,image_size,in_channels}. with_pool: also out.0 and the attention pool. prefix is put before every
+ * name, so that two encoders can share a graph: "" or "head.".                                                        */
+bool encoder_build(Graph *g, const EncoderConfig *c, const char *prefix, Tid x, bool with_pool, EncoderGraph *out, Error *e);
 void encoder_time_embedding(const EncoderConfig *c, double tau, float *out); /* 999 * tau in f64, then fp32 */
 extern const char *const extractor_unused[];
 extern const int extractor_unused_count;

@@ -1,0 +1,35 @@
+/* blocks.c -- layers that compose the official weight names. */
+#include "blocks.h"
+#include <stdio.h>
+
+static Tid weight(Graph *g, const char *name, const char *leaf, Shape s, WeightView v) {
+    char full[64];
+    int n = snprintf(full, sizeof full, "%s.%s", name, leaf);
+    DG_CHECK(n < (int)sizeof full, "layer name %s is too long", name);
+    return g_weight(g, full, s, v);
+}
+static Tid vector(Graph *g, const char *name, const char *leaf, int c, Qkv qkv) {
+    return weight(g, name, leaf, (Shape){1, 1, 1, c}, (WeightView){VIEW_VECTOR, qkv.order, qkv.heads, false});
+}
+Tid block_conv(Graph *g, Tid x, const char *name, int k, int r, int extra_pad, Qkv qkv) {
+    WeightView v = {VIEW_CONV, qkv.order, qkv.heads, false};
+    Tid w = weight(g, name, "weight", (Shape){k, r, r, shape_of(g, x).c}, v);
+    return g_conv(g, x, w, vector(g, name, "bias", k, qkv), r / 2 + extra_pad);
+}
+Tid block_linear(Graph *g, Tid x, const char *name, int k, bool bias) {
+    if (bias) return block_conv(g, x, name, k, 1, 0, (Qkv){QKV_NONE, 0});
+    Tid w = weight(g, name, "weight", (Shape){k, 1, 1, shape_of(g, x).c}, (WeightView){.kind = VIEW_CONV});
+    return g_conv(g, x, w, 0, 0);
+}
+Tid block_norm(Graph *g, Tid x, const char *name, Tid scale_shift, int groups, float eps) {
+    int c = shape_of(g, x).c;
+    Qkv none = {QKV_NONE, 0};
+    return g_norm(g, x, vector(g, name, "weight", c, none), vector(g, name, "bias", c, none), scale_shift, groups, eps);
+}
+void block_enter(Graph *g, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(g->prefix, sizeof g->prefix, fmt, ap);
+    va_end(ap);
+    DG_CHECK(n < (int)sizeof g->prefix, "prefix %s is too long", g->prefix);
+}

@@ -1,0 +1,16 @@
+/* blocks.h -- layers that compose the official weight names: name.weight, name.bias under the graph's prefix. */
+#ifndef DG_BLOCKS_H
+#define DG_BLOCKS_H
+#include "models.h"
+
+typedef struct {
+    QkvOrder order; /* QKV_NONE: not a qkv projection */
+    int heads;
+} Qkv;
+/* A conv (or, on {n,1,1,c}, a linear layer) of k outputs and r x r taps, "same" padding plus extra_pad. */
+Tid block_conv(Graph *g, Tid x, const char *name, int k, int r, int extra_pad, Qkv qkv);
+Tid block_linear(Graph *g, Tid x, const char *name, int k, bool bias);
+Tid block_norm(Graph *g, Tid x, const char *name, Tid scale_shift, int groups, float eps);
+/* Sets the prefix of all names that follow. */
+void block_enter(Graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#endif
