@@ -208,7 +208,8 @@ struct Backend {
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.
      * combine: out[i] = sum_k term[k].coef[n] * term[k].data[i], in f64, rounded once to out_type. out may be a term.
      * randn: unit normals; element j of sample i depends on (seed[i], step, j) alone (rng.h), not on n or position.
-     * to_u8: trunc(clamp(127.5 x + 128, 0, 255)), NaN -> 0; bad[i] = number of non-finite elements of sample i.     */
+     * to_u8: trunc(clamp(127.5 x + 128, 0, 255)), NaN -> 0; bad[i] = number of non-finite elements of sample i.
+     * x, out and bad are device memory, as every tensor here; coef and seed are host memory, free again at return. */
     void (*combine)(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms);
     void (*randn)(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step);
     void (*to_u8)(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad);

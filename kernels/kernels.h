@@ -15,7 +15,7 @@ extern "C" {
 typedef struct { /* OP_CONV on images: y = scale * (conv(x, w) + bias + add), stride 1, zero padding */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
-    const void *add;   /* {n,p,q,k} of add_type; where add_vector, {n,1,1,k}; or NULL */
+    const void *add;   /* {n,p,q,k}; where add_vector, {n,1,1,k}; or NULL */
     void *y;           /* {n,p,q,k}: p = height + 2*pad - r + 1, q = width + 2*pad - s + 1 */
     DType x_type, add_type, y_type;
     bool tf32; /* x_type is f32: multiply on tensor cores, operands rounded to tf32; else every product in f32 */

@@ -1,3 +1,92 @@
-# rules.mk -- how kernels/*.cu are compiled: by nvcc for --device cuda, and by g++ over tests/cuda_on_cpu for --device emu.
+# rules.mk -- how kernels/*.cu are compiled: by nvcc for --device cuda, by g++ over tests/cuda_on_cpu for --device emu, and by
+# g++ with the race detector's hooks for its tests. The three share backend_cuda.c and every launcher.
+
+KERNELS := $(wildcard kernels/*.cu)
+
+# ---- nvcc: machine code for sm_80 (runs on 8.x) and sm_90, and PTX for what comes later. Warnings, spills included, are errors.
+ARCH ?= 80 90
+NVFLAGS = -std=c++17 -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage,-Werror \
+          $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+          -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
+ifeq ($(CUDA),1)
+CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
+NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)
+CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX)
+CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device.o host/backend_cuda.o $(KERNELS:%.cu=%.o))
+# the static runtime, so that the program starts on machines without a GPU or a driver, and says so
+CUDA_LIBS := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib)) \
+             -L$(CUDA_HOME)/lib64\ -lcudart) -ldl -lrt -lstdc++
+else
 CUDA_OBJ := $(BUILD)/host/device.o
 CUDA_LIBS :=
+endif
+
+$(BUILD)/cuda/kernels/%.o: kernels/%.cu
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/cuda/host/%.o: host/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
+
+# ---- emu: the same kernels as plain C++
+EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra -Werror -Wno-unknown-pragmas \
+            -Wno-psabi -Wno-maybe-uninitialized
+EMU_HOST := $(BUILD)/emu/host/device.o $(BUILD)/emu/host/backend_cuda.o
+EMU_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/emu/%.o) $(BUILD)/emu/cuda_on_cpu.o
+EMU_LIBS := $(LDLIBS) -ldl -lstdc++
+
+$(BUILD)/emu/kernels/%.o: kernels/%.cu
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) $(OPT) $(SAN) -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/emu/%.o: tests/cuda_on_cpu/%.cu
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) -O1 $(SAN) -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/emu/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) $(if $(SAN),$(OPT),-O3) $(if $(filter 1,$(OPENMP)),-fopenmp) $(SAN) -MMD -MP -c $< -o $@
+$(BUILD)/emu/host/%.o: host/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -DDG_EMU -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
+
+emu: dg_cuda-emu
+dg_cuda-emu: $(BUILD)/dg_cuda-emu
+	$(Q)ln -sf $< $@
+$(BUILD)/dg_cuda-emu: $(BUILD)/host/main.o $(EMU_OBJ) $(LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+# any test program, with emu instead of cuda among its devices
+$(BUILD)/emu/tests/test_ops: $(BUILD)/tests/backend_naive.o
+$(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+# the layer's own tests
+$(BUILD)/emu/prims_test $(BUILD)/emu/neg_test: $(BUILD)/emu/%: $(BUILD)/emu/%.o $(BUILD)/emu/cuda_on_cpu.o
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
+
+# ---- race: kernels call the layer's race detector at every memory access. libtsan itself is not linked.
+RACE_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/race/%.o) $(BUILD)/race/cuda_on_cpu.o
+$(BUILD)/race/kernels/%.o: kernels/%.cu
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/race/%.o: tests/cuda_on_cpu/%.cu
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/race/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) -O2 -DEMU_RACE -MMD -MP -c $< -o $@
+$(BUILD)/race/tests/test_ops: $(BUILD)/tests/backend_naive.o
+$(BUILD)/race/tests/%: $(BUILD)/tests/%.o $(RACE_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+$(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/%.o $(BUILD)/race/cuda_on_cpu.o
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
+
+# ---- tests: `make test` runs test-emu, `make test-full` test-race as well
+.PHONY: test-emu test-race
+test-emu: $(BUILD)/emu/tests/test_ops $(BUILD)/emu/prims_test $(BUILD)/emu/neg_test $(BUILD)/race/neg_test
+	$(Q)$(BUILD)/emu/prims_test
+	$(Q)tests/cuda_on_cpu/neg.sh $(BUILD)
+	$(Q)for p in fp32 fp16 bf16 tf32; do $(BUILD)/emu/tests/test_ops emu $$p || exit 1; done
+	$(Q)EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16
+test-race: $(BUILD)/race/tests/test_ops $(BUILD)/race/prims_test
+	$(Q)$(BUILD)/race/prims_test
+	$(Q)for p in fp32 fp16; do $(BUILD)/race/tests/test_ops emu $$p || exit 1; done

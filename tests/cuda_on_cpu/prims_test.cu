@@ -91,6 +91,45 @@ template <class T, int MT, int NT, bool BT> void t_mma(const char *name) {
             for (int k = 0; k < 16; ++k) ref[m * N + n] += float(A[m * 16 + k]) * float(B[BT ? k * N + n : n * 16 + k]);
     check(name, same(dD.get(), ref));
 }
+// ---- tf32 mma through cp.async and ldmatrix: A [16*MT][8], B [8*NT][8], rows of two 16-byte pieces; some pieces are zero-filled
+__global__ void k_tf32(const float *A, const float *B, float *D) {
+    SHARED(float, sa, [32 * 8]);
+    SHARED(float, sb, [16 * 8]);
+    const int lane = threadIdx.x;
+    for (int i = lane; i < 64; i += 32) gpu::cp_async16(gpu::smem_u32(sa + i * 4), A + i * 4, i != 3);
+    gpu::cp_async_commit();
+    gpu::cp_async16(gpu::smem_u32(sb + lane * 4), B + lane * 4);
+    gpu::cp_async_commit();
+    gpu::cp_async_wait<0>();
+    __syncthreads();
+    uint32_t a[2][4], b[2][2], q[4];
+    for (int m = 0; m < 2; ++m) {
+        gpu::ldmatrix<4>(a[m], gpu::smem_u32(sa + (m * 16 + (lane & 15)) * 8 + (lane >> 4) * 4));
+        for (int i = 0; i < 4; ++i) a[m][i] = gpu::to_tf32(a[m][i]);
+    }
+    gpu::ldmatrix<4>(q, gpu::smem_u32(sb + ((lane >> 4) * 8 + (lane & 7)) * 8 + (lane >> 3 & 1) * 4));
+    for (int i = 0; i < 4; ++i) b[i >> 1][i & 1] = gpu::to_tf32(q[i]);
+    float d[2][2][4];
+    for (int i = 0; i < 16; ++i) d[i >> 3][i >> 2 & 1][i & 3] = 1.f;
+    gpu::mma_m16n8k8_tf32(d, a, b);
+    for (int m = 0; m < 2; ++m)
+        for (int n = 0; n < 2; ++n)
+            for (int i = 0; i < 4; ++i)
+                D[(m * 16 + (lane >> 2) + (i >> 1) * 8) * 16 + n * 8 + (lane & 3) * 2 + (i & 1)] = d[m][n][i];
+}
+static void t_tf32() {
+    auto A = rnd_vec<float>(32 * 8), B = rnd_vec<float>(16 * 8);
+    A[0] = 1.f + 0x1p-11f, A[1] = 1.f + 0x1.ffp-12f, A[2] = -1.f - 0x1p-11f; // ties go away from zero, less than half down
+    Dev<float> dA(A), dB(B), dD(32 * 16);
+    gpu::launch(k_tf32, dim3(1), dim3(32), 0, nullptr, dA.p, dB.p, dD.p);
+    A[0] = 1.f + 0x1p-10f, A[1] = 1.f, A[2] = -1.f - 0x1p-10f;
+    for (int i = 12; i < 16; ++i) A[i] = 0; // the piece that was not valid
+    std::vector<float> ref(32 * 16, 1.f);
+    for (int m = 0; m < 32; ++m)
+        for (int n = 0; n < 16; ++n)
+            for (int k = 0; k < 8; ++k) ref[m * 16 + n] += A[m * 8 + k] * B[n * 8 + k];
+    check("mma tf32, cp.async with zero fill", dD.get() == ref);
+}
 // ---- ldmatrix x1 / x4.trans as a pure transpose / copy
 __global__ void k_ldsm(const uint16_t *in, uint32_t *o1, uint32_t *o4t) {
     SHARED(uint16_t, s, [32 * 8]);
@@ -374,6 +413,7 @@ static void t_warp() {
 int main() {
     t_warp();
     t_ldsm();
+    t_tf32();
     t_mma<half, 1, 1, false>("mma f16");
     t_mma<half, 4, 4, true>("mma f16 4x4, B transposed");
     t_mma<__nv_bfloat16, 2, 3, false>("mma bf16 2x3");

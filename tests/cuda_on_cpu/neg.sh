@@ -1,0 +1,34 @@
+#!/bin/sh
+# neg.sh BUILD -- runs every wrong kernel of neg_test.cu; the layer must say what is wrong with it.
+# Each line: the case, the build that must report it (emu or race), a pattern of the report.
+build=${1:-build} failed=0 run=0
+while read -r number variant pattern; do
+    run=$((run + 1))
+    timeout 20 "$build/$variant/neg_test" "$number" 2>&1 | grep -qE "$pattern" && continue
+    echo "FAIL neg_test $number ($variant): no report of '$pattern'"
+    failed=$((failed + 1))
+done <<END
+1 emu outside every live allocation
+1 race OUT-OF-BOUNDS device access.* writes
+2 emu outside every live allocation
+2 race OUT-OF-BOUNDS device access.* writes
+3 emu outside every live allocation
+3 race OUT-OF-BOUNDS device access.* reads
+4 emu DEADLOCK
+5 emu reached from two places at once
+6 emu lane 16 of warp 0 exited while .* wait for it in ldmatrix
+7 emu lane 16 of warp 0 exited while .* wait for it in __shfl_sync
+8 emu not 16-byte aligned
+9 race UNINITIALISED shared read
+10 race RACE \(device memory\)
+11 race RACE \(read after write\)
+12 emu stack overflow
+13 race RACE \(write after write\)
+14 emu DEADLOCK
+15 emu cp.async not waited for
+16 race RACE \(device memory\)
+17 emu cudaMemcpy: error returned
+18 emu invalid configuration argument
+END
+echo "neg_test: $((run - failed)) passed, $failed failed, 0 not run"
+[ "$run" -gt 0 ] && [ "$failed" = 0 ]
