@@ -23,8 +23,8 @@ void denoiser_free(Denoiser *d);
 /* label[batch]: class indices; -1: all-zero one-hot. Ignored by unconditional networks. */
 void denoiser_set_labels(Denoiser *d, const int *label);
 void denoiser_set_onehot(Denoiser *d, const float *onehot); /* [batch][label_dim], unscaled */
-/* Runs F on the device: x [batch][per_sample] f64 device pointer, sigma[batch] host.
- * Afterwards D = c_skip*x + c_out*F with F at denoiser_output(d) (type of its tensor); coef[batch] is filled. */
-void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef *coef);
+/* Runs F on the device: x [batch][per_sample] f64 device pointer; scale[batch] (NULL: 1), sigma[batch] host; the network
+ * sees c_in * scale * x. Afterwards D = c_skip*x + c_out*F with F at denoiser_output(d) (type of its tensor); coef[batch] is filled. */
+void denoiser_run(Denoiser *d, const double *x, const double *scale, const double *sigma, PrecondCoef *coef);
 Term denoiser_output(const Denoiser *d, const double *coef);
 #endif

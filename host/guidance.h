@@ -24,7 +24,8 @@ typedef struct {
     double tau, mean_vp, time; /* time: what the nets get, before the factor 999 (= tau, or its cosine form) */
 } GuideTime;
 
-Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, bool fuse, Error *e);
+/* Builds, fuses (when `fuse`), differentiates, plans and binds. keep: the features and the logit outlive a run. */
+Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, bool keep, bool fuse, Error *e);
 void guide_free(Guide *g);
 GuideTime guide_time(const Guide *g, double sigma);
 void guide_set_labels(Guide *g, const int *label);

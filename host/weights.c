@@ -18,6 +18,8 @@ struct Weights {
     bool *used; /* [file->count] */
     Override *override;
     int overrides;
+    const char *attached_prefix; /* or NULL */
+    Weights *attached;
 };
 
 static Weights *from_file(SafeTensors *s, Error *e) {
@@ -54,6 +56,7 @@ void weights_override(Weights *w, const char *name, const StTensor *t) {
     w->override = dg_realloc(w->override, (size_t)(w->overrides + 1) * sizeof *w->override);
     w->override[w->overrides++] = (Override){name, t};
 }
+void weights_attach(Weights *w, const char *prefix, Weights *other) { w->attached_prefix = prefix, w->attached = other; }
 void weights_free(Weights *w) {
     if (!w) return;
     st_close(w->file);
@@ -161,6 +164,8 @@ static const StTensor *find(Weights *w, const char *name) {
 }
 bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
     DG_CHECK(type == DG_F32 || type == DG_F64, "weights are read as fp32 or fp64");
+    size_t n_prefix = w->attached_prefix ? strlen(w->attached_prefix) : 0;
+    if (n_prefix && !strncmp(name, w->attached_prefix, n_prefix)) return weights_read(w->attached, name + n_prefix, s, v, type, out, e);
     int64_t shape[4];
     int dims = official_shape(s, v, shape);
     const StTensor *t = find(w, name);

@@ -11,6 +11,8 @@ Weights *weights_memory(const void *data, size_t bytes, const char *name, Error 
 Weights *weights_synthetic(uint64_t seed, const Json *config);
 /* Replaces the value of parameter `name` by the tensor t (golden cases); t must outlive w. */
 void weights_override(Weights *w, const char *name, const StTensor *t);
+/* Names that begin with prefix are looked up, without it, in `other`: two files behind one graph. NULL ends it. */
+void weights_attach(Weights *w, const char *prefix, Weights *other);
 void weights_free(Weights *w);
 
 const char *weights_name(const Weights *w);           /* the path, or "synthetic weights (seed 7)" */

@@ -1,0 +1,77 @@
+/* denoiser.c -- a score network bound to a device. */
+#include "denoiser.h"
+#include <stdlib.h>
+#include <string.h>
+
+static bool bind(Denoiser *d, Weights *w, bool fuse, Error *e) {
+    d->graph = graph_new(d->dev->act);
+    if (!network_build(d->graph, &d->config, d->batch, &d->net, e)) return dg_error_context(e, "%s", weights_name(w));
+    if (fuse) graph_fuse(d->graph);
+    graph_plan(d->graph);
+    if (!(d->exec = exec_new(d->graph, d->dev, w, e))) return false;
+    if (d->config.embedding_type == EMBEDDING_FOURIER) {
+        int half = network_noise_channels(&d->config) / 2;
+        d->freqs = dg_alloc((size_t)half * sizeof *d->freqs);
+        WeightView vector = {.kind = VIEW_VECTOR};
+        if (!weights_read(w, "model.map_noise.freqs", (Shape){1, 1, 1, half}, vector, DG_F32, d->freqs, e)) return false;
+    }
+    return weights_check_unused(w, network_unused, network_unused_count, e);
+}
+Denoiser *denoiser_new(Device *dev, Weights *w, int batch, bool fuse, Error *e) {
+    NetworkConfig config;
+    if (!network_config(&config, weights_config(w), e)) {
+        dg_error_context(e, "%s", weights_name(w));
+        return NULL;
+    }
+    Denoiser *d = dg_alloc(sizeof *d);
+    d->config = config, d->dev = dev, d->batch = batch;
+    d->per_sample = (size_t)config.img_resolution * (size_t)config.img_resolution * (size_t)config.img_channels;
+    d->coef = dg_alloc((size_t)batch * sizeof *d->coef);
+    d->embedding = dg_alloc((size_t)batch * (size_t)network_noise_channels(&config) * sizeof *d->embedding);
+    if (bind(d, w, fuse, e)) return d;
+    denoiser_free(d);
+    return NULL;
+}
+void denoiser_free(Denoiser *d) {
+    if (!d) return;
+    exec_free(d->exec);
+    graph_free(d->graph);
+    free(d->freqs);
+    free(d->coef);
+    free(d->embedding);
+    free(d);
+}
+void denoiser_set_onehot(Denoiser *d, const float *onehot) {
+    if (!d->net.label) return;
+    size_t n = (size_t)d->batch * (size_t)d->config.label_dim;
+    float *scaled = dg_alloc(n * sizeof *scaled), scale = network_label_scale(&d->config);
+    for (size_t i = 0; i < n; i++) scaled[i] = onehot[i] * scale;
+    exec_set(d->exec, d->net.label, DG_F32, scaled);
+    free(scaled);
+}
+void denoiser_set_labels(Denoiser *d, const int *label) {
+    if (!d->net.label) return;
+    size_t classes = (size_t)d->config.label_dim;
+    float *onehot = dg_alloc((size_t)d->batch * classes * sizeof *onehot);
+    for (int i = 0; i < d->batch; i++)
+        if (label[i] >= 0) onehot[(size_t)i * classes + (size_t)label[i]] = 1;
+    denoiser_set_onehot(d, onehot);
+    free(onehot);
+}
+void denoiser_run(Denoiser *d, const double *x, const double *scale, const double *sigma, PrecondCoef *coef) {
+    size_t channels = (size_t)network_noise_channels(&d->config);
+    for (int i = 0; i < d->batch; i++) {
+        float *row = d->embedding + (size_t)i * channels;
+        coef[i] = precond_coef(&d->config, sigma[i]);
+        d->coef[i] = (double)coef[i].c_in * (scale ? scale[i] : 1);
+        if (i && coef[i].c_noise == coef[i - 1].c_noise) memcpy(row, row - channels, channels * sizeof *row);
+        else network_noise_embedding(&d->config, d->freqs, coef[i].c_noise, row);
+    }
+    exec_set(d->exec, d->net.noise, DG_F32, d->embedding);
+    Term scaled = {x, DG_F64, d->coef};
+    d->dev->be->combine(d->dev, d->exec->data[d->net.x], d->graph->t[d->net.x].dtype, d->batch, d->per_sample, &scaled, 1);
+    exec_run(d->exec);
+}
+Term denoiser_output(const Denoiser *d, const double *coef) {
+    return (Term){d->exec->data[d->net.out], d->graph->t[d->net.out].dtype, coef};
+}
