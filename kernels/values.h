@@ -1,0 +1,58 @@
+// values.h -- runs of tensor elements of any storage type, in registers as f32: for kernels; include it instead of gpu_prims.h.
+// Element `i` of a run of V is a multiple of V, and V a power of two up to 8: a run is then one or two aligned words. Values
+// become f16 or bf16 by rounding to nearest even.
+#ifndef DG_VALUES_H
+#define DG_VALUES_H
+#include "gpu_prims.h"
+#include "kernels.h"
+#include <string.h>
+
+template <int BYTES> struct Word; // the largest single access that a run of this size allows
+template <> struct Word<2> { typedef uint16_t type; };
+template <> struct Word<4> { typedef uint32_t type; };
+template <> struct Word<8> { typedef uint2 type; };
+template <> struct Word<16> { typedef uint4 type; };
+template <> struct Word<32> { typedef uint4 type; };
+
+template <int V, typename T> GPU_FN void load_run(float (&v)[V], const T *p) {
+    typedef typename Word<V * (int)sizeof(T)>::type W;
+    enum { WORDS = V * (int)sizeof(T) / (int)sizeof(W), PER_WORD = V / WORDS };
+    GPU_UNROLL
+    for (int w = 0; w < WORDS; w++) {
+        const W word = ((const W *)p)[w];
+        T e[PER_WORD];
+        memcpy(e, &word, sizeof word);
+        GPU_UNROLL
+        for (int i = 0; i < PER_WORD; i++) v[w * PER_WORD + i] = (float)e[i];
+    }
+}
+template <int V, typename T> GPU_FN void store_run(T *p, const float (&v)[V]) {
+    typedef typename Word<V * (int)sizeof(T)>::type W;
+    enum { WORDS = V * (int)sizeof(T) / (int)sizeof(W), PER_WORD = V / WORDS };
+    GPU_UNROLL
+    for (int w = 0; w < WORDS; w++) {
+        T e[PER_WORD];
+        GPU_UNROLL
+        for (int i = 0; i < PER_WORD; i++) e[i] = (T)v[w * PER_WORD + i];
+        W word;
+        memcpy(&word, e, sizeof word);
+        ((W *)p)[w] = word;
+    }
+}
+// The same where the type is known at run time only: one branch, the same for all threads.
+template <int V> GPU_FN void load_floats(float (&v)[V], const void *p, DType type, size_t i) {
+    if (type == DG_F32) load_run(v, (const float *)p + i);
+    else if (type == DG_F16) load_run(v, (const __half *)p + i);
+    else load_run(v, (const __nv_bfloat16 *)p + i);
+}
+template <int V> GPU_FN void store_floats(void *p, DType type, size_t i, const float (&v)[V]) {
+    if (type == DG_F32) store_run((float *)p + i, v);
+    else if (type == DG_F16) store_run((__half *)p + i, v);
+    else store_run((__nv_bfloat16 *)p + i, v);
+}
+GPU_FN float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+GPU_FN float silu_slope(float x) {
+    const float s = sigmoid(x);
+    return s * (1 + x * (1 - s));
+}
+#endif
