@@ -33,7 +33,7 @@ STB := $(STB)
 OPENMP := $(OPENMP)
 CUDA := $(CUDA)
 
-WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings
+WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings -Wno-missing-field-initializers
 CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
 DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(filter 1,$(DNNL)),-DDG_HAVE_DNNL) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \

@@ -244,7 +244,7 @@ static void cuda_op(const Exec *e, int i) {
 /* ---- preparation and runs ------------------------------------------------------------------------------------------------ */
 static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *err) {
     *p = cuda_alloc(e->dev, bytes);
-    return *p || dg_error(err, "not enough memory on device %s for %s (%zu bytes)", e->dev->be->name, what, bytes);
+    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes)", e->dev->be->name, what, bytes);
 }
 /* Replaces a conv weight whose channels fill no whole pieces by its padded form, once. */
 static bool pack_weight(Exec *e, int i, Error *err) {

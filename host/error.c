@@ -33,14 +33,26 @@ static void set_text(Error *e, const char *text) {
     e->text[out] = 0;
 }
 
-bool dg_error(Error *e, const char *fmt, ...) {
+static bool fail(Error *e, bool out_of_memory, const char *fmt, va_list ap) {
     if (!e) return false;
     char text[sizeof e->text];
+    vsnprintf(text, sizeof text, fmt, ap);
+    set_text(e, text);
+    e->out_of_memory = out_of_memory;
+    return false;
+}
+bool dg_error(Error *e, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    fail(e, false, fmt, ap);
     va_end(ap);
-    set_text(e, text);
+    return false;
+}
+bool dg_out_of_memory(Error *e, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    fail(e, true, fmt, ap);
+    va_end(ap);
     return false;
 }
 bool dg_error_context(Error *e, const char *fmt, ...) {

@@ -14,12 +14,15 @@ extern "C" {
 #endif
 
 typedef struct {
-    char text[1024]; /* one sentence for the user: what, which file/tensor/option, found, wanted, what to do */
+    char text[1024];    /* one sentence for the user: what, which file/tensor/option, found, wanted, what to do */
+    bool out_of_memory; /* set by dg_out_of_memory: less work at a time would have fitted */
 } Error;
 
 /* Fills e (when not NULL) and returns false, so that `return dg_error(e, ...)` ends a bool function.
  * Bytes that are not printable ASCII or valid UTF-8 are shown as \xNN: names in hostile files reach terminals. */
 bool dg_error(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for memory that a device did not have. */
+bool dg_out_of_memory(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Puts "context: " before the sentence already in e; returns false. */
 bool dg_error_context(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

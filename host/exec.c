@@ -18,7 +18,7 @@ static bool upload_weight(Exec *e, Tid t, Weights *w, Error *err) {
     if (ok) {
         if (a->dtype != read) dtype_convert(a->dtype, host, read, host, n); /* in place: never wider than it was */
         e->data[t] = e->dev->be->alloc(e->dev, tensor_bytes(a));
-        ok = e->data[t] || dg_error(err, "not enough memory on device %s for weight %s (%zu bytes)", e->dev->be->name, a->name,
+        ok = e->data[t] || dg_out_of_memory(err, "not enough memory on device %s for weight %s (%zu bytes)", e->dev->be->name, a->name,
                                     tensor_bytes(a));
     }
     if (ok) {
@@ -38,7 +38,7 @@ Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *err) {
     e->prep = dg_alloc(((size_t)g->nop + 1) * sizeof *e->prep);
     e->arena = d->be->alloc(d, g->arena_bytes);
     if (!e->arena) {
-        dg_error(err, "not enough memory on device %s for %.1f MiB of activations: use a smaller --batch", d->be->name,
+        dg_out_of_memory(err, "not enough memory on device %s for %.1f MiB of activations: use a smaller --batch", d->be->name,
                  (double)g->arena_bytes / 1048576);
         exec_free(e);
         return NULL;

@@ -29,19 +29,25 @@ struct Sampler {
     double *t;                          /* [num_steps + 1] */
     double *x, *x_hat, *slope, *noise;  /* device, [batch][per_sample] */
     uint8_t *bytes;                     /* device */
+    int *bad;                           /* device, [batch] */
     PrecondCoef *precond;               /* the rest: host, [batch] */
     double *t_hat, *sigma, *gain, *guide_coef, *log_ratio, *coef[COMBINE_TERMS];
     bool *open;
     int calls, guided;
 };
 
-static bool check_options(const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
+bool sample_check(const SampleOptions *o, Error *e) {
     if (o->num_steps < 1 || o->num_steps > 100000) return dg_error(e, "steps: %d, from 1 to 100000 are possible", o->num_steps);
     if (!(o->rho > 0 && isfinite(o->rho))) return dg_error(e, "rho: %g is not positive", o->rho);
     if (!(o->S_churn >= 0) || !(o->S_noise >= 0) || !(o->S_min >= 0) || !(o->S_max >= o->S_min))
-        return dg_error(e, "S_churn, S_min and S_noise are not negative, and S_max is not below S_min");
+        return dg_error(e, "S_churn %g, S_min %g, S_max %g, S_noise %g: none may be negative, nor S_max below S_min", o->S_churn, o->S_min, o->S_max, o->S_noise);
+    if (o->sigma_min <= 0 || o->sigma_max <= 0 || o->sigma_min >= o->sigma_max) /* false for NAN, the default */
+        return dg_error(e, "sigma_min %g and sigma_max %g: both must be positive, sigma_min the lower one", o->sigma_min, o->sigma_max);
     if (!isfinite(o->dg_weight_1st_order) || !isfinite(o->dg_weight_2nd_order)) return dg_error(e, "a guidance weight is not a finite number");
     if (!(o->time_min >= 0 && o->time_max >= o->time_min)) return dg_error(e, "time_min %g and time_max %g do not make a window", o->time_min, o->time_max);
+    return true;
+}
+static bool check_fit(const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
     if (!g) return true;
     if (o->ablation) return dg_error(e, "discriminator guidance works with EDM's sampler, not with solver, disc, schedule or scaling");
     if (g->per_sample != d->per_sample || g->extractor.in_channels != d->config.img_channels)
@@ -54,7 +60,7 @@ static bool check_options(const SampleOptions *o, const Denoiser *d, const Guide
 }
 static double *device_buffer(Sampler *s, size_t bytes) { return s->dev->be->alloc(s->dev, bytes); }
 Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
-    if (!check_options(o, d, g, e)) return NULL;
+    if (!sample_check(o, e) || !check_fit(o, d, g, e)) return NULL;
     Sampler *s = dg_alloc(sizeof *s);
     s->o = *o, s->d = d, s->g = g, s->dev = d->dev, s->batch = d->batch, s->per_sample = d->per_sample;
     size_t n = (size_t)s->batch, state = n * s->per_sample * sizeof(double);
@@ -70,16 +76,17 @@ Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     }
     double **buffer[] = {&s->x, &s->x_hat, &s->slope, &s->noise};
     for (int i = 0; i < 4; i++) *buffer[i] = device_buffer(s, state);
-    s->bytes = (uint8_t *)device_buffer(s, n * s->per_sample);
-    if (s->x && s->x_hat && s->slope && s->noise && s->bytes) return s;
-    dg_error(e, "not enough memory on device %s for the sampler's state (%zu bytes): use a smaller --batch", s->dev->be->name, 4 * state);
+    s->bytes = s->dev->be->alloc(s->dev, n * s->per_sample);
+    s->bad = s->dev->be->alloc(s->dev, n * sizeof *s->bad);
+    if (s->x && s->x_hat && s->slope && s->noise && s->bytes && s->bad) return s;
+    dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes): use a smaller --batch", s->dev->be->name, 4 * state);
     sampler_free(s);
     return NULL;
 }
 void sampler_free(Sampler *s) {
     if (!s) return;
-    void *device[] = {s->x, s->x_hat, s->slope, s->noise, s->bytes};
-    for (int i = 0; i < 5; i++)
+    void *device[] = {s->x, s->x_hat, s->slope, s->noise, s->bytes, s->bad};
+    for (int i = 0; i < 6; i++)
         if (device[i]) s->dev->be->release(s->dev, device[i]);
     void *host[] = {s->t, s->precond, s->t_hat, s->sigma, s->gain, s->guide_coef, s->log_ratio, s->open};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
@@ -201,8 +208,9 @@ bool sampler_run(Sampler *s, const SampleNoise *n, const int *label, StepFn call
 }
 void sampler_state(Sampler *s, double *x) { s->dev->be->download(s->dev, x, s->x, (size_t)s->batch * s->per_sample * sizeof *x); }
 void sampler_images(Sampler *s, uint8_t *out, int *bad) {
-    s->dev->be->to_u8(s->dev, s->bytes, s->x, s->batch, s->per_sample, bad);
+    s->dev->be->to_u8(s->dev, s->bytes, s->x, s->batch, s->per_sample, s->bad);
     s->dev->be->download(s->dev, out, s->bytes, (size_t)s->batch * s->per_sample);
+    s->dev->be->download(s->dev, bad, s->bad, (size_t)s->batch * sizeof *bad);
 }
 int sampler_calls(const Sampler *s, int *guided) {
     if (guided) *guided = s->guided;

@@ -24,6 +24,7 @@ typedef struct { /* names are the official option names */
     Gate dg_gate;                /* sample (default): an image depends on its seed alone; batch: the official rule */
 } SampleOptions;
 SampleOptions sample_defaults(void);
+bool sample_check(const SampleOptions *o, Error *e); /* the values by themselves; sampler_new does it too */
 
 typedef struct Sampler Sampler; /* device buffers for one batch size */
 /* guide may be NULL. Checks that options, networks and batch fit together. */
