@@ -15,11 +15,12 @@ void npy_free(NpyArray *a);
 double npy_value(const NpyArray *a, size_t i);
 typedef struct Npz Npz;
 Npz *npz_open(const char *path, Error *e);                       /* a .npy opens as one array named "arr_0" */
+Npz *npz_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied: must outlive it */
 int npz_count(const Npz *z);
 const char *npz_name(const Npz *z, int i);                       /* without ".npy" */
 bool npz_has(const Npz *z, const char *name);
-bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e);
-void npz_close(Npz *z);
+bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e); /* on failure *out holds nothing to free */
+void npz_close(Npz *z);                                          /* z may be NULL */
 
 /* Streaming writer (stored, ZIP64 where needed). The file appears complete under its name at npz_writer_finish. */
 typedef struct NpzWriter NpzWriter;
