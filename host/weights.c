@@ -138,22 +138,30 @@ static int qkv_row(WeightView v, int rows, int r) {
     if (v.qkv == QKV_HEAD_3_D) return head * 3 * d + part * d + c;
     return r;
 }
-/* Where the element at our index (n,h,w,c) of shape s lies in the official tensor. */
-static size_t official_index(Shape s, WeightView v, int n, int h, int w, int c) {
+/* Where the element at our index (n,0,0,c) of shape s lies in the official tensor. Over (h,w) a conv's elements follow it
+ * in order there, backwards when flipped.                                                                             */
+static size_t official_index(Shape s, WeightView v, int n, int c) {
     switch (v.kind) {
     case VIEW_VECTOR: return (size_t)(v.qkv ? qkv_row(v, s.c, c) : c);
     case VIEW_EMBEDDING: return (size_t)c * (size_t)s.n + (size_t)n;
-    case VIEW_TOKENS: return (size_t)c * (size_t)s.w + (size_t)w;
+    case VIEW_TOKENS: return (size_t)c * (size_t)s.w;
     case VIEW_CONV: break;
     }
-    int K = s.n, C = s.c;
-    if (v.flip) {
-        int k = c;
-        K = s.c, C = s.n, c = n, n = k;
-        h = s.h - 1 - h, w = s.w - 1 - w;
+    size_t taps = (size_t)(s.h * s.w);
+    if (!v.flip) return ((size_t)(v.qkv ? qkv_row(v, s.n, n) : n) * (size_t)s.c + (size_t)c) * taps;
+    return ((size_t)(v.qkv ? qkv_row(v, s.c, c) : c) * (size_t)s.n + (size_t)n) * taps + taps - 1;
+}
+/* Our element i of the official element j: from the tensor, or by the rule of synthetic weights. */
+static void read_element(const StTensor *t, const Synthetic *rule, DType type, void *out, size_t i, size_t j) {
+    float value = 0;
+    if (!t) value = rule->offset + rule->factor * unit(rule->key, j);
+    else if (t->dtype == DG_F32) memcpy(&value, (const char *)t->data + j * sizeof value, sizeof value);
+    if (type == DG_F32 && (!t || t->dtype == DG_F32)) {
+        ((float *)out)[i] = value;
+        return;
     }
-    if (v.qkv) n = qkv_row(v, K, n);
-    return (((size_t)n * (size_t)C + (size_t)c) * (size_t)s.h + (size_t)h) * (size_t)s.w + (size_t)w;
+    const void *from = t ? (const char *)t->data + j * dtype_bytes(t->dtype) : (const char *)&value;
+    dtype_convert(type, (char *)out + i * dtype_bytes(type), t ? t->dtype : DG_F32, from, 1);
 }
 static const StTensor *find(Weights *w, const char *name) {
     for (int i = 0; i < w->overrides; i++)
@@ -179,18 +187,13 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
     }
     if (t && (t->dtype == DG_U8 || t->dtype == DG_I64)) return dg_error(e, "%s: tensor %s holds integers", w->name, name);
     Synthetic rule = synthetic_rule(w, name, dims, shape);
-    size_t i = 0, size = t ? dtype_bytes(t->dtype) : 0;
+    int taps = v.kind == VIEW_CONV || v.kind == VIEW_TOKENS ? s.h * s.w : 1;
+#pragma omp parallel for if (shape_count(s) > 100000)
     for (int n = 0; n < s.n; n++)
-        for (int h = 0; h < s.h; h++)
-            for (int x = 0; x < s.w; x++)
-                for (int c = 0; c < s.c; c++, i++) {
-                    size_t j = official_index(s, v, n, h, x, c);
-                    if (t) dtype_convert(type, (char *)out + i * dtype_bytes(type), t->dtype, (const char *)t->data + j * size, 1);
-                    else {
-                        float value = rule.offset + rule.factor * unit(rule.key, j);
-                        dtype_convert(type, (char *)out + i * dtype_bytes(type), DG_F32, &value, 1);
-                    }
-                }
+        for (int c = 0; c < s.c; c++) {
+            size_t first = official_index(s, v, n, c), i = (size_t)n * (size_t)taps * (size_t)s.c + (size_t)c;
+            for (int k = 0; k < taps; k++, i += (size_t)s.c) read_element(t, &rule, type, out, i, v.flip ? first - (size_t)k : first + (size_t)k);
+        }
     return true;
 }
 
