@@ -66,6 +66,7 @@ $(BUILD)/%.o: %.c
 $(BUILD)/%.o: %.S
 	@mkdir -p $(@D)
 	$(Q)$(CC) -MMD -MP -c $< -o $@
+$(BUILD)/models/shapes32/shapes32.o: $(wildcard models/shapes32/*.safetensors)
 $(BUILD)/host/backend_ref_f32.o: host/backend_ref.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_REF_REAL=float -DDG_REF_NAME='"ref"' -DDG_REF_BACKEND=backend_ref -MMD -MP -c $< -o $@

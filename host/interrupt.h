@@ -1,0 +1,12 @@
+/* interrupt.h -- Ctrl-C and SIGTERM as a flag, so that a run ends with whole files. */
+#ifndef DG_INTERRUPT_H
+#define DG_INTERRUPT_H
+#include <stdbool.h>
+
+/* From here on the first SIGINT or SIGTERM sets the flag; a second one ends the program at once. Call it before other
+ * threads are started: they inherit the signal mask.                                                               */
+typedef struct Interrupt Interrupt;
+Interrupt *interrupt_begin(void);
+bool interrupted(const Interrupt *i);
+void interrupt_end(Interrupt *i); /* signals act as before */
+#endif

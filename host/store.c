@@ -1,0 +1,135 @@
+/* store.c -- the image files of one folder. */
+#include "store.h"
+#include "image.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct Store {
+    StoreOptions o;
+    char *dir;
+    size_t image_bytes;
+    uint64_t made_folder; /* subdirs: the thousand whose folder was made last, plus one */
+};
+enum { PER_FOLDER = 1000, SEED_DIGITS = 6 };
+
+char *path_join(const char *dir, const char *name) {
+    size_t n = strlen(dir) + strlen(name) + 2;
+    char *path = dg_alloc(n);
+    snprintf(path, n, "%s/%s", dir, name);
+    return path;
+}
+bool make_folders(const char *path, Error *e) {
+    char *copy = dg_strdup(path);
+    bool ok = true;
+    for (char *s = copy + 1; ok && *copy; s++) {
+        if (*s != '/' && *s) continue;
+        char c = *s;
+        *s = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) ok = dg_error(e, "%s: cannot make the folder: %s", copy, strerror(errno));
+        *s = c;
+        if (!c) break;
+    }
+    struct stat st;
+    if (ok && (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))) ok = dg_error(e, "%s: it exists and is not a folder", path);
+    free(copy);
+    return ok;
+}
+
+/* ---- what belongs to the store in a folder -------------------------------------------------------------------------- */
+static size_t digits(const char *s) { return strspn(s, "0123456789"); }
+/* An image file, or the unfinished form of one that a crash left behind. */
+static bool is_image(const char *name) {
+    size_t n = digits(name);
+    const char *end = name + n;
+    if (n < SEED_DIGITS && strncmp(name, "part-", 5) && strncmp(name, "samples.npz", 11)) return false;
+    if (n < SEED_DIGITS) {
+        const char *dot = strstr(name, ".npz");
+        return dot && (!dot[4] || !strncmp(dot + 4, ".partial-", 9));
+    }
+    return !strncmp(end, ".png", 4) && (!end[4] || !strncmp(end + 4, ".partial-", 9));
+}
+/* Calls for every image file of dir; with `remove`, deletes it. Returns how many there were, -1 on an error. */
+static long each_image(const char *dir, bool folders, bool remove, Error *e) {
+    DIR *d = opendir(dir);
+    if (!d) return dg_error(e, "%s: cannot read the folder: %s", dir, strerror(errno)), -1;
+    long count = 0;
+    for (struct dirent *entry; count >= 0 && (entry = readdir(d));) {
+        char *path = path_join(dir, entry->d_name);
+        if (is_image(entry->d_name)) {
+            count++;
+            if (remove && unlink(path) != 0) dg_error(e, "%s: cannot remove: %s", path, strerror(errno)), count = -1;
+        } else if (folders && digits(entry->d_name) >= SEED_DIGITS && !entry->d_name[digits(entry->d_name)]) {
+            long inside = each_image(path, false, remove, e);
+            count = inside < 0 ? -1 : count + inside;
+            if (remove && inside > 0) rmdir(path); /* stays when something else is in it */
+        }
+        free(path);
+    }
+    closedir(d);
+    return count;
+}
+
+Store *store_open(const StoreOptions *o, bool clear, Error *e) {
+    if ((o->format == FORMAT_PNG && !image_png_available(e)) || !make_folders(o->dir, e)) return NULL;
+    if (clear && each_image(o->dir, true, true, e) < 0) return NULL;
+    Store *s = dg_alloc(sizeof *s);
+    s->o = *o, s->dir = dg_strdup(o->dir), s->o.dir = s->dir;
+    s->image_bytes = (size_t)o->height * (size_t)o->width * (size_t)o->channels;
+    return s;
+}
+void store_close(Store *s) {
+    if (!s) return;
+    free(s->dir);
+    free(s);
+}
+bool store_empty(const Store *s) { return each_image(s->dir, true, false, NULL) == 0; }
+size_t store_image_bytes(const Store *s) { return s->image_bytes; }
+
+static char *png_path(const Store *s, uint64_t seed) {
+    char name[64];
+    if (s->o.subdirs)
+        snprintf(name, sizeof name, "%06llu/%06llu.png", (unsigned long long)(seed - seed % PER_FOLDER), (unsigned long long)seed);
+    else snprintf(name, sizeof name, "%06llu.png", (unsigned long long)seed);
+    return path_join(s->dir, name);
+}
+bool store_has(const Store *s, uint64_t seed) {
+    char *path = png_path(s, seed);
+    bool there = access(path, F_OK) == 0;
+    free(path);
+    return there;
+}
+static bool put_png(Store *s, uint64_t seed, const uint8_t *image, Error *e) {
+    char *path = png_path(s, seed);
+    bool ok = true;
+    if (s->o.subdirs && s->made_folder != seed / PER_FOLDER + 1) {
+        char *slash = strrchr(path, '/');
+        *slash = 0;
+        ok = make_folders(path, e);
+        *slash = '/';
+        s->made_folder = seed / PER_FOLDER + 1;
+    }
+    ok = ok && image_write_png(path, image, s->o.height, s->o.width, s->o.channels, e);
+    free(path);
+    return ok;
+}
+bool store_put(Store *s, int n, const uint64_t *seed, const int *label, const uint8_t *images, Error *e) {
+    (void)label;
+    for (int i = 0; i < n; i++)
+        if (!put_png(s, seed[i], images + (size_t)i * s->image_bytes, e)) return false;
+    return true;
+}
+bool store_get(Store *s, uint64_t seed, uint8_t *image, Error *e) {
+    char *path = png_path(s, seed);
+    bool ok = image_read_png(path, image, s->o.height, s->o.width, s->o.channels, e);
+    free(path);
+    return ok;
+}
+bool store_finish(Store *s, Error *e) {
+    (void)s, (void)e;
+    return true;
+}

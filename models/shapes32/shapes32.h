@@ -1,0 +1,7 @@
+/* shapes32.h -- the example model inside the program: bytes of three safetensors files (README.md says what they are). */
+#ifndef DG_SHAPES32_H
+#define DG_SHAPES32_H
+extern const unsigned char shapes32_network[], shapes32_network_end[];
+extern const unsigned char shapes32_extractor[], shapes32_extractor_end[];
+extern const unsigned char shapes32_discriminator[], shapes32_discriminator_end[];
+#endif
