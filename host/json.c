@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64, MAX_FILE = 64 << 20 };
+enum { MAX_DEPTH = 64, MAX_FILE = 64 << 20, MAX_VALUES = 1 << 19 /* about 50 MB of memory */ };
 typedef struct {
     const unsigned char *text;
     size_t len, pos;
+    int values;
     Error *e;
 } Reader;
 
@@ -164,6 +165,7 @@ static bool read_members(Reader *r, Json *j, int close, int depth) {
 }
 static bool read_value(Reader *r, Json *j, int depth) {
     if (depth > MAX_DEPTH) return fail(r, "nested too deeply");
+    if (r->values++ >= MAX_VALUES) return fail(r, "too many values");
     skip_space(r);
     switch (peek(r)) {
     case '{': j->kind = JSON_OBJECT, r->pos++; return read_members(r, j, '}', depth);
@@ -177,7 +179,7 @@ static bool read_value(Reader *r, Json *j, int depth) {
     }
 }
 Json *json_parse(const char *text, size_t len, Error *e) {
-    Reader r = {(const unsigned char *)text, len, 0, e};
+    Reader r = {.text = (const unsigned char *)text, .len = len, .e = e};
     Json *j = dg_alloc(sizeof *j);
     bool ok = read_value(&r, j, 0);
     skip_space(&r);
