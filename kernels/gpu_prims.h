@@ -99,6 +99,8 @@ GPU_FN uint32_t to_tf32(uint32_t f) {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(__uint_as_float(f)));
     return r;
 }
+// a product rounded to f64 on its own, never contracted with a sum
+GPU_FN double mul_rn(double a, double b) { return __dmul_rn(a, b); }
 // 16 bytes global -> shared, zero-filled when !valid (src must still be a mapped address: it is not read)
 GPU_FN void cp_async16(uint32_t dst, const void *src, bool valid = true) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(valid ? 16 : 0)
@@ -285,6 +287,10 @@ inline void mma_m16n8k8_tf32(float (&d)[MT][NT][4], const uint32_t (&a)[MT][4], 
     emu::mma_m16n8k8_tf32(&d[0][0][0], &a[0][0], &b[0][0], MT, NT, loc_);
 }
 inline uint32_t to_tf32(uint32_t f) { return (f & 0x7f800000u) == 0x7f800000u ? f : (f + 0x1000u) & ~0x1fffu; }
+inline double mul_rn(double a, double b) {
+    volatile double product = a * b; // g++ contracts across functions
+    return product;
+}
 inline void cp_async16(uint32_t dst, const void *src, bool valid = true GPU_LOC) {
     emu::cp_async(dst, src, 16, valid ? 16 : 0, loc_);
 }

@@ -36,6 +36,9 @@ typedef struct { /* OP_CONV on vectors: y = scale * (x w^T + bias + add); all f3
 } LinearArgs;
 int cuda_linear(const LinearArgs *a, void *stream);
 
+/* Statistics of a tensor {n,height,width,c}: for each image, each segment of NORM_SEGMENT of its pixels in order (the last
+ * may be shorter) and each channel, the mean of the stored values and the sum of their squares about it, in f32.        */
+enum { NORM_SEGMENT = 64 };
 typedef struct { /* OP_NORM, and OP_NORM_BWD with dy */
     const void *x, *dy; /* {n,height,width,c}; dy: backward only */
     void *y;            /* the output: y, or dx */
@@ -44,7 +47,11 @@ typedef struct { /* OP_NORM, and OP_NORM_BWD with dy */
     int n, height, width, c, groups;
     float eps;
     bool silu;
-    void *workspace; /* cuda_norm_workspace(a) bytes, private to this op while it runs; may be NULL when that is 0 */
+    void *workspace;       /* cuda_norm_workspace(a) bytes: of this op alone */
+    const float *stats[2]; /* optional: statistics of x's channels [0, stats_c[0]) as ConvArgs.stats, then of the rest */
+    int stats_c[2];
+    const float *moments;  /* optional, backward only: the workspace of a forward norm of the same x, groups and eps that
+                              ran before: it starts with mean and 1/deviation of each {image, group} */
 } NormArgs;
 size_t cuda_norm_workspace(const NormArgs *a);
 int cuda_norm(const NormArgs *a, void *stream);

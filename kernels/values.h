@@ -50,9 +50,33 @@ template <int V> GPU_FN void store_floats(void *p, DType type, size_t i, const f
     else if (type == DG_F16) store_run((__half *)p + i, v);
     else store_run((__nv_bfloat16 *)p + i, v);
 }
-GPU_FN float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+
+// ---- blocks over rows (pixels) of c channels ----------------------------------------------------------------------------
+// A block's threads stand `across` side by side, a run of V channels each, `lanes` rows deep; threads left over rest.
+// blockIdx.y counts the blocks side by side where one does not span all channels.
+enum { ROW_THREADS = 256 };
+struct RowBlock {
+    int c, across, lanes;
+};
+struct RowPlace {
+    int lane, channel; // channel: the first of the run
+    bool active;
+};
+GPU_FN RowPlace row_place(const RowBlock &b, int run) {
+    const int t = (int)threadIdx.x;
+    const RowPlace at = {t / b.across, ((int)blockIdx.y * b.across + t % b.across) * run, false};
+    return {at.lane, at.channel, at.lane < b.lanes && at.channel < b.c};
+}
+inline int row_run(int c) { return c % 8 ? 1 : 8; } // V: 16-byte accesses need whole runs
+inline RowBlock row_block(int c, int run, int most_across) {
+    const int runs = c / run, across = runs < most_across ? runs : most_across;
+    return {c, across, ROW_THREADS / across};
+}
+inline unsigned row_columns(const RowBlock &b, int run) { return (unsigned)((b.c / run + b.across - 1) / b.across); }
+
+GPU_FN float sigmoid(float x) { return __fdividef(1, 1 + expf(-x)); } // to 2 units in the last place; 0 where expf is infinite
 GPU_FN float silu_slope(float x) {
     const float s = sigmoid(x);
-    return s * (1 + x * (1 - s));
+    return s * fmaf(x, 1 - s, 1); // stated, so that every caller rounds alike
 }
 #endif

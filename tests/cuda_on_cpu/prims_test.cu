@@ -130,6 +130,13 @@ static void t_tf32() {
             for (int k = 0; k < 8; ++k) ref[m * 16 + n] += A[m * 8 + k] * B[n * 8 + k];
     check("mma tf32, cp.async with zero fill", dD.get() == ref);
 }
+// ---- a product that a contraction would keep exact: (1 + 2^-30)^2 - (1 + 2^-29) is 2^-60 then, and 0 with its own rounding
+__global__ void k_mul(const double *x, double *y) { y[0] = gpu::mul_rn(x[0], x[0]) - x[1]; }
+static void t_mul() {
+    Dev<double> x(std::vector<double>{1 + 0x1p-30, 1 + 0x1p-29}), y(1);
+    gpu::launch(k_mul, dim3(1), dim3(1), 0, nullptr, x.p, y.p);
+    check("product rounded on its own", y.get()[0] == 0);
+}
 // ---- ldmatrix x1 / x4.trans as a pure transpose / copy
 __global__ void k_ldsm(const uint16_t *in, uint32_t *o1, uint32_t *o4t) {
     SHARED(uint16_t, s, [32 * 8]);
@@ -414,6 +421,7 @@ int main() {
     t_warp();
     t_ldsm();
     t_tf32();
+    t_mul();
     t_mma<half, 1, 1, false>("mma f16");
     t_mma<half, 4, 4, true>("mma f16 4x4, B transposed");
     t_mma<__nv_bfloat16, 2, 3, false>("mma bf16 2x3");

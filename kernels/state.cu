@@ -1,0 +1,144 @@
+// state.cu -- the sampler's state on the device, in f64: combinations, noise and 8-bit images; the contracts are dg.h's.
+//   combine  out[i] = sum over k of coef[k][image] * term[k][i], products and sums each rounded, in the terms' order, zero
+//            coefficients skipped, one rounding to the output type: every bit as host_combine makes it.
+//   randn    normals 2j and 2j+1 of (seed, step) from one Philox4x32-10 block, counters and uniforms as in host/rng.h. The integers,
+//            the uniforms and sqrt agree exactly with the host's; log, sin and cos to their last place or two.
+//   to_u8    trunc(clamp(127.5 x + 128, 0, 255)), and how many elements of each image are not finite: every bit as the host's.
+// Work:   one image per blockIdx.y; coefficients and seeds travel as kernel parameters, some images per launch.
+// Limits: none on sizes.
+#include "../host/rng.h"
+#include "values.h"
+
+enum { STATE_THREADS = 256, PARAMETERS = 448 }; // 8-byte values in the parameters of a launch, which hold 4 KiB
+
+// ---- device code ------------------------------------------------------------------------------------------------------
+
+struct CombineParams {
+    void *out;
+    const void *term[COMBINE_TERMS];
+    DType type[COMBINE_TERMS], out_type;
+    int terms, first_image;
+    size_t per_sample;
+    double coef[PARAMETERS]; // [image of this launch][term]
+};
+GPU_FN double load_double(const void *p, DType type, size_t i) {
+    if (type == DG_F64) return ((const double *)p)[i];
+    float v[1];
+    load_floats(v, p, type, i);
+    return (double)v[0];
+}
+// The f32 next to d whose last bit is odd, unless d is itself an f32: rounding it again, to fewer bits, rounds d once.
+GPU_FN float round_to_odd(double d) {
+    const float f = (float)d;
+    const uint32_t bits = __float_as_uint(f);
+    if ((double)f == d || d != d || bits & 1) return f;
+    return __uint_as_float(fabs((double)f) > fabs(d) ? bits - 1 : bits + 1);
+}
+__global__ void __launch_bounds__(STATE_THREADS) combine_kernel(const __grid_constant__ CombineParams p) {
+    const size_t element = (size_t)blockIdx.x * STATE_THREADS + threadIdx.x;
+    if (element >= p.per_sample) return;
+    const size_t i = (size_t)(p.first_image + (int)blockIdx.y) * p.per_sample + element;
+    double sum = 0;
+    for (int k = 0; k < p.terms; k++) {
+        const double coef = p.coef[(int)blockIdx.y * p.terms + k];
+        if (coef != 0) sum += gpu::mul_rn(coef, load_double(p.term[k], p.type[k], i));
+    }
+    if (p.out_type == DG_F64) ((double *)p.out)[i] = sum;
+    else if (p.out_type == DG_F32) ((float *)p.out)[i] = (float)sum;
+    else {
+        const float v[1] = {round_to_odd(sum)};
+        store_floats(p.out, p.out_type, i, v);
+    }
+}
+
+struct RandnParams {
+    double *out;
+    size_t per_sample;
+    int first_image;
+    uint32_t step;
+    uint64_t seed[PARAMETERS]; // [image of this launch]
+};
+// Both of an angle from 0 to 2 pi, each within 1.5 units in its last place: the distance r to the nearest quarter turn, then
+// the series of sin r and cos r for |r| <= pi/4, whose next terms are below 2^-58. CUDA's own need memory for large angles.
+GPU_FN void sine_cosine(double angle, double *sine, double *cosine) {
+    const double half_pi = 1.57079632679489655800, rest_of_half_pi = 6.12323399573676603587e-17;
+    const double quarter = rint(angle * 0.63661977236758134308);
+    const double r = fma(-quarter, rest_of_half_pi, fma(-quarter, half_pi, angle)), z = r * r;
+    double s = 1, c = 1;
+    GPU_UNROLL
+    for (int k = 17; k > 1; k -= 2) s = 1 - z * (1.0 / (k * (k - 1))) * s, c = 1 - z * (1.0 / ((k - 1) * (k - 2))) * c;
+    s *= r;
+    const int turn = (int)quarter & 3;
+    *sine = turn & 1 ? c : s, *cosine = turn & 1 ? s : c;
+    if (turn & 2) *sine = -*sine;
+    if (turn == 1 || turn == 2) *cosine = -*cosine;
+}
+__global__ void __launch_bounds__(STATE_THREADS) randn_kernel(const __grid_constant__ RandnParams p) {
+    const size_t pair = (size_t)blockIdx.x * STATE_THREADS + threadIdx.x;
+    if (2 * pair >= p.per_sample) return;
+    double sine, cosine, *row = p.out + (size_t)(p.first_image + (int)blockIdx.y) * p.per_sample;
+    const Philox r = philox(p.seed[blockIdx.y], pair, p.step, RNG_STREAM_NOISE); // the rest is philox_normal_pair
+    const double radius = sqrt(-2 * log(philox_uniform(r.v[0], r.v[1])));
+    sine_cosine(6.283185307179586476925 * philox_uniform(r.v[2], r.v[3]), &sine, &cosine);
+    row[2 * pair] = radius * cosine;
+    if (2 * pair + 1 < p.per_sample) row[2 * pair + 1] = radius * sine;
+}
+
+// One block per image, so that the count needs no atomics.
+__global__ void __launch_bounds__(STATE_THREADS)
+    to_u8_kernel(uint8_t *out, const double *x, size_t per_sample, int *bad) {
+    SHARED(int, counts, [STATE_THREADS / 32]);
+    const int t = (int)threadIdx.x;
+    const size_t image = blockIdx.x * per_sample;
+    int count = 0;
+    for (size_t i = (size_t)t; i < per_sample; i += STATE_THREADS) {
+        const double in = x[image + i], v = gpu::mul_rn(127.5, in) + 128;
+        if (!(in - in == 0)) count++; // infinities and NaN
+        out[image + i] = v >= 255 ? 255 : v > 0 ? (uint8_t)v : 0;
+    }
+    count = __reduce_add_sync(~0u, count);
+    if (t % 32 == 0) counts[t / 32] = count;
+    __syncthreads();
+    if (t) return;
+    for (int warp = 1; warp < STATE_THREADS / 32; warp++) count += counts[warp];
+    bad[blockIdx.x] = count;
+}
+
+// ---- launchers ----------------------------------------------------------------------------------------------------------
+
+static dim3 state_grid(size_t threads, int images) {
+    return dim3((unsigned)((threads + STATE_THREADS - 1) / STATE_THREADS), (unsigned)images);
+}
+
+extern "C" int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms,
+                            void *stream) {
+    CombineParams p = {};
+    p.out = out, p.out_type = out_type, p.terms = terms, p.per_sample = per_sample;
+    for (int k = 0; k < terms; k++) p.term[k] = term[k].data, p.type[k] = term[k].type;
+    const int most = PARAMETERS / terms;
+    for (p.first_image = 0; p.first_image < n; p.first_image += most) {
+        const int images = n - p.first_image < most ? n - p.first_image : most;
+        for (int i = 0; i < images; i++)
+            for (int k = 0; k < terms; k++) p.coef[i * terms + k] = term[k].coef[p.first_image + i];
+        const int error = gpu::launch(combine_kernel, state_grid(per_sample, images), dim3(STATE_THREADS), 0,
+                                      (cudaStream_t)stream, p);
+        if (error) return error;
+    }
+    return 0;
+}
+extern "C" int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step, void *stream) {
+    RandnParams p = {};
+    p.out = out, p.per_sample = per_sample, p.step = step;
+    for (p.first_image = 0; p.first_image < n; p.first_image += PARAMETERS) {
+        const int images = n - p.first_image < PARAMETERS ? n - p.first_image : PARAMETERS;
+        memcpy(p.seed, seed + p.first_image, (size_t)images * sizeof *seed);
+        const dim3 grid = state_grid((per_sample + 1) / 2, images);
+        const int error = gpu::launch(randn_kernel, grid, dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
+        if (error) return error;
+    }
+    return 0;
+}
+extern "C" int cuda_to_u8(uint8_t *out, const double *x, int n, size_t per_sample, int *bad, void *stream) {
+    return gpu::launch(to_u8_kernel, dim3((unsigned)n), dim3(STATE_THREADS), 0, (cudaStream_t)stream, out, x,
+                       per_sample, bad);
+}
