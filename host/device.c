@@ -9,6 +9,7 @@ static const Backend *const backends[] = {
 #endif
     &backend_ref,
     &backend_ref64,
+    &backend_rounded,
 #if defined(DG_HAVE_CUDA) || defined(DG_EMU)
     &backend_cuda,
 #endif
@@ -17,11 +18,11 @@ enum { BACKENDS = sizeof backends / sizeof *backends };
 
 const char *device_list(void) {
 #if defined(DG_EMU)
-    return "cpu, ref, ref64, emu";
+    return "cpu, ref, ref64, rounded, emu";
 #elif defined(DG_HAVE_CUDA)
-    return "cpu, ref, ref64, cuda, cuda:N";
+    return "cpu, ref, ref64, rounded, cuda, cuda:N";
 #else
-    return "cpu, ref, ref64";
+    return "cpu, ref, ref64, rounded";
 #endif
 }
 Device *device_open(const char *spec, const char *precision, Error *e) {

@@ -155,7 +155,8 @@ typedef struct Device {
     bool tf32;  /* f32 storage, tf32 tensor-core products */
     void *impl; /* the backend's own: streams, handles, caches */
 } Device;
-/* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "cuda", "cuda:1", "emu".
+/* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "rounded" (cpu, every result rounded to fp16, bf16 or
+ * tf32: the yardstick of reduced precision), "cuda", "cuda:1", "emu".
  * precision: NULL (the backend's default), "fp32", "tf32", "fp16", "bf16", "fp64".                  */
 Device *device_open(const char *spec, const char *precision, Error *e);
 void device_close(Device *d);
@@ -214,7 +215,7 @@ struct Backend {
     void (*randn)(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step);
     void (*to_u8)(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad);
 };
-extern const Backend backend_ref, backend_ref64, backend_cpu;
+extern const Backend backend_ref, backend_ref64, backend_cpu, backend_rounded;
 extern const Backend backend_cuda; /* only where DG_HAVE_CUDA or DG_EMU is defined; named "emu" in the latter */
 
 #ifdef __cplusplus
