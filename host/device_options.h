@@ -16,7 +16,7 @@ enum { MAX_THREADS = 1024 };
 /* Rows for the option table of a command whose options, of type T, have a DeviceOptions as member m. */
 #define DEVICE_OPTIONS(T, m)                                                                                           \
     {"Where it runs", "device", NULL, OPTION_TEXT, offsetof(T, m.device), "NAME", 0, 0, false,                         \
-     "cuda, cuda:N, cpu, ref (plain loops), ref64 (the same in double); default: cuda where there is a GPU, else cpu"}, \
+     "cuda, cuda:N, cpu, ref (plain loops), ref64 (the same in double), rounded (cpu, every result rounded to fp16, bf16 or tf32); default: cuda where there is a GPU, else cpu"}, \
         {NULL, "dtype", NULL, OPTION_CHOICE, offsetof(T, m.dtype), DTYPE_CHOICE, 0, 0, false,                          \
          "storage of images and feature maps; auto: fp16 on cuda, fp32 elsewhere; sums are fp32 always"},              \
         {NULL, "no-fuse", NULL, OPTION_FLAG, offsetof(T, m.no_fuse), NULL, 0, 0, true,                                 \

@@ -80,7 +80,7 @@ static Twin *twin_new(const Exec *e, Error *err) {
     w->e->data = dg_alloc((size_t)e->g->nt * sizeof *w->e->data);
     w->e->prep = dg_alloc(((size_t)e->g->nop + 1) * sizeof *w->e->prep);
     w->e->arena = inner->be->alloc(inner, w->g.arena_bytes);
-    if (!w->e->arena) dg_error(err, "not enough memory on device %s for %.1f MiB of activations", e->dev->be->name, (double)w->g.arena_bytes / 1048576);
+    if (!w->e->arena) dg_out_of_memory(err, "not enough memory on device %s for %.1f MiB of activations", e->dev->be->name, (double)w->g.arena_bytes / 1048576);
     for (Tid t = 1; t < w->g.nt; t++) {
         Tensor *a = &w->g.t[t];
         a->dtype = DG_F32, a->offset *= TWICE;
@@ -92,7 +92,7 @@ static bool twin_weight(const Exec *e, Exec *twin, int i, Tid t, Error *err) {
     const Tensor *a = &e->g->t[t];
     size_t n = shape_count(a->shape);
     if (!(twin->data[t] = twin->dev->be->alloc(twin->dev, n * sizeof(float))))
-        return dg_error(err, "not enough memory on device %s for weight %s", e->dev->be->name, a->name);
+        return dg_out_of_memory(err, "not enough memory on device %s for weight %s", e->dev->be->name, a->name);
     dtype_convert(DG_F32, twin->data[t], a->dtype, e->data[t], n);
     bool meets_image = e->g->op[i].kind == OP_CONV && e->g->op[i].in[1] == t && !is_vector(shape_of(e->g, e->g->op[i].in[0]));
     round_values(DG_F32, e->dev->tf32 && meets_image, twin->data[t], n);

@@ -17,7 +17,8 @@ static const Option option[] = {
 static const char details[] =
     "A case is a safetensors file with inputs and outputs of the official programs, and networks whose weights are defined by\n"
     "their names. Each line shows one output: the worst relative L2 error over the samples, and the tolerance. The exit code is 0\n"
-    "when all are within their tolerances and at least one was compared.\n\n"
+    "when all are within their tolerances and at least one was compared. In fp16, bf16 or tf32 the tolerance is three times the\n"
+    "error that the same case has on device rounded, which is run first, plus the case's own.\n\n"
     "Example:\n"
     "  dg_cuda verify tests/golden/*.safetensors\n";
 
