@@ -90,6 +90,8 @@ $(BUILD)/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
+include tests/fuzz/rules.mk
+
 clean:
 	rm -rf build dg_cuda dg_cuda-emu
 
