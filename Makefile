@@ -1,13 +1,15 @@
-# make          builds ./dg_cuda (CUDA, oneDNN, zlib, stb_image_write are found automatically; each is optional)
-# make demo     installs what is missing, builds, makes images with the embedded model: demo/shapes32.png
-# make test     installs what is missing, builds, runs the tests (under 10 minutes on 2 cores)
-# make test-full  the long ones too: full-size networks, mutations, fuzzers
-# make emu      ./dg_cuda-emu: the same program with its CUDA kernels executed on the CPU (--device emu)
-# make asan     the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-# make bench    timings of this machine; make fuzz; make format; make clean
-# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  DNNL=0 ZLIB=0 STB=0 CUDA=0 (leave one out)  V=1
+# make            builds ./dg_cuda (CUDA, oneDNN, zlib, stb_image_write are found automatically; each is optional)
+# make demo       installs what is missing, builds, makes images with the embedded model: demo/shapes32.png
+# make test       installs what is missing, builds, runs the tests (under 10 minutes on 2 cores)
+# make test-full  the long ones too (alone: make test-long): full-size networks, races, planted bugs, fuzzers
+# make emu        ./dg_cuda-emu: the same program with its CUDA kernels executed on the CPU (--device emu)
+# make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make bench      timings of this machine
+# make fuzz       the readers of files against random input, FUZZ_SECONDS each (needs clang)
+# make deps       installs what is missing (apt-get as root or with sudo; else it prints the command); make format; make clean
+# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  DNNL=0 ZLIB=0 STB=0 CUDA=0 (leave one out)  WERROR=  V=1
 
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 BUILD ?= build
 CC ?= cc
 ifeq ($(origin CC),default)
@@ -18,22 +20,26 @@ MARCH ?= native
 SAN ?=
 Q := $(if $(V),,@)
 
-# ---- what this machine has: a test compile each, printed by `make` -----------------------------------------------------
+# ---- what this machine has: a test compile each, printed by `make`. MISSING is what `make deps` installs: what was looked
+# for and not found, not what was left out on the command line.
 HASH := \#
-have = $(shell printf '$(HASH)include <$(1)>\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
-DNNL ?= $(call have,oneapi/dnnl/dnnl.h,-ldnnl)
-ZLIB ?= $(call have,zlib.h,-lz)
-STB ?= $(call have,stb/stb_image_write.h,)
-OPENMP ?= $(call have,omp.h,-fopenmp)
+have = $(shell printf '$(HASH)include <$(1)>\n$(3)\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
+probe = $(if $(filter undefined,$(origin $(1))),$(eval $(1) := $(call have,$(2),$(3),$(4)))$(if $(filter 0,$($(1))),$(eval MISSING += $(1))))
+MISSING :=
+$(call probe,DNNL,oneapi/dnnl/dnnl.h,-ldnnl,int (*unused)() = (int (*)())dnnl_primitive_desc_create;)
+$(call probe,ZLIB,zlib.h,-lz)
+$(call probe,STB,stb/stb_image_write.h)
+$(call probe,OPENMP,omp.h,-fopenmp)
+MISSING += $(if $(shell command -v $(CC)),,CC) $(if $(shell command -v $(CXX)),,CXX)
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CUDA ?= $(if $(NVCC),1,0)
-DNNL := $(DNNL)
-ZLIB := $(ZLIB)
-STB := $(STB)
-OPENMP := $(OPENMP)
 CUDA := $(CUDA)
 
-WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings -Wno-missing-field-initializers
+# warnings are errors with the compilers that this is tested with; a newer one's new warnings do not stop a build
+ifeq ($(origin WERROR),undefined)
+WERROR := $(if $(filter 11 12 13 14,$(shell $(CC) -dumpversion 2>/dev/null | cut -d. -f1)),-Werror)
+endif
+WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings -Wno-missing-field-initializers
 CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
 DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(filter 1,$(DNNL)),-DDG_HAVE_DNNL) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
@@ -41,6 +47,8 @@ DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(
 CFLAGS += -std=c11 $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
 LDLIBS += $(if $(filter 1,$(DNNL)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
 LDFLAGS += $(SAN)
+# What objects depend on beside their sources: written at the end of this file
+STAMP := $(BUILD)/config
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
 SRC := $(filter-out host/main.c host/backend_ref.c host/backend_cuda.c host/device.c,$(wildcard host/*.c)) \
@@ -49,8 +57,9 @@ OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/backend_ref_f32.o $(BUILD)/host/bac
        $(patsubst %.S,$(BUILD)/%.o,$(wildcard models/shapes32/*.S))
 LIB := $(BUILD)/libdg.a
 
-.PHONY: all demo test test-full asan bench emu fuzz format clean deps found
-all: found dg_cuda
+.PHONY: all demo test test-long test-full asan bench emu fuzz format clean deps found
+.PHONY: run-demo run-test run-test-long run-test-full run-asan run-sanitized
+all: found $(if $(wildcard host/main.c),dg_cuda)
 
 found:
 	@printf 'oneDNN %s  zlib %s  stb_image_write %s  OpenMP %s  CUDA %s\n' \
@@ -60,17 +69,17 @@ found:
 	  "$(if $(filter 1,$(OPENMP)),found,not found (one thread))" \
 	  "$(if $(filter 1,$(CUDA)),found ($(NVCC)),not found (--device cuda is left out))"
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/%.o: %.S
+$(BUILD)/%.o: %.S $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -MMD -MP -c $< -o $@
 $(BUILD)/models/shapes32/shapes32.o: $(wildcard models/shapes32/*.safetensors)
-$(BUILD)/host/backend_ref_f32.o: host/backend_ref.c
+$(BUILD)/host/backend_ref_f32.o: host/backend_ref.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_REF_REAL=float -DDG_REF_NAME='"ref"' -DDG_REF_BACKEND=backend_ref -MMD -MP -c $< -o $@
-$(BUILD)/host/backend_ref_f64.o: host/backend_ref.c
+$(BUILD)/host/backend_ref_f64.o: host/backend_ref.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_REF_REAL=double -DDG_REF_NAME='"ref64"' -DDG_REF_BACKEND=backend_ref64 -MMD -MP -c $< -o $@
 $(LIB): $(OBJ)
@@ -83,17 +92,63 @@ dg_cuda: $(BUILD)/dg_cuda
 $(BUILD)/dg_cuda: $(BUILD)/host/main.o $(LIB) $(CUDA_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/host/main.o $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
-# ---- tests -----------------------------------------------------------------------------------------------------------
-TEST_SRC := $(wildcard tests/test_*.c)
-TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+# ---- tests: `make test` is the first two, in a make of its own that finds what the first has installed ------------------
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TEST_SCRIPTS := $(wildcard tests/test_*.sh)
 $(BUILD)/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
+-include tests/fuzz/rules.mk
+
+# What `make test` runs, the longest first. The programs that these lists need are built by the first words of their lines.
+OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
+QUICK = "$(BUILD)/tests/test_golden cpu sample" $(EMU_QUICK) $(if $(filter 1,$(DNNL)),"$(BUILD)/tests/test_golden cpu full") \
+        "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
+# What `make test-full` adds
+LONG = $(if $(filter 1,$(DNNL)),,"$(BUILD)/tests/test_golden cpu full") "$(BUILD)/tests/test_golden ref sample" $(EMU_LONG) \
+       $(if $(wildcard tests/mutate.sh),tests/mutate.sh) $(FUZZ_QUICK)
+# what is a file to be built in such a list
+built = $(filter $(BUILD)/%,$(subst ",,$(1)))
+RUN = BUILD=$(BUILD) tests/run.sh $(BUILD)/logs
+deps:
+	$(Q)tests/install_deps.sh $(MISSING)
+test test-long test-full asan: deps
+	$(Q)$(MAKE) run-$@
+run-test: all $(EMU_BUILT) $(call built,$(QUICK))
+	$(Q)$(RUN) $(QUICK)
+run-test-long: all $(EMU_BUILT) $(call built,$(LONG))
+	$(Q)$(RUN) $(LONG)
+run-test-full: all $(EMU_BUILT) $(call built,$(QUICK) $(LONG))
+	$(Q)$(RUN) $(LONG) $(QUICK)
+
+# The tests once more with the sanitizers, in a folder of their own; full-size networks and the emulated kernels are left out.
+run-asan:
+	$(Q)$(MAKE) BUILD=$(BUILD)/asan CUDA=0 OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" \
+	  run-sanitized
+SANITIZED = "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
+run-sanitized: $(if $(wildcard host/main.c),$(BUILD)/dg_cuda) $(call built,$(SANITIZED))
+	$(Q)$(RUN) $(SANITIZED)
+
+demo: deps
+	$(Q)$(MAKE) run-demo
+
+format:
+	clang-format --dry-run $(wildcard host/*.[ch] models/*.[ch] weights_tools/*.[ch] kernels/*.cu kernels/*.h tests/*.[ch] bench/*.c bench/*.cu)
 
 include tests/fuzz/rules.mk
 
 clean:
-	rm -rf build dg_cuda dg_cuda-emu
+	rm -rf $(BUILD) dg_cuda dg_cuda-emu
 
+# The flags, the compiler and, with MARCH=native, this processor. The file changes only when they do: another setting, or a
+# build folder carried to another machine, starts afresh.
+CONFIG := $(CC) $(CXX) $(CFLAGS) $(LDLIBS) $(NVCC) $(NVFLAGS) $(CUDA_DEFS) $(EMU_FLAGS) \
+          $(shell $(CC) -march=$(MARCH) -dM -E -x c /dev/null 2>/dev/null | cksum)
+ifneq ($(filter-out clean format deps found,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(strip $(file <$(STAMP))),$(strip $(CONFIG)))
+$(shell mkdir -p $(BUILD))
+$(file >$(STAMP),$(CONFIG))
+endif
+endif
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:

@@ -8,7 +8,8 @@ ARCH ?= 80 90
 NVFLAGS = -std=c++17 -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage,-Werror \
           $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
           -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
-ifeq ($(CUDA)$(words $(wildcard $(addprefix kernels/,conv.cu norm.cu attention.cu elementwise.cu state.cu))),15)
+COMPLETE := $(filter 5,$(words $(wildcard $(addprefix kernels/,conv.cu norm.cu attention.cu elementwise.cu state.cu))))
+ifeq ($(CUDA)$(COMPLETE),15)
 CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
 NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)
 CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX)
@@ -21,30 +22,30 @@ CUDA_OBJ := $(BUILD)/host/device.o
 CUDA_LIBS :=
 endif
 
-$(BUILD)/cuda/kernels/%.o: kernels/%.cu
+$(BUILD)/cuda/kernels/%.o: kernels/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/cuda/host/%.o: host/%.c
+$(BUILD)/cuda/host/%.o: host/%.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
 
 # ---- emu: the same kernels as plain C++
-EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra -Werror -Wno-unknown-pragmas \
+EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
             -Wno-psabi -Wno-maybe-uninitialized
 EMU_HOST := $(BUILD)/emu/host/device.o $(BUILD)/emu/host/backend_cuda.o
 EMU_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/emu/%.o) $(BUILD)/emu/cuda_on_cpu.o
 EMU_LIBS := $(LDLIBS) -ldl -lstdc++
 
-$(BUILD)/emu/kernels/%.o: kernels/%.cu
+$(BUILD)/emu/kernels/%.o: kernels/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) $(OPT) $(SAN) -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/emu/%.o: tests/cuda_on_cpu/%.cu
+$(BUILD)/emu/%.o: tests/cuda_on_cpu/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O1 $(SAN) -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/emu/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp
+$(BUILD)/emu/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) $(if $(SAN),$(OPT),-O3) $(if $(filter 1,$(OPENMP)),-fopenmp) $(SAN) -MMD -MP -c $< -o $@
-$(BUILD)/emu/host/%.o: host/%.c
+$(BUILD)/emu/host/%.o: host/%.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_EMU -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
 
@@ -64,13 +65,13 @@ $(BUILD)/emu/prims_test $(BUILD)/emu/neg_test: $(BUILD)/emu/%: $(BUILD)/emu/%.o 
 
 # ---- race: kernels call the layer's race detector at every memory access. libtsan itself is not linked.
 RACE_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/race/%.o) $(BUILD)/race/cuda_on_cpu.o
-$(BUILD)/race/kernels/%.o: kernels/%.cu
+$(BUILD)/race/kernels/%.o: kernels/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/race/%.o: tests/cuda_on_cpu/%.cu
+$(BUILD)/race/%.o: tests/cuda_on_cpu/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/race/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp
+$(BUILD)/race/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O2 -DEMU_RACE -MMD -MP -c $< -o $@
 $(BUILD)/race/tests/test_ops: $(BUILD)/tests/backend_naive.o
@@ -80,13 +81,14 @@ $(BUILD)/race/tests/%: $(BUILD)/tests/%.o $(RACE_OBJ) $(LIB)
 $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/%.o $(BUILD)/race/cuda_on_cpu.o
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
 
-# ---- tests: `make test` runs test-emu, `make test-full` test-race as well
+# ---- tests: what `make test` and `make test-full` run of the emulated kernels (the lists are tests/run.sh's)
+EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick") \
+            "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
+EMU_LONG = $(if $(COMPLETE),"env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
+             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)")) "$(BUILD)/race/prims_test"
+EMU_BUILT = $(BUILD)/emu/neg_test $(BUILD)/race/neg_test
 .PHONY: test-emu test-race
-test-emu: $(BUILD)/emu/tests/test_ops $(BUILD)/emu/prims_test $(BUILD)/emu/neg_test $(BUILD)/race/neg_test
-	$(Q)$(BUILD)/emu/prims_test
-	$(Q)tests/cuda_on_cpu/neg.sh $(BUILD)
-	$(Q)for p in fp32 fp16 bf16 tf32; do $(BUILD)/emu/tests/test_ops emu $$p || exit 1; done
-	$(Q)EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16
-test-race: $(BUILD)/race/tests/test_ops $(BUILD)/race/prims_test
-	$(Q)$(BUILD)/race/prims_test
-	$(Q)for p in fp32 fp16; do $(BUILD)/race/tests/test_ops emu $$p || exit 1; done
+test-emu: $(filter $(BUILD)/%,$(subst ",,$(EMU_QUICK))) $(EMU_BUILT)
+	$(Q)$(RUN) $(EMU_QUICK)
+test-race: $(filter $(BUILD)/%,$(subst ",,$(EMU_LONG)))
+	$(Q)$(RUN) $(EMU_LONG)

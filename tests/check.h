@@ -22,6 +22,7 @@ __attribute__((format(printf, 4, 5), unused)) static bool check_at(bool ok, cons
     printf("FAIL %s:%d: ", file, line);
     vprintf(fmt, ap);
     putchar('\n');
+    fflush(stdout); /* a crash later must not take it along */
     va_end(ap);
     return false;
 }
@@ -35,6 +36,7 @@ __attribute__((format(printf, 1, 2), unused)) static void not_run(const char *fm
     printf("NOT RUN: ");
     vprintf(fmt, ap);
     putchar('\n');
+    fflush(stdout); /* a crash later must not take it along */
     va_end(ap);
 }
 __attribute__((unused)) static int check_done(const char *name) {
