@@ -395,7 +395,8 @@ static bool op_global(Parser *p, uint8_t op) {
     return push_class(p, first->text, first->count, second->text, second->count);
 }
 static bool push_call(Parser *p, PickleValue *callee, PickleValue *args) {
-    if (callee->kind != PICKLE_CLASS && callee->kind != PICKLE_CALL) return fail(p, "it calls %s", pickle_kind_name(callee));
+    bool callable = callee->kind == PICKLE_CLASS || callee->kind == PICKLE_CALL || callee->kind == PICKLE_PERSISTENT; /* a class by id */
+    if (!callable) return fail(p, "it calls %s", pickle_kind_name(callee));
     if (args->kind != PICKLE_TUPLE && args->kind != PICKLE_CALL)
         return fail(p, "the arguments of a call are %s, not a tuple", pickle_kind_name(args));
     PickleValue *v = value(p, PICKLE_CALL);

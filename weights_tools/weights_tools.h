@@ -13,6 +13,7 @@ typedef struct {
     int num_heads;          /* --num_heads: DiT, and ADM networks with a fixed number of heads */
     int image_size;         /* --image_size: ADM and DiT networks whose tensors do not depend on it */
     const char *time;       /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
+    const char *attention_order; /* --attention_order legacy|new: of q, k, v in ADM U-Nets */
     const char *precond;    /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
 } ConvertOptions;
 

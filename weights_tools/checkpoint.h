@@ -1,0 +1,41 @@
+/* checkpoint.h -- any weight file as a list of named tensors, with what it says about the network that they belong to. */
+#ifndef DG_CHECKPOINT_H
+#define DG_CHECKPOINT_H
+#include "torch_file.h"
+
+enum { CHECKPOINT_MAX_TENSORS = 32768, CHECKPOINT_MAX_NAME = 255 };
+typedef struct {
+    char *name;
+    DType dtype; /* as it would be stored without conversion */
+    int dims;
+    int64_t shape[ST_MAX_DIMS];
+    uint64_t count;
+    const StTensor *native; /* of safetensors files, else NULL */
+    TorchTensor torch;      /* of the others */
+} CheckpointTensor;
+typedef struct {
+    char *path;
+    const char *format; /* "safetensors", "PyTorch zip", "PyTorch legacy", "pickle" */
+    CheckpointTensor *tensor;
+    int count;          /* sorted by name; names are unique */
+    char *class_name;   /* of a pickled module: "EDMPrecond"; NULL for state dicts */
+    Json *arguments;    /* its constructor's arguments and plain attributes, or NULL */
+    const char *config; /* a safetensors file's own, or NULL */
+    Text notes;         /* choices made, one a line */
+    FileMap map;        /* the whole file */
+    /* private */
+    SafeTensors *native;
+    TorchFile *torch;
+    uint8_t *unpacked;           /* the compressed storage that was read last */
+    const ZipEntry *unpacked_of, *verified;
+} Checkpoint;
+/* key: the part to take ("ema", "state_dict", "a.b"), or NULL: chosen, and noted. */
+Checkpoint *checkpoint_open(const char *path, const char *key, Error *e);
+bool checkpoint_is_native(const FileMap *m); /* begins as a safetensors file does */
+void checkpoint_close(Checkpoint *c); /* c may be NULL */
+
+/* Delivers the tensor's values as dtype, in C order, in pieces. Values that dtype cannot hold are an error. */
+typedef bool (*CheckpointSink)(void *user, const void *data, size_t bytes, Error *e);
+bool checkpoint_read(Checkpoint *c, const CheckpointTensor *t, DType dtype, CheckpointSink sink, void *user, Error *e);
+uint64_t checkpoint_position(const Checkpoint *c, const CheckpointTensor *t); /* in the file: reading in this order is fastest */
+#endif

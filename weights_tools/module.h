@@ -1,0 +1,14 @@
+/* module.h -- a pickled torch.nn.Module (EDM's persistent objects, or torch.save of a whole module), down to its tensors. */
+#ifndef DG_MODULE_H
+#define DG_MODULE_H
+#include "../host/json.h"
+#include "pickle.h"
+
+bool module_recognise(const PickleValue *v);
+/* Calls add for every parameter and persistent buffer, under its state-dict name. */
+typedef bool (*ModuleAdd)(void *user, const char *name, const PickleValue *tensor, Error *e);
+bool module_walk(const PickleValue *module, ModuleAdd add, void *user, Error *e);
+/* Its class ("EDMPrecond"), and an object of the keyword arguments it was constructed with and its plain attributes
+ * (arguments win). The caller frees both.                                                                           */
+bool module_describe(const PickleValue *module, char **class_name, Json **arguments, Error *e);
+#endif
