@@ -76,12 +76,14 @@ static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
     json_free(j);
     return any || dg_error(e, "%s: neither the configuration of a network nor a case with one", path);
 }
+static bool check_usage(const BenchOptions *o, Error *e) {
+    bool files = o->network || o->extractor || o->discriminator;
+    if (files && (o->synthetic || o->synthetic_guide)) return dg_error(e, "--synthetic stands for files: give one or the other");
+    return !o->extractor == !o->discriminator || dg_error(e, "--extractor and --discriminator go together");
+}
 static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
-    bool files = o->network || o->extractor || o->discriminator, synthetic = o->synthetic || o->synthetic_guide;
     *n = (Networks){0};
-    if (files && synthetic) return dg_error(e, "--synthetic stands for files: give one or the other");
-    if (!o->extractor != !o->discriminator) return dg_error(e, "--extractor and --discriminator go together");
-    if (!synthetic) return networks_open(n, o->network, o->extractor, o->discriminator, !o->network || o->extractor, e);
+    if (!o->synthetic && !o->synthetic_guide) return networks_open(n, o->network, o->extractor, o->discriminator, !o->network || o->extractor, e);
     if ((o->synthetic && !add_synthetic(n, o->synthetic, false, e)) || (o->synthetic_guide && !add_synthetic(n, o->synthetic_guide, true, e))) return false;
     if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights) return dg_error(e, "a case for guidance has an extractor and a head");
     const Weights *w = n->source[ROLE_NETWORK].weights;
@@ -254,6 +256,7 @@ static bool open_engine(Bench *b, Error *e) {
 static int bench(const Args *a, Error *e) {
     Bench b = {.o = a->options};
     Text json = {0};
+    if (!check_usage(b.o, e)) return EXIT_USAGE;
     bool ok = open_networks(&b.networks, b.o, e) && (b.device = device_from_options(&b.o->device, e)) && open_engine(&b, e) && measure(&b, &json, e) &&
               (!b.o->json || save(b.o->json, &json, e));
     text_free(&json);

@@ -177,6 +177,7 @@ static bool open_grid(Run *r, Error *e) {
     if (!r->o->grid) return true;
     if (!image_png_available(e)) return false;
     if (c->img_channels > 4) return dg_error(e, "--grid: the images have %d channels, a PNG at most 4", c->img_channels);
+    if (!make_parent(r->o->grid, e)) return false;
     if (!columns) columns = (int)ceil(sqrt(n));
     if ((double)n * c->img_resolution * c->img_resolution * r->o->grid_scale * r->o->grid_scale > 1e9)
         return dg_error(e, "--grid: the picture would have more than 10^9 pixels: fewer seeds, or a smaller --grid-scale");

@@ -1,6 +1,7 @@
 /* main.c -- the program: hands the command line to its command, prints the error, if any, and exits. */
 #include "commands.h"
 #include "dg.h"
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@ int main(int argc, char **argv) {
         printf("dg_cuda %s (devices: %s)\n", DG_VERSION, device_list());
         return EXIT_DONE;
     }
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk */
     Error e = {0};
     int code = cli_run(commands, (int)(sizeof commands / sizeof *commands), argc, argv, &e);
     if (fflush(stdout) != 0 && code == EXIT_DONE) dg_error(&e, "standard output: writing failed"), code = EXIT_FAILED;

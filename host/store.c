@@ -41,6 +41,13 @@ bool make_folders(const char *path, Error *e) {
     free(copy);
     return ok;
 }
+bool make_parent(const char *file, Error *e) {
+    char *copy = dg_strdup(file), *slash = strrchr(copy, '/');
+    if (slash) *slash = 0;
+    bool ok = !slash || slash == copy || make_folders(copy, e);
+    free(copy);
+    return ok;
+}
 
 /* ---- what belongs to the store in a folder -------------------------------------------------------------------------- */
 static size_t digits(const char *s) { return strspn(s, "0123456789"); }

@@ -1,0 +1,75 @@
+/* tiny_model.h -- weight files of a network, an extractor and a head that take milliseconds to run, for tests of programs. */
+#ifndef DG_TINY_MODEL_H
+#define DG_TINY_MODEL_H
+#include "../models/models.h"
+#include "../host/safetensors.h"
+#include <math.h>
+#include <stdlib.h>
+
+static const char tiny_network_config[] =
+    "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": 3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
+    " \"model_channels\": 8, \"channel_mult\": [1, 2], \"num_blocks\": 1, \"attn_resolutions\": [4], \"classes\": [\"red\", \"green\", \"blue\"]}";
+static const char tiny_uncond_config[] =
+    "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": 1, \"label_dim\": 0, \"model_type\": \"SongUNet\","
+    " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
+static const char tiny_extractor_config[] =
+    "{\"kind\": \"extractor\", \"image_size\": 8, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
+    " \"attention_resolutions\": [2], \"channel_mult\": [1, 1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, \"resblock_updown\": true,"
+    " \"pool\": \"attention\"}";
+static const char tiny_head_config[] =
+    "{\"kind\": \"head\", \"image_size\": 4, \"in_channels\": 32, \"model_channels\": 32, \"out_channels\": 1, \"num_res_blocks\": 1,"
+    " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, \"resblock_updown\": true,"
+    " \"pool\": \"attention\", \"condition\": true, \"num_class\": 3}";
+
+/* The official shape of a weight. */
+static int tiny_shape(const Tensor *t, int64_t *shape) {
+    Shape s = t->shape;
+    switch (t->view.kind) {
+    case VIEW_VECTOR: shape[0] = s.c; return 1;
+    case VIEW_EMBEDDING: shape[0] = s.c, shape[1] = s.n; return 2;
+    case VIEW_TOKENS: shape[0] = s.c, shape[1] = s.w; return 2;
+    case VIEW_CONV: break;
+    }
+    shape[0] = s.n, shape[1] = s.c, shape[2] = s.h, shape[3] = s.w;
+    return s.h == 1 && s.w == 1 ? 2 : 4;
+}
+/* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. */
+static bool tiny_write(const char *path, const char *config, float gain, Error *e) {
+    Json *j = json_parse(config, strlen(config), e);
+    Graph *g = graph_new(DG_F32);
+    NetworkConfig n;
+    EncoderConfig c;
+    NetworkGraph net;
+    EncoderGraph encoder;
+    bool ok = j != NULL, head = ok && strstr(config, "\"head\"");
+    if (ok && strstr(config, "denoiser")) ok = network_config(&n, j, e) && network_build(g, &n, 1, &net, e);
+    else if (ok) ok = encoder_config(&c, j, e) && encoder_build(g, &c, "", g_input(g, "x", (Shape){1, c.image_size, c.image_size, c.in_channels}), head, &encoder, e);
+    StWriter *w = ok ? st_writer_open(path, e) : NULL;
+    if ((ok = w != NULL)) {
+        st_writer_metadata(w, "config", config);
+        int64_t shape[4];
+        for (Tid t = 1; t < g->nt; t++)
+            if (g->t[t].kind == T_WEIGHT) st_writer_tensor(w, g->t[t].name, DG_F32, tiny_shape(&g->t[t], shape), shape);
+        ok = st_writer_begin(w, e);
+        uint64_t state = 88172645463325252u;
+        for (Tid t = 1; t < g->nt && ok; t++) {
+            if (g->t[t].kind != T_WEIGHT) continue;
+            size_t count = shape_count(g->t[t].shape);
+            int dims = tiny_shape(&g->t[t], shape);
+            float *v = malloc(count * sizeof *v), scale = dims == 1 ? .1f : sqrtf(3 * (float)shape[0] / (float)count);
+            bool norm = dims == 1 && strstr(g->t[t].name, "weight"), last = strstr(g->t[t].name, "aux_conv.weight") != NULL;
+            for (size_t i = 0; i < count; i++) {
+                state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+                v[i] = ((float)(state >> 40) * 0x1p-23f - 1) * scale * (last ? gain : 1) + (norm ? 1 : 0);
+            }
+            ok = st_writer_data(w, v, count * sizeof *v, e);
+            free(v);
+        }
+        if (ok) ok = st_writer_finish(w, e);
+        else st_writer_abandon(w);
+    }
+    graph_free(g);
+    json_free(j);
+    return ok;
+}
+#endif
