@@ -136,7 +136,6 @@ demo: deps
 format:
 	clang-format --dry-run $(wildcard host/*.[ch] models/*.[ch] weights_tools/*.[ch] kernels/*.cu kernels/*.h tests/*.[ch] bench/*.c bench/*.cu)
 
-include tests/fuzz/rules.mk
 
 clean:
 	rm -rf $(BUILD) dg_cuda dg_cuda-emu

@@ -1,4 +1,5 @@
 /* bench.c -- the command `bench`: how long a network call, a guide call and a guided step take, op by op if asked. */
+#include "checkpoint_options.h"
 #include "commands.h"
 #include "device_options.h"
 #include "file.h"
@@ -15,6 +16,7 @@ typedef struct {
     int batch, repeats, warmup;
     bool ops;
     SampleOptions sample;
+    CheckpointOptions checkpoint;
     DeviceOptions device;
 } BenchOptions;
 enum { MAX_BATCH = 65536, MAX_REPEATS = 100000, MAX_STEPS = 100000 };
@@ -39,6 +41,7 @@ static const Option option[] = {
     {NULL, "json", NULL, OPTION_TEXT, AT(json), "FILE", 0, 0, false, "write the figures to FILE as well, for scripts"},
 
     DEVICE_OPTIONS(BenchOptions, device),
+    CHECKPOINT_OPTIONS(BenchOptions, checkpoint),
 };
 static const char details[] =
     "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone, with a wait\n"
@@ -83,7 +86,11 @@ static bool check_usage(const BenchOptions *o, Error *e) {
 }
 static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
     *n = (Networks){0};
-    if (!o->synthetic && !o->synthetic_guide) return networks_open(n, o->network, o->extractor, o->discriminator, !o->network || o->extractor, e);
+    if (!o->synthetic && !o->synthetic_guide) {
+        const char *const path[ROLES] = {o->network, o->extractor, o->discriminator};
+        ConvertOptions c = checkpoint_options(&o->checkpoint);
+        return networks_open(n, path, &c, !o->network || o->extractor, e);
+    }
     if ((o->synthetic && !add_synthetic(n, o->synthetic, false, e)) || (o->synthetic_guide && !add_synthetic(n, o->synthetic_guide, true, e))) return false;
     if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights) return dg_error(e, "a case for guidance has an extractor and a head");
     const Weights *w = n->source[ROLE_NETWORK].weights;

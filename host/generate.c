@@ -1,4 +1,5 @@
 /* generate.c -- the command `generate`: from options to images in a folder. */
+#include "checkpoint_options.h"
 #include "commands.h"
 #include "device_options.h"
 #include "image.h"
@@ -18,6 +19,7 @@ typedef struct {
     int format, batch, grid_columns, grid_scale;
     bool subdirs, overwrite;
     SampleOptions sample;
+    CheckpointOptions checkpoint;
     DeviceOptions device;
 } GenerateOptions;
 
@@ -31,7 +33,7 @@ static void defaults(void *options) {
 #define AT(member) offsetof(GenerateOptions, member)
 static const Option option[] = {
     {"Networks", "network", NULL, OPTION_TEXT, AT(network), "FILE", 0, 0, false,
-     "score network; default: shapes32, a small example model inside the program, with its extractor and discriminator"},
+     "score network, safetensors or an official checkpoint (.pkl, .pt); default: shapes32, a small example model inside the program, with its extractor and discriminator"},
     {NULL, "extractor", "pretrained_classifier_ckpt", OPTION_TEXT, AT(extractor), "FILE", 0, 0, false, "feature extractor of the discriminator"},
     {NULL, "discriminator", "discriminator_ckpt", OPTION_TEXT, AT(discriminator), "FILE", 0, 0, false, "discriminator head on those features"},
 
@@ -71,6 +73,7 @@ static const Option option[] = {
     {NULL, "scaling", NULL, OPTION_CHOICE, AT(sample.scaling), "none|vp", 0, 0, true, "scaling of the signal"},
 
     DEVICE_OPTIONS(GenerateOptions, device),
+    CHECKPOINT_OPTIONS(GenerateOptions, checkpoint),
 };
 static const Preset preset[] = {
     {"edm-cifar10", "steps=18", "EDM, CIFAR-10"},
@@ -335,7 +338,9 @@ static bool prepare(Run *r, int *code, Error *e) {
     time_t now = time(NULL);
     struct tm utc;
     strftime(r->started, sizeof r->started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    if (!networks_open(&r->networks, o->network, o->extractor, o->discriminator, guided(r), e)) return false;
+    const char *const path[ROLES] = {o->network, o->extractor, o->discriminator};
+    ConvertOptions c = checkpoint_options(&o->checkpoint);
+    if (!networks_open(&r->networks, path, &c, guided(r), e)) return false;
     r->hashes = hashes_start(&r->networks);
     if (!choose_class(r, e)) return *code = EXIT_USAGE, false;
     if (!(r->device = device_from_options(&o->device, e)) || (o->outdir && !open_store(r, e)) || !open_grid(r, e)) return false;

@@ -17,19 +17,19 @@ static NetworkSource embedded(Role r) {
     default: return (NetworkSource){.data = shapes32_network, .bytes = (size_t)(shapes32_network_end - shapes32_network)};
     }
 }
-static bool open_source(NetworkSource *s, Role r, Error *e) {
-    char name[64];
+static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error *e) {
+    char name[64], notice[1024] = "";
     snprintf(name, sizeof name, "shapes32 %s", role_name(r));
-    s->weights = s->path ? weights_open(s->path, e) : weights_memory(s->data, s->bytes, name, e);
+    s->weights = s->path ? weights_open_any(s->path, o, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
+    if (s->weights && notice[0]) printf("%s\n", notice);
     return s->weights != NULL;
 }
-bool networks_open(Networks *n, const char *network, const char *extractor, const char *discriminator, bool guided, Error *e) {
-    const char *path[ROLES] = {network, extractor, discriminator};
+bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e) {
     *n = (Networks){0};
     for (Role r = 0; r < ROLES; r++) {
         if (r != ROLE_NETWORK && !guided) continue;
         n->source[r] = path[r] ? (NetworkSource){.path = path[r]} : embedded(r);
-        if (!open_source(&n->source[r], r, e)) {
+        if (!open_source(&n->source[r], r, o, e)) {
             networks_close(n);
             return false;
         }

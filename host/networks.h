@@ -1,6 +1,7 @@
 /* networks.h -- the networks of a run: opened from their files or from the program itself, hashed, bound to a device. */
 #ifndef DG_NETWORKS_H
 #define DG_NETWORKS_H
+#include "../weights_tools/weights_tools.h"
 #include "sampler.h"
 #include "sha256.h"
 
@@ -16,9 +17,9 @@ typedef struct {
     NetworkSource source[ROLES];
     NetworkConfig config; /* of the network */
 } Networks;
-/* network NULL: the example model, with its own extractor and discriminator unless others are given. Without `guided`,
- * extractor and discriminator stay closed.                                                                          */
-bool networks_open(Networks *n, const char *network, const char *extractor, const char *discriminator, bool guided, Error *e);
+/* Files of any format (weights_tools.h), by role. No network: the example model, with its own extractor and discriminator
+ * unless others are given. Without `guided`, extractor and discriminator stay closed. Notices go to standard output.    */
+bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e);
 void networks_close(Networks *n);
 /* The class that a name or number means to the network: its configuration may list "classes". */
 bool networks_class(const Networks *n, const char *text, int *out, Error *e);
