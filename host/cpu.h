@@ -51,6 +51,7 @@ typedef struct {
 void gemm(const Gemm *g);
 /* b in panels of gemm_panel() columns, each k-major: element (k,n) of the source at src[k*row + n*col]. */
 size_t gemm_packed_floats(int k, int n);
+size_t gemm_packed_at(int k_count, int k, int n); /* where element (k,n) is */
 void gemm_pack(int k, int n, const float *src, size_t row, size_t col, float *packed);
 int gemm_panel(void);
 enum { GEMM_ROWS = 96 }; /* rows of a that one call should take, so that they stay in the second-level cache */

@@ -106,7 +106,8 @@ static void direct_run(const Exec *e, int i, const ConvShape *c, const ConvPrep 
 bool cpu_conv_prepare(Exec *e, int i, Error *err) {
     ConvShape c = conv_shape(e, i);
     ConvPrep *p = e->prep[i] = dg_alloc(sizeof *p);
-    if (!direct_prepare(e, i, &c, p, err)) return false;
+    p->tile = winograd_tile(&c);
+    if (!(p->tile ? winograd_prepare : direct_prepare)(e, i, &c, p, err)) return false;
     drop_weight(e, e->g->op[i].in[1]);
     return true;
 }
@@ -118,5 +119,6 @@ void cpu_conv_unprepare(Exec *e, int i) {
 }
 void cpu_conv(const Exec *e, int i) {
     ConvShape c = conv_shape(e, i);
-    direct_run(e, i, &c, e->prep[i]);
+    const ConvPrep *p = e->prep[i];
+    (p->tile ? winograd_run : direct_run)(e, i, &c, p);
 }

@@ -13,7 +13,13 @@ typedef struct { /* one conv, its parameters gathered; x, w and y stay with the 
 ConvShape conv_shape(const Exec *e, int i);
 
 typedef struct {
+    int tile; /* Winograd's outputs a tile and dimension; 0: direct */
     float *packed;
 } ConvPrep;
 float *conv_alloc(Exec *e, ConvPrep *p, size_t floats, Error *err); /* p->packed; counted as weight_bytes */
+
+/* cpu_winograd.c: the tile size for this shape, 0: not that way */
+int winograd_tile(const ConvShape *c);
+bool winograd_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err);
+void winograd_run(const Exec *e, int i, const ConvShape *c, const ConvPrep *p);
 #endif

@@ -13,6 +13,9 @@ enum { NR = 2 * LANES, K_BLOCK = 256 };
 
 int gemm_panel(void) { return NR; }
 size_t gemm_packed_floats(int k, int n) { return (size_t)k * (size_t)round_up(n, NR); }
+size_t gemm_packed_at(int k_count, int k, int n) {
+    return (size_t)(n / NR) * NR * (size_t)k_count + (size_t)k * NR + (size_t)(n % NR);
+}
 void gemm_pack(int k, int n, const float *src, size_t row, size_t col, float *packed) {
     for (int panel = 0; panel < n; panel += NR)
         for (int p = 0; p < k; p++)
