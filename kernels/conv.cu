@@ -4,7 +4,8 @@
 // Work:   a block makes 128 pixels x 64 or 128 channels. Tensor-core kernel (f16, bf16, tf32): four stages of cp.async, ldmatrix,
 //         mma.sync; 8 warps. Strict f32 kernel: 8x4 products per thread from two buffers. Both leave f32 sums in shared
 //         memory for one epilogue. Out-of-image pixels and channels past the last are zeros, never reads.
-// Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it.
+// Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
+//         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
 // Limits: none on sizes; channels that fill no whole pieces are gathered one by one, outputs with k % 8 are stored so.
 // The input gradient is the same operator with the flipped weight (dg.h, WeightView.flip).
 #include "kernels.h"
@@ -17,6 +18,7 @@ struct ConvParams {
     const void *x, *w, *add;
     const float *bias;
     void *y;
+    float2 *stats; // of y, by segments of all images; NULL: none
     DType add_type, y_type;
     bool add_vector;
     int height, width, c, k, out_width, out_pixels, filter_width, pad; // out_pixels: of one image
@@ -78,8 +80,9 @@ template <typename T> GPU_FN uint4 gather_piece(const ConvParams &p, const Input
     return q;
 }
 
-// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs.
-template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_by(const ConvParams &p, const float *sums, int row0, int column0) {
+// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs, which are left there as stored
+// where their statistics are wanted.
+template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_by(const ConvParams &p, float *sums, int row0, int column0) {
     enum { ACROSS = COLUMNS / V };
     const int t = (int)threadIdx.x, column = t % ACROSS * V, k = column0 + column;
     if (k >= p.k) return;
@@ -99,11 +102,34 @@ template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_by(const ConvPar
         GPU_UNROLL
         for (int e = 0; e < V; e++) v[e] *= p.scale;
         store_floats(p.y, p.y_type, out, v);
+        if (!p.stats) continue;
+        GPU_UNROLL
+        for (int e = 0; e < V; e++) sums[r * PITCH + column + e] = as_stored(v[e], p.y_type);
     }
 }
-template <int COLUMNS, int PITCH> GPU_FN void store_tile(const ConvParams &p, const float *sums, int row0, int column0) {
+// A thread makes the statistics of one channel in one segment; segments lie whole in a tile and in an image.
+template <int COLUMNS, int PITCH> GPU_FN void store_stats(const ConvParams &p, const float *outputs, int row0, int column0) {
+    for (int i = (int)threadIdx.x; i < COLUMNS * (ROWS / NORM_SEGMENT); i += THREADS) {
+        const int column = i % COLUMNS, row = i / COLUMNS * NORM_SEGMENT;
+        if (column0 + column >= p.k || row0 + row >= p.rows) continue;
+        const float *y = outputs + row * PITCH + column;
+        float mean = 0, rest = 0, squares = 0; // rest: what rounding took from the mean
+        for (int r = 0; r < NORM_SEGMENT; r++) mean += y[r * PITCH];
+        mean /= NORM_SEGMENT;
+        for (int r = 0; r < NORM_SEGMENT; r++) {
+            const float apart = y[r * PITCH] - mean;
+            rest += apart, squares += apart * apart;
+        }
+        p.stats[(size_t)((row0 + row) / NORM_SEGMENT) * (size_t)p.k + (size_t)(column0 + column)] =
+            make_float2(mean + rest / NORM_SEGMENT, squares - rest * rest / NORM_SEGMENT);
+    }
+}
+template <int COLUMNS, int PITCH> GPU_FN void store_tile(const ConvParams &p, float *sums, int row0, int column0) {
     if (p.k % 8 == 0) store_tile_by<COLUMNS, PITCH, 8>(p, sums, row0, column0);
     else store_tile_by<COLUMNS, PITCH, 1>(p, sums, row0, column0);
+    if (!p.stats) return;
+    __syncthreads(); // the outputs are complete
+    store_stats<COLUMNS, PITCH>(p, sums, row0, column0);
 }
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------
@@ -362,7 +388,7 @@ extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
     const int out_height = a->height + 2 * a->pad - a->r + 1, out_width = a->width + 2 * a->pad - a->s + 1;
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
-    p.x = a->x, p.w = a->w, p.add = a->add, p.bias = a->bias, p.y = a->y;
+    p.x = a->x, p.w = a->w, p.add = a->add, p.bias = a->bias, p.y = a->y, p.stats = (float2 *)a->stats;
     p.add_type = a->add_type, p.y_type = a->y_type, p.add_vector = a->add_vector;
     p.height = a->height, p.width = a->width, p.c = a->c, p.k = a->k, p.out_width = out_width, p.out_pixels = out_height * out_width;
     p.filter_width = a->s, p.pad = a->pad;

@@ -120,16 +120,18 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
     __syncthreads();
     const int first = (int)blockIdx.y * b.across * V, lanes = min(b.lanes, rows);
     for (int i = (int)threadIdx.x; i < b.across * V && first + i < p.c; i += ROW_THREADS) {
-        float sum = 0, about = 0;
+        float mean = 0, rest = 0, squares = 0; // rest: what rounding took from the mean
         for (int lane = 0; lane < lanes; lane++)
-            sum += get_lane<V>(shared, b, lane, i).x * (float)rows_from(lane, b.lanes, rows, rows);
-        sum /= (float)rows;
+            mean += get_lane<V>(shared, b, lane, i).x * (float)rows_from(lane, b.lanes, rows, rows);
+        mean /= (float)rows;
         for (int lane = 0; lane < lanes; lane++) {
             const float2 m = get_lane<V>(shared, b, lane, i);
-            about += m.y + (m.x - sum) * (m.x - sum) * (float)rows_from(lane, b.lanes, rows, rows);
+            const float apart = m.x - mean, weight = (float)rows_from(lane, b.lanes, rows, rows);
+            rest += apart * weight, squares += m.y + apart * apart * weight;
         }
+        rest /= (float)rows;
         p.partial[((size_t)image * (size_t)p.segments + (size_t)segment) * (size_t)p.c + (size_t)(first + i)] =
-            make_float2(sum, about);
+            make_float2(mean + rest, squares - rest * rest * (float)rows);
     }
 }
 
@@ -152,7 +154,7 @@ __global__ void __launch_bounds__(32 * MOMENT_WARPS) norm_moments_kernel(NormPar
     if (at >= p.n * p.groups) return;
     const int image = at / p.groups, group = at % p.groups, entries = p.segments * p.per_group;
     const float count = (float)p.pixels * (float)p.per_group;
-    float sum = 0, about = 0;
+    float sum = 0, rest = 0, about = 0; // rest: what rounding took from the mean
     int rows;
     for (int i = lane; i < entries; i += 32) {
         const float2 m = group_entry(p, image, group, i, &rows);
@@ -161,10 +163,11 @@ __global__ void __launch_bounds__(32 * MOMENT_WARPS) norm_moments_kernel(NormPar
     const float mean = warp_sum(sum) / count;
     for (int i = lane; i < entries; i += 32) {
         const float2 m = group_entry(p, image, group, i, &rows);
-        about += m.y + (m.x - mean) * (m.x - mean) * (float)rows;
+        const float apart = m.x - mean;
+        rest += apart * (float)rows, about += m.y + apart * apart * (float)rows;
     }
-    about = warp_sum(about);
-    if (lane == 0) p.own_moments[at] = make_float2(mean, 1 / sqrtf(about / count + p.eps));
+    rest = warp_sum(rest) / count, about = warp_sum(about) / count - rest * rest;
+    if (lane == 0) p.own_moments[at] = make_float2(mean + rest, 1 / sqrtf(about + p.eps));
 }
 
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_apply_kernel(NormParams p, RowBlock b) {

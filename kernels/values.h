@@ -50,6 +50,7 @@ template <int V> GPU_FN void store_floats(void *p, DType type, size_t i, const f
     else if (type == DG_F16) store_run((__half *)p + i, v);
     else store_run((__nv_bfloat16 *)p + i, v);
 }
+GPU_FN float as_stored(float v, DType type) { return type == DG_F32 ? v : type == DG_F16 ? (float)(__half)v : (float)(__nv_bfloat16)v; }
 
 // ---- blocks over rows (pixels) of c channels ----------------------------------------------------------------------------
 // A block's threads stand `across` side by side, a run of V channels each, `lanes` rows deep; threads left over rest.
