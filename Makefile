@@ -109,7 +109,7 @@ OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
 QUICK = "$(BUILD)/tests/test_golden cpu sample" $(EMU_QUICK) $(if $(filter 1,$(DNNL)),"$(BUILD)/tests/test_golden cpu full") \
         "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
 # What `make test-full` adds
-LONG = $(if $(filter 1,$(DNNL)),,"$(BUILD)/tests/test_golden cpu full") "$(BUILD)/tests/test_golden ref sample" $(EMU_LONG) \
+LONG = $(if $(filter 1,$(DNNL)),,"$(BUILD)/tests/test_golden cpu full") "$(BUILD)/tests/test_shapes32 cpu 32" "$(BUILD)/tests/test_golden ref sample" $(EMU_LONG) \
        $(if $(wildcard tests/mutate.sh),tests/mutate.sh) $(FUZZ_QUICK)
 # what is a file to be built in such a list
 built = $(filter $(BUILD)/%,$(subst ",,$(1)))
