@@ -1,5 +1,5 @@
 # make            builds ./dg_cuda (CUDA, oneDNN, zlib, stb_image_write are found automatically; each is optional)
-# make demo       installs what is missing, builds, makes images with the embedded model: demo/shapes32.png
+# make demo       installs what is missing, builds, makes images with the embedded model: demo/guided.png
 # make test       installs what is missing, builds, runs the tests (under 10 minutes on 2 cores)
 # make test-full  the long ones too (alone: make test-long): full-size networks, races, planted bugs, fuzzers
 # make emu        ./dg_cuda-emu: the same program with its CUDA kernels executed on the CPU (--device emu)
@@ -61,7 +61,7 @@ LIB := $(BUILD)/libdg.a
 
 .PHONY: all demo test test-long test-full asan bench emu fuzz format clean deps found
 .PHONY: run-demo run-test run-test-long run-test-full run-asan run-sanitized
-all: found $(if $(wildcard host/main.c),dg_cuda)
+all: found dg_cuda
 
 found:
 	@printf 'oneDNN %s  zlib %s  stb_image_write %s  LAPACKE %s  OpenMP %s  CUDA %s\n' \
@@ -89,6 +89,7 @@ $(LIB): $(OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 include kernels/rules.mk
+include tests/fuzz/rules.mk
 
 dg_cuda: $(BUILD)/dg_cuda
 	$(Q)ln -sf $< $@
@@ -102,21 +103,19 @@ $(BUILD)/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/test_cli: | $(BUILD)/dg_cuda
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
--include tests/fuzz/rules.mk
 
 # What `make test` runs, the longest first. The programs that these lists need are built by the first words of their lines.
 OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
-QUICK = "$(BUILD)/tests/test_golden cpu sample" $(EMU_QUICK) $(if $(filter 1,$(DNNL)),"$(BUILD)/tests/test_golden cpu full") \
+QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) \
         "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
 # What `make test-full` adds
-LONG = $(if $(filter 1,$(DNNL)),,"$(BUILD)/tests/test_golden cpu full") "$(BUILD)/tests/test_shapes32 cpu 32" "$(BUILD)/tests/test_golden ref sample" $(EMU_LONG) \
-       $(if $(wildcard tests/mutate.sh),tests/mutate.sh) $(FUZZ_QUICK)
+LONG = "$(BUILD)/tests/test_shapes32 cpu 32" "$(BUILD)/tests/test_golden ref sample" $(EMU_LONG) $(wildcard tests/mutate.sh) $(FUZZ_QUICK)
 # what is a file to be built in such a list
 built = $(filter $(BUILD)/%,$(subst ",,$(1)))
 RUN = BUILD=$(BUILD) tests/run.sh $(BUILD)/logs
 deps:
 	$(Q)tests/install_deps.sh $(MISSING)
-test test-long test-full asan: deps
+test test-long test-full asan demo: deps
 	$(Q)$(MAKE) run-$@
 run-test: all $(EMU_BUILT) $(call built,$(QUICK))
 	$(Q)$(RUN) $(QUICK)
@@ -130,11 +129,15 @@ run-asan:
 	$(Q)$(MAKE) BUILD=$(BUILD)/asan CUDA=0 OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" \
 	  run-sanitized
 SANITIZED = "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
-run-sanitized: $(if $(wildcard host/main.c),$(BUILD)/dg_cuda) $(call built,$(SANITIZED))
+run-sanitized: $(BUILD)/dg_cuda $(call built,$(SANITIZED))
 	$(Q)$(RUN) $(SANITIZED)
 
-demo: deps
-	$(Q)$(MAKE) run-demo
+# The same seeds without and with guidance; a column a class.
+DEMO = ./dg_cuda generate --seeds 0-39 --class balanced --grid-columns 10 --grid-scale 2
+run-demo: all
+	@mkdir -p demo
+	$(DEMO) --dg_weight_1st_order 0 --grid demo/unguided.png
+	$(DEMO) --grid demo/guided.png
 
 format:
 	clang-format --dry-run $(wildcard host/*.[ch] models/*.[ch] weights_tools/*.[ch] kernels/*.cu kernels/*.h tests/*.[ch] bench/*.c bench/*.cu)

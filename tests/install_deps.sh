@@ -39,7 +39,7 @@ done
 packages=("${absent[@]}")
 [ ${#packages[@]} -gt 0 ] || exit 0
 
-command="apt-get install -y --no-install-recommends ${packages[*]}"
+command="apt-get install -y ${packages[*]}"
 command -v apt-get >/dev/null || end "Missing: $*. No apt-get here: install the equivalents of: ${packages[*]}"
 if [ "$(id -u)" -eq 0 ]; then
     as_root=()
