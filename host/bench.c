@@ -6,7 +6,6 @@
 #include "networks.h"
 #include "op_table.h"
 #include "progress.h"
-#include "schedule.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,20 +164,6 @@ static Timing time_steps(Bench *b) {
     free(seed), free(label), free(clock.seconds);
     return t;
 }
-/* Of a run: how many of its steps are guided. */
-static int guided_steps(const Bench *b, Error *e) {
-    TimeMap map;
-    int n = b->o->sample.num_steps, count = 0;
-    double *t = dg_alloc((size_t)(n + 1) * sizeof *t);
-    if (schedule_steps(&b->o->sample, &b->networks.config, &map, t, e))
-        for (int i = 0; i < n && b->engine.guide; i++) {
-            double tau = guide_time(b->engine.guide, t[i]).tau;
-            count += tau >= b->o->sample.time_min && tau <= b->o->sample.time_max;
-        }
-    free(t);
-    return count;
-}
-
 /* ---- output --------------------------------------------------------------------------------------------------------------- */
 static double anonymous_bytes(void) { /* of this process; 0 where /proc does not say */
     FILE *f = fopen("/proc/self/status", "r");
@@ -219,8 +204,8 @@ static bool measure(Bench *b, Text *json, Error *e) {
     if (g->sampler) {
         double flops = (steps > 1 ? 2 : 1) * b->network_flops + b->guide_flops;
         print_timing(json, g->guide ? "guided step" : "step", b->step = time_steps(b), flops);
-        int guided = guided_steps(b, e);
-        if (e->text[0]) return false;
+        int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, g->guide, e) : 0;
+        if (guided < 0) return false;
         double run = (2 * steps - 1) * b->network.median + guided * b->guide.median;
         printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", batch / run, steps, 2 * steps - 1, guided);
         text_printf(json, ", \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", batch / run, steps, guided);

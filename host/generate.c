@@ -17,7 +17,7 @@
 typedef struct {
     const char *network, *extractor, *discriminator, *preset, *seeds, *class_name, *outdir, *grid;
     int format, batch, grid_columns, grid_scale;
-    bool subdirs, overwrite;
+    bool subdirs, overwrite, dry_run;
     SampleOptions sample;
     CheckpointOptions checkpoint;
     DeviceOptions device;
@@ -49,6 +49,7 @@ static const Option option[] = {
     {NULL, "grid-columns", NULL, OPTION_INT, AT(grid_columns), "N", 0, GRID_MAX_TILES, false, "of the grid; 0: as square as possible"},
     {NULL, "grid-scale", NULL, OPTION_INT, AT(grid_scale), "N", 1, MAX_GRID_SCALE, false, "enlarges the grid's pixels"},
     {NULL, "overwrite", NULL, OPTION_FLAG, AT(overwrite), NULL, 0, 0, false, "remove the images that are in DIR first; without it a second run adds what is missing"},
+    {NULL, "dry-run", "print-config", OPTION_FLAG, AT(dry_run), NULL, 0, 0, false, "print every option's value and what the run would take, and make nothing"},
 
     {"Sampler (EDM)", "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false, "published settings, listed below; options given beside it win"},
     {NULL, "steps", "num_steps", OPTION_INT, AT(sample.num_steps), "N", 1, MAX_STEPS, true, "sampling steps"},
@@ -291,7 +292,7 @@ static void describe(const Run *r) {
     if (guided(r)) printf("guided, weight %g; ", r->o->sample.dg_weight_1st_order);
     else printf("not guided; ");
     printf("device %s, %s\n", r->device->be->name, r->device->tf32 ? "tf32" : dtype_name(r->device->act));
-    if (r->todos < r->seeds.count) printf("%zu of %zu images are there already\n", r->seeds.count - r->todos, r->seeds.count);
+    if (r->store && r->todos < r->seeds.count) printf("%zu of %zu images are there already\n", r->seeds.count - r->todos, r->seeds.count);
     fflush(stdout);
 }
 static int bad_images(const Run *r, Error *e) {
@@ -332,6 +333,18 @@ static int finish(Run *r, bool sampled, Error *e) {
     if (r->todos == 0 && r->store) printf("all %zu images are in %s\n", r->seeds.count, where);
     return bad_images(r, e);
 }
+static bool dry_run(const Run *r, Error *e) {
+    Text t = {0};
+    for (int i = 0; i < r->args->command->options; i++) {
+        const Option *o = &r->args->command->option[i];
+        text_printf(&t, "  --%s = ", o->name);
+        option_json(o, r->o, &t);
+        text_printf(&t, "\n");
+    }
+    printf("options:\n%s", t.text);
+    text_free(&t);
+    return engine_print_plan(&r->networks, &r->o->sample, r->device->act, r->o->batch, !r->o->device.no_fuse, e);
+}
 /* Everything up to the first step; *code is the exit code of a failure. */
 static bool prepare(Run *r, int *code, Error *e) {
     const GenerateOptions *o = r->o;
@@ -343,7 +356,9 @@ static bool prepare(Run *r, int *code, Error *e) {
     if (!networks_open(&r->networks, path, &c, guided(r), e)) return false;
     r->hashes = hashes_start(&r->networks);
     if (!choose_class(r, e)) return *code = EXIT_USAGE, false;
-    if (!(r->device = device_from_options(&o->device, e)) || (o->outdir && !open_store(r, e)) || !open_grid(r, e)) return false;
+    if (!(r->device = device_from_options(&o->device, e))) return false;
+    if (o->dry_run) return describe(r), dry_run(r, e);
+    if ((o->outdir && !open_store(r, e)) || !open_grid(r, e)) return false;
     list_todo(r);
     describe(r);
     return (!r->todos || open_engine(r, e)) && settle_manifest(r, e);
@@ -368,7 +383,9 @@ static int generate(const Args *a, Error *e) {
     if (check_usage(&r, e)) {
         r.interrupt = interrupt_begin();
         code = EXIT_FAILED;
-        if (prepare(&r, &code, e)) {
+        bool ready = prepare(&r, &code, e);
+        if (ready && r.o->dry_run) code = EXIT_DONE;
+        else if (ready) {
             if (r.store && r.todos) r.writer = writer_start(r.store);
             progress_begin(&r.progress, r.todos);
             code = finish(&r, r.todos == 0 || sample_all(&r, e), e);

@@ -8,8 +8,8 @@ static const double BETA_0 = 0.1, BETA_1 = 20; /* of the VP process the discrimi
 static const float LOGIT_CLIP = 11.512915464920228f; /* ln((1 - 1e-5) / 1e-5): outside it L is constant, its gradient 0 */
 static const char HEAD_PREFIX[] = "head.";
 
-static bool build(Guide *u, bool keep, bool fuse, Error *e) {
-    Graph *g = u->graph = graph_new(u->dev->act);
+bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e) {
+    Graph *g = u->graph = graph_new(act);
     const EncoderConfig *c = &u->extractor;
     u->x = g_input(g, "x", (Shape){u->batch, c->image_size, c->image_size, c->in_channels});
     if (!encoder_build(g, c, "", u->x, false, &u->extractor_net, e)) return dg_error_context(e, "extractor");
@@ -26,7 +26,7 @@ static bool build(Guide *u, bool keep, bool fuse, Error *e) {
 }
 static bool bind(Guide *u, Weights *extractor, Weights *head, bool keep, bool fuse, Error *e) {
     if (u->head.out_channels != 1) return dg_error(e, "%s: the discriminator has %d outputs, one logit is wanted", weights_name(head), u->head.out_channels);
-    if (!build(u, keep, fuse, e)) return false;
+    if (!guide_build(u, u->dev->act, keep, fuse, e)) return false;
     weights_attach(extractor, HEAD_PREFIX, head);
     u->exec = exec_new(u->graph, u->dev, extractor, e);
     weights_attach(extractor, NULL, NULL);

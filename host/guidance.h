@@ -27,6 +27,8 @@ typedef struct {
 /* Builds, fuses (when `fuse`), differentiates, plans and binds. keep: the features and the logit outlive a run. */
 Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, bool keep, bool fuse, Error *e);
 void guide_free(Guide *g);
+/* The planned graph alone, of u->extractor, u->head and u->batch: a part of guide_new that needs neither weights nor device. */
+bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e);
 GuideTime guide_time(const Guide *g, double sigma);
 void guide_set_labels(Guide *g, const int *label);
 /* Runs the graph on x [batch][per_sample] f64 (device) at sigma[batch]. Afterwards G = coef[i] * gradient, the term

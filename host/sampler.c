@@ -216,3 +216,15 @@ int sampler_calls(const Sampler *s, int *guided) {
     if (guided) *guided = s->guided;
     return s->calls;
 }
+int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e) {
+    TimeMap map;
+    int count = 0;
+    double *t = dg_alloc((size_t)(o->num_steps + 1) * sizeof *t);
+    if (!schedule_steps(o, c, &map, t, e)) count = -1;
+    for (int i = 0; i < o->num_steps && count >= 0; i++) {
+        double tau = guide_time(g, t[i]).tau;
+        count += tau >= o->time_min && tau <= o->time_max;
+    }
+    free(t);
+    return count;
+}

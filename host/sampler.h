@@ -41,5 +41,7 @@ typedef bool (*StepFn)(void *ctx, int step, int steps);
 bool sampler_run(Sampler *s, const SampleNoise *noise, const int *label, StepFn step, void *ctx);
 void sampler_state(Sampler *s, double *x);                     /* [batch][per_sample] NHWC, after a run */
 void sampler_images(Sampler *s, uint8_t *out, int *bad);       /* NHWC bytes; bad[batch]: non-finite elements */
+/* Steps of a run whose first evaluation lies in the guidance's time window, where no sample is boosted. -1: e says why not. */
+int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e);
 int sampler_calls(const Sampler *s, int *guided);              /* network (and guide) evaluations per batch of the last run */
 #endif

@@ -380,6 +380,9 @@ static void names_and_classes(const Setup *s) {
     CHECK(exists(s, "d/000000/000000.png") && exists(s, "d/000000/000999.png") && exists(s, "d/001000/001000.png") && exists(s, "d/1234000/1234567.png"),
           "names in --subdirs");
     CHECK(strstr(generate(s, "--seeds 0,999,1000,1234567 --subdirs --outdir d")->out, "4 of 4"), "--subdirs, again");
+    Result *dry = generate(s, "--dry-run --seeds 0-5 --S_churn 3 --outdir dry");
+    succeeds(dry, "--dry-run");
+    CHECK(strstr(dry->out, "--S_churn = 3\n") && strstr(dry->out, "3 network calls, 1 guide calls") && !exists(s, "dry/manifest.json"), "%s", dry->out);
     succeeds(generate(s, "--seeds 0-5 --class green --outdir green"), "--class by name");
     succeeds(generate(s, "--seeds 0-5 --class=1 --outdir one"), "--class by number");
     succeeds(generate(s, "--seeds 0-5 --class balanced --outdir balanced"), "--class balanced");
