@@ -101,6 +101,12 @@ GPU_FN uint32_t to_tf32(uint32_t f) {
 }
 // a product rounded to f64 on its own, never contracted with a sum
 GPU_FN double mul_rn(double a, double b) { return __dmul_rn(a, b); }
+// 2^x to 2^-22 relative; 0 below the normal numbers
+GPU_FN float exp2_approx(float x) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
 // 16 bytes global -> shared, zero-filled when !valid (src must still be a mapped address: it is not read)
 GPU_FN void cp_async16(uint32_t dst, const void *src, bool valid = true) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(valid ? 16 : 0)
@@ -291,6 +297,7 @@ inline double mul_rn(double a, double b) {
     volatile double product = a * b; // g++ contracts across functions
     return product;
 }
+inline float exp2_approx(float x) { return x < -126 ? 0 : exp2f(x); }
 inline void cp_async16(uint32_t dst, const void *src, bool valid = true GPU_LOC) {
     emu::cp_async(dst, src, 16, valid ? 16 : 0, loc_);
 }

@@ -417,7 +417,19 @@ static void t_warp() {
     }
     check("shuffles, votes, barriers, atomics", ok);
 }
+__global__ void k_exp2(const float *x, float *y) { y[threadIdx.x] = gpu::exp2_approx(x[threadIdx.x]); }
+static void t_exp2() {
+    std::vector<float> x;
+    for (int i = 0; i < 32; ++i) x.push_back(i < 29 ? -28.f + (float)i * 1.7f : i == 29 ? -INFINITY : i == 30 ? -200.f : INFINITY);
+    Dev<float> dX(x), dY(32);
+    gpu::launch(k_exp2, dim3(1), dim3(32), 0, nullptr, dX.p, dY.p);
+    auto y = dY.get();
+    bool ok = true;
+    for (int i = 0; i < 29; ++i) ok = ok && std::fabs(y[i] - std::exp2((double)x[i])) <= std::exp2((double)x[i]) * 0x1p-22;
+    check("exp2_approx", ok && y[29] == 0 && y[30] == 0 && std::isinf(y[31]));
+}
 int main() {
+    t_exp2();
     t_warp();
     t_ldsm();
     t_tf32();

@@ -1,0 +1,316 @@
+// attention_tile.h -- what attention.cu and attention_bwd.cu share: where a block's rows lie, tiles of rows in shared memory with
+// their tensor-core products, and the tiles of the f32 kernels that take any head dimension and any mixture of types.
+//
+// Notation: a block owns some rows of one (image, head) and walks over the others. Scores are kept in units of log2:
+// score = q.k * p.log2_scale, probability = exp2(score - maximum) / sum.
+#ifndef DG_ATTENTION_TILE_H
+#define DG_ATTENTION_TILE_H
+#include "kernels.h"
+#include "values.h"
+#include <math.h>
+
+struct AttnParams {
+    const void *qkv, *dy;
+    void *y;
+    float4 *rows; // backward: statistics of each query (attention_bwd.cu)
+    DType qkv_type, dy_type, y_type;
+    int tokens, heads, d, blocks; // blocks: of one (image, head)
+    float scale, log2_scale;      // 1/sqrt(d), and that times log2(e)
+};
+enum Part { QUERY, KEY, VALUE, DY };
+
+// The (image, head) and the first row of a block.
+struct AttnPlace {
+    int image, head, first;
+};
+GPU_FN AttnPlace attn_place(const AttnParams &p, int rows_per_block) {
+    const int problem = (int)blockIdx.x / p.blocks;
+    return {problem / p.heads, problem % p.heads, (int)blockIdx.x % p.blocks * rows_per_block};
+}
+// A head's queries, keys, values or dy (laid out as y): element 0 of token 0, and elements from token to token.
+struct AttnRows {
+    size_t first, stride;
+};
+GPU_FN AttnRows attn_rows(const AttnParams &p, AttnPlace at, Part part) {
+    const size_t stride = (size_t)((part == DY ? 1 : 3) * p.heads) * (size_t)p.d;
+    const int head = part == DY ? at.head : part * p.heads + at.head;
+    return {(size_t)at.image * (size_t)p.tokens * stride + (size_t)head * (size_t)p.d, stride};
+}
+GPU_FN size_t row_number(const AttnParams &p, AttnPlace at) { return (size_t)(at.image * p.heads + at.head) * (size_t)p.tokens; }
+
+// ---- tensor cores: tiles of T (f16, bf16, or f32 multiplied as tf32), D channels wide --------------------------------------
+// A step of a product is 32 bytes of each row: 16 values of 16 bits or 8 of tf32. Rows lie an odd number of 16-byte pieces
+// apart, so that any 8 of them lie in 8 different groups of banks.
+template <typename T, int D> struct Rows {
+    enum {
+        BYTES = D * (int)sizeof(T),
+        PITCH = BYTES + 16,
+        PIECES = BYTES / 16,
+        STEPS = BYTES / 32,
+        N = D / 8,                        // columns of accumulators, 8 channels each
+        WIDTH = N % 8 ? (int)N : sizeof(T) == 2 ? 8 : 4,  // multiplied so many at a time, to bound the operands' registers
+        PARTS = N / WIDTH
+    };
+};
+template <typename T> struct IsHalf { enum { VALUE = 0 }; };
+template <> struct IsHalf<__half> { enum { VALUE = 1 }; };
+
+// Probabilities times 2^P_EXPONENT become operands: f16 then holds them with all bits down to 2^-28, not 2^-14.
+template <typename T> struct Range { enum { P_EXPONENT = IsHalf<T>::VALUE ? 14 : 0 }; };
+
+// Rows [first, first + ROWS) to shared memory, asynchronously; zeros past the last token and past the head's d channels.
+template <typename T, int D, int ROWS, int THREADS>
+GPU_FN void copy_rows(uint32_t to, const AttnParams &p, AttnPlace at, Part part, int first) {
+    enum { PIECES = Rows<T, D>::PIECES, E = 16 / (int)sizeof(T), COPIES = ROWS * PIECES / THREADS };
+    static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
+    const AttnRows rows = attn_rows(p, at, part);
+    const T *const from = (const T *)(part == DY ? p.dy : p.qkv) + rows.first;
+    GPU_UNROLL
+    for (int i = 0; i < COPIES; i++) {
+        const int n = (int)threadIdx.x + i * THREADS, row = n / PIECES, piece = n % PIECES;
+        const bool valid = first + row < p.tokens && piece * E < p.d;
+        gpu::cp_async16(to + (uint32_t)(row * Rows<T, D>::PITCH + piece * 16),
+                        valid ? from + (size_t)(first + row) * rows.stride + (size_t)(piece * E) : from, valid);
+    }
+}
+
+template <typename T> GPU_FN uint32_t operand(uint32_t bits) {
+    if (std::is_same<T, float>::value) return gpu::to_tf32(bits);
+    return bits;
+}
+template <typename T> GPU_FN uint32_t pack(float low, float high) {
+    uint32_t bits;
+    if (IsHalf<T>::VALUE) {
+        const __half2 h = __floats2half2_rn(low, high);
+        memcpy(&bits, &h, sizeof bits);
+    } else {
+        const __nv_bfloat162 h = __floats2bfloat162_rn(low, high);
+        memcpy(&bits, &h, sizeof bits);
+    }
+    return bits;
+}
+template <typename T, int MT, int NT> GPU_FN void multiply(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], const uint32_t (&b)[NT][2]) {
+    if constexpr (std::is_same<T, float>::value) gpu::mma_m16n8k8_tf32(sum, a, b);
+    else gpu::mma_m16n8k16<T>(sum, a, b);
+}
+// One step of 16 * MT rows from `row` on, as the left operand.
+template <typename T, int D, int MT> GPU_FN void load_left(uint32_t (&a)[MT][4], uint32_t tile, int row, int step) {
+    const int lane = (int)threadIdx.x & 31;
+    GPU_UNROLL
+    for (int m = 0; m < MT; m++) {
+        gpu::ldmatrix<4>(a[m], tile + (uint32_t)((row + 16 * m + (lane & 15)) * Rows<T, D>::PITCH + (2 * step + (lane >> 4)) * 16));
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++) a[m][i] = operand<T>(a[m][i]);
+    }
+}
+// sum[rows of a][rows of the tile] += one step of the dot products of their channels.
+template <typename T, int D, int MT, int NT>
+GPU_FN void multiply_rows(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], uint32_t tile, int step) {
+    const int lane = (int)threadIdx.x & 31, row = ((lane >> 4) << 3) + (lane & 7), piece = 2 * step + (lane >> 3 & 1);
+    uint32_t b[NT][2];
+    GPU_UNROLL
+    for (int n = 0; n < NT; n += 2) {
+        uint32_t q[4];
+        gpu::ldmatrix<4>(q, tile + (uint32_t)((row + 8 * n) * Rows<T, D>::PITCH + piece * 16));
+        b[n][0] = operand<T>(q[0]), b[n][1] = operand<T>(q[1]), b[n + 1][0] = operand<T>(q[2]), b[n + 1][1] = operand<T>(q[3]);
+    }
+    multiply<T>(sum, a, b);
+}
+// sum[rows][channels] += weight[rows][rows of the tile] * tile[rows of the tile][channels]. The weights come as accumulators of
+// multiply_rows; the tile lies `tile` bytes into shared memory, whose address is base. For 16 bits two neighbouring ones make an operand. For tf32 the slots t and t + 4 of an operand's k take rows
+// 2t and 2t + 1, which this thread's accumulators hold: the order of a sum's terms is free, as long as both operands agree.
+template <typename T, int D, int MT, int NT>
+GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const float (&weight)[MT][NT][4], const uint8_t *shared,
+                             uint32_t base, uint32_t tile) {
+    enum { PITCH = Rows<T, D>::PITCH, WIDTH = Rows<T, D>::WIDTH, K_TILES = 2 / (sizeof(T) / 2) }; // accumulators per step
+    const int lane = (int)threadIdx.x & 31;
+    GPU_UNROLL
+    for (int step = 0; step < NT / K_TILES; step++) {
+        uint32_t a[MT][4];
+        GPU_UNROLL
+        for (int m = 0; m < MT; m++) {
+            const float(&w)[4] = weight[m][K_TILES * step], (&v)[4] = weight[m][K_TILES * step + K_TILES - 1];
+            if (sizeof(T) == 2) a[m][0] = pack<T>(w[0], w[1]), a[m][1] = pack<T>(w[2], w[3]), a[m][2] = pack<T>(v[0], v[1]), a[m][3] = pack<T>(v[2], v[3]);
+            else {
+                a[m][0] = gpu::to_tf32(__float_as_uint(w[0])), a[m][1] = gpu::to_tf32(__float_as_uint(w[2]));
+                a[m][2] = gpu::to_tf32(__float_as_uint(w[1])), a[m][3] = gpu::to_tf32(__float_as_uint(w[3]));
+            }
+        }
+        GPU_UNROLL
+        for (int part = 0; part < Rows<T, D>::PARTS; part++) {
+            uint32_t b[WIDTH][2];
+            GPU_UNROLL
+            for (int n = 0; n < WIDTH; n += 2) {
+                const int first = part * WIDTH + n; // 8 channels: 16 bytes of f16, 32 of f32
+                if (sizeof(T) == 2) {
+                    uint32_t q[4];
+                    gpu::ldmatrix<4, true>(q, base + tile + (uint32_t)((16 * step + (lane & 15)) * PITCH + (first + (lane >> 4)) * 16));
+                    b[n][0] = q[0], b[n][1] = q[1], b[n + 1][0] = q[2], b[n + 1][1] = q[3];
+                } else {
+                    const uint8_t *q = shared + tile + (8 * step + 2 * (lane & 3)) * PITCH + (8 * first + (lane >> 2)) * 4;
+                    GPU_UNROLL
+                    for (int i = 0; i < 4; i++) b[n + i / 2][i % 2] = gpu::to_tf32(*(const uint32_t *)(q + i % 2 * PITCH + i / 2 * 32));
+                }
+            }
+            multiply<T>(sum[part], a, b);
+        }
+    }
+}
+
+// sum * factor to rows [row, row + 16 * MT) of a part of the output. Neighbouring lanes exchange halves first, so that each stores
+// 4 channels in a row. factor[m][i] belongs to row 16m + 8i + lane/4.
+template <typename T, int D, int MT>
+GPU_FN void store_rows(const AttnParams &p, const float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const float (&factor)[MT][2],
+                       AttnPlace at, Part part_of_y, int row) {
+    enum { WIDTH = Rows<T, D>::WIDTH };
+    const AttnRows y = attn_rows(p, at, part_of_y);
+    const int lane = (int)threadIdx.x & 31, odd = lane & 1;
+    GPU_UNROLL
+    for (int part = 0; part < Rows<T, D>::PARTS; part++)
+        GPU_UNROLL
+        for (int m = 0; m < MT; m++)
+            GPU_UNROLL
+            for (int n = 0; n < WIDTH; n += 2)
+                GPU_UNROLL
+                for (int i = 0; i < 2; i++) {
+                    const float *left = &sum[part][m][n][2 * i], *right = &sum[part][m][n + 1][2 * i], f = factor[m][i];
+                    const float got0 = __shfl_xor_sync(~0u, odd ? left[0] : right[0], 1), got1 = __shfl_xor_sync(~0u, odd ? left[1] : right[1], 1);
+                    const float v[4] = {f * (odd ? got0 : left[0]), f * (odd ? got1 : left[1]), f * (odd ? right[0] : got0), f * (odd ? right[1] : got1)};
+                    const int token = row + 16 * m + 8 * i + (lane >> 2), c = 8 * (part * WIDTH + n + odd) + (lane & 2) * 2;
+                    if (token < p.tokens && c < p.d) store_floats(p.y, p.y_type, y.first + (size_t)token * y.stride + (size_t)c, v);
+                }
+}
+template <int A, int B, int C> GPU_FN void clear(float (&v)[A][B][C][4]) {
+    GPU_UNROLL
+    for (int i = 0; i < A * B * C * 4; i++) (&v[0][0][0][0])[i] = 0;
+}
+template <int B, int C> GPU_FN void clear(float (&v)[B][C][4]) {
+    GPU_UNROLL
+    for (int i = 0; i < B * C * 4; i++) (&v[0][0][0])[i] = 0;
+}
+
+// ---- f32: 64 own rows by 64 others, 256 threads, 4 x 4 of their dot products each -------------------------------------------
+// Thread t has own rows 4 * (t / 16) + i and others 4 * (t % 16) + j. V: channels read at once, 4 where d allows, else 1.
+enum { F32_ROWS = 64, F32_THREADS = 256, F32_DEPTH = 16, F32_PITCH = F32_ROWS + 4, F32_TILE = F32_DEPTH * F32_PITCH, F32_WEIGHTS = F32_ROWS * F32_PITCH };
+
+struct Matrix { // rows of one head: queries, keys, values or dy
+    const void *data;
+    DType type;
+    AttnRows at;
+};
+GPU_FN Matrix matrix(const AttnParams &p, AttnPlace at, Part part) {
+    return {part == DY ? p.dy : p.qkv, part == DY ? p.dy_type : p.qkv_type, attn_rows(p, at, part)};
+}
+
+// Channels [c, c + 4) of a row; zeros past the last token and channel.
+template <int V> GPU_FN float4 load_channels(const AttnParams &p, const Matrix &x, int row, int c) {
+    float v[4] = {0, 0, 0, 0};
+    if (row < p.tokens) {
+        GPU_UNROLL
+        for (int i = 0; i < 4; i += V) {
+            float part[V];
+            if (c + i >= p.d) continue;
+            load_floats(part, x.data, x.type, x.at.first + (size_t)row * x.at.stride + (size_t)(c + i));
+            GPU_UNROLL
+            for (int e = 0; e < V; e++) v[i + e] = part[e];
+        }
+    }
+    return make_float4(v[0], v[1], v[2], v[3]);
+}
+GPU_FN void store_channels(float *to, float4 v) { to[0] = v.x, to[F32_PITCH] = v.y, to[2 * F32_PITCH] = v.z, to[3 * F32_PITCH] = v.w; }
+GPU_FN void add_products(float (&sum)[4][4], const float *a, const float *b) {
+    const float4 x = *(const float4 *)a, y = *(const float4 *)b;
+    const float u[4] = {x.x, x.y, x.z, x.w}, v[4] = {y.x, y.y, y.z, y.w};
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        GPU_UNROLL
+        for (int j = 0; j < 4; j++) sum[i][j] += u[i] * v[j];
+}
+// dot[i][j] = own row . other row, over all channels, through 2 * F32_TILE floats of buffer. A barrier comes before anything is
+// written, and whatever the threads wrote before the call has then been read by all; the same holds for f32_sum.
+template <int V>
+GPU_FN void f32_dots(const AttnParams &p, float (&dot)[4][4], float *buffer, const Matrix &own, int own_first, const Matrix &other, int other_first) {
+    const int t = (int)threadIdx.x, row = t / 4, channel = t % 4 * 4;
+    float *const a = buffer, *const b = buffer + F32_TILE;
+    GPU_UNROLL
+    for (int i = 0; i < 16; i++) dot[i / 4][i % 4] = 0;
+    float4 next_own = load_channels<V>(p, own, own_first + row, channel), next_other = load_channels<V>(p, other, other_first + row, channel);
+    for (int c = 0; c < p.d; c += F32_DEPTH) {
+        __syncthreads();
+        store_channels(a + channel * F32_PITCH + row, next_own);
+        store_channels(b + channel * F32_PITCH + row, next_other);
+        __syncthreads();
+        if (c + F32_DEPTH < p.d) {
+            next_own = load_channels<V>(p, own, own_first + row, c + F32_DEPTH + channel);
+            next_other = load_channels<V>(p, other, other_first + row, c + F32_DEPTH + channel);
+        }
+        GPU_UNROLL
+        for (int k = 0; k < F32_DEPTH; k++) add_products(dot, a + k * F32_PITCH + t / 16 * 4, b + k * F32_PITCH + t % 16 * 4);
+    }
+}
+// The weights of the block, [other][own], for f32_sum.
+GPU_FN void f32_keep(float *weights, const float (&w)[4][4]) {
+    const int t = (int)threadIdx.x;
+    GPU_UNROLL
+    for (int j = 0; j < 4; j++)
+        *(float4 *)(weights + (t % 16 * 4 + j) * F32_PITCH + t / 16 * 4) = make_float4(w[0][j], w[1][j], w[2][j], w[3][j]);
+}
+// sum[c][i][j] += weights[others][own row i] * x[others][column + 64 c + 4 (t % 16) + j]. Through F32_DEPTH * 64 * PARTS floats of buffer.
+template <int V, int PARTS>
+GPU_FN void f32_sum(const AttnParams &p, float (&sum)[PARTS][4][4], const float *weights, float *buffer, const Matrix &x, int first, int column) {
+    enum { COLUMNS = 64 * PARTS };
+    const int t = (int)threadIdx.x;
+    for (int o = 0; o < F32_ROWS && first + o < p.tokens; o += F32_DEPTH) {
+        __syncthreads();
+        GPU_UNROLL
+        for (int i = 0; i < PARTS; i++) {
+            const int n = t + i * F32_THREADS, row = n / (COLUMNS / 4), c = n % (COLUMNS / 4) * 4;
+            *(float4 *)(buffer + row * COLUMNS + c) = load_channels<V>(p, x, first + o + row, column + c);
+        }
+        __syncthreads();
+        GPU_UNROLL
+        for (int k = 0; k < F32_DEPTH; k++)
+            GPU_UNROLL
+            for (int c = 0; c < PARTS; c++)
+                add_products(sum[c], weights + (o + k) * F32_PITCH + t / 16 * 4, buffer + k * COLUMNS + 64 * c + t % 16 * 4);
+    }
+}
+// sum * factor (of own row i) to the block's rows of a part of the output, channels from `column` on.
+template <int V, int PARTS>
+GPU_FN void f32_store(const AttnParams &p, const float (&sum)[PARTS][4][4], const float (&factor)[4], AttnPlace at, Part part_of_y, int column) {
+    const int t = (int)threadIdx.x;
+    const AttnRows y = attn_rows(p, at, part_of_y);
+    GPU_UNROLL
+    for (int n = 0; n < PARTS; n++)
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++)
+            GPU_UNROLL
+            for (int j = 0; j < 4; j += V) {
+                const int token = at.first + t / 16 * 4 + i, c = column + 64 * n + t % 16 * 4 + j;
+                float v[V];
+                GPU_UNROLL
+                for (int e = 0; e < V; e++) v[e] = factor[i] * sum[n][i][j + e];
+                if (token < p.tokens && c < p.d) store_floats(p.y, p.y_type, y.first + (size_t)token * y.stride + (size_t)c, v);
+            }
+}
+
+// ---- host -------------------------------------------------------------------------------------------------------------------
+// The tensor-core kernels copy whole 16-byte pieces of a head's channels.
+static inline bool whole_pieces(const AttnArgs *a) { return (size_t)a->d * dtype_bytes(a->qkv_type) % 16 == 0; }
+static inline bool on_tensor_cores(const AttnArgs *a, int largest_d) {
+    return whole_pieces(a) && a->d <= largest_d && (a->qkv_type != DG_F32 || a->tf32);
+}
+static inline AttnParams attn_params(const AttnArgs *a) {
+    AttnParams p = {};
+    p.qkv = a->qkv, p.dy = a->dy, p.y = a->y, p.rows = (float4 *)a->workspace;
+    p.qkv_type = a->qkv_type, p.dy_type = a->dy_type, p.y_type = a->y_type;
+    p.tokens = a->tokens, p.heads = a->heads, p.d = a->d;
+    p.scale = 1 / sqrtf((float)a->d), p.log2_scale = 1.44269504088896341f / sqrtf((float)a->d);
+    return p;
+}
+// One block for each `rows` rows of each (image, head), times z.
+static inline dim3 attn_grid(AttnParams *p, int n, int rows, int z) {
+    p->blocks = (p->tokens + rows - 1) / rows;
+    return dim3((unsigned)(n * p->heads * p->blocks), 1, (unsigned)z);
+}
+#endif
