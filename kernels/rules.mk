@@ -8,8 +8,8 @@ ARCH ?= 80 90
 NVFLAGS = -std=c++17 -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage,-Werror \
           $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
           -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
-COMPLETE := $(filter 5,$(words $(wildcard $(addprefix kernels/,conv.cu norm.cu attention.cu elementwise.cu state.cu))))
-ifeq ($(CUDA)$(COMPLETE),15)
+COMPLETE := $(filter 6,$(words $(wildcard $(addprefix kernels/,conv.cu norm.cu attention.cu attention_bwd.cu elementwise.cu state.cu))))
+ifeq ($(CUDA)$(COMPLETE),16)
 CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
 NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)
 CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX)
