@@ -5,6 +5,7 @@
  * (kernels load), the second is captured into a CUDA graph, and every later one replays it. A failed launch or copy is our
  * own mistake or broken hardware, and aborts; too little memory is not.                                                  */
 #include "../kernels/kernels.h"
+#include "cuda_stats.h"
 #include <cuda_runtime_api.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,7 +129,8 @@ static int run_conv(const Exec *e, int i, void *stream) {
         return cuda_linear(&a, stream);
     }
     ConvArgs a = {.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]),
-                  .y = data(e, op->out), .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]), .y_type = type(e, op->out),
+                  .y = data(e, op->out), .stats = e->prep[i], .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]),
+                  .y_type = type(e, op->out),
                   .tf32 = e->dev->tf32, .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y), .n = x.n, .height = x.h,
                   .width = x.w, .c = x.c, .k = w.n, .r = w.h, .s = w.w, .pad = op->conv.pad, .scale = op->conv.scale};
     return cuda_conv(&a, stream);
@@ -136,10 +138,15 @@ static int run_conv(const Exec *e, int i, void *stream) {
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
-    return (NormArgs){.x = data(e, op->in[0]), .dy = data(e, op->in[4]), .y = data(e, op->out), .gamma = data(e, op->in[1]),
+    NormArgs a = {.x = data(e, op->in[0]), .dy = data(e, op->in[4]), .y = data(e, op->out), .gamma = data(e, op->in[1]),
                       .beta = data(e, op->in[2]), .scale_shift = data(e, op->in[3]), .x_type = type(e, op->in[0]),
                       .dy_type = type(e, op->in[4]), .y_type = type(e, op->out), .n = x.n, .height = x.h, .width = x.w, .c = x.c,
                       .groups = op->norm.groups, .eps = op->norm.eps, .silu = op->norm.silu, .workspace = e->prep[i]};
+    int from[2];
+    if (cuda_stats_sources(e->g, i, from))
+        for (int k = 0; k < 2; k++)
+            if (from[k] >= 0) a.stats[k] = e->prep[from[k]], a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
+    return a;
 }
 static int run_norm(const Exec *e, int i, void *stream) {
     NormArgs a = norm_args(e, i);
@@ -266,10 +273,10 @@ static bool pack_weight(Exec *e, int i, Error *err) {
     e->weight_bytes += packed - raw;
     return true;
 }
-/* prep[i] is the op's workspace, or NULL. */
+/* prep[i] is the op's workspace, the statistics that a convolution leaves, or NULL. */
 static bool cuda_prepare(Exec *e, int i, Error *err) {
     const Op *op = op_at(e, i);
-    size_t workspace = 0;
+    size_t workspace = cuda_stats_bytes(e->g, i);
     if (op->kind == OP_CONV && !is_linear(e, op) && !pack_weight(e, i, err)) return false;
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
         NormArgs a = norm_args(e, i);

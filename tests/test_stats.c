@@ -1,0 +1,191 @@
+/* test_stats.c -- norms whose input comes from convolutions, which leave them its statistics (cuda_stats.h): results and gradients
+ * against the reference in double, image by image the same bits, and proof that the statistics left there are those used.
+ *   test_stats [DEVICE [PRECISION]]     default: each of emu and cuda that this build has, in fp32, tf32, fp16 and bf16
+ * Tolerance: relative L2 error <= 3 x that of device "rounded" in the same precision ("cpu" for fp32), + 4 eps of float. */
+#include "../host/cuda_stats.h"
+#include "../host/weights.h"
+#include "check.h"
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct {
+    const char *name, *why;
+    int h, w, c, k, joined, groups; /* joined: channels of a second convolution that are joined to the k of the first; 0: none */
+    bool residual, silu;
+    float offset; /* added to every channel: far from zero, sums of squares must be about the mean */
+    bool fused;   /* the statistics come from the convolutions */
+} Case;
+static const Case cases[] = {
+    {"conv", "two segments in a tile, an image of four", 16, 16, 24, 48, 0, 8, false, true, 0, true},
+    {"one_segment", "8x8: a segment is an image", 8, 8, 16, 32, 0, 4, false, false, 0, true},
+    {"residual", "residual and scale come before the statistics", 8, 16, 32, 32, 0, 8, true, true, 0, true},
+    {"three", "192 pixels: images end inside a tile", 8, 24, 16, 136, 0, 8, false, true, 0, true},
+    {"odd", "channels in no whole runs, 9 per group", 8, 8, 5, 27, 0, 3, false, true, 0, true},
+    {"offset", "mean far above the deviation", 16, 8, 16, 32, 0, 8, false, false, 60, true},
+    {"concat", "groups of 16 channels straddle the seam at 40", 8, 16, 16, 40, 24, 4, false, true, 0, true},
+    {"concat_odd", "seam at an odd channel", 8, 8, 16, 21, 27, 16, true, true, 0, true},
+    {"not_whole", "36 pixels are no whole segment: the norm makes its own", 6, 6, 16, 32, 0, 8, false, true, 0, false},
+};
+enum { CASES = sizeof cases / sizeof *cases, BATCH = 3 };
+
+static float value(uint64_t key, size_t i) {
+    uint64_t z = (key + 1) * 0xD1342543DE82EF95u + (i + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (float)((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1;
+}
+typedef struct {
+    const Case *c;
+    Graph *g;
+    Tid x, residual, offset, normed, y, dy, dx; /* normed: the norm's input */
+    int norm;                                   /* the norm's op */
+    Exec *e;
+} Net;
+static Tid conv(Net *n, Tid x, const char *name, int k) {
+    Graph *g = n->g;
+    char bias[32];
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    Tid w = g_weight(g, name, (Shape){k, 3, 3, n->c->c}, (WeightView){.kind = VIEW_CONV});
+    Tid y = g_conv(g, x, w, g_weight(g, bias, (Shape){1, 1, 1, k}, (WeightView){.kind = VIEW_VECTOR}), 1);
+    Op *op = &g->op[g->t[y].producer];
+    if (n->c->residual) op->conv.scale = .70710678f;
+    if (n->c->residual && k == n->c->k) op->in[3] = n->residual;
+    if (n->offset) op->in[3] = n->offset;
+    return y;
+}
+static void fill(Net *n, Tid t, uint64_t key, int first, float offset) {
+    if (!t) return;
+    size_t count = shape_count(shape_of(n->g, t)), skip = (size_t)first * (count / (size_t)shape_of(n->g, t).n);
+    float *v = dg_alloc(count * sizeof *v);
+    for (size_t i = 0; i < count; i++) v[i] = value(key, skip + i) + offset;
+    exec_set(n->e, t, DG_F32, v);
+    free(v);
+}
+static void fill_all(Net *n, int first) {
+    fill(n, n->x, 1, first, 0), fill(n, n->residual, 2, first, 0), fill(n, n->dy, 3, first, 0);
+    fill(n, n->offset, 4, first, n->c->offset);
+}
+static Net net_new(const Case *c, Device *d, int images) {
+    Net n = {.c = c, .g = graph_new(d->act)};
+    Graph *g = n.g;
+    g->guard_bytes = DG_ALIGN;
+    n.x = g_input(g, "x", (Shape){images, c->h, c->w, c->c});
+    if (c->residual) n.residual = g_input(g, "residual", (Shape){images, c->h, c->w, c->k});
+    if (c->offset != 0) n.offset = g_input(g, "offset", (Shape){images, 1, 1, c->k});
+    n.normed = conv(&n, n.x, "first", c->k);
+    if (c->joined) n.normed = g_concat(g, n.normed, conv(&n, n.x, "second", c->joined));
+    Shape s = {1, 1, 1, c->k + c->joined};
+    Tid gamma = g_weight(g, "gamma", s, (WeightView){.kind = VIEW_VECTOR}), beta = g_weight(g, "beta", s, (WeightView){.kind = VIEW_VECTOR});
+    n.y = g_norm(g, n.normed, gamma, beta, 0, c->groups, 1e-5f);
+    n.norm = g->t[n.y].producer;
+    g->op[n.norm].norm.silu = c->silu;
+    n.dy = g_input(g, "dy", shape_of(g, n.y));
+    g->t[n.dy].dtype = g->t[n.y].dtype;
+    n.dx = graph_backward(g, n.y, n.dy, n.x);
+    g->t[n.y].keep = g->t[n.dx].keep = true;
+    graph_plan(g);
+    Weights *w = weights_synthetic(1, NULL);
+    Error err;
+    n.e = exec_new(g, d, w, &err);
+    DG_CHECK(n.e, "%s: %s", c->name, err.text);
+    weights_free(w);
+    fill_all(&n, 0);
+    return n;
+}
+static void net_free(Net *n) {
+    exec_free(n->e);
+    graph_free(n->g);
+}
+static double *get(Net *n, Tid t, size_t *count) {
+    *count = shape_count(shape_of(n->g, t));
+    double *v = dg_alloc(*count * sizeof *v);
+    exec_get(n->e, t, DG_F64, v);
+    return v;
+}
+static double rel_l2(const double *a, const double *ref, size_t n) {
+    double num = 0, den = 0;
+    for (size_t i = 0; i < n; i++) num += (a[i] - ref[i]) * (a[i] - ref[i]), den += ref[i] * ref[i];
+    return sqrt(num / den);
+}
+static void compare(Net *a, Net *ref, Net *base, bool gradient, const char *precision) {
+    size_t n;
+    double *va = get(a, gradient ? a->dx : a->y, &n), *vr = get(ref, gradient ? ref->dx : ref->y, &n);
+    double *vb = get(base, gradient ? base->dx : base->y, &n), found = rel_l2(va, vr, n), off = rel_l2(vb, vr, n);
+    CHECK(found <= 3 * off + 4 * (double)FLT_EPSILON, "%s %s %s: relative error %.3g, naive %.3g: %s", a->c->name, precision,
+          gradient ? "gradient" : "forward", found, off, a->c->why);
+    free(va), free(vr), free(vb);
+}
+static void check_values(const Case *c, Device *d, Device *ref64, Device *naive, const char *precision) {
+    Net a = net_new(c, d, BATCH), b = net_new(c, ref64, BATCH), base = net_new(c, naive, BATCH), one = net_new(c, d, 1);
+    Error err;
+    bool clean = exec_run_checked(a.e, &err);
+    CHECK(clean, "%s %s: %s", c->name, precision, clean ? "" : err.text);
+    exec_run(b.e), exec_run(base.e);
+    for (int gradient = 0; gradient < 2; gradient++) compare(&a, &b, &base, gradient, precision);
+    size_t n, per;
+    double *y = get(&a, a.y, &n), *dx = get(&a, a.dx, &n);
+    for (int run = 0; run < 3; run++) exec_run(a.e); /* op by op, captured, replayed */
+    double *again = get(&a, a.y, &n);
+    CHECK(!memcmp(y, again, n * sizeof *y), "%s %s: a replayed run gives other bits", c->name, precision);
+    for (int i = 0; i < BATCH; i++) {
+        fill_all(&one, i);
+        exec_run(one.e);
+        double *yi = get(&one, one.y, &per);
+        CHECK(!memcmp(yi, y + (size_t)i * per, per * sizeof *yi), "%s %s: image %d depends on its batch", c->name, precision, i);
+        double *dxi = get(&one, one.dx, &per);
+        CHECK(!memcmp(dxi, dx + (size_t)i * per, per * sizeof *dxi), "%s %s: the gradient of image %d depends on its batch", c->name, precision, i);
+        free(yi), free(dxi);
+    }
+    free(y), free(dx), free(again);
+    net_free(&a), net_free(&b), net_free(&base), net_free(&one);
+}
+/* Doubles the norm's input just before it runs. A norm does not care, up to eps, when it makes its own statistics; one that
+ * takes those of the old values does.                                                                                     */
+static void check_use(const Case *c, Device *d, const char *precision) {
+    Net n = net_new(c, d, BATCH);
+    exec_run(n.e);
+    size_t count, all = shape_count(shape_of(n.g, n.normed));
+    double *before = get(&n, n.y, &count);
+    for (int i = 0; i < n.norm; i++) d->be->op[n.g->op[i].kind](n.e, i);
+    bool keep = n.g->t[n.normed].keep;
+    n.g->t[n.normed].keep = true; /* lets this test read and write it */
+    float *v = dg_alloc(all * sizeof *v);
+    exec_get(n.e, n.normed, DG_F32, v);
+    for (size_t i = 0; i < all; i++) v[i] *= 2;
+    exec_set(n.e, n.normed, DG_F32, v);
+    n.g->t[n.normed].keep = keep;
+    d->be->op[n.g->op[n.norm].kind](n.e, n.norm);
+    double *after = get(&n, n.y, &count), change = rel_l2(after, before, count);
+    CHECK(c->fused ? change > .2 : change < .01, "%s %s: the norm of a doubled input differs by %.3g: its statistics come %s", c->name,
+          precision, change, c->fused ? "not from the convolutions" : "from elsewhere");
+    int op[2];
+    CHECK(cuda_stats_sources(n.g, n.norm, op) == c->fused, "%s: cuda_stats_sources says otherwise", c->name);
+    free(before), free(after), free(v);
+    net_free(&n);
+}
+static void test_device(const char *spec, const char *precision) {
+    Error err;
+    bool f32 = !strcmp(precision, "fp32");
+    Device *d = device_open(spec, precision, &err), *ref64 = device_open("ref64", NULL, &err);
+    Device *naive = device_open(f32 ? "cpu" : "rounded", precision, &err);
+    if (!d) not_run("%s: %s", spec, err.text);
+    for (int i = 0; d && i < CASES; i++) {
+        check_values(&cases[i], d, ref64, naive, precision);
+        check_use(&cases[i], d, precision);
+    }
+    device_close(d), device_close(ref64), device_close(naive);
+}
+int main(int argc, char **argv) {
+    static const char *const specs[] = {"emu", "cuda"}, *const precisions[] = {"fp32", "tf32", "fp16", "bf16"};
+    bool any = false;
+    for (int i = 0; i < 2; i++)
+        for (int p = 0; p < 4; p++) {
+            if (argc > 1 ? strcmp(argv[1], specs[i]) != 0 : !strstr(device_list(), specs[i])) continue;
+            if (argc > 2 && strcmp(argv[2], precisions[p])) continue;
+            test_device(specs[i], precisions[p]);
+            any = true;
+        }
+    if (!any) not_run("no CUDA device in this build");
+    return check_done("test_stats");
+}
