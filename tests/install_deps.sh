@@ -55,8 +55,8 @@ export DEBIAN_FRONTEND=noninteractive
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=120 "$@" </dev/null >>"$log" 2>&1; }
 apt update -q || true # an old list may do
 failed=()
-if ! apt install -y -q --no-install-recommends "${packages[@]}"; then
+if ! apt install -y -q "${packages[@]}"; then
     # one of them may not exist here: take the others
-    for package in "${packages[@]}"; do apt install -y -q --no-install-recommends "$package" || failed+=("$package"); done
+    for package in "${packages[@]}"; do apt install -y -q "$package" || failed+=("$package"); done
 fi
 [ ${#failed[@]} -eq 0 ] || end "Could not be installed (no network?): ${failed[*]}: $(grep -E '^E: ' "$log" | head -n 1)"
