@@ -96,6 +96,10 @@ dg_cuda: $(BUILD)/dg_cuda
 $(BUILD)/dg_cuda: $(BUILD)/host/main.o $(LIB) $(CUDA_OBJ)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/host/main.o $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
+# programs that measure images and machines: bench/*.sh say how
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB) $(CUDA_OBJ)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
+
 # ---- tests: `make test` is the first two, in a make of its own that finds what the first has installed ------------------
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_SCRIPTS := $(wildcard tests/test_*.sh)
