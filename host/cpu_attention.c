@@ -7,7 +7,8 @@
 
 typedef struct {
     int images, heads, d, tokens, block, blocks; /* block: query rows at a time */
-    size_t row, scores;                          /* floats from token to token of qkv; of one row of scores: whole vectors */
+    int padded;                                  /* tokens, in whole vectors */
+    size_t row, scores;                          /* floats from token to token of qkv; from row to row of scores */
     size_t pack_key, pack_token;                 /* floats of a d x T and of a T x d matrix, packed */
     float scale;
 } Attention;
@@ -17,7 +18,9 @@ static Attention attention_layout(const Exec *e, int i) {
     const int cached_floats = 65536; /* of the blocks of scores that are in use together */
     Shape s = cpu_shape_in(e, i, 0);
     Attention a = {.images = s.n, .heads = op->attn.heads, .d = s.c / 3 / op->attn.heads, .tokens = (int)pixels_of(s), .row = (size_t)s.c};
-    a.scores = (size_t)round_up(a.tokens, LANES);
+    a.padded = round_up(a.tokens, LANES);
+    /* An odd number of cache lines: columns of P are read too, and a power of two would put them all into one set. */
+    a.scores = (size_t)round_up(a.tokens, 32) + 16;
     int rows = cached_floats / (int)a.scores / (op->kind == OP_ATTN_BWD ? 2 : 1);
     a.block = rows < 12 ? 12 : rows > GEMM_ROWS ? GEMM_ROWS : rows / 6 * 6;
     if (a.block > a.tokens) a.block = a.tokens;
@@ -44,25 +47,24 @@ static size_t part_of(const Attention *a, int head, int part) {
 static size_t out_of(const Attention *a, int head) {
     return (size_t)(head / a->heads) * (size_t)a->tokens * (a->row / 3) + (size_t)(head % a->heads) * (size_t)a->d;
 }
-/* p[t] = e^(s[t] - max) in place; returns 1 / sum. What is behind the last token becomes next to nothing. */
+/* The largest score of a row; what is behind its last token becomes -infinity. */
+static Vec row_max(const Attention *a, float *s) {
+    for (int t = a->tokens; t < a->padded; t++) s[t] = -INFINITY;
+    Vec top = vec_load(s);
+    for (int t = LANES; t < a->padded; t += LANES) top = vec_above(vec_load(s + t), top);
+    return vec_all(vec_max(top));
+}
+/* ---- forward --------------------------------------------------------------------------------------------------------------- */
+/* s[t] = e^(s[t] - max); returns 1 / sum. */
 static float softmax_row(const Attention *a, float *s) {
-    int stride = (int)a->scores;
-    for (int t = a->tokens; t < stride; t++) s[t] = -INFINITY;
-    Vec top = vec_load(s), sum = vec_all(0);
-    for (int t = LANES; t < stride; t += LANES) {
-        Vec v = vec_load(s + t);
-        top = vec_select(v > top, v, top);
-    }
-    Vec max = vec_all(vec_max(top));
-    for (int t = 0; t < stride; t += LANES) {
+    Vec max = row_max(a, s), sum = vec_all(0);
+    for (int t = 0; t < a->padded; t += LANES) {
         Vec p = vec_exp(vec_load(s + t) - max);
         vec_store(s + t, p);
         sum += p;
     }
     return 1 / vec_sum(sum);
 }
-
-/* ---- forward --------------------------------------------------------------------------------------------------------------- */
 static void forward_block(const Attention *a, const float *qkv, float *y, int head, int block, const float *keys, const float *values,
                           float *s) {
     int first = block * a->block, rows = min_int(a->block, a->tokens - first);
@@ -101,18 +103,22 @@ void cpu_attention(const Exec *e, int i) {
 }
 
 /* ---- backward -------------------------------------------------------------------------------------------------------------- */
-/* s holds e^(s-max), dp = dO V^T: s becomes P, dp becomes dS = P (dp - sum_t P dp) / sqrt d. */
-static void score_gradient(const Attention *a, float *s, float *dp, float inverse) {
-    Vec dot = vec_all(0);
-    int stride = (int)a->scores;
-    for (int t = a->tokens; t < stride; t++) dp[t] = 0;
-    for (int t = 0; t < stride; t += LANES) {
-        Vec p = vec_load(s + t) * inverse;
+/* s becomes P = softmax(s); dp = dO V^T becomes dS = P (dp - sum_t P dp) / sqrt d. */
+static void score_gradient(const Attention *a, float *s, float *dp) {
+    Vec max = row_max(a, s), sum = vec_all(0), dot = vec_all(0);
+    for (int t = a->tokens; t < a->padded; t++) dp[t] = 0;
+    for (int t = 0; t < a->padded; t += LANES) {
+        Vec p = vec_exp(vec_load(s + t) - max);
         vec_store(s + t, p);
+        sum += p;
         dot = vec_fma(p, vec_load(dp + t), dot);
     }
-    Vec mean = vec_all(vec_sum(dot));
-    for (int t = 0; t < stride; t += LANES) vec_store(dp + t, vec_load(s + t) * (vec_load(dp + t) - mean) * a->scale);
+    Vec inverse = vec_all(1 / vec_sum(sum)), mean = inverse * vec_sum(dot), scale = vec_all(a->scale);
+    for (int t = 0; t < a->padded; t += LANES) {
+        Vec p = vec_load(s + t) * inverse;
+        vec_store(s + t, p);
+        vec_store(dp + t, p * (vec_load(dp + t) - mean) * scale);
+    }
 }
 typedef struct {
     float *keys, *values, *key_rows; /* K^T and V^T (d x T), K (T x d): packed */
@@ -125,10 +131,7 @@ static void backward_block(const Attention *a, const Backward *b, const float *q
     float *dq = dqkv + part_of(a, head, 0) + (size_t)first * a->row, *dk = dqkv + part_of(a, head, 1), *dv = dqkv + part_of(a, head, 2);
     gemm(&(Gemm){.m = rows, .n = a->tokens, .k = a->d, .a = q, .a_row = a->row, .a_col = 1, .b = b->keys, .c = b->s, .c_row = a->scores, .scale = a->scale});
     gemm(&(Gemm){.m = rows, .n = a->tokens, .k = a->d, .a = d_out, .a_row = C, .a_col = 1, .b = b->values, .c = b->dp, .c_row = a->scores, .scale = 1});
-    for (int r = 0; r < rows; r++) {
-        float *s = b->s + (size_t)r * a->scores;
-        score_gradient(a, s, b->dp + (size_t)r * a->scores, softmax_row(a, s));
-    }
+    for (int r = 0; r < rows; r++) score_gradient(a, b->s + (size_t)r * a->scores, b->dp + (size_t)r * a->scores);
     gemm(&(Gemm){.m = rows, .n = a->d, .k = a->tokens, .a = b->dp, .a_row = a->scores, .a_col = 1, .b = b->key_rows, .c = dq, .c_row = a->row, .scale = 1});
     gemm_pack(rows, a->d, q, a->row, 1, b->q_pack);
     gemm_pack(rows, a->d, d_out, C, 1, b->dy_pack);

@@ -17,8 +17,7 @@ static inline Vec silu_bwd(const Op *op, Vec x, Vec dy) {
 }
 static inline Vec clamp(const Op *op, Vec x, Vec dy) { /* NaN stays NaN */
     (void)dy;
-    x = vec_select(x < op->unary.lo, vec_all(op->unary.lo), x);
-    return vec_select(x > op->unary.hi, vec_all(op->unary.hi), x);
+    return vec_below(vec_above(x, vec_all(op->unary.lo)), vec_all(op->unary.hi));
 }
 static inline Vec clamp_bwd(const Op *op, Vec x, Vec dy) {
     VecInt outside = (x < op->unary.lo) | (x > op->unary.hi);

@@ -38,62 +38,88 @@ static inline __attribute__((always_inline)) void block(int rows, int k, const f
         }
     }
 }
-static inline __attribute__((always_inline)) Vec finish(Vec acc, Vec bias, const float *add, Vec scale) {
-    acc += bias;
-    if (add) acc += vec_load(add);
-    return acc * scale;
-}
-static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, int m, int n, const float *b) {
-    Vec acc[MR][2];
-    const float *a = g->a + (size_t)m * g->a_row;
-    int first = min_int(g->k, K_BLOCK), columns = min_int(g->n - n, NR);
-    block(rows, first, a, g->a_row, g->a_col, b, acc);
-    for (int p = first; p < g->k; p += K_BLOCK) {
-        Vec sum[MR][2];
-        memcpy(sum, acc, sizeof sum);
-        block(rows, min_int(g->k - p, K_BLOCK), a + (size_t)p * g->a_col, g->a_row, g->a_col, b + (size_t)p * NR, acc);
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) acc[r][0] += sum[r][0], acc[r][1] += sum[r][1];
-    }
-    float bias[NR] = {0}, edge[NR] = {0};
-    if (g->bias) memcpy(bias, g->bias + n, (size_t)columns * sizeof *bias);
-    Vec bias0 = vec_load(bias), bias1 = vec_load(bias + LANES), scale = vec_all(g->scale);
-    float *c = g->c + (size_t)m * g->c_row + n;
-    const float *add = g->add ? g->add + (size_t)m * g->add_row + n : NULL;
-    for (int r = 0; r < rows; r++, c += g->c_row) {
-        const float *add_row = add;
-        if (add && columns < NR) add_row = memcpy(edge, add, (size_t)columns * sizeof *edge);
-        Vec v0 = finish(acc[r][0], bias0, add_row, scale), v1 = finish(acc[r][1], bias1, add_row ? add_row + LANES : NULL, scale);
-        if (columns == NR) {
-            vec_store(c, v0), vec_store(c + LANES, v1);
-        } else {
-            float full[NR];
-            vec_store(full, v0), vec_store(full + LANES, v1);
-            memcpy(c, full, (size_t)columns * sizeof *c);
+/* The last panel, when it is not full. */
+static __attribute__((noinline)) void store_narrow(int rows, const Gemm *g, int m, int n, bool first, bool last, Vec acc[MR][2]) {
+    for (int r = 0; r < rows; r++) {
+        float sum[NR], *c = g->c + (size_t)(m + r) * g->c_row + n;
+        vec_store(sum, acc[r][0]), vec_store(sum + LANES, acc[r][1]);
+        for (int j = 0; j < g->n - n; j++) {
+            if (!first) sum[j] += c[j];
+            if (last && g->bias) sum[j] += g->bias[n + j];
+            if (last && g->add) sum[j] += g->add[(size_t)(m + r) * g->add_row + (size_t)(n + j)];
+            c[j] = last ? sum[j] * g->scale : sum[j];
         }
-        if (add) add += g->add_row;
+    }
+}
+/* One register tile and one block of k, [p, p + K_BLOCK): c holds the sum of the blocks before. */
+static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, int m, int n, int p) {
+    Vec acc[MR][2];
+    int k = min_int(g->k - p, K_BLOCK);
+    bool first = p == 0, last = p + k == g->k;
+    block(rows, k, g->a + (size_t)m * g->a_row + (size_t)p * g->a_col, g->a_row, g->a_col, g->b + (size_t)n * (size_t)g->k + (size_t)p * NR, acc);
+    float *c = g->c + (size_t)m * g->c_row + n;
+    if (g->n - n < NR) {
+        Vec copy[MR][2]; /* acc itself must not have an address, or it would leave the registers */
+        memcpy(copy, acc, sizeof copy);
+        store_narrow(rows, g, m, n, first, last, copy);
+        return;
+    }
+    if (!first) {
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            acc[r][0] += vec_load(c + (size_t)r * g->c_row);
+            acc[r][1] += vec_load(c + (size_t)r * g->c_row + LANES);
+        }
+    }
+    if (last && g->bias) {
+        Vec bias0 = vec_load(g->bias + n), bias1 = vec_load(g->bias + n + LANES);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) acc[r][0] += bias0, acc[r][1] += bias1;
+    }
+    if (last && g->add) {
+        const float *add = g->add + (size_t)m * g->add_row + n;
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            acc[r][0] += vec_load(add + (size_t)r * g->add_row);
+            acc[r][1] += vec_load(add + (size_t)r * g->add_row + LANES);
+        }
+    }
+    Vec scale = vec_all(last ? g->scale : 1);
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        vec_store(c + (size_t)r * g->c_row, acc[r][0] * scale);
+        vec_store(c + (size_t)r * g->c_row + LANES, acc[r][1] * scale);
+    }
+}
+/* Rows [m, g->m) as far as MR go: each count with its own registers. */
+static void rows_of(const Gemm *g, int m, int n, int p) {
+    switch (g->m - m) {
+    case 0: break;
+    case 1: tile(1, g, m, n, p); break;
+    case 2: tile(2, g, m, n, p); break;
+    case 3: tile(3, g, m, n, p); break;
+    case 4: tile(4, g, m, n, p); break;
+    case 5: tile(5, g, m, n, p); break;
+#if defined(__AVX512F__)
+    case 6: tile(6, g, m, n, p); break;
+    case 7: tile(7, g, m, n, p); break;
+    case 8: tile(8, g, m, n, p); break;
+    case 9: tile(9, g, m, n, p); break;
+    case 10: tile(10, g, m, n, p); break;
+    case 11: tile(11, g, m, n, p); break;
+#endif
+    default: tile(MR, g, m, n, p); break;
     }
 }
 void gemm(const Gemm *g) {
-    for (int n = 0; n < g->n; n += NR) {
-        const float *b = g->b + (size_t)n * (size_t)g->k;
-        int m = 0;
-        for (; m + MR <= g->m; m += MR) tile(MR, g, m, n, b);
-        switch (g->m - m) { /* what is left, each count with its own registers */
-#if defined(__AVX512F__)
-        case 11: tile(11, g, m, n, b); break;
-        case 10: tile(10, g, m, n, b); break;
-        case 9: tile(9, g, m, n, b); break;
-        case 8: tile(8, g, m, n, b); break;
-        case 7: tile(7, g, m, n, b); break;
-        case 6: tile(6, g, m, n, b); break;
-#endif
-        case 5: tile(5, g, m, n, b); break;
-        case 4: tile(4, g, m, n, b); break;
-        case 3: tile(3, g, m, n, b); break;
-        case 2: tile(2, g, m, n, b); break;
-        case 1: tile(1, g, m, n, b); break;
-        default: break;
-        }
+    const int cached_floats = 4096; /* half of the first-level cache */
+    DG_CHECK(g->add != g->c || g->k <= K_BLOCK, "gemm: %d products on top of c", g->k);
+    if (g->k <= K_BLOCK && g->k * g->n <= cached_floats) { /* all of b stays close: rows outside */
+        for (int m = 0; m < g->m; m += MR)
+            for (int n = 0; n < g->n; n += NR) rows_of(g, m, n, 0);
+        return;
     }
+    for (int n = 0; n < g->n; n += NR) /* a panel's block stays close, and g->m rows of a in the second-level cache */
+        for (int p = 0; p < g->k; p += K_BLOCK)
+            for (int m = 0; m < g->m; m += MR) rows_of(g, m, n, p);
 }

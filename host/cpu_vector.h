@@ -31,15 +31,22 @@ static inline Vec vec_load_n(const float *p, int n) { /* the first n lanes, zero
     return vec_load(full);
 }
 static inline void vec_store_n(float *p, Vec v, int n) { memcpy(p, &v, (size_t)n * sizeof *p); }
-/* a * b + c, in one rounding where the CPU has it: spelled out, so that every copy of a loop gives the same bits. */
+static inline Vec vec_select(VecInt mask, Vec a, Vec b) { return (Vec)((mask & (VecInt)a) | (~mask & (VecInt)b)); }
+/* vec_fma: a * b + c, in one rounding where the CPU has it: spelled out, so that every copy of a loop gives the same bits.
+ * vec_above, vec_below: x, but not under or over a bound; NaN stays NaN.                                                  */
 #if defined(__AVX512F__)
 static inline Vec vec_fma(Vec a, Vec b, Vec c) { return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+static inline Vec vec_above(Vec x, Vec bound) { return (Vec)_mm512_max_ps((__m512)bound, (__m512)x); }
+static inline Vec vec_below(Vec x, Vec bound) { return (Vec)_mm512_min_ps((__m512)bound, (__m512)x); }
 #elif defined(__FMA__)
 static inline Vec vec_fma(Vec a, Vec b, Vec c) { return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+static inline Vec vec_above(Vec x, Vec bound) { return (Vec)_mm256_max_ps((__m256)bound, (__m256)x); }
+static inline Vec vec_below(Vec x, Vec bound) { return (Vec)_mm256_min_ps((__m256)bound, (__m256)x); }
 #else
 static inline Vec vec_fma(Vec a, Vec b, Vec c) { return a * b + c; }
+static inline Vec vec_above(Vec x, Vec bound) { return vec_select(x < bound, bound, x); }
+static inline Vec vec_below(Vec x, Vec bound) { return vec_select(x > bound, bound, x); }
 #endif
-static inline Vec vec_select(VecInt mask, Vec a, Vec b) { return (Vec)((mask & (VecInt)a) | (~mask & (VecInt)b)); }
 static inline float vec_sum(Vec v) { /* pairwise, in a fixed order */
     float lane[LANES];
     vec_store(lane, v);
@@ -60,8 +67,7 @@ static inline float vec_max(Vec v) {
 static inline Vec vec_exp(Vec x) {
     const float round_magic = 12582912.f; /* 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits */
     const float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    x = vec_select(x < -87.3f, vec_all(-87.3f), x);
-    x = vec_select(x > 88.3f, vec_all(88.3f), x);
+    x = vec_below(vec_above(x, vec_all(-87.3f)), vec_all(88.3f));
     Vec shifted = vec_fma(x, vec_all(1.44269504088896341f), vec_all(round_magic)), n = shifted - round_magic;
     Vec r = vec_fma(n, vec_all(-ln2_high), x);
     r = vec_fma(n, vec_all(-ln2_low), r);
