@@ -82,10 +82,13 @@ $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
 
 # ---- tests: what `make test` and `make test-full` run of the emulated kernels (the lists are tests/run.sh's)
-EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick") \
+EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
+            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16") \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 EMU_LONG = $(if $(COMPLETE),"env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
-             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)")) "$(BUILD)/race/prims_test"
+             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_state emu" \
+             "$(BUILD)/race/tests/test_stats emu fp16" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16") \
+            "$(BUILD)/race/prims_test"
 EMU_BUILT = $(BUILD)/emu/neg_test $(BUILD)/race/neg_test
 .PHONY: test-emu test-race
 test-emu: $(filter $(BUILD)/%,$(subst ",,$(EMU_QUICK))) $(EMU_BUILT)

@@ -4,6 +4,7 @@
  * Tolerance: relative L2 error <= 3 x that of device "rounded" in the same precision ("cpu" for fp32), + 4 eps of float. */
 #include "../host/cuda_stats.h"
 #include "../host/weights.h"
+#include "../kernels/kernels.h"
 #include "check.h"
 #include <float.h>
 #include <math.h>
@@ -66,8 +67,8 @@ static void fill_all(Net *n, int first) {
     fill(n, n->x, 1, first, 0), fill(n, n->residual, 2, first, 0), fill(n, n->dy, 3, first, 0);
     fill(n, n->offset, 4, first, n->c->offset);
 }
-static Net net_new(const Case *c, Device *d, int images) {
-    Net n = {.c = c, .g = graph_new(d->act)};
+static Net net_build(const Case *c, DType act, int images) {
+    Net n = {.c = c, .g = graph_new(act)};
     Graph *g = n.g;
     g->guard_bytes = DG_ALIGN;
     n.x = g_input(g, "x", (Shape){images, c->h, c->w, c->c});
@@ -85,9 +86,13 @@ static Net net_new(const Case *c, Device *d, int images) {
     n.dx = graph_backward(g, n.y, n.dy, n.x);
     g->t[n.y].keep = g->t[n.dx].keep = true;
     graph_plan(g);
+    return n;
+}
+static Net net_new(const Case *c, Device *d, int images) {
+    Net n = net_build(c, d->act, images);
     Weights *w = weights_synthetic(1, NULL);
     Error err;
-    n.e = exec_new(g, d, w, &err);
+    n.e = exec_new(n.g, d, w, &err);
     DG_CHECK(n.e, "%s: %s", c->name, err.text);
     weights_free(w);
     fill_all(&n, 0);
@@ -159,10 +164,20 @@ static void check_use(const Case *c, Device *d, const char *precision) {
     double *after = get(&n, n.y, &count), change = rel_l2(after, before, count);
     CHECK(c->fused ? change > .2 : change < .01, "%s %s: the norm of a doubled input differs by %.3g: its statistics come %s", c->name,
           precision, change, c->fused ? "not from the convolutions" : "from elsewhere");
-    int op[2];
-    CHECK(cuda_stats_sources(n.g, n.norm, op) == c->fused, "%s: cuda_stats_sources says otherwise", c->name);
     free(before), free(after), free(v);
     net_free(&n);
+}
+/* Without a device: who leaves how much. A pair of f32 for every channel and segment. */
+static void check_plan(const Case *c) {
+    Net n = net_build(c, DG_F16, BATCH);
+    size_t pairs = (size_t)BATCH * (size_t)(c->h * c->w / NORM_SEGMENT) * (c->fused ? 2 * sizeof(float) : 0), bytes = 0;
+    int op[2] = {-1, -1};
+    bool found = cuda_stats_sources(n.g, n.norm, op);
+    CHECK(found == c->fused, "%s: statistics are %s", c->name, found ? "left" : "not left");
+    if (found) CHECK((op[1] >= 0) == (c->joined > 0), "%s: statistics are left by ops %d and %d", c->name, op[0], op[1]);
+    for (int i = 0; i < n.g->nop; i++) bytes += cuda_stats_bytes(n.g, i);
+    CHECK(bytes == pairs * (size_t)(c->k + c->joined), "%s: %zu bytes of statistics", c->name, bytes);
+    graph_free(n.g);
 }
 static void test_device(const char *spec, const char *precision) {
     Error err;
@@ -179,6 +194,7 @@ static void test_device(const char *spec, const char *precision) {
 int main(int argc, char **argv) {
     static const char *const specs[] = {"emu", "cuda"}, *const precisions[] = {"fp32", "tf32", "fp16", "bf16"};
     bool any = false;
+    for (int i = 0; i < CASES; i++) check_plan(&cases[i]);
     for (int i = 0; i < 2; i++)
         for (int p = 0; p < 4; p++) {
             if (argc > 1 ? strcmp(argv[1], specs[i]) != 0 : !strstr(device_list(), specs[i])) continue;
