@@ -60,7 +60,7 @@ OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/backend_ref_f32.o $(BUILD)/host/bac
 LIB := $(BUILD)/libdg.a
 
 .PHONY: all demo test test-long test-full asan bench emu fuzz format clean deps found
-.PHONY: run-demo run-test run-test-long run-test-full run-asan run-sanitized
+.PHONY: run-demo run-bench run-test run-test-long run-test-full run-asan run-sanitized
 all: found dg_cuda
 
 found:
@@ -119,7 +119,7 @@ built = $(filter $(BUILD)/%,$(subst ",,$(1)))
 RUN = BUILD=$(BUILD) tests/run.sh $(BUILD)/logs
 deps:
 	$(Q)tests/install_deps.sh $(MISSING)
-test test-long test-full asan demo: deps
+test test-long test-full asan demo bench: deps
 	$(Q)$(MAKE) run-$@
 run-test: all $(EMU_BUILT) $(call built,$(QUICK))
 	$(Q)$(RUN) $(QUICK)
@@ -142,6 +142,13 @@ run-demo: all
 	@mkdir -p demo
 	$(DEMO) --dg_weight_1st_order 0 --grid demo/unguided.png
 	$(DEMO) --grid demo/guided.png
+
+# The example model, then EDM's network and DG's discriminator for CIFAR-10 at full size, with made-up weights.
+BENCH = ./dg_cuda bench --ops
+run-bench: all
+	$(BENCH)
+	$(BENCH) --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors \
+	  --synthetic-guide tests/golden/guidance/disc_cifar10_uncond.safetensors
 
 format:
 	clang-format --dry-run $(wildcard host/*.[ch] models/*.[ch] weights_tools/*.[ch] kernels/*.cu kernels/*.h tests/*.[ch] bench/*.c bench/*.cu)
