@@ -243,14 +243,19 @@ static const Hostile hostile[] = {
     ONE("a string that ends in a backslash", "S'\\'\n.", "malformed escape"),
     ONE("a persistent id that is no text", "P\xff\n.", "persistent id is not text"),
 };
-static size_t address_space(void) {
+/* 64 MB more than the process begins with, and a second of processor time; sanitizers need more than that. */
+static void limit_process(void) {
+#ifndef __SANITIZE_ADDRESS__
     size_t pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     if (f && fscanf(f, "%zu", &pages) != 1) pages = 0;
     if (f) fclose(f);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
+    struct rlimit memory = {pages * (size_t)sysconf(_SC_PAGESIZE) + (64 << 20), RLIM_INFINITY}, cpu = {1, 1};
+    setrlimit(RLIMIT_AS, &memory);
+    setrlimit(RLIMIT_CPU, &cpu);
+#endif
 }
-/* In a process of its own, with 64 MB more than it begins with and a second of processor time. */
+/* In a process of its own, limited as above. */
 static void hostile_case(const Hostile *h) {
     size_t bytes = h->head_bytes + h->unit_bytes * h->times + h->tail_bytes;
     char *data = malloc(bytes + 1), *to = data;
@@ -262,11 +267,7 @@ static void hostile_case(const Hostile *h) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-#ifndef __SANITIZE_ADDRESS__
-        struct rlimit memory = {address_space() + (64 << 20), RLIM_INFINITY}, cpu = {1, 1};
-        setrlimit(RLIMIT_AS, &memory);
-        setrlimit(RLIMIT_CPU, &cpu);
-#endif
+        limit_process();
         Error e = {""};
         Pickle *p = pickle_parse(data, bytes, &e);
         const char *said = p ? "" : e.text;
