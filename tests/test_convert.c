@@ -237,6 +237,17 @@ static void parts(void) {
         check_values(modules[i], s, "kept", DG_F32, 1, (int64_t[]){4});
         st_close(s);
     }
+    static const char *const pickles[] = {"edm3.pkl", "edm4.pkl", "edm5.pkl"};
+    for (int i = 0; i < 3; i++) {
+        s = converted(in_folder(pickles[i]), "edm.safetensors", NULL, NULL);
+        if (!s) continue;
+        CHECK(s->count == 4, "%s: %d tensors", pickles[i], s->count);
+        check_values(pickles[i], s, "scalar", DG_F32, 0, NULL);
+        check_values(pickles[i], s, "model.weight", DG_F16, 2, (int64_t[]){2, 2});
+        check_values(pickles[i], s, "model.bias", DG_F32, 1, (int64_t[]){3});
+        check_values(pickles[i], s, "model.resample_filter", DG_F32, 4, (int64_t[]){1, 1, 2, 2});
+        st_close(s);
+    }
     const char *in = in_folder("big.pt");
     refused(&in, 1, &(ConvertOptions){.dtype = TO_F16}, "70000 does not fit fp16");
     in = in_folder("list.pt");

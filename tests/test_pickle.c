@@ -202,6 +202,7 @@ static const Hostile hostile[] = {
     ONE("a number that is none", "F1.5e\n.", "no number"),
     ONE("a line without end", "I12", "does not end"),
     /* structure */
+    ONE("an empty tuple by MARK", "(t.", NULL),
     ONE("nothing", "", "ends before"),
     ONE("STOP alone", ".", "ends with 0 values"),
     ONE("two values", "NN.", "ends with 2 values"),

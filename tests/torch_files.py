@@ -2,7 +2,9 @@
 Element i of a tensor (in C order) is 0.25 * (i % 97) - 3 in floating-point tensors, i % 97 - 20 in integer ones
 (i % 97 without a sign), i % 3 == 0 in booleans: all exact in every type."""
 import collections
+import pickle
 import sys
+import types
 import zipfile
 
 import torch
@@ -61,6 +63,41 @@ class Module(torch.nn.Module):
         self.register_buffer("none", None)
 
 
+class Persistent:
+    """What EDM's torch_utils.persistence pickles: a call of its function with a description of the object."""
+
+    def __init__(self, class_name, **state):
+        self.meta = dict(type="class", version=6, module_src="", class_name=class_name, state=state)
+
+    def __reduce__(self):
+        return (sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,))
+
+
+def reconstruct(meta):
+    raise NotImplementedError
+
+
+def persistent_module(class_name, tensors, modules, kwargs):
+    parameters = collections.OrderedDict((k, torch.nn.Parameter(v)) for k, v in tensors.items() if k != "resample_filter")
+    buffers = collections.OrderedDict((k, v) for k, v in tensors.items() if k == "resample_filter")
+    parameters["off"] = None
+    return Persistent(class_name, training=False, _parameters=parameters, _buffers=buffers, _non_persistent_buffers_set=set(),
+                      _modules=collections.OrderedDict(modules), _init_args=(), _init_kwargs=kwargs, **kwargs)
+
+
+def edm_pickle():
+    reconstruct.__module__, reconstruct.__qualname__ = "torch_utils.persistence", "_reconstruct_persistent_obj"
+    sys.modules["torch_utils"] = types.ModuleType("torch_utils")
+    sys.modules["torch_utils.persistence"] = types.ModuleType("torch_utils.persistence")
+    sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj = reconstruct
+    half = values((2, 2), torch.float16)
+    inner = persistent_module("Linear", {"weight": half, "bias": values((3,), torch.float32), "resample_filter": values((1, 1, 2, 2), torch.float32)},
+                              {}, {"in_features": 2})
+    net = persistent_module("VPPrecond", {"scalar": values((), torch.float32)}, {"model": inner, "none": None},
+                            {"beta_d": 19.9, "label_dim": 0, "channel_mult": [1, 2], "sigma_max": float("inf")})
+    return {"ema": net, "loss_fn": None, "augment_pipe": Persistent("AugmentPipe", _parameters={}, _modules={})}
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] + "/"
     d = state()
@@ -80,3 +117,6 @@ if __name__ == "__main__":
     torch.save({"big": torch.tensor([1.0, 70000.0])}, folder + "big.pt")
     torch.save({"inf": torch.tensor([1.0, float("inf"), float("nan")])}, folder + "inf.pt")
     torch.save([1, 2, 3], folder + "list.pt")
+    for protocol in range(3, 6):
+        with open(folder + "edm%d.pkl" % protocol, "wb") as f:
+            pickle.dump(edm_pickle(), f, protocol=protocol)

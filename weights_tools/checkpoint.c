@@ -172,7 +172,7 @@ static bool open_native(Checkpoint *c, const char *key, Error *e) {
     return true;
 }
 static bool open_torch(Checkpoint *c, const char *key, Error *e) {
-    if (!(c->torch = torch_memory(c->map.data, c->map.bytes, c->path, e))) return false;
+    if (!(c->torch = torch_open(c->map, c->path, e))) return false;
     c->format = torch_format(c->torch);
     if (!collect(c, key, e)) return dg_error_context(e, "%s", c->path);
     if (!c->count) return dg_error(e, "%s: it holds no tensors", c->path);
@@ -182,14 +182,19 @@ static bool open_torch(Checkpoint *c, const char *key, Error *e) {
     return true;
 }
 bool checkpoint_is_native(const FileMap *m) { return m->bytes > 8 && m->data[8] == '{' && m->data[6] == 0 && m->data[7] == 0; }
-Checkpoint *checkpoint_open(const char *path, const char *key, Error *e) {
-    FileMap m;
-    if (!file_map(path, &m, e)) return NULL;
+static Checkpoint *open_map(FileMap m, bool mapped, const char *path, const char *key, Error *e) {
     Checkpoint *c = dg_alloc(sizeof *c);
-    c->path = dg_strdup(path), c->map = m;
+    c->path = dg_strdup(path), c->map = m, c->mapped = mapped;
     if (checkpoint_is_native(&m) ? open_native(c, key, e) : open_torch(c, key, e)) return c;
     checkpoint_close(c);
     return NULL;
+}
+Checkpoint *checkpoint_open(const char *path, const char *key, Error *e) {
+    FileMap m;
+    return file_map(path, &m, e) ? open_map(m, true, path, key, e) : NULL;
+}
+Checkpoint *checkpoint_memory(const void *data, size_t bytes, const char *name, const char *key, Error *e) {
+    return open_map((FileMap){data, bytes}, false, name, key, e);
 }
 void checkpoint_close(Checkpoint *c) {
     if (!c) return;
@@ -201,7 +206,7 @@ void checkpoint_close(Checkpoint *c) {
     free(c->unpacked);
     st_close(c->native);
     torch_close(c->torch);
-    file_unmap(&c->map);
+    if (c->mapped) file_unmap(&c->map);
     free(c->path);
     free(c);
 }

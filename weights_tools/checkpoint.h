@@ -24,6 +24,7 @@ typedef struct {
     Text notes;         /* choices made, one a line */
     FileMap map;        /* the whole file */
     /* private */
+    bool mapped;
     SafeTensors *native;
     TorchFile *torch;
     uint8_t *unpacked;           /* the compressed storage that was read last */
@@ -31,6 +32,7 @@ typedef struct {
 } Checkpoint;
 /* key: the part to take ("ema", "state_dict", "a.b"), or NULL: chosen, and noted. */
 Checkpoint *checkpoint_open(const char *path, const char *key, Error *e);
+Checkpoint *checkpoint_memory(const void *data, size_t bytes, const char *name, const char *key, Error *e); /* not copied */
 bool checkpoint_is_native(const FileMap *m); /* begins as a safetensors file does */
 void checkpoint_close(Checkpoint *c); /* c may be NULL */
 

@@ -524,7 +524,7 @@ static const OpFn ops[256] = {
 Pickle *pickle_parse(const void *data, size_t bytes, Error *e) {
     Parser *p = dg_alloc(sizeof *p);
     *p = (Parser){.data = data, .bytes = bytes, .e = e, .out = dg_alloc(sizeof *p->out)};
-    bool ok = true;
+    bool ok = room_for(p, &p->stack, &p->stack_room, 1); /* so that even an empty group has an address */
     while (ok && !p->stopped) {
         p->op = p->at;
         if (p->at == bytes) {

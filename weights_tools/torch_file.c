@@ -17,7 +17,6 @@ struct TorchFile {
     char *name;
     const char *format;
     FileMap map;
-    bool mapped; /* by us */
     Zip *zip;
     char *folder;           /* of a zip's records: "archive/" */
     unsigned char *pickled; /* a deflated data.pkl, unpacked */
@@ -29,7 +28,6 @@ struct TorchFile {
 const char *torch_format(const TorchFile *f) { return f->format; }
 const PickleValue *torch_root(const TorchFile *f) { return f->legacy ? torch_legacy_root(f->legacy) : pickle_value(f->pickle); }
 const Zip *torch_zip(const TorchFile *f) { return f->zip; }
-FileMap torch_map(const TorchFile *f) { return f->map; }
 
 enum { MAX_PICKLE_BYTES = 32 << 20 }; /* of a deflated data.pkl */
 static bool open_zip(TorchFile *f, Error *e) {
@@ -95,28 +93,21 @@ static bool open_any(TorchFile *f, Error *e) {
     if (!f->pickle && f->map.data[0] != 0x80) dg_error_context(e, "neither safetensors nor PyTorch");
     return f->pickle != NULL;
 }
-static TorchFile *open_map(FileMap m, bool mapped, const char *name, Error *e) {
+TorchFile *torch_open(FileMap m, const char *name, Error *e) {
     TorchFile *f = dg_alloc(sizeof *f);
-    f->name = dg_strdup(name), f->map = m, f->mapped = mapped;
-    if (open_any(f, e)) return f;
-    /* Errors of the ZIP reader begin with the name already. */
-    if (strncmp(e ? e->text : "", name, strlen(name))) dg_error_context(e, "%s", name);
+    Error why = {""};
+    f->name = dg_strdup(name), f->map = m;
+    if (open_any(f, &why)) return f;
+    if (strncmp(why.text, name, strlen(name))) dg_error_context(&why, "%s", name); /* the ZIP reader's begin with it */
     torch_close(f);
+    dg_error(e, "%s", why.text);
     return NULL;
-}
-TorchFile *torch_memory(const void *data, size_t bytes, const char *name, Error *e) {
-    return open_map((FileMap){data, bytes}, false, name, e);
-}
-TorchFile *torch_open(const char *path, Error *e) {
-    FileMap m;
-    return file_map(path, &m, e) ? open_map(m, true, path, e) : NULL;
 }
 void torch_close(TorchFile *f) {
     if (!f) return;
     pickle_free(f->pickle);
     torch_legacy_close(f->legacy);
     zip_close(f->zip);
-    if (f->mapped) file_unmap(&f->map);
     free(f->nested);
     free(f->pickled);
     free(f->folder);

@@ -19,13 +19,11 @@ typedef struct {
 } TorchTensor;
 
 typedef struct TorchFile TorchFile;
-TorchFile *torch_open(const char *path, Error *e);
-TorchFile *torch_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied: must outlive it */
+TorchFile *torch_open(FileMap m, const char *name, Error *e); /* not copied: must outlive it */
 void torch_close(TorchFile *f);                        /* f may be NULL */
 const char *torch_format(const TorchFile *f);          /* "PyTorch zip", "PyTorch legacy", "pickle" */
 const PickleValue *torch_root(const TorchFile *f);     /* what was saved */
 const Zip *torch_zip(const TorchFile *f);              /* NULL unless it is a zip file */
-FileMap torch_map(const TorchFile *f);                 /* the whole file */
 bool torch_is_tensor(const PickleValue *v);            /* a tensor or a parameter */
 bool torch_tensor(TorchFile *f, const PickleValue *v, TorchTensor *t, Error *e); /* v is one */
 bool torch_contiguous(const TorchTensor *t);           /* in C order, without gaps */
