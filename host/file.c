@@ -110,17 +110,25 @@ static void out_free(OutFile *f) {
     free(f->path);
     free(f);
 }
-/* The rename itself reaches the disk only with the directory. */
-static void sync_directory(const char *path) {
+static int open_directory(const char *path) { /* of the file */
     const char *slash = strrchr(path, '/');
     char *dir = slash ? dg_strdup(path) : dg_strdup(".");
     if (slash) dir[slash == path ? 1 : slash - path] = 0;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
     free(dir);
+    return fd;
+}
+/* The rename itself reaches the disk only with the directory. */
+static void sync_directory(const char *path) {
+    int fd = open_directory(path);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+static bool same_directory(const char *a, const char *b) {
+    const char *x = strrchr(a, '/'), *y = strrchr(b, '/');
+    size_t n = x ? (size_t)(x - a) : 0, m = y ? (size_t)(y - b) : 0;
+    return n == m && !memcmp(a, b, n);
 }
 bool out_finish(OutFile *f, Error *e) {
     bool ok = flush(f, e);
@@ -132,9 +140,30 @@ bool out_finish(OutFile *f, Error *e) {
     out_free(f);
     return ok;
 }
+bool out_settle(OutFile *f, Error *e) {
+    bool ok = flush(f, e);
+    if (close(f->fd) != 0 && ok) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
+    f->fd = -1;
+    return ok;
+}
+bool out_finish_all(OutFile **f, int n, Error *e) {
+    bool ok = true;
+    if (n > 0) {
+        int fd = open_directory(f[0]->path);
+        if (fd < 0 || syncfs(fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f[0]->path, strerror(errno));
+        if (fd >= 0) close(fd);
+    }
+    for (int i = 0; i < n; i++) {
+        if (ok && rename(f[i]->temporary, f[i]->path) != 0) ok = dg_error(e, "%s: cannot write: %s", f[i]->path, strerror(errno));
+        if (!ok) unlink(f[i]->temporary);
+        else if (i + 1 == n || !same_directory(f[i]->path, f[i + 1]->path)) sync_directory(f[i]->path);
+    }
+    for (int i = 0; i < n; i++) out_free(f[i]);
+    return ok;
+}
 void out_abandon(OutFile *f) {
     if (!f) return;
-    close(f->fd);
+    if (f->fd >= 0) close(f->fd);
     unlink(f->temporary);
     out_free(f);
 }

@@ -18,4 +18,8 @@ bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Erro
 uint64_t out_position(const OutFile *f); /* bytes written so far */
 bool out_finish(OutFile *f, Error *e);   /* frees f either way */
 void out_abandon(OutFile *f);            /* f may be NULL */
+/* Many small files of one file system: out_settle each (it holds no file descriptor then), and out_finish_all syncs once
+ * for all of them, which takes a tenth of the time. It frees them; after a failure some may be there, whole, and no rest. */
+bool out_settle(OutFile *f, Error *e);
+bool out_finish_all(OutFile **f, int n, Error *e);
 #endif

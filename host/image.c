@@ -1,6 +1,5 @@
 /* image.c -- PNG files through stb_image, and grids. */
 #include "image.h"
-#include "file.h"
 #include <stdlib.h>
 #include <string.h>
 #ifdef DG_HAVE_STB
@@ -16,18 +15,21 @@ bool image_png_available(Error *e) {
     (void)e;
     return true;
 }
-bool image_write_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
-    if (channels < 1 || channels > 4) return dg_error(e, "%s: a PNG has 1 to 4 channels, not %d: use --format npz", path, channels);
+OutFile *image_begin_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
+    if (channels < 1 || channels > 4) {
+        dg_error(e, "%s: a PNG has 1 to 4 channels, not %d: use --format npz", path, channels);
+        return NULL;
+    }
     OutFile *f = out_open(path, e);
-    if (!f) return false;
+    if (!f) return NULL;
     int bytes;
     uint8_t *png = stbi_write_png_to_mem(pixels, width * channels, width, height, channels, &bytes);
     DG_CHECK(png, "no memory for a PNG of %dx%d", width, height);
     bool ok = out_write(f, png, (size_t)bytes, e);
     free(png);
-    if (ok) return out_finish(f, e);
+    if (ok) return f;
     out_abandon(f);
-    return false;
+    return NULL;
 }
 bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
     FileMap map;
@@ -46,14 +48,20 @@ bool image_read_png(const char *path, uint8_t *pixels, int height, int width, in
 bool image_png_available(Error *e) {
     return dg_error(e, "this build writes no PNG files: install stb_image_write (Debian: libstb-dev) and build again, or use --format npz");
 }
-bool image_write_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
+OutFile *image_begin_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
+    (void)path, (void)pixels, (void)height, (void)width, (void)channels;
+    image_png_available(e);
+    return NULL;
+}
+bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
     (void)path, (void)pixels, (void)height, (void)width, (void)channels;
     return image_png_available(e);
 }
-bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
-    return image_write_png(path, pixels, height, width, channels, e);
-}
 #endif
+bool image_write_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
+    OutFile *f = image_begin_png(path, pixels, height, width, channels, e);
+    return f && out_finish(f, e);
+}
 
 Grid *grid_new(int tiles, int columns, int tile_height, int tile_width, int channels, int scale) {
     Grid *g = dg_alloc(sizeof *g);

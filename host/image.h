@@ -1,10 +1,12 @@
 /* image.h -- images of bytes, NHWC: PNG files, and many images as one picture. */
 #ifndef DG_IMAGE_H
 #define DG_IMAGE_H
-#include "error.h"
+#include "file.h"
 
 bool image_png_available(Error *e); /* false, with a sentence, in a build without stb_image_write */
 bool image_write_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e); /* atomic */
+/* The same but for out_finish: the caller finishes many together, or one. */
+OutFile *image_begin_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e);
 /* Reads a PNG of exactly this size. */
 bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e);
 

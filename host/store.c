@@ -17,7 +17,7 @@ struct Store {
     NpzStore *npz; /* or NULL: PNG files */
     uint64_t made_folder; /* subdirs: the thousand whose folder was made last, plus one */
 };
-enum { PER_FOLDER = 1000, SEED_DIGITS = 6 };
+enum { PER_FOLDER = 1000, SEED_DIGITS = 6, TOGETHER = 128 /* files that are synced at once */ };
 
 char *path_join(const char *dir, const char *name) {
     size_t n = strlen(dir) + strlen(name) + 2;
@@ -116,24 +116,34 @@ bool store_has(const Store *s, uint64_t seed) {
     free(path);
     return there;
 }
-static bool put_png(Store *s, uint64_t seed, const uint8_t *image, Error *e) {
+static OutFile *begin_png(Store *s, uint64_t seed, const uint8_t *image, Error *e) {
     char *path = png_path(s, seed);
     bool ok = true;
     if (s->o.subdirs && s->made_folder != seed / PER_FOLDER + 1) {
-        char *slash = strrchr(path, '/');
-        *slash = 0;
-        ok = make_folders(path, e);
-        *slash = '/';
+        ok = make_parent(path, e);
         s->made_folder = seed / PER_FOLDER + 1;
     }
-    ok = ok && image_write_png(path, image, s->o.height, s->o.width, s->o.channels, e);
+    OutFile *f = ok ? image_begin_png(path, image, s->o.height, s->o.width, s->o.channels, e) : NULL;
     free(path);
-    return ok;
+    if (!f || out_settle(f, e)) return f;
+    out_abandon(f);
+    return NULL;
+}
+/* Those that could be written appear even when a later one fails. */
+static bool put_pngs(Store *s, int n, const uint64_t *seed, const uint8_t *images, Error *e) {
+    OutFile **f = dg_alloc((size_t)n * sizeof *f);
+    int begun = 0;
+    while (begun < n && (f[begun] = begin_png(s, seed[begun], images + (size_t)begun * s->image_bytes, e))) begun++;
+    Error late = {0};
+    bool ok = out_finish_all(f, begun, &late);
+    if (!ok && begun == n) *e = late;
+    free(f);
+    return ok && begun == n;
 }
 bool store_put(Store *s, int n, const uint64_t *seed, const int *label, const uint8_t *images, Error *e) {
     if (s->npz) return n == 0 || npz_store_put(s->npz, n, seed, label, images, e);
-    for (int i = 0; i < n; i++)
-        if (!put_png(s, seed[i], images + (size_t)i * s->image_bytes, e)) return false;
+    for (int i = 0; i < n; i += TOGETHER)
+        if (!put_pngs(s, n - i < TOGETHER ? n - i : TOGETHER, seed + i, images + (size_t)i * s->image_bytes, e)) return false;
     return true;
 }
 bool store_get(Store *s, uint64_t seed, uint8_t *image, Error *e) {
