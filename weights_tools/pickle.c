@@ -159,8 +159,8 @@ typedef struct {
     size_t used; /* bytes that say it all: 8 for what fits int64_t */
 } Decimal;
 static bool read_decimal(Parser *p, Decimal *d) {
-    const char *s;
-    size_t n;
+    const char *s = NULL;
+    size_t n = 0;
     if (!read_line(p, &s, &n)) return false;
     if (n && s[n - 1] == 'L') n--; /* Python 2's long */
     bool negative = n && s[0] == '-';
@@ -385,8 +385,8 @@ static bool push_class(Parser *p, const char *module, size_t m, const char *name
     return push(p, v);
 }
 static bool op_global(Parser *p, uint8_t op) {
-    const char *module, *name;
-    size_t m, n;
+    const char *module = NULL, *name = NULL;
+    size_t m = 0, n = 0;
     if (op == 'c') return read_line(p, &module, &m) && read_line(p, &name, &n) && push_class(p, module, m, name, n);
     PickleValue *second = pop(p), *first = second ? pop(p) : NULL;
     if (!first) return false;
