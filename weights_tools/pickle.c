@@ -148,6 +148,7 @@ static bool read_uint(Parser *p, int size, uint64_t *v) {
 /* A line of protocol 0, without its newline. */
 static bool read_line(Parser *p, const char **line, size_t *len) {
     const uint8_t *begin = p->data + p->at, *end = memchr(begin, '\n', p->bytes - p->at);
+    *line = "", *len = 0;
     if (!end) return fail(p, "it begins a line that does not end: truncated?");
     *line = (const char *)begin, *len = (size_t)(end - begin);
     p->at += *len + 1;
@@ -159,8 +160,8 @@ typedef struct {
     size_t used; /* bytes that say it all: 8 for what fits int64_t */
 } Decimal;
 static bool read_decimal(Parser *p, Decimal *d) {
-    const char *s = NULL;
-    size_t n = 0;
+    const char *s;
+    size_t n;
     if (!read_line(p, &s, &n)) return false;
     if (n && s[n - 1] == 'L') n--; /* Python 2's long */
     bool negative = n && s[0] == '-';
@@ -385,8 +386,8 @@ static bool push_class(Parser *p, const char *module, size_t m, const char *name
     return push(p, v);
 }
 static bool op_global(Parser *p, uint8_t op) {
-    const char *module = NULL, *name = NULL;
-    size_t m = 0, n = 0;
+    const char *module, *name;
+    size_t m, n;
     if (op == 'c') return read_line(p, &module, &m) && read_line(p, &name, &n) && push_class(p, module, m, name, n);
     PickleValue *second = pop(p), *first = second ? pop(p) : NULL;
     if (!first) return false;
@@ -412,8 +413,8 @@ static bool op_call(Parser *p, uint8_t op) {
     return (args = pop(p)) && (callee = pop(p)) && push_call(p, callee, args);
 }
 static bool op_instance(Parser *p, uint8_t op) { /* INST and OBJ of protocols 0 and 1: arguments above a MARK */
-    const char *module, *name;
-    size_t m, n, count;
+    const char *module = NULL, *name = NULL;
+    size_t m = 0, n = 0, count;
     PickleValue **item, *callee = NULL, *args;
     if (op == 'i' && (!read_line(p, &module, &m) || !read_line(p, &name, &n))) return false;
     if (!pop_to_mark(p, &item, &count)) return false;
