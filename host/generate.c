@@ -66,7 +66,7 @@ static const Option option[] = {
     {NULL, "time_min", NULL, OPTION_DOUBLE, AT(sample.time_min), "T", 0, 1, true, "guide from this diffusion time on"},
     {NULL, "time_max", NULL, OPTION_DOUBLE, AT(sample.time_max), "T", 0, 1, true, "and up to this one"},
     {NULL, "boosting", NULL, OPTION_FLAG, AT(sample.boosting), NULL, 0, 0, true, "more guidance and noise for images that the discriminator finds unreal"},
-    {NULL, "dg-gate", NULL, OPTION_CHOICE, AT(sample.dg_gate), "sample|batch", 0, 0, true, "the time window holds per image, or, as officially, for the batch's least time"},
+    {NULL, "dg-gate", NULL, OPTION_CHOICE, AT(sample.dg_gate), "sample|batch", 0, 0, true, "the time window holds per image, or, as officially, for the batch's least time: then boosted images depend on --batch"},
 
     {"Ablation sampler (EDM, Table 1; without guidance)", "solver", NULL, OPTION_CHOICE, AT(sample.solver), "heun|euler", 0, 0, true, "ODE solver"},
     {NULL, "disc", "discretization", OPTION_CHOICE, AT(sample.discretization), "edm|vp|ve|iddpm", 0, 0, true, "noise levels of the steps"},

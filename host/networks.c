@@ -18,8 +18,8 @@ static NetworkSource embedded(Role r) {
     }
 }
 static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error *e) {
-    char name[64], notice[1024] = "";
-    snprintf(name, sizeof name, "shapes32 %s", role_name(r));
+    char name[64] = "shapes32", notice[1024] = "";
+    if (r != ROLE_NETWORK) snprintf(name, sizeof name, "shapes32 %s", role_name(r));
     s->weights = s->path ? weights_open_any(s->path, o, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
     if (s->weights && notice[0]) printf("%s\n", notice);
     return s->weights != NULL;

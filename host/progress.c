@@ -29,12 +29,12 @@ void progress_show(Progress *p, double done) {
     char left[32], bar[BAR_WIDTH + 1];
     format_seconds(((double)p->total - done) / speed, left, sizeof left);
     if (!p->terminal) {
-        printf("%.0f of %zu images, %.3g images/s, %s left\n", done, p->total, speed, left);
+        printf("%zu of %zu images, %.3g images/s, %s left\n", (size_t)done, p->total, speed, left);
     } else {
         int full = (int)(done / (double)p->total * BAR_WIDTH);
         for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < full ? '#' : '.';
         bar[BAR_WIDTH] = 0;
-        printf("\r\033[K[%s] %.0f/%zu  %.3g images/s  %s left", bar, done, p->total, speed, left);
+        printf("\r\033[K[%s] %zu/%zu  %.3g images/s  %s left", bar, (size_t)done, p->total, speed, left);
         p->drawn = true;
     }
     fflush(stdout);
