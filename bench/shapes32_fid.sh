@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 folder=${1:-build/shapes32_fid} device=${DEVICE:-cpu} threads=${THREADS:-0} python=${PYTHON:-python3}
 result=bench/results/shapes32-fid-$device.md
 make dg_cuda build/bench/shapes32_fid
-mkdir -p "$folder"
+mkdir -p "$folder" bench/results
 
 sets=()
 if [ -f "$folder/real.npz" ] || "$python" -c 'import numpy' 2>/dev/null; then

@@ -257,6 +257,7 @@ static const struct {
     {"two end records that disagree on the count", WIDE, END, 0, 8, 4, 0x00010001, "disagree"},
     {"two end records that disagree on the offset", WIDE, END, 0, 16, 4, 5, "disagree"},
     {"a ZIP64 field that is too short", WIDE, CENTRAL, 0, 58, 2, 16, "too short"},
+    {"a ZIP64 field that ends within a size", WIDE, CENTRAL, 0, 58, 2, 20, "too short"},
     {"a ZIP64 field beyond the extra fields", WIDE, CENTRAL, 0, 58, 2, 60, "extra fields are truncated"},
     {"a size of 2^64 - 1", WIDE, CENTRAL, 0, 60, 8, -1ull, "take"},
     {"a packed size of 2^64 - 1", WIDE, CENTRAL, 0, 68, 8, -1ull, "take"},
@@ -355,6 +356,14 @@ static void structures(void) {
     m.entry[m.count++].local = m.entry[0].end - inner.bytes;
     made_free(&inner);
     refuse("an entry within the data of another", &m, "overlap");
+
+    made_stored(&m, "a", "1", 1), made_stored(&m, "b", "2", 1);
+    m.entry[0].bytes = m.entry[0].packed_bytes = m.data[m.entry[0].local + 18] = m.data[m.entry[0].local + 22] = 2;
+    refuse("two entries that share one byte", &m, "the entries a and b overlap");
+
+    made_stored(&m, "a", "1", 1);
+    m.entry[0].bytes = m.entry[0].packed_bytes = m.data[m.entry[0].local + 18] = m.data[m.entry[0].local + 22] = 10;
+    refuse("an entry that goes on into the directory", &m, "do not fit");
 
     char *name = dg_alloc(ZIP_MAX_NAME + 2);
     memset(name, 'n', ZIP_MAX_NAME + 1);
