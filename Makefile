@@ -1,4 +1,4 @@
-# make            builds ./dg_cuda (CUDA, oneDNN, zlib, stb_image_write are found automatically; each is optional)
+# make            builds ./dg_cuda (CUDA, zlib, stb_image_write, LAPACKE are found automatically; each is optional)
 # make demo       installs what is missing, builds, makes images with the embedded model: demo/guided.png
 # make test       installs what is missing, builds, runs the tests (under 10 minutes on 2 cores)
 # make test-full  the long ones too (alone: make test-long): full-size networks, races, planted bugs, fuzzers
@@ -7,7 +7,7 @@
 # make bench      timings of this machine
 # make fuzz       the readers of files against random input, FUZZ_SECONDS each (needs clang)
 # make deps       installs what is missing (apt-get as root or with sudo; else it prints the command); make format; make clean
-# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  DNNL=0 ZLIB=0 STB=0 LAPACKE=0 CUDA=0 (leave one out)  WERROR=  V=1
+# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  ZLIB=0 STB=0 LAPACKE=0 CUDA=0 (leave one out)  WERROR=  V=1
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 BUILD ?= build
@@ -24,10 +24,9 @@ Q := $(if $(V),,@)
 # for and not found, not what was left out on the command line.
 HASH := \#
 COMMA := ,
-have = $(shell printf '$(HASH)include <$(1)>\n$(3)\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
-probe = $(if $(filter undefined,$(origin $(1))),$(eval $(1) := $(call have,$(2),$(3),$(4)))$(if $(filter 0,$($(1))),$(eval MISSING += $(1))))
+have = $(shell printf '$(HASH)include <$(1)>\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
+probe = $(if $(filter undefined,$(origin $(1))),$(eval $(1) := $(call have,$(2),$(3)))$(if $(filter 0,$($(1))),$(eval MISSING += $(1))))
 MISSING :=
-$(call probe,DNNL,oneapi/dnnl/dnnl.h,-ldnnl,int (*unused)() = (int (*)())dnnl_primitive_desc_create;)
 $(call probe,ZLIB,zlib.h,-lz)
 $(call probe,STB,stb/stb_image_write.h)
 $(call probe,LAPACKE,lapacke.h,-llapacke)
@@ -39,15 +38,15 @@ CUDA := $(CUDA)
 
 # warnings are errors with the compilers that this is tested with; a newer one's new warnings do not stop a build
 ifeq ($(origin WERROR),undefined)
-WERROR := $(if $(filter 11 12 13 14,$(shell $(CC) -dumpversion 2>/dev/null | cut -d. -f1)),-Werror)
+WERROR := $(if $(filter 12 14,$(shell $(CC) -dumpversion 2>/dev/null | cut -d. -f1)),-Werror)
 endif
 WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings -Wno-missing-field-initializers
 CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
-DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(filter 1,$(DNNL)),-DDG_HAVE_DNNL) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
+DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
         $(if $(filter 1,$(STB)),-DDG_HAVE_STB) $(if $(filter 1,$(LAPACKE)),-DDG_HAVE_LAPACK)
 CFLAGS += -std=c11 $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
-LDLIBS += $(if $(filter 1,$(DNNL)),-ldnnl) $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
+LDLIBS += $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
 LDFLAGS += $(SAN)
 # What objects depend on beside their sources: written at the end of this file
 STAMP := $(BUILD)/config
@@ -64,8 +63,7 @@ LIB := $(BUILD)/libdg.a
 all: found dg_cuda
 
 found:
-	@printf 'oneDNN %s  zlib %s  stb_image_write %s  LAPACKE %s  OpenMP %s  CUDA %s\n' \
-	  "$(if $(filter 1,$(DNNL)),found,not found (plain loops on the CPU: slow))" \
+	@printf 'zlib %s  stb_image_write %s  LAPACKE %s  OpenMP %s  CUDA %s\n' \
 	  "$(if $(filter 1,$(ZLIB)),found,not found (no compressed npz or pt files))" \
 	  "$(if $(filter 1,$(STB)),found,not found (no PNG, --format npz only))" \
 	  "$(if $(filter 1,$(LAPACKE)),found,not found (no Frechet distances))" \

@@ -13,7 +13,6 @@ typedef struct {
     int threads;   /* of every parallel region: the workspace is sized for them */
     float *work;   /* one for all ops, since ops run one after the other; grown in prepare */
     size_t work_bytes;
-    void *dnnl;    /* cpu_dnnl.c: engine and stream; NULL without oneDNN */
 } Cpu;
 static inline Cpu *cpu_of(const Exec *e) { return e->dev->impl; }
 /* Makes sure that the workspace holds so many floats; what it grows by counts as weight_bytes of e. */

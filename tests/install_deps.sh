@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install_deps.sh -- installs what the Makefile looked for and did not find: `tests/install_deps.sh DNNL ZLIB ...`
+# install_deps.sh -- installs what the Makefile looked for and did not find: `tests/install_deps.sh ZLIB STB ...`
 # Debian and Ubuntu: apt-get, as root or with a sudo that asks no password; otherwise the command is printed. What is
 # optional may stay missing: the build says what it does without. Only a missing compiler ends the run.
 set -euo pipefail
@@ -9,7 +9,6 @@ for missing in "$@"; do
     case $missing in
     CC) packages+=(gcc libc6-dev) ;;
     CXX) packages+=(g++) ;;
-    DNNL) packages+=(libdnnl-dev) ;;
     ZLIB) packages+=(zlib1g-dev) ;;
     STB) packages+=(libstb-dev) ;;
     LAPACKE) packages+=(liblapacke-dev libopenblas-dev) ;;
