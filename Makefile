@@ -52,7 +52,7 @@ LDFLAGS += $(SAN)
 STAMP := $(BUILD)/config
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
-SRC := $(filter-out host/main.c host/backend_ref.c host/backend_cuda.c host/device.c,$(wildcard host/*.c)) \
+SRC := $(filter-out host/main.c host/backend_ref.c host/backend_cuda.c host/cuda_device.c host/cuda_providers.c host/device.c,$(wildcard host/*.c)) \
        $(wildcard models/*.c weights_tools/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/backend_ref_f32.o $(BUILD)/host/backend_ref_f64.o \
        $(patsubst %.S,$(BUILD)/%.o,$(wildcard models/shapes32/*.S))

@@ -1,111 +1,24 @@
 /* backend_cuda.c -- the table of CUDA ops: each unpacks an Op into the launcher structs of kernels/kernels.h. The same file
  * is backend "emu" where DG_EMU is defined: the kernels then run on the CPU (tests/cuda_on_cpu).
  *
- * One stream per device; everything is enqueued and only downloads and sync wait. The first run of an Exec goes op by op
- * (kernels load), the second is captured into a CUDA graph, and every later one replays it. A failed launch or copy is our
- * own mistake or broken hardware, and aborts; too little memory is not.                                                  */
+ * The first run of an Exec goes op by op (kernels load), the second is captured into a CUDA graph, and every later one
+ * replays it. Memory is reckoned before any is taken: what is too large is refused with the bytes needed and free.       */
 #include "../kernels/kernels.h"
+#include "cuda_device.h"
 #include "cuda_stats.h"
-#include <cuda_runtime_api.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef DG_HAVE_NVTX
-#include <nvtx3/nvToolsExt.h>
-#endif
 
-#ifdef DG_EMU
-static const char backend_name[] = "emu";
-#else
-static const char backend_name[] = "cuda";
-#endif
-
-typedef struct {
-    cudaStream_t stream;
-} Cuda;
-typedef struct {
+typedef struct {   /* Exec.prep[i] */
+    void *workspace; /* of a convolution: the statistics that it leaves for norms */
+    bool own;        /* else it is the Exec's scratch */
+    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace; or NULL */
+} OpPrep;
+typedef struct {           /* Exec.captured */
+    void *scratch;         /* the workspace of all ops whose workspace nobody reads afterwards */
     bool ran;              /* kernels are loaded: the next run may be captured */
     cudaGraphExec_t graph; /* NULL before that */
 } Captured;
-
-static void check(int error, const char *what) {
-    DG_CHECK(error == cudaSuccess, "%s: %s: %s", backend_name, what, cudaGetErrorString((cudaError_t)error));
-}
-static cudaStream_t stream_of(const Device *d) { /* makes the device current, too */
-    check(cudaSetDevice(d->index), "cudaSetDevice");
-    return ((const Cuda *)d->impl)->stream;
-}
-/* Ranges for nsys and ncu: the network's run, and each op where ops run one by one. */
-static void range_push(const char *name) {
-#ifdef DG_HAVE_NVTX
-    nvtxRangePushA(name);
-#else
-    (void)name;
-#endif
-}
-static void range_pop(void) {
-#ifdef DG_HAVE_NVTX
-    nvtxRangePop();
-#endif
-}
-
-/* ---- device and memory ----------------------------------------------------------------------------------------------- */
-static bool set_precision(Device *d, const char *precision, Error *e) {
-    if (!precision || !strcmp(precision, "fp16")) d->act = DG_F16;
-    else if (!strcmp(precision, "bf16")) d->act = DG_BF16;
-    else if (!strcmp(precision, "tf32")) d->act = DG_F32, d->tf32 = true;
-    else if (!strcmp(precision, "fp32")) d->act = DG_F32;
-    else return dg_error(e, "device %s computes in fp16, bf16, tf32 or fp32, not in %s", d->be->name, precision);
-    return true;
-}
-static bool cuda_open(Device *d, const char *precision, Error *e) {
-    int count = 0, major = 0, minor = 0;
-    cudaError_t found = cudaGetDeviceCount(&count);
-    if (found != cudaSuccess || count == 0)
-        return dg_error(e, "--device cuda: no CUDA device found (%s): use --device cpu, or check the driver with nvidia-smi",
-                        found == cudaSuccess ? "the driver lists none" : cudaGetErrorString(found));
-    if (d->index >= count) return dg_error(e, "--device %s:%d: there are %d devices, 0 to %d", d->be->name, d->index, count, count - 1);
-    if (!set_precision(d, precision, e)) return false;
-    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, d->index), "compute capability");
-    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->index), "compute capability");
-    if (major < 8)
-        return dg_error(e, "--device %s:%d: its compute capability is %d.%d, and 8.0 or later is needed", d->be->name, d->index, major, minor);
-    cudaStream_t stream;
-    cudaError_t error = cudaSetDevice(d->index);
-    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    if (error != cudaSuccess) return dg_error(e, "--device %s:%d cannot be used: %s", d->be->name, d->index, cudaGetErrorString(error));
-    Cuda *c = dg_alloc(sizeof *c);
-    c->stream = stream;
-    d->impl = c;
-    return true;
-}
-static void cuda_close(Device *d) {
-    check(cudaStreamDestroy(stream_of(d)), "cudaStreamDestroy");
-    free(d->impl);
-}
-static void *cuda_alloc(Device *d, size_t bytes) {
-    void *p = NULL;
-    stream_of(d);
-    cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
-    if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError(); /* forget it: the caller says what was too large */
-        return NULL;
-    }
-    check(error, "cudaMalloc");
-    return p;
-}
-static void cuda_release(Device *d, void *p) {
-    stream_of(d);
-    check(cudaFree(p), "cudaFree");
-}
-static void cuda_sync(Device *d) { check(cudaStreamSynchronize(stream_of(d)), "running the kernels"); }
-static void cuda_upload(Device *d, void *dst, const void *src, size_t bytes) {
-    check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream_of(d)), "copying to the device");
-    cuda_sync(d); /* src is the caller's again */
-}
-static void cuda_download(Device *d, void *dst, const void *src, size_t bytes) {
-    check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream_of(d)), "copying from the device");
-    cuda_sync(d);
-}
 
 /* ---- ops --------------------------------------------------------------------------------------------------------------- */
 static const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
@@ -113,6 +26,8 @@ static void *data(const Exec *e, Tid t) { return t ? e->data[t] : NULL; }
 static DType type(const Exec *e, Tid t) { return t ? e->g->t[t].dtype : DG_F32; }
 static Shape shape(const Exec *e, Tid t) { return shape_of(e->g, t); }
 static int pixels(Shape s) { return s.h * s.w; }
+static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
+static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
 
 /* A 1x1 image may be stored in 16 bits and is then an image; a vector is f32, and is multiplied in f32. */
 static bool is_linear(const Exec *e, const Op *op) {
@@ -129,7 +44,7 @@ static int run_conv(const Exec *e, int i, void *stream) {
         return cuda_linear(&a, stream);
     }
     ConvArgs a = {.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]),
-                  .y = data(e, op->out), .stats = e->prep[i], .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]),
+                  .y = data(e, op->out), .stats = workspace(e, i), .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]),
                   .y_type = type(e, op->out),
                   .tf32 = e->dev->tf32, .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y), .n = x.n, .height = x.h,
                   .width = x.w, .c = x.c, .k = w.n, .r = w.h, .s = w.w, .pad = op->conv.pad, .scale = op->conv.scale};
@@ -139,13 +54,13 @@ static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
     NormArgs a = {.x = data(e, op->in[0]), .dy = data(e, op->in[4]), .y = data(e, op->out), .gamma = data(e, op->in[1]),
-                      .beta = data(e, op->in[2]), .scale_shift = data(e, op->in[3]), .x_type = type(e, op->in[0]),
-                      .dy_type = type(e, op->in[4]), .y_type = type(e, op->out), .n = x.n, .height = x.h, .width = x.w, .c = x.c,
-                      .groups = op->norm.groups, .eps = op->norm.eps, .silu = op->norm.silu, .workspace = e->prep[i]};
+                  .beta = data(e, op->in[2]), .scale_shift = data(e, op->in[3]), .x_type = type(e, op->in[0]),
+                  .dy_type = type(e, op->in[4]), .y_type = type(e, op->out), .n = x.n, .height = x.h, .width = x.w, .c = x.c,
+                  .groups = op->norm.groups, .eps = op->norm.eps, .silu = op->norm.silu, .workspace = workspace(e, i), .moments = moments(e, i)};
     int from[2];
     if (cuda_stats_sources(e->g, i, from))
         for (int k = 0; k < 2; k++)
-            if (from[k] >= 0) a.stats[k] = e->prep[from[k]], a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
+            if (from[k] >= 0) a.stats[k] = workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
     return a;
 }
 static int run_norm(const Exec *e, int i, void *stream) {
@@ -157,7 +72,7 @@ static AttnArgs attn_args(const Exec *e, int i) {
     Shape s = shape(e, op->in[0]);
     return (AttnArgs){.qkv = data(e, op->in[0]), .dy = data(e, op->in[1]), .y = data(e, op->out), .qkv_type = type(e, op->in[0]),
                       .dy_type = type(e, op->in[1]), .y_type = type(e, op->out), .tf32 = e->dev->tf32, .n = s.n, .tokens = pixels(s),
-                      .heads = op->attn.heads, .d = s.c / 3 / op->attn.heads, .workspace = e->prep[i]};
+                      .heads = op->attn.heads, .d = s.c / 3 / op->attn.heads, .workspace = workspace(e, i)};
 }
 static int run_attn(const Exec *e, int i, void *stream) {
     AttnArgs a = attn_args(e, i);
@@ -243,21 +158,85 @@ _Static_assert(OP_COUNT == 15, "a new op: add its launcher");
 
 static void cuda_op(const Exec *e, int i) {
     OpKind kind = op_at(e, i)->kind;
-    range_push(op_name(kind));
-    check(run_table[kind](e, i, stream_of(e->dev)), op_name(kind));
-    range_pop();
+    cuda_range_push(op_name(kind));
+    cuda_check(run_table[kind](e, i, cuda_stream(e->dev)), op_name(kind));
+    cuda_range_pop();
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------ */
+static size_t tensor_bytes(const Exec *e, Tid t) { return shape_count(shape(e, t)) * dtype_bytes(type(e, t)); }
+static bool is_image_conv(const Exec *e, const Op *op) { return op->kind == OP_CONV && !is_linear(e, op); }
+/* The norm before op i, a norm's gradient, that has worked out the same moments; or -1. */
+static int forward_norm(const Exec *e, int i) {
+    const Op *b = op_at(e, i);
+    for (int j = 0; b->kind == OP_NORM_BWD && j < i; j++) {
+        const Op *f = op_at(e, j);
+        if (f->kind == OP_NORM && f->in[0] == b->in[0] && f->norm.groups == b->norm.groups && f->norm.eps == b->norm.eps) return j;
+    }
+    return -1;
+}
+static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
+    if (op_at(e, i)->kind == OP_CONV) return cuda_stats_bytes(e->g, i) > 0;
+    for (int j = i + 1; op_at(e, i)->kind == OP_NORM && j < e->g->nop; j++)
+        if (forward_norm(e, j) == i) return true;
+    return false;
+}
+static size_t workspace_bytes(const Exec *e, int i) {
+    static const float there; /* before anything is allocated: only whether something will be there matters */
+    const Op *op = op_at(e, i);
+    if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
+        NormArgs a = norm_args(e, i);
+        int from[2];
+        a.dy = op->in[4] ? &there : NULL;
+        a.stats[0] = cuda_stats_sources(e->g, i, from) ? &there : NULL;
+        return cuda_norm_workspace(&a);
+    }
+    if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {
+        AttnArgs a = attn_args(e, i);
+        a.dy = op->in[1] ? &there : NULL;
+        return cuda_attn_workspace(&a);
+    }
+    return cuda_stats_bytes(e->g, i);
+}
+static size_t scratch_bytes(const Exec *e) {
+    size_t most = 0;
+    for (int i = 0; i < e->g->nop; i++) {
+        size_t bytes = is_read_later(e, i) ? 0 : workspace_bytes(e, i);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+static bool cuda_admit(const Exec *e, Error *err) {
+    const Graph *g = e->g;
+    bool *seen = dg_alloc((size_t)g->nt * sizeof *seen);
+    size_t weights = 0, workspaces = scratch_bytes(e);
+    for (int i = 0; i < g->nop; i++) {
+        if (is_read_later(e, i)) workspaces += workspace_bytes(e, i);
+        for (int j = 0; j < OP_INPUTS; j++) {
+            Tid t = g->op[i].in[j];
+            if (!t || g->t[t].kind != T_WEIGHT || seen[t]) continue;
+            seen[t] = true;
+            weights += j == 1 && is_image_conv(e, op_at(e, i)) ? conv_packed_bytes(shape(e, t), type(e, t)) : tensor_bytes(e, t);
+        }
+    }
+    free(seen);
+    double needed = (double)(g->arena_bytes + weights + workspaces), free_bytes = (double)cuda_free_bytes(e->dev);
+    if (needed <= free_bytes) return true;
+    const double mib = 1048576;
+    return dg_out_of_memory(err, "device %s:%d has %.1f MiB free, and a network needs %.1f MiB (activations %.1f, weights %.1f, workspaces %.1f): use a smaller --batch",
+                            e->dev->be->name, e->dev->index, free_bytes / mib, needed / mib, (double)g->arena_bytes / mib, (double)weights / mib, (double)workspaces / mib);
 }
 
 /* ---- preparation and runs ------------------------------------------------------------------------------------------------ */
 static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *err) {
     *p = cuda_alloc(e->dev, bytes);
-    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes)", e->dev->be->name, what, bytes);
+    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes, %zu are free)", e->dev->be->name, what, bytes, cuda_free_bytes(e->dev));
 }
 /* Replaces a conv weight whose channels fill no whole pieces by its padded form, once. */
 static bool pack_weight(Exec *e, int i, Error *err) {
     Tid t = op_at(e, i)->in[1];
     Shape s = shape(e, t);
-    size_t raw = shape_count(s) * dtype_bytes(type(e, t)), packed = conv_packed_bytes(s, type(e, t));
+    size_t raw = tensor_bytes(e, t), packed = conv_packed_bytes(s, type(e, t));
     if (packed == raw) return true;
     for (int j = 0; j < i; j++)
         if (op_at(e, j)->kind == OP_CONV && op_at(e, j)->in[1] == t) return true; /* by its first reader */
@@ -273,70 +252,102 @@ static bool pack_weight(Exec *e, int i, Error *err) {
     e->weight_bytes += packed - raw;
     return true;
 }
-/* prep[i] is the op's workspace, the statistics that a convolution leaves, or NULL. */
 static bool cuda_prepare(Exec *e, int i, Error *err) {
-    const Op *op = op_at(e, i);
-    size_t workspace = cuda_stats_bytes(e->g, i);
-    if (op->kind == OP_CONV && !is_linear(e, op) && !pack_weight(e, i, err)) return false;
-    if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
-        NormArgs a = norm_args(e, i);
-        workspace = cuda_norm_workspace(&a);
+    Captured *c = e->captured;
+    if (!c) {
+        c = e->captured = dg_alloc(sizeof *c);
+        if (!allocate(e, &c->scratch, scratch_bytes(e), "workspaces", err)) return false;
     }
-    if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {
-        AttnArgs a = attn_args(e, i);
-        workspace = cuda_attn_workspace(&a);
-    }
-    return !workspace || allocate(e, &e->prep[i], workspace, op_name(op->kind), err);
+    OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
+    if (is_image_conv(e, op_at(e, i)) && !pack_weight(e, i, err)) return false;
+    int forward = forward_norm(e, i);
+    if (forward >= 0) p->moments = workspace(e, forward);
+    size_t bytes = workspace_bytes(e, i);
+    p->own = is_read_later(e, i);
+    if (bytes && !p->own) p->workspace = c->scratch;
+    return !bytes || !p->own || allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err);
 }
+/* exec_free calls this for every op; what is shared goes with the first. */
 static void cuda_unprepare(Exec *e, int i) {
     Captured *c = e->captured;
+    OpPrep *p = e->prep[i];
     if (c) {
         cuda_sync(e->dev);
-        if (c->graph) check(cudaGraphExecDestroy(c->graph), "cudaGraphExecDestroy");
+        if (c->graph) cuda_check(cudaGraphExecDestroy(c->graph), "cudaGraphExecDestroy");
+        if (c->scratch) cuda_release(e->dev, c->scratch);
         free(c);
         e->captured = NULL;
     }
-    if (e->prep[i]) cuda_release(e->dev, e->prep[i]);
+    if (p && p->own && p->workspace) cuda_release(e->dev, p->workspace);
+    free(p);
     e->prep[i] = NULL;
 }
-static void run_ops(const Exec *e) {
-    for (int i = 0; i < e->g->nop; i++) cuda_op(e, i);
-}
-static cudaGraphExec_t capture(const Exec *e) {
-    cudaStream_t stream = stream_of(e->dev);
+/* What `work` enqueues, as a graph. */
+static cudaGraphExec_t capture(const Exec *e, void (*work)(const Exec *e, void *context), void *context) {
+    cudaStream_t stream = cuda_stream(e->dev);
     cudaGraph_t graph;
     cudaGraphExec_t exec;
-    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    run_ops(e);
-    check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
-    check(cudaGraphInstantiateWithFlags(&exec, graph, 0), "cudaGraphInstantiate");
-    check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+    cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    work(e, context);
+    cuda_check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+    cuda_check(cudaGraphInstantiateWithFlags(&exec, graph, 0), "cudaGraphInstantiate");
+    cuda_check(cudaGraphDestroy(graph), "cudaGraphDestroy");
     return exec;
 }
+static void run_ops(const Exec *e, void *unused) {
+    (void)unused;
+    for (int i = 0; i < e->g->nop; i++) cuda_op(e, i);
+}
 static void cuda_run(Exec *e) {
-    if (!e->g->nop) return;
-    if (!e->captured) e->captured = dg_alloc(sizeof(Captured));
     Captured *c = e->captured;
-    range_push("network");
-    if (!c->ran) run_ops(e);
+    if (!e->g->nop) return;
+    if (!c->ran) run_ops(e, NULL);
     else {
-        if (!c->graph) c->graph = capture(e);
-        check(cudaGraphLaunch(c->graph, stream_of(e->dev)), "cudaGraphLaunch");
+        if (!c->graph) c->graph = capture(e, run_ops, NULL);
+        cuda_check(cudaGraphLaunch(c->graph, cuda_stream(e->dev)), "cudaGraphLaunch");
     }
     c->ran = true;
-    range_pop();
+}
+/* Times every op by events inside one captured graph, so that gaps between launches do not count. */
+static void run_timed(const Exec *e, void *events) {
+    const cudaEvent_t *event = events;
+    cudaStream_t stream = cuda_stream(e->dev);
+    for (int i = 0; i <= e->g->nop; i++) {
+        cuda_check(cudaEventRecordWithFlags(event[i], stream, cudaEventRecordExternal), "cudaEventRecord");
+        if (i < e->g->nop) cuda_op(e, i);
+    }
+}
+static void cuda_profile(Exec *e, int repeats, double *seconds) {
+    int n = e->g->nop;
+    cudaEvent_t *event = dg_alloc(((size_t)n + 1) * sizeof *event);
+    for (int i = 0; i <= n; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
+    for (int i = 0; i < n; i++) seconds[i] = 0;
+    run_ops(e, NULL); /* kernels are loaded, as they must be before a capture */
+    cudaGraphExec_t graph = capture(e, run_timed, event);
+    for (int r = 0; r < repeats; r++) {
+        cuda_check(cudaGraphLaunch(graph, cuda_stream(e->dev)), "cudaGraphLaunch");
+        cuda_sync(e->dev);
+        for (int i = 0; i < n; i++) {
+            float ms;
+            cuda_check(cudaEventElapsedTime(&ms, event[i], event[i + 1]), "cudaEventElapsedTime");
+            seconds[i] += (double)ms * 1e-3 / repeats;
+        }
+    }
+    cuda_check(cudaGraphExecDestroy(graph), "cudaGraphExecDestroy");
+    for (int i = 0; i <= n; i++) cuda_check(cudaEventDestroy(event[i]), "cudaEventDestroy");
+    free(event);
 }
 
 /* ---- sampler state ----------------------------------------------------------------------------------------------------- */
 static void state_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms) {
     DG_CHECK(terms > 0 && terms <= COMBINE_TERMS, "combine: %d terms", terms);
-    check(cuda_combine(out, out_type, n, per_sample, term, terms, stream_of(d)), "combine");
+    cuda_check(cuda_combine(out, out_type, n, per_sample, term, terms, cuda_stream(d)), "combine");
 }
 static void state_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step) {
-    check(cuda_randn(out, n, per_sample, seed, step, stream_of(d)), "randn");
+    cuda_check(cuda_randn(out, n, per_sample, seed, step, cuda_stream(d)), "randn");
 }
 static void state_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad) {
-    check(cuda_to_u8(out, x, n, per_sample, bad, stream_of(d)), "to_u8");
+    cuda_check(cuda_to_u8(out, x, n, per_sample, bad, cuda_stream(d)), "to_u8");
 }
 
 static const OpFn op_table[OP_COUNT] = {
@@ -344,7 +355,7 @@ static const OpFn op_table[OP_COUNT] = {
     cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
 };
 const Backend backend_cuda = {
-    .name = backend_name,
+    .name = CUDA_BACKEND_NAME,
     .open = cuda_open,
     .close = cuda_close,
     .alloc = cuda_alloc,
@@ -352,9 +363,18 @@ const Backend backend_cuda = {
     .upload = cuda_upload,
     .download = cuda_download,
     .sync = cuda_sync,
+    .alloc_host = cuda_alloc_host,
+    .release_host = cuda_release_host,
+    .download_async = cuda_download_async,
+    .mark = cuda_mark,
+    .wait = cuda_wait,
+    .range_push = cuda_range_push,
+    .range_pop = cuda_range_pop,
+    .admit = cuda_admit,
     .prepare = cuda_prepare,
     .unprepare = cuda_unprepare,
     .run = cuda_run,
+    .profile = cuda_profile,
     .op = op_table,
     .combine = state_combine,
     .randn = state_randn,

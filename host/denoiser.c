@@ -70,7 +70,9 @@ void denoiser_run(Denoiser *d, const double *x, const double *scale, const doubl
     exec_set(d->exec, d->net.noise, DG_F32, d->embedding);
     Term scaled = {x, DG_F64, d->coef};
     d->dev->be->combine(d->dev, d->exec->data[d->net.x], d->graph->t[d->net.x].dtype, d->batch, d->per_sample, &scaled, 1);
+    device_range_push(d->dev, "network");
     exec_run(d->exec);
+    device_range_pop(d->dev);
 }
 Term denoiser_output(const Denoiser *d, const double *coef) {
     return (Term){d->exec->data[d->net.out], d->graph->t[d->net.out].dtype, coef};

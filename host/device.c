@@ -57,3 +57,9 @@ void device_close(Device *d) {
     d->be->close(d);
     free(d);
 }
+void device_range_push(const Device *d, const char *name) {
+    if (d->be->range_push) d->be->range_push(name);
+}
+void device_range_pop(const Device *d) {
+    if (d->be->range_pop) d->be->range_pop();
+}

@@ -160,6 +160,8 @@ typedef struct Device {
  * precision: NULL (the backend's default), "fp32", "tf32", "fp16", "bf16", "fp64".                  */
 Device *device_open(const char *spec, const char *precision, Error *e);
 void device_close(Device *d);
+void device_range_push(const Device *d, const char *name); /* for profilers; nothing on devices without them */
+void device_range_pop(const Device *d);
 const char *device_list(void); /* the names compiled in: "cpu, ref, ref64, ..." */
 
 /* ---- execution (exec.c) --------------------------------------------------------------------------------------------- */
@@ -190,7 +192,7 @@ typedef struct {
     DType type;
     const double *coef; /* host, [n] */
 } Term;
-enum { COMBINE_TERMS = 8 };
+enum { COMBINE_TERMS = 8, DEVICE_SLOTS = 4 };
 struct Backend {
     const char *name;
     bool (*open)(Device *d, const char *precision, Error *e); /* fills act, tf32, impl */
@@ -200,10 +202,23 @@ struct Backend {
     void (*upload)(Device *d, void *dst, const void *src, size_t bytes);
     void (*download)(Device *d, void *dst, const void *src, size_t bytes); /* waits for all earlier work */
     void (*sync)(Device *d);
+    /* Optional, all or none: downloads that go on beside later work, and points in the order of work. A slot, below
+     * DEVICE_SLOTS, holds what was started in it last. dst lies in memory of alloc_host (NULL: there is not enough).     */
+    void *(*alloc_host)(Device *d, size_t bytes);
+    void (*release_host)(Device *d, void *p);
+    void (*download_async)(Device *d, int slot, void *dst, const void *src, size_t bytes); /* once all earlier work is done */
+    void (*mark)(Device *d, int slot);                        /* here, after all earlier work */
+    void (*wait)(Device *d, int slot);                        /* for the slot's downloads, or its mark */
+    /* Optional: names for a profiler's time line, nested. */
+    void (*range_push)(const char *name);
+    void (*range_pop)(void);
+    /* Optional: whether there is memory for the arena, the weights and the workspaces, before any of it is taken. */
+    bool (*admit)(const Exec *e, Error *err);
     /* Optional. prepare may replace e->data[w] of a weight that only op i reads by its own packed form. */
     bool (*prepare)(Exec *e, int i, Error *err);
     void (*unprepare)(Exec *e, int i);
     void (*run)(Exec *e);                                     /* optional: replay a captured run; else op by op */
+    void (*profile)(Exec *e, int repeats, double *seconds);   /* optional: exec_profile by the device's own clock */
     const OpFn *op;                                           /* [OP_COUNT]; NULL = unsupported, found out in exec_new */
 
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.

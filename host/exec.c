@@ -36,6 +36,10 @@ Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *err) {
     e->g = g, e->dev = d;
     e->data = dg_alloc((size_t)g->nt * sizeof *e->data);
     e->prep = dg_alloc(((size_t)g->nop + 1) * sizeof *e->prep);
+    if (d->be->admit && !d->be->admit(e, err)) {
+        exec_free(e);
+        return NULL;
+    }
     e->arena = d->be->alloc(d, g->arena_bytes);
     if (!e->arena) {
         dg_out_of_memory(err, "not enough memory on device %s for %.1f MiB of activations: use a smaller --batch", d->be->name,
@@ -179,6 +183,10 @@ static double now_seconds(void) {
 }
 void exec_profile(Exec *e, int repeats, double *seconds) {
     Device *d = e->dev;
+    if (d->be->profile) {
+        d->be->profile(e, repeats, seconds);
+        return;
+    }
     for (int i = 0; i < e->g->nop; i++) seconds[i] = 0;
     for (int r = 0; r < repeats; r++)
         for (int i = 0; i < e->g->nop; i++) { /* in order, so that caches are as in a run */

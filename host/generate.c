@@ -216,15 +216,6 @@ static bool settle_manifest(Run *r, Error *e) {
     return manifest_check(&r->manifest, &r->images, e) && manifest_write(&r->manifest, &r->images, &f, e);
 }
 
-typedef struct {
-    Run *run;
-    int n; /* images of the batch that count */
-} StepContext;
-static bool after_step(void *ctx, int step, int steps) {
-    StepContext *c = ctx;
-    progress_show(&c->run->progress, (double)c->run->sampled + (double)c->n * (step + 1) / steps);
-    return !interrupted(c->run->interrupt);
-}
 /* Hands over the finished images of a batch, but for those that are not finite. */
 static bool deliver(Run *r, const size_t *position, int n, const int *label, uint8_t *images, const int *bad, Error *e) {
     size_t bytes = (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_channels;
@@ -246,30 +237,61 @@ static bool deliver(Run *r, const size_t *position, int n, const int *label, uin
     free(seed), free(labels);
     return ok;
 }
+static bool deliver_batch(const Batch *b, Error *e) {
+    uint8_t *images;
+    const int *bad;
+    sampler_images_end(b->run->engine.sampler, b->slot, &images, &bad);
+    return deliver(b->run, b->run->todo + b->at, b->n, b->label, images, bad, e);
+}
+/* A batch: the images of one run of the sampler. While the next one runs, the last one comes home and is delivered. */
+typedef struct {
+    Run *run;
+    size_t at;      /* its first image among r->todo */
+    int n, slot;    /* images that count; the sampler's slot they are in */
+    int *label;     /* [batch] */
+} Batch;
+typedef struct {
+    Batch *now, *before; /* before: finished, not delivered yet; or NULL */
+    Error *error;
+    bool ok;             /* delivering has not failed */
+} StepContext;
+static bool after_step(void *ctx, int step, int steps) {
+    StepContext *c = ctx;
+    Run *r = c->now->run;
+    if (c->before) { /* the device is busy with the next batch by now */
+        c->ok = deliver_batch(c->before, c->error);
+        c->before = NULL;
+    }
+    progress_show(&r->progress, (double)r->sampled + (double)c->now->n * (step + 1) / steps);
+    return c->ok && !interrupted(r->interrupt);
+}
 /* All batches. False with an empty sentence: interrupted. */
 static bool sample_all(Run *r, Error *e) {
     int batch = r->engine.batch;
-    size_t bytes = r->engine.denoiser->per_sample, n_max = (size_t)batch;
+    size_t n_max = (size_t)batch;
     uint64_t *seed = dg_alloc(n_max * sizeof *seed);
-    int *label = dg_alloc(n_max * sizeof *label), *bad = dg_alloc(n_max * sizeof *bad);
-    uint8_t *images = dg_alloc(n_max * bytes);
+    Batch slot[SAMPLER_SLOTS];
+    for (int i = 0; i < SAMPLER_SLOTS; i++) slot[i] = (Batch){.run = r, .slot = i, .label = dg_alloc(n_max * sizeof(int))};
+    StepContext context = {.error = e, .ok = true};
     bool ok = true;
-    for (size_t at = 0; at < r->todos && ok; at += n_max) {
-        int n = r->todos - at < n_max ? (int)(r->todos - at) : batch;
+    for (size_t at = 0, k = 0; at < r->todos && ok; at += n_max, k++) {
+        Batch *b = context.now = &slot[k % SAMPLER_SLOTS];
+        b->at = at, b->n = r->todos - at < n_max ? (int)(r->todos - at) : batch;
         for (int i = 0; i < batch; i++) { /* a last batch that is not full repeats its last image */
-            seed[i] = r->seeds.seed[r->todo[at + (size_t)(i < n ? i : n - 1)]];
-            label[i] = label_of(r, seed[i]);
+            seed[i] = r->seeds.seed[r->todo[at + (size_t)(i < b->n ? i : b->n - 1)]];
+            b->label[i] = label_of(r, seed[i]);
         }
-        StepContext context = {r, n};
-        ok = sampler_run(r->engine.sampler, &(SampleNoise){.seed = seed}, label, after_step, &context);
+        ok = sampler_run(r->engine.sampler, &(SampleNoise){.seed = seed}, b->label, after_step, &context);
         if (!ok) break;
-        sampler_images(r->engine.sampler, images, bad);
+        sampler_images_begin(r->engine.sampler, b->slot);
+        context.before = b;
         r->network_calls = sampler_calls(r->engine.sampler, &r->guided_calls);
-        r->sampled += (size_t)n;
-        ok = deliver(r, r->todo + at, n, label, images, bad, e);
+        r->sampled += (size_t)b->n;
         progress_show(&r->progress, (double)r->sampled);
     }
-    free(seed), free(label), free(bad), free(images);
+    if (context.before && context.ok) ok = deliver_batch(context.before, e) && ok;
+    free(seed);
+    for (int i = 0; i < SAMPLER_SLOTS; i++) free(slot[i].label);
     return ok;
 }
 static bool finish_grid(Run *r, Error *e) {

@@ -106,7 +106,9 @@ void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
     set_times(u, &u->head, u->head_net.temb, sigma);
     Term scaled = {x, DG_F64, u->coef};
     u->dev->be->combine(u->dev, u->exec->data[u->x], u->graph->t[u->x].dtype, u->batch, u->per_sample, &scaled, 1);
+    device_range_push(u->dev, "discriminator");
     exec_run(u->exec);
+    device_range_pop(u->dev);
 }
 Term guide_output(const Guide *u, const double *coef) {
     return (Term){u->exec->data[u->gradient], u->graph->t[u->gradient].dtype, coef};

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STEP_SLOT = SAMPLER_SLOTS }; /* of the device: the images' slots, then two for the steps */
+_Static_assert(STEP_SLOT + 2 <= DEVICE_SLOTS, "slots for images and steps");
 static const double GATE_CLOSED_LOG_RATIO = 1e7; /* officially; it keeps boosting from following */
 static const double BOOST_CHURN = 4, BOOST_NOISE = 1, BOOST_GAIN = 2;
 enum { BOOST_CHURN_EVERY = 5, BOOST_GAIN_EVERY = 2 };
@@ -28,8 +30,10 @@ struct Sampler {
     TimeMap map;
     double *t;                          /* [num_steps + 1] */
     double *x, *x_hat, *slope, *noise;  /* device, [batch][per_sample] */
-    uint8_t *bytes;                     /* device */
-    int *bad;                           /* device, [batch] */
+    struct {
+        uint8_t *bytes, *host_bytes;    /* device, and host */
+        int *bad, *host_bad;            /* [batch] */
+    } image[SAMPLER_SLOTS];
     PrecondCoef *precond;               /* the rest: host, [batch] */
     double *t_hat, *sigma, *gain, *guide_coef, *log_ratio, *coef[COMBINE_TERMS];
     bool *open;
@@ -58,6 +62,21 @@ static bool check_fit(const SampleOptions *o, const Denoiser *d, const Guide *g,
     DG_CHECK(g->batch == d->batch, "denoiser and guide of two batch sizes");
     return true;
 }
+static void *host_buffer(Sampler *s, size_t bytes) {
+    return s->dev->be->alloc_host ? s->dev->be->alloc_host(s->dev, bytes) : dg_alloc(bytes);
+}
+static void host_buffer_free(Sampler *s, void *p) {
+    if (p && s->dev->be->release_host) s->dev->be->release_host(s->dev, p);
+    else free(p);
+}
+static bool image_buffers(Sampler *s, int slot) {
+    size_t n = (size_t)s->batch;
+    s->image[slot].bytes = s->dev->be->alloc(s->dev, n * s->per_sample);
+    s->image[slot].bad = s->dev->be->alloc(s->dev, n * sizeof(int));
+    s->image[slot].host_bytes = host_buffer(s, n * s->per_sample);
+    s->image[slot].host_bad = host_buffer(s, n * sizeof(int));
+    return s->image[slot].bytes && s->image[slot].bad && s->image[slot].host_bytes && s->image[slot].host_bad;
+}
 static double *device_buffer(Sampler *s, size_t bytes) { return s->dev->be->alloc(s->dev, bytes); }
 Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     if (!sample_check(o, e) || !check_fit(o, d, g, e)) return NULL;
@@ -76,18 +95,20 @@ Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     }
     double **buffer[] = {&s->x, &s->x_hat, &s->slope, &s->noise};
     for (int i = 0; i < 4; i++) *buffer[i] = device_buffer(s, state);
-    s->bytes = s->dev->be->alloc(s->dev, n * s->per_sample);
-    s->bad = s->dev->be->alloc(s->dev, n * sizeof *s->bad);
-    if (s->x && s->x_hat && s->slope && s->noise && s->bytes && s->bad) return s;
+    bool all = s->x && s->x_hat && s->slope && s->noise;
+    for (int i = 0; i < SAMPLER_SLOTS && all; i++) all = image_buffers(s, i);
+    if (all) return s;
     dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes): use a smaller --batch", s->dev->be->name, 4 * state);
     sampler_free(s);
     return NULL;
 }
 void sampler_free(Sampler *s) {
     if (!s) return;
-    void *device[] = {s->x, s->x_hat, s->slope, s->noise, s->bytes, s->bad};
-    for (int i = 0; i < 6; i++)
+    s->dev->be->sync(s->dev); /* a download may be under way */
+    void *device[] = {s->x, s->x_hat, s->slope, s->noise, s->image[0].bytes, s->image[1].bytes, s->image[0].bad, s->image[1].bad};
+    for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i]) s->dev->be->release(s->dev, device[i]);
+    for (int i = 0; i < SAMPLER_SLOTS; i++) host_buffer_free(s, s->image[i].host_bytes), host_buffer_free(s, s->image[i].host_bad);
     void *host[] = {s->t, s->precond, s->t_hat, s->sigma, s->gain, s->guide_coef, s->log_ratio, s->open};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
     for (int k = 0; k < COMBINE_TERMS; k++) free(s->coef[k]);
@@ -201,16 +222,42 @@ bool sampler_run(Sampler *s, const SampleNoise *n, const int *label, StepFn call
     Term start = {s->x, DG_F64, fill(s, 0, time_sigma(&s->map, s->t[0]) * time_scale(&s->map, s->t[0]))};
     combine(s, s->x, &start, 1);
     for (int step = 0; step < s->o.num_steps; step++) {
+        device_range_push(s->dev, "step");
         run_step(s, n, step);
-        if (callback && !callback(ctx, step, s->o.num_steps)) return false;
+        device_range_pop(s->dev);
+        if (!callback) continue;
+        if (s->dev->be->mark) { /* one step ahead of the device: far enough to keep it busy */
+            s->dev->be->mark(s->dev, STEP_SLOT + step % 2);
+            if (step) s->dev->be->wait(s->dev, STEP_SLOT + (step - 1) % 2);
+        }
+        if (!callback(ctx, step, s->o.num_steps)) return false;
     }
     return true;
 }
 void sampler_state(Sampler *s, double *x) { s->dev->be->download(s->dev, x, s->x, (size_t)s->batch * s->per_sample * sizeof *x); }
+void sampler_images_begin(Sampler *s, int slot) {
+    const Backend *be = s->dev->be;
+    size_t bytes = (size_t)s->batch * s->per_sample, bad_bytes = (size_t)s->batch * sizeof(int);
+    be->to_u8(s->dev, s->image[slot].bytes, s->x, s->batch, s->per_sample, s->image[slot].bad);
+    if (be->download_async) {
+        be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
+        be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
+        return;
+    }
+    be->download(s->dev, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
+    be->download(s->dev, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
+}
+void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad) {
+    if (s->dev->be->wait) s->dev->be->wait(s->dev, slot);
+    *images = s->image[slot].host_bytes, *bad = s->image[slot].host_bad;
+}
 void sampler_images(Sampler *s, uint8_t *out, int *bad) {
-    s->dev->be->to_u8(s->dev, s->bytes, s->x, s->batch, s->per_sample, s->bad);
-    s->dev->be->download(s->dev, out, s->bytes, (size_t)s->batch * s->per_sample);
-    s->dev->be->download(s->dev, bad, s->bad, (size_t)s->batch * sizeof *bad);
+    uint8_t *images;
+    const int *not_finite;
+    sampler_images_begin(s, 0);
+    sampler_images_end(s, 0, &images, &not_finite);
+    memcpy(out, images, (size_t)s->batch * s->per_sample);
+    memcpy(bad, not_finite, (size_t)s->batch * sizeof *bad);
 }
 int sampler_calls(const Sampler *s, int *guided) {
     if (guided) *guided = s->guided;

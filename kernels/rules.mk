@@ -13,7 +13,7 @@ ifeq ($(CUDA)$(COMPLETE),16)
 CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
 NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)
 CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX)
-CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device.o host/backend_cuda.o $(KERNELS:%.cu=%.o))
+CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device.o host/backend_cuda.o host/cuda_device.o $(KERNELS:%.cu=%.o))
 # the static runtime, so that the program starts on machines without a GPU or a driver, and says so
 CUDA_LIBS := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib)) \
              -L$(CUDA_HOME)/lib64\ -lcudart) -ldl -lrt -lstdc++
@@ -32,7 +32,7 @@ $(BUILD)/cuda/host/%.o: host/%.c $(STAMP)
 # ---- emu: the same kernels as plain C++
 EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
             -Wno-psabi -Wno-maybe-uninitialized
-EMU_HOST := $(BUILD)/emu/host/device.o $(BUILD)/emu/host/backend_cuda.o
+EMU_HOST := $(addprefix $(BUILD)/emu/host/,device.o backend_cuda.o cuda_device.o)
 EMU_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/emu/%.o) $(BUILD)/emu/cuda_on_cpu.o
 EMU_LIBS := $(LDLIBS) -ldl -lstdc++
 

@@ -7,6 +7,7 @@
 #undef gridDim
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdarg>
 #include <deque>
 #include <functional>
@@ -1986,8 +1987,10 @@ cudaError_t cudaMalloc(void **out, size_t n) {
     *out = p;
     return cudaSuccess;
 }
+static cudaError_t run_all();
 cudaError_t cudaFree(void *p) {
     if (!p) return cudaSuccess;
+    run_all();
     Alloc *a = find_alloc(p);
     if (!a || a->p != p) return g_last = cudaErrorInvalidValue;
     a->live = false;
@@ -2015,34 +2018,70 @@ cudaError_t cudaMemset(void *d, int v, size_t n) {
     memset(d, v, n);
     return cudaSuccess;
 }
-// One stream can be captured at a time. A graph is the list of what was enqueued meanwhile.
+// A stream is lazy: what is enqueued runs at the last moment that CUDA allows, when somebody waits for it. So a host buffer
+// that is changed too early, or read without a wait, shows. The null stream, which kernels' own tests use, is not.
+// While a stream is being captured its work goes into the graph instead.
 struct emuStream {
     emuGraph *capture;
+    std::deque<std::function<int()>> work; // enqueued, not yet run
+    size_t done;                           // how many were run before those
+    size_t end() const { return done + work.size(); }
 };
 struct emuGraph {
     std::vector<std::function<int()>> work;
 };
+struct emuEvent {
+    emuStream *stream; // NULL: never recorded
+    size_t position;   // of the stream's work: what comes before belongs to the event
+    double seconds;    // when it was reached
+};
+static std::vector<emuStream *> g_streams;
+static cudaError_t run_until(emuStream *s, size_t position) {
+    if (s->capture) return g_last = cudaErrorStreamCaptureUnsupported;
+    cudaError_t first = cudaSuccess;
+    while (s->done < position && !s->work.empty()) {
+        std::function<int()> work = std::move(s->work.front());
+        s->work.pop_front(), s->done++;
+        cudaError_t error = (cudaError_t)work();
+        if (first == cudaSuccess) first = error;
+    }
+    return first == cudaSuccess ? first : g_last = first;
+}
+static cudaError_t run_all() {
+    cudaError_t first = cudaSuccess;
+    for (emuStream *s : g_streams) {
+        cudaError_t error = s->capture ? cudaSuccess : run_until(s, s->end());
+        if (first == cudaSuccess) first = error;
+    }
+    return first;
+}
 bool emu::record(cudaStream_t s, std::function<int()> work) {
-    if (!s || !s->capture) return false;
-    s->capture->work.push_back(std::move(work));
+    if (!s) return false;
+    if (s->capture) s->capture->work.push_back(std::move(work));
+    else s->work.push_back(std::move(work));
     return true;
 }
 cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, enum cudaMemcpyKind k, cudaStream_t stream) {
     auto copy = [=] { return (int)cudaMemcpy(d, s, n, k); };
+    if (k == cudaMemcpyDeviceToHost && stream && !stream->capture) memset(d, 0xff, n); // not there before the wait
     return record(stream, copy) ? cudaSuccess : (cudaError_t)copy();
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
-    *s = new emuStream{nullptr};
+    *s = new emuStream{nullptr, {}, 0};
+    g_streams.push_back(*s);
     return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    cudaError_t error = run_until(s, s->end());
+    g_streams.erase(std::find(g_streams.begin(), g_streams.end(), s));
     delete s;
-    return cudaSuccess;
+    return error;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    return s && s->capture ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+    if (!s) return cudaSuccess;
+    return run_until(s, s->end());
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return run_all(); }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode) {
     if (!s || s->capture) return g_last = cudaErrorInvalidValue;
     s->capture = new emuGraph;
@@ -2058,18 +2097,64 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *e, cudaGraph_t g, uns
     *e = new emuGraph(*g);
     return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t) {
-    for (auto &work : e->work)
-        if (int r = work()) return g_last = (cudaError_t)r;
-    return cudaSuccess;
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
+    auto replay = [e] {
+        for (auto &work : e->work)
+            if (int r = work()) return r;
+        return 0;
+    };
+    return record(s, replay) ? cudaSuccess : g_last = (cudaError_t)replay();
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t g) {
     delete g;
     return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) {
+    cudaError_t error = run_all(); // a launch of it may be waiting
     delete e;
+    return error;
+}
+static double seconds_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
+    *e = new emuEvent{nullptr, 0, 0};
     return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+    cudaError_t error = run_all();
+    delete e;
+    return error;
+}
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t e, cudaStream_t s, unsigned flags) {
+    if (!s || (s->capture && !(flags & cudaEventRecordExternal))) return g_last = cudaErrorInvalidValue;
+    bool captured = s->capture != nullptr;
+    record(s, [e] { return e->seconds = seconds_now(), 0; });
+    if (!captured) e->stream = s, e->position = s->end();
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) { return cudaEventRecordWithFlags(e, s, 0); }
+cudaError_t cudaEventSynchronize(cudaEvent_t e) { return e->stream ? run_until(e->stream, e->position) : cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+    emuStream *other = e->stream;
+    size_t position = e->position;
+    if (other) record(s, [=] { return (int)run_until(other, position); });
+    return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop) {
+    *ms = (float)((stop->seconds - start->seconds) * 1e3);
+    return cudaSuccess;
+}
+// Page-locked memory: ordinary, but filled with NaN as device memory is.
+cudaError_t cudaHostAlloc(void **p, size_t n, unsigned) {
+    if (!(*p = malloc(n))) return g_last = cudaErrorMemoryAllocation;
+    memset(*p, 0xff, n);
+    return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void *p) {
+    cudaError_t error = run_all();
+    free(p);
+    return error;
 }
 cudaError_t cudaGetDeviceCount(int *n) {
     *n = 1;

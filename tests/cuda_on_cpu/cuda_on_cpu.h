@@ -77,7 +77,7 @@ struct LaunchDesc {
     void *ctx;
 };
 int launch(const LaunchDesc &);                  // 0, or a cudaError_t value
-bool record(cudaStream_t, std::function<int()>); // true: the stream is being captured, the work was only noted
+bool record(cudaStream_t, std::function<int()>); // true: noted, for later; false: the null stream
 int errors();                                    // defects reported so far (races, out-of-bounds, ...)
 struct Stats {
     uint64_t ldsm_phases, ldsm_cycles, switches, blocks, mma, collectives;

@@ -1,7 +1,6 @@
 /* cuda_runtime_api.h -- the part of the CUDA runtime's C interface that the engine uses, implemented by cuda_on_cpu.cpp.
  * Found in place of the toolkit's header of this name when tests/cuda_on_cpu is on the include path. Work on a stream is
- * done before the call returns, unless the stream is being captured: then launches are recorded and cudaGraphLaunch
- * runs them.                                                                                                          */
+ * put off until something waits for it: the worst that CUDA allows. Only the null stream's is done at once.            */
 #ifndef CUDA_ON_CPU_RUNTIME_API_H
 #define CUDA_ON_CPU_RUNTIME_API_H
 #include <stddef.h>
@@ -29,8 +28,9 @@ enum cudaMemcpyKind {
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
-enum { cudaStreamNonBlocking = 1 };
+enum { cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2, cudaEventRecordExternal = 1 };
 typedef struct emuStream *cudaStream_t;
+typedef struct emuEvent *cudaEvent_t;
 typedef struct emuGraph *cudaGraph_t;
 typedef struct emuGraph *cudaGraphExec_t;
 
@@ -55,6 +55,15 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t e);
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t e, cudaStream_t s, unsigned flags);
+cudaError_t cudaEventSynchronize(cudaEvent_t e);
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void *p);
 
 #ifdef __cplusplus
 }
