@@ -216,6 +216,13 @@ static bool settle_manifest(Run *r, Error *e) {
     return manifest_check(&r->manifest, &r->images, e) && manifest_write(&r->manifest, &r->images, &f, e);
 }
 
+/* A batch: the images of one run of the sampler. While the next one runs, the last one comes home and is delivered. */
+typedef struct {
+    Run *run;
+    size_t at;      /* its first image among r->todo */
+    int n, slot;    /* images that count; the sampler's slot they are in */
+    int *label;     /* [batch] */
+} Batch;
 /* Hands over the finished images of a batch, but for those that are not finite. */
 static bool deliver(Run *r, const size_t *position, int n, const int *label, uint8_t *images, const int *bad, Error *e) {
     size_t bytes = (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_channels;
@@ -243,13 +250,6 @@ static bool deliver_batch(const Batch *b, Error *e) {
     sampler_images_end(b->run->engine.sampler, b->slot, &images, &bad);
     return deliver(b->run, b->run->todo + b->at, b->n, b->label, images, bad, e);
 }
-/* A batch: the images of one run of the sampler. While the next one runs, the last one comes home and is delivered. */
-typedef struct {
-    Run *run;
-    size_t at;      /* its first image among r->todo */
-    int n, slot;    /* images that count; the sampler's slot they are in */
-    int *label;     /* [batch] */
-} Batch;
 typedef struct {
     Batch *now, *before; /* before: finished, not delivered yet; or NULL */
     Error *error;

@@ -122,7 +122,6 @@ static bool compare(const Case *c, const char *tensor, const double *found, cons
     const Json *expect = json_get(json_get(c->json, "expect"), tensor);
     if (!json_get_double(expect, "tol", -1, &tol, e)) return false;
     if (!expect || tol < 0) return true; /* the case does not pin this tensor */
-    tol *= c->factor;
     if (c->record) {
         Base *b = c->record;
         DG_CHECK(b->count < BASE_TENSORS, "a case with more than %d tensors", BASE_TENSORS);
@@ -132,8 +131,10 @@ static bool compare(const Case *c, const char *tensor, const double *found, cons
         return true;
     }
     if (c->base) tol += BASE_FACTOR * base_error(c->base, tensor);
+    tol *= c->factor;
     bool ok = err <= tol;
     c->r->compared++;
+    c->r->error = err;
     c->r->failed += !ok;
     if (c->out) fprintf(c->out, "%-28s %-10s error %9.3g  tolerance %9.3g  %s\n", c->name, tensor, err, tol, ok ? "ok" : "FAIL");
     return true;

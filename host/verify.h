@@ -6,6 +6,7 @@
 
 typedef struct {
     int compared, failed; /* expected tensors */
+    double error;         /* worst relative L2 error of the one compared last: denoised, guidance or images */
     bool skipped;         /* a kind of case that this version does not know */
     char kind[32];
     double flops;         /* of one network call (denoise, guidance) per image; 0 for samples */

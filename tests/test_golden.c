@@ -1,5 +1,6 @@
-/* test_golden.c -- the golden cases (golden/README.md) on a device, within the tolerance that each case carries.
- *   test_golden [DEVICE WHICH...]     WHICH: quick, sample, full, or part of a file name. Default: all on cpu, quick on ref
+/* test_golden.c -- the golden cases (golden/README.md) on a device, within the tolerance that each case carries, or, in
+ * reduced precision, the one that verify derives.
+ *   test_golden [DEVICE[=PRECISION] WHICH...]     WHICH: quick, sample, full, or part of a file name. Default: all on cpu, quick on ref
  * Quick cases take less than a GFLOP an image: every backend can run them, the emulated kernels included; they run fused
  * and not fused.                                                                                                       */
 #include "../host/safetensors.h"
@@ -50,11 +51,15 @@ static void replay_exactly(const char *path, Device *d) {
     bool ran = verify_case(path, d, true, 0, NULL, &r, &e);
     CHECK(ran && r.failed > 0, "%s on %s: nothing fails at a tolerance of 0", path, d->be->name);
 }
-static void test_device(const glob_t *cases, const char *device, const char *const *wanted, int count) {
+static void test_device(const glob_t *cases, const char *spec, const char *const *wanted, int count) {
     Error e;
-    Device *d = device_open(device, strcmp(device, "cuda") && strcmp(device, "emu") ? NULL : "fp32", &e);
+    const char *precision = strchr(spec, '=');
+    char device[32];
+    snprintf(device, sizeof device, "%.*s", (int)strcspn(spec, "="), spec);
+    precision = precision ? precision + 1 : strcmp(device, "cuda") && strcmp(device, "emu") ? NULL : "fp32";
+    Device *d = device_open(device, precision, &e);
     if (!d) {
-        not_run("golden cases on %s: %s", device, e.text);
+        not_run("golden cases on %s: %s", spec, e.text);
         return;
     }
     for (size_t i = 0; i < cases->gl_pathc; i++) {
