@@ -47,9 +47,7 @@ Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, bool
     u->per_sample = (size_t)a.image_size * (size_t)a.image_size * (size_t)a.in_channels;
     u->coef = dg_alloc((size_t)batch * sizeof *u->coef);
     u->embedding = dg_alloc((size_t)batch * (size_t)(a.model_channels > b.model_channels ? a.model_channels : b.model_channels) * sizeof *u->embedding);
-    /* fp16 keeps 5 exponent bits: started at 1 the gradients of the large discriminators would be subnormal. A power of
-     * two, so that dividing it out is exact.                                                                            */
-    u->seed_scale = dev->act == DG_F16 ? 256 : 1;
+    u->seed_scale = dev->act == DG_F16 ? GUIDE_SEED_SCALE_F16 : 1;
     if (bind(u, extractor, head, keep, fuse, e)) {
         for (int i = 0; i < batch; i++) u->coef[i] = u->seed_scale;
         exec_set(u->exec, u->seed, DG_F64, u->coef);

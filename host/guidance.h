@@ -7,6 +7,9 @@
 #define DG_GUIDANCE_H
 #include "../models/models.h"
 
+/* fp16 keeps 5 exponent bits: started at 1, the gradients of the large discriminators would be subnormal. A power of two, so
+ * that dividing it out is exact. tests/test_precision.c measures what it leaves to both sides.                            */
+#define GUIDE_SEED_SCALE_F16 256.0
 typedef struct {
     EncoderConfig extractor, head;
     Graph *graph;
