@@ -29,6 +29,20 @@ $(BUILD)/cuda/host/%.o: host/%.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
 
+# ---- programs of their own, for a machine with a GPU: the primitives' test, and what the GPU can do at best
+$(BUILD)/cuda/prims_test: tests/cuda_on_cpu/prims_test.cu kernels/gpu_prims.h
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) -std=c++17 -O2 -Ikernels $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) $< -o $@
+$(BUILD)/cuda/ceilings: bench/ceilings.cu
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) -O2 $< -o $@ -lcublas
+# Everything that is worth knowing of a GPU, as OUT/report.md and OUT/report.json. PART=correctness|speed  OFFICIAL=checkout
+# DRY=1: the script's motions on the CPU
+.PHONY: gpu-report
+gpu-report:
+	$(Q)bench/gpu_report.py $(or $(OUT),$(BUILD)/gpu-report) --part $(or $(PART),all) --build $(BUILD) $(if $(OFFICIAL),--official $(OFFICIAL)) \
+	  $(if $(DRY),--dry)
+
 # ---- emu: the same kernels as plain C++
 EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
             -Wno-psabi -Wno-maybe-uninitialized

@@ -1,0 +1,179 @@
+/* autotune.c -- choosing between implementations by measurement, and the file that remembers. */
+#include "autotune.h"
+#include "file.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char FORMAT[] = "dg_cuda autotune, format 1";
+static const double CLEARLY_FASTER = 0.97; /* of our own time */
+enum { MAX_BYTES = 4 << 20, MAX_FIELD = 512, FIELDS = 4 };
+
+typedef struct {
+    char *device, *layer, *name;
+    double microseconds;
+    bool used; /* asked for in this run */
+} Choice;
+struct Autotune {
+    char *path, *device;
+    Choice *choice;
+    size_t count;
+    bool changed, foreign; /* foreign: the file is not ours, and is not to be overwritten */
+};
+
+/* ---- the file ---------------------------------------------------------------------------------------------------------------- */
+static bool is_text(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)s[i] < 32 || (unsigned char)s[i] > 126) return false;
+    return n > 0 && n < MAX_FIELD;
+}
+static char *copy(const char *s, size_t n) {
+    char *p = dg_alloc(n + 1);
+    memcpy(p, s, n);
+    return p;
+}
+static Choice *find(Autotune *a, const char *device, const char *layer) {
+    for (size_t i = 0; i < a->count; i++)
+        if (!strcmp(a->choice[i].layer, layer) && !strcmp(a->choice[i].device, device)) return &a->choice[i];
+    return NULL;
+}
+static Choice *put(Autotune *a, const char *device, const char *layer, const char *name, double microseconds) {
+    Choice *c = find(a, device, layer);
+    if (!c) {
+        a->choice = dg_realloc(a->choice, (a->count + 1) * sizeof *a->choice);
+        c = &a->choice[a->count++];
+        *c = (Choice){.device = dg_strdup(device), .layer = dg_strdup(layer)};
+    }
+    free(c->name);
+    c->name = dg_strdup(name), c->microseconds = microseconds;
+    return c;
+}
+/* One line without its end; false when it is none of ours. */
+static bool read_line(Autotune *a, const char *s, size_t n) {
+    const char *field[FIELDS];
+    size_t length[FIELDS];
+    for (int i = 0; i < FIELDS; i++) {
+        const char *end = i < FIELDS - 1 ? memchr(s, '\t', n) : s + n;
+        if (!end || !is_text(s, (size_t)(end - s))) return false;
+        field[i] = s, length[i] = (size_t)(end - s);
+        if (i < FIELDS - 1) n -= length[i] + 1, s = end + 1;
+    }
+    char *text[FIELDS], *end;
+    for (int i = 0; i < FIELDS; i++) text[i] = copy(field[i], length[i]);
+    double microseconds = strtod(text[3], &end);
+    bool ok = !*end && microseconds > 0 && isfinite(microseconds);
+    if (ok && !find(a, text[0], text[1])) put(a, text[0], text[1], text[2], microseconds); /* what this run knows is newer */
+    for (int i = 0; i < FIELDS; i++) free(text[i]);
+    return ok;
+}
+static bool read_lines(Autotune *a, const char *s, size_t n, Error *e) {
+    size_t line = 0;
+    while (n) {
+        const char *end = memchr(s, '\n', n);
+        size_t length = end ? (size_t)(end - s) : n;
+        bool good = line ? end && read_line(a, s, length) : length == sizeof FORMAT - 1 && !memcmp(s, FORMAT, length);
+        if (!good) return dg_error(e, "%s: line %zu is not one of an autotune file: it is not used, and not overwritten", a->path, line + 1);
+        s += length + (end != NULL), n -= length + (end != NULL), line++;
+    }
+    return true;
+}
+static void forget(Autotune *a) {
+    for (size_t i = 0; i < a->count; i++) free(a->choice[i].device), free(a->choice[i].layer), free(a->choice[i].name);
+    free(a->choice);
+    a->choice = NULL, a->count = 0;
+}
+/* Adds what the file holds; a missing file holds nothing. */
+static bool read_file(Autotune *a, Error *e) {
+    struct stat s;
+    FileMap m;
+    if (stat(a->path, &s)) return errno == ENOENT || dg_error(e, "%s: %s", a->path, strerror(errno));
+    if (!S_ISREG(s.st_mode) || s.st_size > MAX_BYTES) return dg_error(e, "%s is not an autotune file: it is not used, and not overwritten", a->path);
+    if (!file_map(a->path, &m, e)) return false;
+    bool ok = read_lines(a, (const char *)m.data, m.bytes, e);
+    file_unmap(&m);
+    return ok;
+}
+Autotune *autotune_open(const char *path, const char *device, Error *refused) {
+    DG_CHECK(is_text(device, strlen(device)), "autotune: a device's name of one printable line is wanted");
+    Autotune *a = dg_alloc(sizeof *a);
+    a->device = dg_strdup(device);
+    if (path) a->path = dg_strdup(path);
+    if (path && !read_file(a, refused)) forget(a), a->foreign = true;
+    return a;
+}
+static void free_all(Autotune *a) {
+    forget(a);
+    free(a->path), free(a->device);
+    free(a);
+}
+static bool write_file(Autotune *a, Error *e) {
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", a->path);
+    for (char *p = folder + 1; *p; p++) { /* the folders above it */
+        if (*p != '/') continue;
+        *p = 0;
+        if (mkdir(folder, 0755) && errno != EEXIST) return dg_error(e, "%s: cannot make this folder: %s", folder, strerror(errno));
+        *p = '/';
+    }
+    if (!read_file(a, e)) return false; /* choices that others have added */
+    Text t = {0};
+    text_printf(&t, "%s\n", FORMAT);
+    for (size_t i = 0; i < a->count; i++) {
+        const Choice *c = &a->choice[i];
+        text_printf(&t, "%s\t%s\t%s\t%.3f\n", c->device, c->layer, c->name, c->microseconds);
+    }
+    OutFile *f = out_open(a->path, e);
+    bool ok = f && out_write(f, t.text, t.len, e);
+    if (ok) ok = out_finish(f, e);
+    else if (f) out_abandon(f);
+    text_free(&t);
+    return ok;
+}
+bool autotune_close(Autotune *a, Error *e) {
+    if (!a) return true;
+    bool ok = !a->path || a->foreign || !a->changed || write_file(a, e);
+    free_all(a);
+    return ok;
+}
+
+/* ---- choosing ------------------------------------------------------------------------------------------------------------------ */
+int autotune_choose(Autotune *a, const char *layer, const char *const *candidate, int candidates, AutotuneTime time, void *context) {
+    DG_CHECK(candidates > 0 && is_text(layer, strlen(layer)), "autotune: layer %s, %d candidates", layer, candidates);
+    Choice *known = find(a, a->device, layer);
+    for (int i = 0; known && i < candidates; i++)
+        if (!strcmp(known->name, candidate[i])) return known->used = true, i;
+    int best = -1;
+    double least = INFINITY;
+    for (int i = 0; i < candidates; i++) {
+        double seconds = time(context, i);
+        if (!(seconds > 0) || !isfinite(seconds)) continue;
+        if (best < 0 || seconds < least * (best == 0 ? CLEARLY_FASTER : 1)) best = i, least = seconds;
+    }
+    if (best < 0) return 0; /* nothing could be measured: our own, and nothing to remember */
+    put(a, a->device, layer, candidate[best], fmax(least * 1e6, 1e-3))->used = true;
+    a->changed = true;
+    return best;
+}
+void autotune_json(const Autotune *a, Text *t) {
+    bool first = true;
+    text_printf(t, "{");
+    for (size_t i = 0; a && i < a->count; i++) {
+        const Choice *c = &a->choice[i];
+        if (!c->used || strcmp(c->device, a->device)) continue;
+        text_printf(t, "%s", first ? "" : ", ");
+        text_json_string(t, c->layer);
+        text_printf(t, ": ");
+        text_json_string(t, c->name);
+        first = false;
+    }
+    text_printf(t, "}");
+}
+bool autotune_path(char *path, size_t size) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = cache && *cache == '/' ? snprintf(path, size, "%s/dg_cuda/autotune.txt", cache)
+            : home && *home        ? snprintf(path, size, "%s/.cache/dg_cuda/autotune.txt", home)
+                                   : -1;
+    return n > 0 && (size_t)n < size;
+}
