@@ -52,7 +52,9 @@ LDFLAGS += $(SAN)
 STAMP := $(BUILD)/config
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
-SRC := $(filter-out host/main.c host/backend_ref.c host/backend_cuda.c host/cuda_device.c host/cuda_providers.c host/device.c,$(wildcard host/*.c)) \
+# compiled for CUDA, or for its emulation (kernels/rules.mk)
+CUDA_HOST := backend_cuda cuda_device cuda_choice cuda_providers
+SRC := $(filter-out host/main.c host/backend_ref.c $(CUDA_HOST:%=host/%.c) host/device.c,$(wildcard host/*.c)) \
        $(wildcard models/*.c weights_tools/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/backend_ref_f32.o $(BUILD)/host/backend_ref_f64.o \
        $(patsubst %.S,$(BUILD)/%.o,$(wildcard models/shapes32/*.S))

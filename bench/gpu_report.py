@@ -144,6 +144,9 @@ def environment(r, o):
 
 
 def build(r, o, targets):
+    if o.dry:
+        r.skip("build " + o.part_name, "a dry run takes what is there")
+        return True
     jobs = "-j%d" % (os.cpu_count() or 2)
     return r.run("build " + o.part_name, ["make", jobs, "BUILD=" + o.build] + targets, 300)["state"] == "ok"
 
@@ -179,13 +182,15 @@ def correctness(r, o):
         r.run("full-size golden cases " + p, [tests[2], "cuda=" + p, "full"], 120, read_counts)
 
 
-def bench(r, o, title, network, guide, steps, batch, dtype, ops):
-    path = os.path.join(o.out, "bench-%s-%d-%s%s.json" % (network, batch, dtype, "-guided" if guide else ""))
+def bench(r, o, title, network, guide, steps, batch, dtype, ops, autotune=False):
+    path = os.path.join(o.out, "bench-%s-%d-%s%s.json" % (network, batch, dtype, ("-guided" if guide else "") + ("-autotune" if autotune else "")))
     command = [o.build + "/dg_cuda", "bench", "--device", "cpu" if o.dry else "cuda", "--dtype", "auto" if o.dry else dtype, "--batch", str(batch), "--steps", str(steps),
                "--synthetic", "tests/golden/nets/%s.safetensors" % network, "--repeats", "2" if o.dry else "10", "--warmup", "1" if o.dry else "3", "--json", path]
     command += ["--synthetic-guide", "tests/golden/guidance/%s.safetensors" % guide] if guide else []
     command += ["--ops"] if ops else []
-    r.run("%s, batch %d, %s, %s" % (title, batch, dtype, "guided" if guide else "not guided"), command, 60, file_reader(path))
+    command += ["--runs", "1"] if o.dry or steps <= 40 else []
+    command += ["--autotune", "on"] if autotune else []
+    r.run("%s, batch %d, %s, %s" % (title, batch, dtype, ("guided" if guide else "not guided") + (", libraries" if autotune else "")), command, 60, file_reader(path))
 
 
 def peers(r, o, title, network, guide, batch):
@@ -212,6 +217,7 @@ def speed(r, o):
     for title, network, guide, steps, batches, table in networks:  # the figures that matter most first
         bench(r, o, title, network, guide, steps, table, "fp16", True)
         peers(r, o, title, network, guide, table)
+        bench(r, o, title, network, guide, steps, table, "fp16", True, autotune=True)
     for title, network, guide, steps, batches, table in networks:
         for batch in batches:
             if guide and batch != table:
@@ -266,11 +272,11 @@ def render_speed(steps):
         result = s.get("result")
         if s["state"] != "ok" or not isinstance(result, dict):
             if s["state"] != "ok":
-                rows.append([name, s["state"]] + [None] * 4)
+                rows.append([name, s["state"], None, None, None, None])
             continue
         if "network call" in result:
             call, guide = result["network call"], result.get("guide call", {})
-            rows.append([name, result.get("images_per_second"), call["ms"], call["gflops"] / 1e3, guide.get("ms"), guide.get("gflops", 0) / 1e3 or None])
+            rows.append([name, result.get("run_images_per_second") or result.get("images_per_second"), call["ms"], call["gflops"] / 1e3, guide.get("ms"), guide.get("gflops", 0) / 1e3 or None])
         if "network_ms" in result:
             peer_rows.append([name, result.get("images_per_second"), result["network_ms"], result.get("guide_ms"), result.get("note", "")])
         for key in ("network ops", "guide ops"):

@@ -4,6 +4,7 @@
  * The first run of an Exec goes op by op (kernels load), the second is captured into a CUDA graph, and every later one
  * replays it. Memory is reckoned before any is taken: what is too large is refused with the bytes needed and free.       */
 #include "../kernels/kernels.h"
+#include "cuda_choice.h"
 #include "cuda_device.h"
 #include "cuda_stats.h"
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 typedef struct {   /* Exec.prep[i] */
     void *workspace; /* of a convolution: the statistics that it leaves for norms */
     bool own;        /* else it is the Exec's scratch */
+    ConvChoice *choice;   /* OP_CONV: a library runs it, and leaves no statistics; NULL: the kernels' own */
     const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace; or NULL */
 } OpPrep;
 typedef struct {           /* Exec.captured */
@@ -27,6 +29,7 @@ static DType type(const Exec *e, Tid t) { return t ? e->g->t[t].dtype : DG_F32; 
 static Shape shape(const Exec *e, Tid t) { return shape_of(e->g, t); }
 static int pixels(Shape s) { return s.h * s.w; }
 static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
+static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
 static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
 
 /* A 1x1 image may be stored in 16 bits and is then an image; a vector is f32, and is multiplied in f32. */
@@ -35,21 +38,27 @@ static bool is_linear(const Exec *e, const Op *op) {
     bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
     return f32 && is_vector(shape(e, op->in[0])) && w.h == 1 && w.w == 1 && op->conv.pad == 0;
 }
-static int run_conv(const Exec *e, int i, void *stream) {
+static ConvArgs conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
+    return (ConvArgs){.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]), .y = data(e, op->out),
+                      .stats = workspace(e, i), .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]), .y_type = type(e, op->out),
+                      .tf32 = e->dev->tf32, .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y), .n = x.n, .height = x.h, .width = x.w,
+                      .c = x.c, .k = w.n, .r = w.h, .s = w.w, .pad = op->conv.pad, .scale = op->conv.scale};
+}
+static int run_conv(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]);
     if (is_linear(e, op)) {
         LinearArgs a = {.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]),
                         .y = data(e, op->out), .n = x.n, .c = x.c, .k = w.n, .scale = op->conv.scale};
         return cuda_linear(&a, stream);
     }
-    ConvArgs a = {.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]),
-                  .y = data(e, op->out), .stats = workspace(e, i), .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]),
-                  .y_type = type(e, op->out),
-                  .tf32 = e->dev->tf32, .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y), .n = x.n, .height = x.h,
-                  .width = x.w, .c = x.c, .k = w.n, .r = w.h, .s = w.w, .pad = op->conv.pad, .scale = op->conv.scale};
-    return cuda_conv(&a, stream);
+    ConvArgs a = conv_args(e, i);
+    return choice(e, i) ? conv_choice_run(choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
+/* Whether the convolutions before a norm, `from` of cuda_stats_sources, really leave their statistics. */
+static bool leave_stats(const Exec *e, const int from[2]) { return !choice(e, from[0]) && (from[1] < 0 || !choice(e, from[1])); }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
@@ -58,7 +67,7 @@ static NormArgs norm_args(const Exec *e, int i) {
                   .dy_type = type(e, op->in[4]), .y_type = type(e, op->out), .n = x.n, .height = x.h, .width = x.w, .c = x.c,
                   .groups = op->norm.groups, .eps = op->norm.eps, .silu = op->norm.silu, .workspace = workspace(e, i), .moments = moments(e, i)};
     int from[2];
-    if (cuda_stats_sources(e->g, i, from))
+    if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
         for (int k = 0; k < 2; k++)
             if (from[k] >= 0) a.stats[k] = workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
     return a;
@@ -188,7 +197,7 @@ static size_t workspace_bytes(const Exec *e, int i) {
         NormArgs a = norm_args(e, i);
         int from[2];
         a.dy = op->in[4] ? &there : NULL;
-        a.stats[0] = cuda_stats_sources(e->g, i, from) ? &there : NULL;
+        a.stats[0] = cuda_stats_sources(e->g, i, from) && !e->dev->autotune ? &there : NULL;
         return cuda_norm_workspace(&a);
     }
     if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {
@@ -259,7 +268,11 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
         if (!allocate(e, &c->scratch, scratch_bytes(e), "workspaces", err)) return false;
     }
     OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
-    if (is_image_conv(e, op_at(e, i)) && !pack_weight(e, i, err)) return false;
+    if (is_image_conv(e, op_at(e, i))) {
+        if (!pack_weight(e, i, err)) return false;
+        ConvArgs a = conv_args(e, i);
+        if (e->dev->autotune) p->choice = conv_choose(e->dev, &a);
+    }
     int forward = forward_norm(e, i);
     if (forward >= 0) p->moments = workspace(e, forward);
     size_t bytes = workspace_bytes(e, i);
@@ -278,6 +291,7 @@ static void cuda_unprepare(Exec *e, int i) {
         free(c);
         e->captured = NULL;
     }
+    if (p) conv_choice_free(e->dev, p->choice);
     if (p && p->own && p->workspace) cuda_release(e->dev, p->workspace);
     free(p);
     e->prep[i] = NULL;

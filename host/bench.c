@@ -14,7 +14,7 @@
 
 typedef struct {
     const char *network, *extractor, *discriminator, *synthetic, *synthetic_guide, *json;
-    int batch, repeats, warmup;
+    int batch, repeats, warmup, runs;
     bool ops;
     SampleOptions sample;
     CheckpointOptions checkpoint;
@@ -37,6 +37,7 @@ static const Option option[] = {
     {"What to measure", "batch", "batch_size max_batch_size", OPTION_INT, AT(batch), "N", 1, MAX_BATCH, false, "images in a call"},
     {NULL, "repeats", NULL, OPTION_INT, AT(repeats), "N", 1, MAX_REPEATS, false, "timed calls; the median is printed"},
     {NULL, "warmup", NULL, OPTION_INT, AT(warmup), "N", 0, MAX_REPEATS, false, "calls before those"},
+    {NULL, "runs", NULL, OPTION_INT, AT(runs), "N", 0, MAX_REPEATS, false, "whole runs of --steps steps to time too, the images brought home"},
     {NULL, "steps", "num_steps", OPTION_INT, AT(sample.num_steps), "N", 1, MAX_STEPS, false, "sampling steps that images/s is worked out for"},
     {NULL, "ops", NULL, OPTION_FLAG, AT(ops), NULL, 0, 0, false, "a table of the ops too, by kind and shape"},
     {NULL, "json", NULL, OPTION_TEXT, AT(json), "FILE", 0, 0, false, "write the figures to FILE as well, for scripts"},
@@ -172,6 +173,26 @@ static Timing time_steps(Bench *b) {
     free(seed), free(label), free(clock.seconds);
     return t;
 }
+/* Whole runs, the first of which is not counted. */
+static Timing time_runs(Bench *b) {
+    size_t n = (size_t)b->o->batch;
+    int runs = b->o->runs;
+    uint64_t *seed = dg_alloc(n * sizeof *seed);
+    int *label = dg_alloc(n * sizeof *label), *bad = dg_alloc(n * sizeof *bad);
+    uint8_t *images = dg_alloc(n * b->engine.denoiser->per_sample);
+    double *seconds = dg_alloc((size_t)runs * sizeof *seconds);
+    for (size_t i = 0; i < n; i++) seed[i] = i;
+    for (int i = -1; i < runs; i++) {
+        double start = seconds_now();
+        sampler_run(b->engine.sampler, &(SampleNoise){.seed = seed}, label, NULL, NULL);
+        sampler_images(b->engine.sampler, images, bad);
+        if (i >= 0) seconds[i] = seconds_now() - start;
+    }
+    Timing t = summary(seconds, runs);
+    free(seed), free(label), free(bad), free(images), free(seconds);
+    return t;
+}
+
 /* ---- output --------------------------------------------------------------------------------------------------------------- */
 static double anonymous_bytes(void) { /* of this process; 0 where /proc does not say */
     FILE *f = fopen("/proc/self/status", "r");
@@ -217,6 +238,12 @@ static bool measure(Bench *b, Text *json, Error *e) {
         double run = (2 * steps - 1) * b->network.median + guided * b->guide.median;
         printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", batch / run, steps, 2 * steps - 1, guided);
         text_printf(json, ", \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", batch / run, steps, guided);
+    }
+    if (b->o->runs && g->sampler) {
+        Timing run = time_runs(b);
+        print_timing(json, "whole run", run, 0);
+        printf("%-14s %10.4g /s   (measured, a run of %d steps)\n", "images", batch / run.median, steps);
+        text_printf(json, ", \"run_images_per_second\": %.6g", batch / run.median);
     }
     double anonymous = anonymous_bytes();
     if (anonymous > 0) printf("%-14s %10.1f MiB of anonymous memory in use by the program\n", "process", anonymous / 1048576);

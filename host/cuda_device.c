@@ -4,6 +4,8 @@
  * only downloads, waits and sync block. Small uploads (embeddings, labels) are copied to page-locked memory first, so that
  * the host runs ahead of the device instead of waiting for it at every step.                                            */
 #include "cuda_device.h"
+#include "cuda_choice.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef DG_HAVE_NVTX
@@ -61,6 +63,7 @@ bool cuda_open(Device *d, const char *precision, Error *e) {
 void cuda_close(Device *d) {
     Cuda *c = cuda_of(d);
     cuda_sync(d);
+    cuda_choices_close(d);
     for (int i = 0; i < DEVICE_SLOTS; i++) cuda_check(cudaEventDestroy(c->slot[i]), "cudaEventDestroy");
     for (int i = 0; i < STAGING_HALVES; i++) cuda_check(cudaEventDestroy(c->left[i]), "cudaEventDestroy");
     cuda_check(cudaEventDestroy(c->ready), "cudaEventDestroy");
@@ -68,6 +71,19 @@ void cuda_close(Device *d) {
     cuda_check(cudaStreamDestroy(c->copies), "cudaStreamDestroy");
     cuda_check(cudaStreamDestroy(c->stream), "cudaStreamDestroy");
     free(c);
+}
+
+void cuda_describe(const Device *d, char *text, size_t size) {
+#ifdef DG_EMU
+    snprintf(text, size, "%s", d->be->name);
+#else
+    struct cudaDeviceProp p;
+    int driver = 0, runtime = 0;
+    cuda_check(cudaGetDeviceProperties(&p, d->index), "cudaGetDeviceProperties");
+    cuda_check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+    cuda_check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+    snprintf(text, size, "%.128s, driver %d, runtime %d", p.name, driver, runtime);
+#endif
 }
 
 /* ---- memory --------------------------------------------------------------------------------------------------------------- */

@@ -19,6 +19,7 @@ typedef struct {
     size_t staged;                 /* bytes used of the current half */
     int half;
     bool left_once[STAGING_HALVES];
+    void *choices;                 /* cuda_choice.c's; NULL before the first */
 } Cuda;
 
 /* Failed launches and copies are our own mistakes or broken hardware: aborts. */
@@ -41,4 +42,5 @@ void cuda_wait(Device *d, int slot);
 void cuda_range_push(const char *name);
 void cuda_range_pop(void);
 size_t cuda_free_bytes(Device *d);
+void cuda_describe(const Device *d, char *text, size_t size); /* the GPU, driver and runtime */
 #endif

@@ -12,9 +12,8 @@ Device *device_from_options(const DeviceOptions *o, Error *e) {
     if (o->threads) omp_set_num_threads(o->threads);
 #endif
     const char *dtype = dtypes[o->dtype];
-    if (o->device) return device_open(o->device, dtype, e);
-    Device *d = NULL;
-    for (size_t i = 0; i < sizeof preferred / sizeof *preferred && !d; i++) d = device_open(preferred[i], dtype, e);
-    if (d) e->text[0] = 0;
+    Device *d = o->device ? device_open(o->device, dtype, e) : NULL;
+    for (size_t i = 0; !o->device && i < sizeof preferred / sizeof *preferred && !d; i++) d = device_open(preferred[i], dtype, e);
+    if (d) e->text[0] = 0, d->autotune = o->autotune;
     return d;
 }

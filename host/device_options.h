@@ -8,6 +8,7 @@ typedef struct {
     const char *device; /* NULL: the first of cuda, cpu, ref that opens */
     int dtype;          /* index into DTYPE_CHOICE; 0: the device's own default */
     bool no_fuse;
+    int autotune; /* 0: off */
     int threads; /* 0: as OpenMP decides */
 } DeviceOptions;
 #define DTYPE_CHOICE "auto|fp16|bf16|tf32|fp32|fp64"
@@ -21,6 +22,8 @@ enum { MAX_THREADS = 1024 };
          "storage of images and feature maps; auto: fp16 on cuda, fp32 elsewhere; sums are fp32 always"},              \
         {NULL, "no-fuse", NULL, OPTION_FLAG, offsetof(T, m.no_fuse), NULL, 0, 0, true,                                 \
          "run the networks op by op as they are written, to find mistakes"},                                           \
+        {NULL, "autotune", NULL, OPTION_CHOICE, offsetof(T, m.autotune), "off|on", 0, 0, true,                         \
+         "on cuda: measure once whether cuDNN or cuBLASLt runs a layer faster than the program's own kernels, and remember it"}, \
         {NULL, "threads", NULL, OPTION_INT, offsetof(T, m.threads), "N", 0, MAX_THREADS, false,                        \
          "processor threads; 0: as many as there are cores"}
 

@@ -153,6 +153,7 @@ typedef struct Device {
     int index;  /* which GPU */
     DType act;  /* storage type for graphs that run here: graph_new(device->act) */
     bool tf32;  /* f32 storage, tf32 tensor-core products */
+    bool autotune; /* set after opening: exec_new may choose a library for a layer, by measurement */
     void *impl; /* the backend's own: streams, handles, caches */
 } Device;
 /* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "rounded" (cpu, every result rounded to fp16, bf16 or

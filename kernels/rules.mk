@@ -12,8 +12,17 @@ COMPLETE := $(filter 6,$(words $(wildcard $(addprefix kernels/,conv.cu norm.cu a
 ifeq ($(CUDA)$(COMPLETE),16)
 CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
 NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)
-CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX)
-CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device.o host/backend_cuda.o host/cuda_device.o $(KERNELS:%.cu=%.o))
+# cuDNN's and cuBLASLt's headers; the libraries are loaded when --autotune on asks for them. CUDNN_HOME: where cuDNN lies, else
+# the toolkit's folder or Python's wheel
+CUDNN_HOME ?= $(firstword $(patsubst %/include/cudnn.h,%,$(wildcard $(CUDA_HOME)/include/cudnn.h /usr/include/cudnn.h) \
+              $(shell python3 -c 'import nvidia.cudnn as c; print(list(c.__path__)[0] + "/include/cudnn.h")' 2>/dev/null)))
+CUDNN := $(if $(CUDNN_HOME),$(call have,cudnn.h,-I$(CUDNN_HOME)/include -I$(CUDA_HOME)/include),0)
+CUDNN_FILE := $(firstword $(wildcard $(addprefix $(CUDNN_HOME)/,lib/libcudnn.so.9 lib64/libcudnn.so.9)))
+LT := $(call have,cublasLt.h,-I$(CUDA_HOME)/include)
+CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX) \
+             $(if $(filter 1,$(CUDNN)),-DDG_HAVE_CUDNN -isystem $(CUDNN_HOME)/include $(if $(CUDNN_FILE),-DDG_CUDNN_FILE='"$(CUDNN_FILE)"')) \
+             $(if $(filter 1,$(LT)),-DDG_HAVE_CUBLASLT)
+CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device.o $(CUDA_HOST:%=host/%.o) $(KERNELS:%.cu=%.o))
 # the static runtime, so that the program starts on machines without a GPU or a driver, and says so
 CUDA_LIBS := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib)) \
              -L$(CUDA_HOME)/lib64\ -lcudart) -ldl -lrt -lstdc++
@@ -46,7 +55,7 @@ gpu-report:
 # ---- emu: the same kernels as plain C++
 EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
             -Wno-psabi -Wno-maybe-uninitialized
-EMU_HOST := $(addprefix $(BUILD)/emu/host/,device.o backend_cuda.o cuda_device.o)
+EMU_HOST := $(addprefix $(BUILD)/emu/host/,device.o $(CUDA_HOST:%=%.o))
 EMU_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/emu/%.o) $(BUILD)/emu/cuda_on_cpu.o
 EMU_LIBS := $(LDLIBS) -ldl -lstdc++
 
@@ -97,9 +106,11 @@ $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/
 
 # ---- tests: what `make test` and `make test-full` run of the emulated kernels (the lists are tests/run.sh's)
 EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
-            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16") \
+            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
+            $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.")) \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 EMU_LONG = $(if $(COMPLETE),"env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
+             $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) quick") "$(BUILD)/emu/tests/test_golden emu=fp16 cifar10_cond" \
              $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_state emu" \
              "$(BUILD)/race/tests/test_stats emu fp16" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16") \
             "$(BUILD)/race/prims_test"

@@ -1,6 +1,6 @@
 /* test_precision.c -- reduced precision: what the yardstick "rounded" is worth, and that fp16 has the range that guidance
  * and the noisiest images need.
- *   test_precision [full]     full: the public models' full size (about a minute)
+ *   test_precision [CASE...]     default: small ones; the public models' full size takes a minute a case
  * fp16 and tf32 keep the same 10 bits of fraction; tf32 has the exponents of fp32. So where fp16's error is tf32's, up to
  * the luck of rounding, no value was lost to its range. bf16 keeps 7 bits: its error is 8 times larger.                  */
 #include "../host/guidance.h"
@@ -138,13 +138,10 @@ static void test_range(const char *path) {
 int main(int argc, char **argv) {
     static const char *const small[] = {"tests/golden/nets/edm_tiny_ddpmpp.safetensors", "tests/golden/nets/edm_tiny_adm.safetensors",
                                         "tests/golden/guidance/disc_tiny.safetensors", "tests/golden/guidance/disc_tiny_cond.safetensors"};
-    static const char *const full[] = {"tests/golden/nets/edm_cifar10_cond.safetensors", "tests/golden/nets/edm_imagenet64.safetensors",
-                                       "tests/golden/guidance/disc_cifar10_cond.safetensors", "tests/golden/guidance/disc_ffhq64.safetensors"};
-    bool large = argc > 1 && !strcmp(argv[1], "full");
-    const char *const *path = large ? full : small;
-    for (int i = 0; i < 4; i++) {
-        test_range(path[i]);
-        test_steps(path[i]);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a long run shows how far it is */
+    for (int i = 0; i < (argc > 1 ? argc - 1 : 4); i++) {
+        test_range(argc > 1 ? argv[i + 1] : small[i]);
+        test_steps(argc > 1 ? argv[i + 1] : small[i]);
     }
     return check_done("test_precision");
 }

@@ -1,0 +1,229 @@
+/* cuda_choice.c -- choosing a convolution's implementation by measurement, without giving up that images are independent of
+ * the batch: the choice is made at REFERENCE images; a library must agree with the kernels' own result there, and at any other
+ * number of images it must give the same bits, or it is run REFERENCE images at a time, the last ones padded.              */
+#include "cuda_choice.h"
+#include "autotune.h"
+#include "dtype.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REFERENCE = 32, PATTERN_IMAGES = 8, COMPARED_IMAGES = 2, TIMED = 10, WARM_UP = 2 };
+
+struct ConvChoice {
+    ProviderConv *conv;
+    int chunk;          /* images that conv is made for */
+    void *workspace;
+    char *pad_x, *pad_y; /* of `chunk` images, where the batch is no multiple of it; or NULL */
+};
+typedef struct {        /* Cuda.choices */
+    ProviderSet *set;
+    Autotune *autotune;
+} Choices;
+
+static Choices *choices_of(Device *d) {
+    Cuda *c = d->impl;
+    if (c->choices) return c->choices;
+    Choices *h = c->choices = dg_alloc(sizeof *h);
+    char device[512], path[4096], libraries[128], name[256];
+    h->set = providers_open(c->stream);
+    providers_describe(h->set, libraries, sizeof libraries);
+    cuda_describe(d, name, sizeof name);
+    snprintf(device, sizeof device, "%s, %s", name, libraries);
+    h->autotune = autotune_open(autotune_path(path, sizeof path) ? path : NULL, device, NULL);
+    return h;
+}
+void cuda_choices_close(Device *d) {
+    Cuda *c = d->impl;
+    Choices *h = c->choices;
+    if (!h) return;
+    autotune_close(h->autotune, NULL); /* a cache that cannot be written is measured again next time */
+    providers_close(h->set);
+    free(h);
+    c->choices = NULL;
+}
+
+/* ---- sizes -------------------------------------------------------------------------------------------------------------------- */
+static size_t x_bytes(const ConvArgs *a) { return (size_t)(a->height * a->width) * (size_t)a->c * dtype_bytes(a->x_type); } /* of one image */
+static size_t y_values(const ConvArgs *a) {
+    return (size_t)(a->height + 2 * a->pad - a->r + 1) * (size_t)(a->width + 2 * a->pad - a->s + 1) * (size_t)a->k;
+}
+static size_t y_bytes(const ConvArgs *a) { return y_values(a) * dtype_bytes(a->y_type); }
+static void layer_name(const ConvArgs *a, char *text, size_t size) {
+    snprintf(text, size, "conv %s%s %dx%d pad %d, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, a->pad, a->height, a->width, a->c,
+             a->k, a->bias ? " bias" : "", !a->add ? "" : a->add_vector ? " vector" : " residual");
+}
+
+/* ---- a trial ------------------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    Device *d;
+    ConvArgs a;         /* REFERENCE images of made-up values, the layer's own weight */
+    int images;         /* that x and y have room for */
+    void *x, *y[2];     /* y[0]: the kernels' own */
+    const ProviderConv *conv[PROVIDERS];
+    void *workspace[PROVIDERS];
+} Trial;
+
+static bool fill(Trial *t) {
+    size_t count = PATTERN_IMAGES * x_bytes(&t->a) / dtype_bytes(t->a.x_type), bytes = x_bytes(&t->a);
+    float *values = dg_alloc(count * sizeof *values);
+    void *stored = dg_alloc(PATTERN_IMAGES * bytes);
+    uint32_t z = 1;
+    for (size_t i = 0; i < count; i++) z = z * 1664525u + 1013904223u, values[i] = (float)(z >> 8) * 0x1p-23f - 1;
+    dtype_convert(t->a.x_type, stored, DG_F32, values, count);
+    for (int i = 0; i < t->images; i += PATTERN_IMAGES) {
+        int n = t->images - i < PATTERN_IMAGES ? t->images - i : PATTERN_IMAGES;
+        cuda_upload(t->d, (char *)t->x + (size_t)i * bytes, stored, (size_t)n * bytes);
+    }
+    free(values), free(stored);
+    return true;
+}
+static bool trial_begin(Trial *t, Device *d, const ConvArgs *a) {
+    *t = (Trial){.d = d, .a = *a, .images = a->n > REFERENCE ? a->n : REFERENCE};
+    t->x = cuda_alloc(d, (size_t)t->images * x_bytes(a));
+    for (int i = 0; i < 2; i++) t->y[i] = cuda_alloc(d, (size_t)t->images * y_bytes(a));
+    t->a.n = REFERENCE, t->a.x = t->x, t->a.stats = NULL;
+    return t->x && t->y[0] && t->y[1] && fill(t);
+}
+static void trial_end(Trial *t) {
+    cuda_sync(t->d);
+    void *all[] = {t->x, t->y[0], t->y[1]};
+    for (int i = 0; i < 3; i++)
+        if (all[i]) cuda_release(t->d, all[i]);
+}
+/* Relative L2 distance of the first images of the two results. */
+static double distance(const Trial *t) {
+    size_t bytes = COMPARED_IMAGES * y_bytes(&t->a), count = COMPARED_IMAGES * y_values(&t->a);
+    void *stored = dg_alloc(bytes);
+    float *v[2];
+    for (int i = 0; i < 2; i++) {
+        v[i] = dg_alloc(count * sizeof *v[i]);
+        cuda_download(t->d, stored, t->y[i], bytes);
+        dtype_convert(DG_F32, v[i], t->a.y_type, stored, count);
+    }
+    double num = 0, den = 0;
+    for (size_t i = 0; i < count; i++) num += pow((double)v[1][i] - (double)v[0][i], 2), den += pow((double)v[0][i], 2);
+    free(stored), free(v[0]), free(v[1]);
+    return den > 0 ? sqrt(num / den) : NAN;
+}
+static double tolerance(const ConvArgs *a) { /* a few roundings of the results, or of the operands */
+    return 4 * (a->x_type == DG_BF16 ? 0x1p-8 : a->x_type == DG_F16 || a->tf32 ? 0x1p-11 : 0x1p-20);
+}
+static ConvArgs bare(const Trial *t, void *y) { /* the convolution alone */
+    ConvArgs a = t->a;
+    a.y = y, a.bias = NULL, a.add = NULL, a.scale = 1;
+    return a;
+}
+static bool agrees(const Trial *t, Provider p) {
+    ConvArgs own = bare(t, t->y[0]);
+    return cuda_conv(&own, cuda_stream(t->d)) == 0 && provider_conv_run(t->conv[p], t->x, t->a.w, t->y[1], t->workspace[p]) && distance(t) <= tolerance(&t->a);
+}
+/* One call with the layer's own epilogue. A residual is read from the other result: any values will do for timing. */
+static bool call(const Trial *t, int p) {
+    ConvArgs a = t->a;
+    a.y = t->y[p != PROVIDER_OWN];
+    if (a.add && !a.add_vector) a.add = t->y[p == PROVIDER_OWN], a.add_type = a.y_type;
+    if (a.add_vector) a.add = t->x, a.add_type = a.x_type;
+    if (p == PROVIDER_OWN) return cuda_conv(&a, cuda_stream(t->d)) == 0;
+    return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && provider_epilogue(&a, cuda_stream(t->d)) == 0;
+}
+static double seconds_of(void *context, int p) {
+    Trial *t = context;
+    if (p != PROVIDER_OWN && (!t->conv[p] || !agrees(t, (Provider)p))) return NAN;
+    cudaEvent_t event[2];
+    for (int i = 0; i < 2; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
+    bool ok = true;
+    for (int i = -WARM_UP; i < TIMED && ok; i++) {
+        if (i == 0) cuda_check(cudaEventRecord(event[0], cuda_stream(t->d)), "cudaEventRecord");
+        ok = call(t, p);
+    }
+    cuda_check(cudaEventRecord(event[1], cuda_stream(t->d)), "cudaEventRecord");
+    cuda_sync(t->d);
+    float ms = NAN;
+    if (ok) cuda_check(cudaEventElapsedTime(&ms, event[0], event[1]), "cudaEventElapsedTime");
+    for (int i = 0; i < 2; i++) cuda_check(cudaEventDestroy(event[i]), "cudaEventDestroy");
+    return (double)ms * 1e-3 / TIMED;
+}
+/* Whether `whole`, made for a batch of n, gives the bits that the chunk's plan gives, on as many images as both have. */
+static bool same_bits(const Trial *t, Provider p, const ProviderConv *whole, void *workspace, int n) {
+    size_t bytes = (size_t)(n < REFERENCE ? n : REFERENCE) * y_bytes(&t->a);
+    char *host = dg_alloc(2 * bytes);
+    bool ok = provider_conv_run(t->conv[p], t->x, t->a.w, t->y[0], t->workspace[p]) && provider_conv_run(whole, t->x, t->a.w, t->y[1], workspace);
+    if (ok)
+        for (int i = 0; i < 2; i++) cuda_download(t->d, host + (size_t)i * bytes, t->y[i], bytes);
+    ok = ok && !memcmp(host, host + bytes, bytes);
+    free(host);
+    return ok;
+}
+
+/* ---- the choice ------------------------------------------------------------------------------------------------------------------ */
+static bool workspace_for(Device *d, const ProviderConv *c, void **p) {
+    size_t bytes = provider_conv_workspace(c);
+    return !bytes || (*p = cuda_alloc(d, bytes)) != NULL;
+}
+void conv_choice_free(Device *d, ConvChoice *c) {
+    if (!c) return;
+    void *all[] = {c->workspace, c->pad_x, c->pad_y};
+    for (int i = 0; i < 3; i++)
+        if (all[i]) cuda_release(d, all[i]);
+    provider_conv_free(c->conv);
+    free(c);
+}
+static ConvChoice *make(Trial *t, ProviderSet *set, Provider p, const ConvArgs *a) {
+    ConvChoice *c = dg_alloc(sizeof *c);
+    c->conv = provider_conv_new(set, p, a), c->chunk = a->n;
+    if (a->n == REFERENCE || (c->conv && workspace_for(t->d, c->conv, &c->workspace) && same_bits(t, p, c->conv, c->workspace, a->n))) {
+        if (c->conv && (c->workspace || workspace_for(t->d, c->conv, &c->workspace))) return c;
+    } else {
+        provider_conv_free(c->conv);
+        if (c->workspace) cuda_release(t->d, c->workspace);
+        c->workspace = NULL, c->chunk = REFERENCE;
+        c->conv = provider_conv_new(set, p, &t->a);
+        bool pad = a->n % REFERENCE != 0, ok = c->conv && workspace_for(t->d, c->conv, &c->workspace);
+        if (ok && pad) c->pad_x = cuda_alloc(t->d, REFERENCE * x_bytes(a)), c->pad_y = cuda_alloc(t->d, REFERENCE * y_bytes(a));
+        if (ok && (!pad || (c->pad_x && c->pad_y))) return c;
+    }
+    conv_choice_free(t->d, c);
+    return NULL;
+}
+ConvChoice *conv_choose(Device *d, const ConvArgs *a) {
+    Choices *h = choices_of(d);
+    Trial t;
+    ProviderConv *conv[PROVIDERS] = {NULL};
+    char layer[256];
+    ConvChoice *c = NULL;
+    bool any = false, ok = trial_begin(&t, d, a);
+    for (Provider p = PROVIDER_CUDNN; p < PROVIDERS && ok; p++) {
+        conv[p] = provider_conv_new(h->set, p, &t.a);
+        if (conv[p] && !workspace_for(d, conv[p], &t.workspace[p])) provider_conv_free(conv[p]), conv[p] = NULL;
+        t.conv[p] = conv[p], any |= conv[p] != NULL;
+    }
+    layer_name(a, layer, sizeof layer);
+    if (ok && any) {
+        Provider p = (Provider)autotune_choose(h->autotune, layer, provider_name, PROVIDERS, seconds_of, &t);
+        if (p != PROVIDER_OWN && t.conv[p]) c = make(&t, h->set, p, a);
+    }
+    trial_end(&t);
+    for (Provider p = PROVIDER_CUDNN; p < PROVIDERS; p++) {
+        provider_conv_free(conv[p]);
+        if (t.workspace[p]) cuda_release(d, t.workspace[p]);
+    }
+    return c;
+}
+int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
+    size_t in = x_bytes(a), out = y_bytes(a);
+    int error = 0;
+    for (int i = 0; i < a->n && !error; i += c->chunk) {
+        const char *x = (const char *)a->x + (size_t)i * in;
+        char *y = (char *)a->y + (size_t)i * out;
+        size_t n = (size_t)(a->n - i < c->chunk ? a->n - i : c->chunk);
+        if (n == (size_t)c->chunk) {
+            if (!provider_conv_run(c->conv, x, a->w, y, c->workspace)) return cudaErrorLaunchFailure;
+            continue;
+        }
+        error = (int)cudaMemcpyAsync(c->pad_x, x, n * in, cudaMemcpyDeviceToDevice, stream);
+        if (!error && !provider_conv_run(c->conv, c->pad_x, a->w, c->pad_y, c->workspace)) error = cudaErrorLaunchFailure;
+        if (!error) error = (int)cudaMemcpyAsync(y, c->pad_y, n * out, cudaMemcpyDeviceToDevice, stream);
+    }
+    return error ? error : provider_epilogue(a, stream);
+}
