@@ -286,6 +286,10 @@ static void from_features(void) {
           "11 points: its parts");
     gaussian_free(&a);
     gaussian_free(&b);
+    a = gaussian_of(few, 8, 8), b = gaussian_of(few, 9, 8); /* one image more than dimensions is enough */
+    CHECK(distance(&a, &b).rank_deficient && !distance(&b, &b).rank_deficient, "8 or 9 points in 8 dimensions");
+    gaussian_free(&a);
+    gaussian_free(&b);
     for (int i = 0; i < 3200; i++) many[i] = uniform(21, (uint64_t)i);
     for (int i = 0; i < 4800; i++) many[3200 + i] = uniform(22, (uint64_t)i) * uniform(22, (uint64_t)i);
     a = gaussian_of(many, 200, 16), b = gaussian_of(many + 3200, 300, 16);
