@@ -228,6 +228,28 @@ static void honest(const Setup *s) { /* the files that the lies are told in are 
         made_free(&m);
     }
 }
+/* One changed bit in a stored storage, and in the middle of a larger one: only its CRC tells. */
+static void damage(const Setup *s) {
+    Made m = {0};
+    make(&(Lie){.form = ZIP}, &m);
+    const MadeEntry *x = &m.entry[1];
+    m.data[x->end - 7] ^= 4;
+    refuse(s, "a changed bit", m.data, m.bytes, "the file is damaged");
+    made_free(&m);
+    enum { ELEMENTS = 1000003 };
+    char shape[64], elements[64];
+    snprintf(shape, sizeof shape, "(I%d\nt", ELEMENTS), snprintf(elements, sizeof elements, "I%d\n", ELEMENTS);
+    Lie large = {.form = ZIP, .bytes = 4 * ELEMENTS, .elements = elements, .shape = shape, .stride = "(I1\nt"};
+    make(&large, &m);
+    m.data[m.entry[1].end - 2 * ELEMENTS] ^= 1;
+    refuse(s, "a changed bit in a large storage", m.data, m.bytes, "the file is damaged");
+    made_free(&m);
+    large.shape = "(I1000\nt"; /* a view of a part, which is not where the damage is */
+    make(&large, &m);
+    m.data[m.entry[1].end - 2] ^= 1;
+    refuse(s, "a changed bit beside what is used", m.data, m.bytes, "the file is damaged");
+    made_free(&m);
+}
 static void truncations(const Setup *s) {
     static const Form forms[] = {ZIP, LEGACY};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -382,6 +404,7 @@ int main(int argc, char **argv) {
         made_free(&m);
     }
     honest(&s);
+    damage(&s);
     truncations(&s);
     strangers(&s);
     bombs(&s);

@@ -1,5 +1,6 @@
 /* checkpoint_read.c -- a tensor's values in C order and another type, in pieces: views gathered, storages unpacked. */
 #include "checkpoint.h"
+#include "../host/crc32.h"
 #include "../host/dtype.h"
 #include <inttypes.h>
 #include <math.h>
@@ -8,14 +9,17 @@
 
 enum {
     PIECE = 1 << 16,             /* elements */
+    WRITE_BYTES = 512 << 10,     /* of what is handed on as it lies: what the check has just read is written from the cache */
     MAX_UNPACKED = 512 << 20     /* bytes of a deflated storage that is viewed in another order than its own */
 };
 typedef struct { /* elements of a tensor, one piece after the other */
     const CheckpointTensor *t;
     const uint8_t *base;         /* of the storage; NULL: from the stream */
+    const Zip *zip;
     ZipStream *stream;
     size_t size;                 /* of an element */
-    bool contiguous;
+    bool check;                  /* the storage's CRC, along with the reading */
+    bool contiguous, whole;      /* whole: all of its storage, in order */
     uint64_t done;
     int64_t index[ST_MAX_DIMS];  /* of the next element, where it is not contiguous */
     uint8_t *raw, *wide;         /* a piece as it lies in the file, and integers as 64 bits */
@@ -25,8 +29,7 @@ typedef struct { /* elements of a tensor, one piece after the other */
 static bool unpack(Source *s, Checkpoint *c, Error *e) {
     const TorchTensor *t = &s->t->torch;
     const Zip *zip = torch_zip(c->torch);
-    bool whole = s->contiguous && t->first == 0 && t->count * s->size == t->bytes;
-    if (whole) return (s->stream = zip_stream_open(zip, t->entry, e)) != NULL;
+    if (s->whole) return (s->stream = zip_stream_open(zip, t->entry, e)) != NULL;
     if (t->bytes > MAX_UNPACKED)
         return dg_error(e, "its compressed storage of %" PRIu64 " bytes is shared or viewed: save the file again with torch.save", t->bytes);
     if (c->unpacked_of != t->entry) {
@@ -41,20 +44,23 @@ static bool unpack(Source *s, Checkpoint *c, Error *e) {
     return true;
 }
 static bool source_open(Source *s, Checkpoint *c, const CheckpointTensor *t, Error *e) {
-    *s = (Source){.t = t, .contiguous = true};
+    *s = (Source){.t = t, .contiguous = true, .zip = c->torch ? torch_zip(c->torch) : NULL};
     if (t->native) {
         s->base = t->native->data, s->size = dtype_bytes(t->dtype);
         return true;
     }
     const TorchTensor *v = &t->torch;
     s->size = element_bytes(v->type), s->contiguous = torch_contiguous(v), s->base = v->data;
+    s->whole = s->contiguous && v->first == 0 && v->count * s->size == v->bytes;
     s->raw = dg_alloc(PIECE * s->size);
     if (v->type >= EL_I8 && v->type <= EL_I32) s->wide = dg_alloc(PIECE * sizeof(int64_t));
     if (v->entry && !s->base && !unpack(s, c, e)) return false;
-    if (v->entry && v->data && c->verified != v->entry) { /* tensors come in the file's order: each storage once */
+    s->check = v->entry && v->data && c->verified != v->entry; /* tensors come in the file's order: each storage once */
+    if (s->check && !s->whole) {
         if (!zip_verify(torch_zip(c->torch), v->entry, e)) return false;
-        c->verified = v->entry;
+        s->check = false;
     }
+    if (v->entry) c->verified = v->entry;
     if (s->base) s->base += v->first * s->size;
     return true;
 }
@@ -114,11 +120,24 @@ static bool check_range(const uint8_t *half, DType from, const uint8_t *src, siz
     }
     return true;
 }
+/* As it lies in the file: the usual case. */
+static bool deliver_direct(const Source *s, CheckpointSink sink, void *user, Error *e) {
+    const ZipEntry *entry = s->t->torch.entry;
+    uint64_t bytes = s->t->count * s->size;
+    uint32_t crc = 0;
+    for (uint64_t at = 0, n; at < bytes; at += n) {
+        n = bytes - at < WRITE_BYTES ? bytes - at : WRITE_BYTES;
+        if (s->check) crc = crc32_of(crc, s->base + at, n);
+        if (!sink(user, s->base + at, n, e)) return false;
+    }
+    if (s->check && crc != entry->crc) return dg_error(e, "the CRC-32 of entry %s is %08x, not %08x: the file is damaged", entry->name, crc, entry->crc);
+    return true;
+}
 static bool deliver(Source *s, DType dtype, CheckpointSink sink, void *user, Error *e) {
     const CheckpointTensor *t = s->t;
     DType from = t->dtype;
-    if (from == dtype && s->base && s->contiguous && !s->wide) /* as it lies: the usual case */
-        return t->count == 0 || sink(user, s->base, t->count * s->size, e);
+    if (from == dtype && s->base && s->contiguous && !s->wide) return deliver_direct(s, sink, user, e);
+    if (s->check && !zip_verify(s->zip, t->torch.entry, e)) return false;
     uint8_t *converted = from == dtype ? NULL : dg_alloc(PIECE * dtype_bytes(dtype));
     bool ok = true;
     uint64_t left = t->count;
