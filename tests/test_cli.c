@@ -471,6 +471,41 @@ static void facts(const Setup *s) {
     succeeds(run(s, args), "bench of a configuration");
 }
 
+/* A case of this kind, without tensors that matter. */
+static bool write_case(const char *path, const char *json, Error *e) {
+    StWriter *w = st_writer_open(path, e);
+    if (!w) return false;
+    const float zero = 0;
+    int64_t shape = 1;
+    st_writer_metadata(w, "case", json);
+    st_writer_tensor(w, "x", DG_F32, 1, &shape);
+    if (st_writer_begin(w, e) && st_writer_data(w, &zero, sizeof zero, e)) return st_writer_finish(w, e);
+    st_writer_abandon(w);
+    return false;
+}
+static void verifying(const Setup *s) {
+    char args[2 * PATH_MAX], *golden = realpath("tests/golden/nets/edm_tiny_ddpmpp.safetensors", NULL);
+    Error e = {0};
+    CHECK(write_case(at(s, "future.safetensors"), "{\"kind\": \"hologram\"}", &e), "%s", e.text);
+    Result *r = run(s, "verify --device ref future.safetensors");
+    fails(r, "an unknown kind alone", 1, "nothing was compared");
+    CHECK(matches(r->out, "future .*hologram.*skipped"), "%s", r->out);
+    CHECK(write_case(at(s, "damaged.safetensors"), "{\"kind\": \"denoise\"", &e), "%s", e.text);
+    fails(run(s, "verify --device ref damaged.safetensors"), "a damaged case", 1, "JSON");
+    if (!golden) {
+        not_run("verify: tests/golden is not here");
+        return;
+    }
+    snprintf(args, sizeof args, "verify --device %s %s future.safetensors", s->device, golden);
+    r = run(s, args);
+    succeeds(r, "a golden case");
+    CHECK(matches(r->out, "denoised +error .* ok") && strstr(r->out, "1 compared, 0 failed, 1 case skipped"), "%s", r->out);
+    snprintf(args, sizeof args, "verify --device %s --no-fuse --tolerance-factor 0.001 %s", s->device, golden);
+    r = run(s, args);
+    fails(r, "a tolerance that nothing can meet", 1, "1 of 1 outputs");
+    CHECK(strstr(r->out, "FAIL"), "%s", r->out);
+    free(golden);
+}
 static bool write_models(const Setup *s, Error *e) {
     write_file(s, "notes.txt", "these are notes, not weights\n");
     write_file(s, "empty.json", "{}");
@@ -519,6 +554,7 @@ int main(int argc, char **argv) {
         not_finite(&s);
     } else not_run("images: this build writes no PNG files");
     facts(&s);
+    verifying(&s);
     remove_folder(s.dir);
     free(real);
     return check_done("test_cli");
