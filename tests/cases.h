@@ -10,6 +10,8 @@ typedef struct {
     const char *name, *why;
     OpKind kind; /* the forward op; its gradient op is tested through graph_backward */
     Shape x;     /* in0, at batch 1: the tests choose n */
+    float x_gain, dy_gain; /* inputs and the output's gradient are uniform in [-gain, gain]; 0 means 1 */
+    bool f32_out;          /* the output is f32 where activations have 16 bits, as g_output makes it */
     union {
         struct { int k, r, pad; float scale; bool bias; AddKind add; } conv;
         struct { int groups; float eps; bool silu, scale_shift; } norm;
@@ -72,6 +74,16 @@ static const OpCase op_cases[] = {
     {"attn_d5", "head dim that no vector fits", OP_ATTN, {1, 3, 3, 3 * 10}, .attn = {2}},
     {"attn_one", "one token", OP_ATTN, {1, 1, 1, 3 * 32}, .attn = {1}},
     {"attn_129", "one token more than two blocks of 64", OP_ATTN, {1, 1, 129, 3 * 64}, .attn = {1}},
+    {"attn_1024", "32x32 tokens: many key blocks, many query blocks", OP_ATTN, {1, 32, 32, 3 * 64}, .attn = {1}},
+    {"attn_d256_16px", "DDPM++ at 16x16: several key blocks of 256 channels", OP_ATTN, {1, 16, 16, 3 * 256}, .attn = {1}},
+    {"attn_d32_odd", "77 tokens, heads of 32", OP_ATTN, {1, 7, 11, 3 * 64}, .attn = {2}},
+    {"attn_d128", "70 tokens, heads of 128", OP_ATTN, {1, 7, 10, 3 * 256}, .attn = {2}},
+    {"attn_d100", "whole 16-byte pieces in f32 but not in 16 bits", OP_ATTN, {1, 3, 5, 3 * 100}, .attn = {1}},
+    {"attn_d320", "wider than any block of channels", OP_ATTN, {1, 5, 5, 3 * 320}, .attn = {1}},
+    {"attn_sharp", "scores of thousands: one key takes all", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 64, .attn = {1}},
+    {"attn_steep", "f16: dy.v is larger than f16 holds", OP_ATTN, {1, 1, 9, 3 * 64}, .x_gain = 2, .dy_gain = 32768, .attn = {1}},
+    {"attn_faint", "f16: d scores are smaller than f16 holds", OP_ATTN, {1, 16, 32, 3 * 8}, .x_gain = 2, .dy_gain = 0x1p-8f, .attn = {1}},
+    {"attn_f32_out", "output and its gradient in f32, qkv in 16 bits", OP_ATTN, {1, 9, 9, 3 * 64}, .f32_out = true, .attn = {2}},
     /* ---- the rest ---- */
     {"silu", "odd size", OP_UNARY, {1, 5, 3, 7}, .unary = {F_SILU, 0, 0}},
     {"silu_vector", "embedding", OP_UNARY, {1, 1, 1, 512}, .unary = {F_SILU, 0, 0}},
@@ -156,6 +168,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
     default: DG_CHECK(false, "case %s: not a forward op", c->name);
     }
     g->t[k.y].keep = true;
+    if (c->f32_out && g->act != DG_F64) g->t[k.y].dtype = DG_F32;
     return k;
 }
 #endif

@@ -65,7 +65,9 @@ typedef struct {
     int wrt;   /* gradient: which input of the case */
 } Mode;
 
-static DType stored_type(const Mode *m, const Graph *g, Tid t) { /* the type this tensor has on the device under test */
+static DType stored_type(const Mode *m, const Run *r, Tid t) { /* the type this tensor has on the device under test */
+    const Graph *g = r->g;
+    if (m->c->f32_out && t == r->dy) return DG_F32; /* y as well, but the tolerance is that of the operands' type */
     return g->t[t].kind == T_WEIGHT && g->t[t].view.kind != VIEW_CONV ? DG_F32 : is_vector(shape_of(g, t)) ? DG_F32 : m->act;
 }
 static void add_weight(Run *r, const Mode *m, Tid t) {
@@ -119,9 +121,10 @@ static void fill_input(Run *r, const Mode *m, Tid t, int first) {
     if (!t) return;
     Shape s = shape_of(r->g, t);
     size_t n = shape_count(s), skip = (size_t)first * (n / (size_t)s.n);
-    float *v = dg_alloc(n * sizeof *v);
+    float *v = dg_alloc(n * sizeof *v), gain = t == r->k.in[0] ? m->c->x_gain : t == r->dy ? m->c->dy_gain : 1;
     for (size_t i = 0; i < n; i++) {
-        v[i] = as_stored(value(hash(m->c->name, r->g->t[t].name), skip + i, m->integer), stored_type(m, r->g, t));
+        float unit = value(hash(m->c->name, r->g->t[t].name), skip + i, m->integer);
+        v[i] = as_stored(gain > 0 ? gain * unit : unit, stored_type(m, r, t));
         if (m->tf32 && !is_vector(s)) v[i] = as_tf32(v[i]);
     }
     exec_set(r->e, t, DG_F32, v);
@@ -146,7 +149,7 @@ static void run_rounded(Run *r, const Mode *m) {
         Tid out = r->g->op[i].out;
         float *v = r->e->data[out];
         for (size_t j = 0, n = shape_count(shape_of(r->g, out)); j < n; j++) {
-            v[j] = as_stored(v[j], stored_type(m, r->g, out));
+            v[j] = as_stored(v[j], stored_type(m, r, out));
             if (m->tf32) v[j] = as_tf32(v[j]); /* the next product rounds it */
         }
     }
