@@ -11,7 +11,7 @@
 static const char *const names[] = {"own", "cudnn", "cublaslt"};
 typedef struct {
     double seconds[3];
-    int measured;
+    int measured = 0;
 } Times;
 static double fake(void *context, int i) {
     Times *t = context;
@@ -49,7 +49,7 @@ static void test_choice(void) {
 }
 static void test_memory(const char *path) {
     Times slow_own = {.seconds = {3, 1, 2}}, fast_own = {.seconds = {1, 2, 3}};
-    int measured;
+    int measured = 0;
     Error e = {""};
     Autotune *a = autotune_open(path, "GPU A, driver 1", &e);
     CHECK(!e.text[0], "a missing file is no reason to complain: %s", e.text);
@@ -102,7 +102,7 @@ static void test_refused(const char *path) {
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         size_t bytes = row[i].bytes ? row[i].bytes : strlen(row[i].text);
         Error e = {""};
-        int measured;
+        int measured = 0;
         write_file(path, row[i].text, bytes);
         Autotune *a = autotune_open(path, "GPU", &e);
         CHECK(e.text[0], "%s: accepted", row[i].why);
@@ -115,7 +115,7 @@ static void test_refused(const char *path) {
     }
     write_file(path, HEAD GOOD, strlen(HEAD GOOD));
     Error e = {""};
-    int measured;
+    int measured = 0;
     Autotune *a = autotune_open(path, "GPU", &e);
     CHECK(!e.text[0] && choose(a, "conv", (Times){.seconds = {1, 2, 3}}, 3, &measured) == 1 && measured == 0, "the good line alone: %s", e.text);
     CHECK(autotune_close(a, &e), "%s", e.text);

@@ -19,8 +19,9 @@ fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 build=${BUILD:-build}
-python3 bench/gpu_report.py "$out/whole" --dry --seconds 200 --build "$build" >"$out/log" 2>&1
-check "exit status" [ $? -eq 0 ]
+python3 bench/gpu_report.py "$out/whole" --dry --seconds 400 --build "$build" >"$out/log" 2>&1
+status=$?
+check "exit status" [ "$status" -eq 0 ]
 python3 - "$out/whole" <<'PY'
 import json, sys
 steps = json.load(open(sys.argv[1] + "/report.json"))["steps"]
@@ -31,8 +32,9 @@ print("\n".join("%s: %s %s" % (n, steps[n]["state"], steps[n].get("tail", "")) f
 figures = [s for s in steps.values() if s["state"] == "ok" and isinstance(s.get("result"), dict) and "network call" in s["result"]]
 sys.exit(bool(wrong or "Dry run" not in text or "bit-identical" not in text or "## Speed" not in text or len(figures) < 3))
 PY
-check "every step of a dry run ($(tail -n 1 "$out/log"))" [ $? -eq 0 ]
-timeout -s KILL 8 python3 bench/gpu_report.py "$out/cut" --dry --part speed --build "$build" >/dev/null 2>&1
+status=$?
+check "every step of a dry run ($(tail -n 1 "$out/log"))" [ "$status" -eq 0 ]
+{ timeout -s KILL 8 python3 bench/gpu_report.py "$out/cut" --dry --part speed --build "$build"; } >/dev/null 2>&1
 check "a run cut off after 8 seconds leaves a report that can be read" python3 -c "import json, sys; sys.exit(not json.load(open('$out/cut/report.json'))['steps'])"
 echo "test_gpu_report: $passed passed, $failed failed, 0 not run"
 [ "$failed" -eq 0 ]
