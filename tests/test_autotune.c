@@ -11,7 +11,7 @@
 static const char *const names[] = {"own", "cudnn", "cublaslt"};
 typedef struct {
     double seconds[3];
-    int measured = 0;
+    int measured;
 } Times;
 static double fake(void *context, int i) {
     Times *t = context;
