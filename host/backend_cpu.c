@@ -26,7 +26,7 @@ bool cpu_reserve(Exec *e, size_t floats, Error *err) {
     c->work = host_alloc(e->dev, bytes);
     if (!c->work) {
         c->work_bytes = 0;
-        return dg_error(err, "not enough memory on device cpu for a workspace of %.1f MiB", (double)bytes / 1048576);
+        return dg_out_of_memory(err, "not enough memory on device cpu for a workspace of %.1f MiB", (double)bytes / 1048576);
     }
     e->weight_bytes += bytes - c->work_bytes;
     c->work_bytes = bytes;

@@ -21,7 +21,7 @@ static void drop_weight(Exec *e, Tid w) {
 float *conv_alloc(Exec *e, ConvPrep *p, size_t floats, Error *err) {
     p->packed = host_alloc(e->dev, floats * sizeof(float));
     if (p->packed) e->weight_bytes += floats * sizeof(float);
-    else dg_error(err, "not enough memory on device cpu for a packed weight of %zu bytes", floats * sizeof(float));
+    else dg_out_of_memory(err, "not enough memory on device cpu for a packed weight of %zu bytes", floats * sizeof(float));
     return p->packed;
 }
 ConvShape conv_shape(const Exec *e, int i) {
