@@ -87,7 +87,8 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
                 GPU_UNROLL
                 for (int n = 0; n < NT; n++)
                     GPU_UNROLL
-                    for (int i = 2 * h; i < 2 * h + 2; i++) total[m][h] += s[m][n][i] = gpu::exp2_approx(fmaf(s[m][n][i], p.log2_scale, -next));
+                    for (int i = 2 * h; i < 2 * h + 2; i++)
+                        total[m][h] += s[m][n][i] = as_operand<T>(gpu::exp2_approx(fmaf(s[m][n][i], p.log2_scale, -next)));
             }
         multiply_columns<T, D>(sum, s, shared, base, stage_of(block) + Tile::KEYS * R::PITCH);
     }

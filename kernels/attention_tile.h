@@ -57,6 +57,10 @@ template <> struct IsHalf<__half> { enum { VALUE = 1 }; };
 
 // Probabilities times 2^P_EXPONENT become operands: f16 then holds them with all bits down to 2^-28, not 2^-14.
 template <typename T> struct Range { enum { P_EXPONENT = IsHalf<T>::VALUE ? 14 : 0 }; };
+// A probability as the product with v sees it in tf32. Summed so, the rounding of the keys that matter cancels in the quotient;
+// 16-bit results are rounded more coarsely than that anyway.
+template <typename T> GPU_FN float as_operand(float probability) { return probability; }
+template <> GPU_FN float as_operand<float>(float probability) { return __uint_as_float(gpu::to_tf32(__float_as_uint(probability))); }
 
 // Rows [first, first + ROWS) to shared memory, asynchronously; zeros past the last token and past the head's d channels.
 template <typename T, int D, int ROWS, int THREADS>
