@@ -137,7 +137,7 @@ run-sanitized: $(BUILD)/dg_cuda $(call built,$(SANITIZED))
 	$(Q)$(RUN) $(SANITIZED)
 
 # The same seeds without and with guidance; a column a class.
-DEMO = ./dg_cuda generate --seeds 0-39 --class balanced --grid-columns 10 --grid-scale 2
+DEMO = ./dg_cuda generate --seeds 0-19 --class balanced --grid-columns 10 --grid-scale 2
 run-demo: all
 	@mkdir -p demo
 	$(DEMO) --dg_weight_1st_order 0 --grid demo/unguided.png
