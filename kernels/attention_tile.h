@@ -265,12 +265,15 @@ GPU_FN void f32_sum(const AttnParams &p, float (&sum)[PARTS][4][4], const float 
     enum { COLUMNS = 64 * PARTS };
     const int t = (int)threadIdx.x;
     for (int o = 0; o < F32_ROWS && first + o < p.tokens; o += F32_DEPTH) {
-        __syncthreads();
+        float4 next[PARTS];
         GPU_UNROLL
         for (int i = 0; i < PARTS; i++) {
-            const int n = t + i * F32_THREADS, row = n / (COLUMNS / 4), c = n % (COLUMNS / 4) * 4;
-            *(float4 *)(buffer + row * COLUMNS + c) = load_channels<V>(p, x, first + o + row, column + c);
+            const int n = (t + i * F32_THREADS) * 4;
+            next[i] = load_channels<V>(p, x, first + o + n / COLUMNS, column + n % COLUMNS);
         }
+        __syncthreads();
+        GPU_UNROLL
+        for (int i = 0; i < PARTS; i++) ((float4 *)buffer)[t + i * F32_THREADS] = next[i];
         __syncthreads();
         GPU_UNROLL
         for (int k = 0; k < F32_DEPTH; k++)

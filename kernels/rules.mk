@@ -52,7 +52,8 @@ gpu-report:
 	$(Q)bench/gpu_report.py $(or $(OUT),$(BUILD)/gpu-report) --part $(or $(PART),all) --build $(BUILD) $(if $(OFFICIAL),--official $(OFFICIAL)) \
 	  $(if $(DRY),--dry)
 
-# ---- emu: the same kernels as plain C++
+# ---- emu: the same kernels as plain C++. A misaligned access, which a GPU does not forgive, is an illegal instruction.
+EMU_ALIGN := -fsanitize=alignment -fsanitize-undefined-trap-on-error
 EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
             -Wno-psabi -Wno-maybe-uninitialized
 EMU_HOST := $(addprefix $(BUILD)/emu/host/,device.o $(CUDA_HOST:%=%.o))
@@ -61,7 +62,7 @@ EMU_LIBS := $(LDLIBS) -ldl -lstdc++
 
 $(BUILD)/emu/kernels/%.o: kernels/%.cu $(STAMP)
 	@mkdir -p $(@D)
-	$(Q)$(CXX) $(EMU_FLAGS) $(OPT) $(SAN) -MMD -MP -x c++ -c $< -o $@
+	$(Q)$(CXX) $(EMU_FLAGS) $(if $(SAN),,$(EMU_ALIGN)) $(OPT) $(SAN) -MMD -MP -x c++ -c $< -o $@
 $(BUILD)/emu/%.o: tests/cuda_on_cpu/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O1 $(SAN) -MMD -MP -x c++ -c $< -o $@

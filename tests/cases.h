@@ -82,7 +82,7 @@ static const OpCase op_cases[] = {
     {"attn_d320", "wider than any block of channels", OP_ATTN, {1, 5, 5, 3 * 320}, .attn = {1}},
     {"attn_sharp", "scores of thousands: one key takes all", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 64, .attn = {1}},
     {"attn_steep", "f16: dy.v is larger than f16 holds", OP_ATTN, {1, 1, 9, 3 * 64}, .x_gain = 2, .dy_gain = 32768, .attn = {1}},
-    {"attn_faint", "f16: d scores are smaller than f16 holds", OP_ATTN, {1, 16, 32, 3 * 8}, .x_gain = 2, .dy_gain = 0x1p-8f, .attn = {1}},
+    {"attn_faint", "f16: d scores are smaller than f16 holds", OP_ATTN, {1, 16, 32, 3 * 8}, .x_gain = 2, .dy_gain = 0x1p-12f, .attn = {1}},
     {"attn_f32_out", "output and its gradient in f32, qkv in 16 bits", OP_ATTN, {1, 9, 9, 3 * 64}, .f32_out = true, .attn = {2}},
     /* ---- the rest ---- */
     {"silu", "odd size", OP_UNARY, {1, 5, 3, 7}, .unary = {F_SILU, 0, 0}},
@@ -95,6 +95,7 @@ static const OpCase op_cases[] = {
     {"add_scale", "no second operand", OP_ADD, {1, 3, 3, 9}, .add = {-2.5f, 0, ADD_NONE}},
     {"concat", "aligned", OP_CONCAT, {1, 4, 4, 64}, .concat = {32}},
     {"concat_odd", "unaligned seam", OP_CONCAT, {1, 3, 5, 7}, .concat = {10}},
+    {"concat_seam", "whole vectors read, written where no vector begins", OP_CONCAT, {1, 4, 4, 4}, .concat = {8}},
     {"slice", "the first half", OP_SLICE, {1, 4, 4, 32}, .slice = {0, 16}},
     {"slice_odd", "the middle, unaligned", OP_SLICE, {1, 3, 3, 11}, .slice = {3, 5}},
     {"down_box", "2x2 average pooling", OP_RESAMPLE, {1, 8, 8, 32}, .resample = {false, BOX, 1}},

@@ -923,6 +923,7 @@ int launch(const LaunchDesc &d) {
     if (!nt || nt > 1024 || !nb || d.grid.y > 65535 || d.grid.z > 65535 || d.smem > (size_t)lim || d.smem > MAX_SMEM)
         return g_last = cudaErrorInvalidConfiguration, (int)g_last;
     ++g_launch;
+    const int errors_before = g_errors;
     auto work = [&](uint64_t b) {
         if (!tl_worker) tl_worker = new Worker();
         tl_worker->d = &d;
@@ -951,6 +952,7 @@ int launch(const LaunchDesc &d) {
             flush();
         }
     }
+    if (g_errors != errors_before) return g_last = cudaErrorLaunchFailure; // a defect that let the kernel go on
     return 0;
 }
 Stats stats(bool reset) {

@@ -22,6 +22,7 @@ done <<END
 9 race UNINITIALISED shared read
 10 race RACE \(device memory\)
 11 race RACE \(read after write\)
+11 race CUDA error, [1-9][0-9]* defects
 12 emu stack overflow
 13 race RACE \(write after write\)
 14 emu DEADLOCK
