@@ -112,8 +112,10 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ)
 OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
 QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) \
         "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
-# What `make test-full` adds
-LONG = "$(BUILD)/tests/test_shapes32 cpu 32" "$(BUILD)/tests/test_golden ref sample" $(EMU_LONG) "tests/mutate.sh kernels" "tests/mutate.sh core" $(FUZZ_QUICK)
+# What `make test-long` runs: less than half an hour, with every tenth of the seeded bugs
+LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) "env MUTATE_EVERY=10 tests/mutate.sh kernels" "env MUTATE_EVERY=10 tests/mutate.sh core" $(FUZZ_QUICK)
+# What `make test-full` adds: hours
+WHOLE = "$(BUILD)/tests/test_golden ref sample" $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 # what is a file to be built in such a list
 built = $(filter $(BUILD)/%,$(subst ",,$(1)))
 RUN = BUILD=$(BUILD) tests/run.sh $(BUILD)/logs
@@ -125,8 +127,8 @@ run-test: all $(EMU_BUILT) $(call built,$(QUICK))
 	$(Q)$(RUN) $(QUICK)
 run-test-long: all $(EMU_BUILT) $(call built,$(LONG))
 	$(Q)$(RUN) $(LONG)
-run-test-full: all $(EMU_BUILT) $(call built,$(QUICK) $(LONG))
-	$(Q)$(RUN) $(LONG) $(QUICK)
+run-test-full: all $(EMU_BUILT) $(call built,$(QUICK) $(LONG) $(WHOLE))
+	$(Q)TEST_SECONDS=7200 $(RUN) $(WHOLE) $(LONG) $(QUICK)
 
 # The tests once more with the sanitizers, in a folder of their own; full-size networks and the emulated kernels are left out.
 run-asan:

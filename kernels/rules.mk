@@ -111,13 +111,13 @@ EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests
             $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.")) \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 EMU_LONG = $(if $(COMPLETE),"env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
-             $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) quick") "$(BUILD)/emu/tests/test_golden emu=fp16 cifar10_cond" \
-             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_state emu" \
-             "$(BUILD)/race/tests/test_stats emu fp16" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16") \
+             "$(BUILD)/race/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16") \
             "$(BUILD)/race/prims_test"
+EMU_WHOLE = $(if $(COMPLETE),$(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) quick") "$(BUILD)/emu/tests/test_golden emu=fp16 cifar10_cond" \
+              $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_stats emu fp16")
 EMU_BUILT = $(BUILD)/emu/neg_test $(BUILD)/race/neg_test
 .PHONY: test-emu test-race
 test-emu: $(filter $(BUILD)/%,$(subst ",,$(EMU_QUICK))) $(EMU_BUILT)
 	$(Q)$(RUN) $(EMU_QUICK)
-test-race: $(filter $(BUILD)/%,$(subst ",,$(EMU_LONG)))
-	$(Q)$(RUN) $(EMU_LONG)
+test-race: $(filter $(BUILD)/%,$(subst ",,$(EMU_LONG) $(EMU_WHOLE)))
+	$(Q)$(RUN) $(EMU_LONG) $(EMU_WHOLE)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # mutate.sh -- seeded bugs: each line of tests/mutations/*.txt breaks one place of a copy of the tree, and a test must see it.
 #   tests/mutate.sh [TABLE [WORD]]     TABLE: kernels or core (both when left out); WORD: only lines that contain it
+#   MUTATE_EVERY=N takes every Nth of them; MUTATE_SECONDS bounds a test's processor time
 # A line is   file @@ test program and arguments @@ text @@ replacement @@ what is wrong then
 # The text is taken literally, with ⏎ for the end of a line, and must occur exactly once, so that the tables cannot rot. A test program is a path below the build
 # folder. A bug that survives, that does not compile, or whose text is not found is a failure.
@@ -34,7 +35,7 @@ build() { # FOLDER TARGET...
 mkdir "$scratch/base"
 tar -C "$root" -cf - --exclude=./build --exclude=./.git --exclude='./dg_cuda*' . | tar -C "$scratch/base" -xf -
 
-mapfile -t lines < <(grep -hv -e '^#' -e '^$' "$root"/tests/mutations/"$1".txt | { grep -F -- "${2:-}" || true; })
+mapfile -t lines < <(grep -hv -e '^#' -e '^$' "$root"/tests/mutations/"$1".txt | { grep -F -- "${2:-}" || true; } | awk -v n="${MUTATE_EVERY:-1}" 'NR % n == 0')
 [ ${#lines[@]} -gt 0 ] || { echo "FAIL mutate.sh: no line in tests/mutations/$1.txt contains '${2:-}'"; exit 1; }
 fields() { # LINE -> file, test, old, new, why
     local rest=$1
