@@ -189,15 +189,19 @@ static Norm norm_bind(const Exec *e, int i) {
     m.scratch = m.row + (size_t)m.s.n * ROWS * m.stride;
     return m;
 }
+/* Means and deviations of all groups, shared out over the threads that call it together. */
+static void statistics(const Norm *m) {
+#pragma omp for
+    for (int t = 0; t < m->s.n * m->chunks; t++) chunk_statistics(m, t / m->chunks, t % m->chunks);
+#pragma omp for
+    for (int n = 0; n < m->s.n; n++) join_statistics(m, n);
+}
 void cpu_norm(const Exec *e, int i) {
     const Norm m = norm_bind(e, i);
     int tasks = m.s.n * m.chunks;
 #pragma omp parallel num_threads(cpu_of(e)->threads)
     {
-#pragma omp for
-        for (int t = 0; t < tasks; t++) chunk_statistics(&m, t / m.chunks, t % m.chunks);
-#pragma omp for
-        for (int n = 0; n < m.s.n; n++) join_statistics(&m, n);
+        statistics(&m);
 #pragma omp for
         for (int t = 0; t < tasks; t++) {
             if (m.silu) apply(&m, t / m.chunks, t % m.chunks, true);
@@ -210,10 +214,7 @@ void cpu_norm_bwd(const Exec *e, int i) {
     int tasks = m.s.n * m.chunks;
 #pragma omp parallel num_threads(cpu_of(e)->threads)
     {
-#pragma omp for
-        for (int t = 0; t < tasks; t++) chunk_statistics(&m, t / m.chunks, t % m.chunks);
-#pragma omp for
-        for (int n = 0; n < m.s.n; n++) join_statistics(&m, n);
+        statistics(&m);
 #pragma omp for
         for (int t = 0; t < tasks; t++) {
             if (m.silu) chunk_gradient(&m, t / m.chunks, t % m.chunks, true);
