@@ -52,6 +52,7 @@ __attribute__((target("sha,sse4.1,ssse3"))) static void compress_sha_ni(uint32_t
     __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
     for (; blocks > 0; blocks--, data += 64) {
         __m128i m[4], abef_before = abef, cdgh_before = cdgh;
+#pragma GCC unroll 16 /* m in registers: through memory, the schedule would be slower than the rounds */
         for (int i = 0; i < 16; i++) { /* four rounds each; m[i % 4] = w[4i .. 4i+3] */
             __m128i *w = &m[i & 3], last = m[(i + 3) & 3];
             if (i < 4) *w = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(data + 16 * i)), swap);
