@@ -37,6 +37,7 @@ enum {
 };
 struct OutFile {
     char *path, *temporary;
+    bool replaces, sync; /* a file that is there already; waiting for the disk */
     int fd;
     uint64_t flushed, started; /* bytes given to the kernel; bytes it was told to write out */
     size_t buffered;
@@ -45,12 +46,14 @@ struct OutFile {
 
 OutFile *out_open(const char *path, Error *e) {
     struct stat s;
-    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode)) {
+    bool replaces = stat(path, &s) == 0;
+    if (replaces && !S_ISREG(s.st_mode)) {
         dg_error(e, "%s: cannot write: it exists and is not a regular file", path);
         return NULL;
     }
     OutFile *f = dg_alloc(sizeof *f);
     f->path = dg_strdup(path);
+    f->replaces = replaces, f->sync = true;
     size_t n = strlen(path) + 40;
     f->temporary = dg_alloc(n);
     f->fd = -1;
@@ -66,6 +69,7 @@ OutFile *out_open(const char *path, Error *e) {
     free(f);
     return NULL;
 }
+void out_unsynced(OutFile *f) { f->sync = f->replaces; }
 
 static bool write_at(const OutFile *f, uint64_t offset, const uint8_t *p, size_t bytes, Error *e) {
     while (bytes > 0) {
@@ -81,7 +85,7 @@ static bool write_at(const OutFile *f, uint64_t offset, const uint8_t *p, size_t
 static bool append(OutFile *f, const uint8_t *p, size_t bytes, Error *e) {
     if (!write_at(f, f->flushed, p, bytes, e)) return false;
     f->flushed += bytes;
-    if (f->flushed - f->started >= FLUSH_BYTES) {
+    if (f->sync && f->flushed - f->started >= FLUSH_BYTES) {
         sync_file_range(f->fd, (off_t)f->started, (off_t)(f->flushed - f->started), SYNC_FILE_RANGE_WRITE);
         f->started = f->flushed;
     }
@@ -132,11 +136,11 @@ static bool same_directory(const char *a, const char *b) {
 }
 bool out_finish(OutFile *f, Error *e) {
     bool ok = flush(f, e);
-    if (ok && fsync(f->fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
+    if (ok && f->sync && fsync(f->fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
     if (close(f->fd) != 0 && ok) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
     if (ok && rename(f->temporary, f->path) != 0) ok = dg_error(e, "%s: cannot write: %s", f->path, strerror(errno));
-    if (ok) sync_directory(f->path);
-    else unlink(f->temporary);
+    if (!ok) unlink(f->temporary);
+    else if (f->sync) sync_directory(f->path);
     out_free(f);
     return ok;
 }

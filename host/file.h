@@ -10,9 +10,12 @@ typedef struct {
 bool file_map(const char *path, FileMap *m, Error *e); /* read-only; a directory or a missing file is an error */
 void file_unmap(FileMap *m);
 
-/* The file appears under its name, complete and fsynced, at out_finish; out_abandon, or a failure, leaves nothing. */
+/* The file appears under its name, complete and fsynced, at out_finish; out_abandon, or a failure, leaves nothing.
+ * out_unsynced, right after out_open, is for what can be made again: as after cp, a power failure may still take a new
+ * file, but one that replaces another is fsynced all the same.                                                       */
 typedef struct OutFile OutFile;
 OutFile *out_open(const char *path, Error *e);
+void out_unsynced(OutFile *f);
 bool out_write(OutFile *f, const void *data, size_t bytes, Error *e);
 bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Error *e); /* within what was written */
 uint64_t out_position(const OutFile *f); /* bytes written so far */

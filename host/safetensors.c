@@ -155,6 +155,7 @@ struct StWriter {
 StWriter *st_writer_open(const char *path, Error *e) {
     OutFile *file = out_open(path, e);
     if (!file) return NULL;
+    out_unsynced(file); /* its source is still there */
     StWriter *w = dg_alloc(sizeof *w);
     w->file = file;
     return w;

@@ -35,7 +35,7 @@ void st_to_f32(const StTensor *t, float *out);                                  
 void st_to_f64(const StTensor *t, double *out);
 
 /* Streaming writer: declare every tensor, then append the data in the declared order. The file appears under its own
- * name, complete and fsynced, at st_writer_finish; a failure or st_writer_abandon leaves nothing. The names and sizes
+ * name, complete (out_unsynced of file.h), at st_writer_finish; a failure or st_writer_abandon leaves nothing. The names and sizes
  * of metadata values are fixed by st_writer_begin; st_writer_set_metadata may overwrite a value later with one of the
  * same length (a hash known only at the end).                                                                        */
 typedef struct StWriter StWriter;

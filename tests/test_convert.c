@@ -156,10 +156,18 @@ static void cache(void) {
     CHECK(u && strstr(again, "converted once") && strcmp(weights_name(u), weights_name(w)), "other options, same conversion: %s%s", again, e.text);
     Weights *native = weights_open_any(examples[0][1], NULL, again, sizeof again, &e);
     CHECK(native && !again[0] && !strcmp(weights_name(native), examples[0][1]), "a safetensors file is used as it is: %s%s", again, e.text);
+    char *cached = dg_strdup(weights_name(w));
     weights_free(w);
     weights_free(v);
     weights_free(u);
     weights_free(native);
+    struct stat whole, mended; /* a power failure may leave a part of it */
+    bool cut = stat(cached, &whole) == 0 && truncate(cached, whole.st_size / 2) == 0;
+    w = cut ? weights_open_any(examples[0][0], NULL, again, sizeof again, &e) : NULL;
+    CHECK(w && strstr(again, "converted once"), "a cut conversion is not made again: %s%s", again, e.text);
+    CHECK(stat(cached, &mended) == 0 && mended.st_size == whole.st_size, "%s is not whole again", cached);
+    weights_free(w);
+    free(cached);
 }
 
 /* ---- files of an installed PyTorch (tests/torch_files.py) -------------------------------------------------------------------- */

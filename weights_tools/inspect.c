@@ -105,18 +105,17 @@ Weights *weights_open_any(const char *path, const ConvertOptions *o, char *notic
     if (as_it_is) return weights_open(path, e);
     char *cached = cache_path(path, o, e);
     if (!cached) return NULL;
-    struct stat s;
-    bool ready = stat(cached, &s) == 0;
+    Error unreadable; /* absent, or cut short by a power failure: made again */
+    Weights *w = weights_open(cached, &unreadable);
     Text notes = {0};
-    if (!ready && convert(&path, 1, cached, o, &notes, e)) {
-        ready = true;
+    if (w) {
+        snprintf(notice, notice_bytes, "%s: using its conversion of before, %s", path, cached);
+    } else if (convert(&path, 1, cached, o, &notes, e)) {
         for (char *at = notes.text; at && *at; at++)
             if (*at == '\n') *at = at[1] ? ';' : 0;
         snprintf(notice, notice_bytes, "%s: converted once, to %s%s%s", path, cached, notes.len ? ": " : "", notes.len ? notes.text : "");
-    } else if (ready) {
-        snprintf(notice, notice_bytes, "%s: using its conversion of before, %s", path, cached);
+        w = weights_open(cached, e);
     }
-    Weights *w = ready ? weights_open(cached, e) : NULL;
     text_free(&notes);
     free(cached);
     return w;
