@@ -128,7 +128,7 @@ run-test: all $(EMU_BUILT) $(call built,$(QUICK))
 run-test-long: all $(EMU_BUILT) $(call built,$(LONG))
 	$(Q)$(RUN) $(LONG)
 run-test-full: all $(EMU_BUILT) $(call built,$(QUICK) $(LONG) $(WHOLE))
-	$(Q)TEST_SECONDS=7200 $(RUN) $(WHOLE) $(LONG) $(QUICK)
+	$(Q)DG_TEST_FULL=1 TEST_SECONDS=7200 $(RUN) $(WHOLE) $(LONG) $(QUICK)
 
 # The tests once more with the sanitizers, in a folder of their own; full-size networks and the emulated kernels are left out.
 run-asan:

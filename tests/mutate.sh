@@ -29,7 +29,7 @@ run() { # FOLDER TEST
 build() { # FOLDER TARGET...
     local folder=$1
     shift
-    make -C "$folder" --no-print-directory BUILD=build OPT=$opt CUDA=0 DNNL=0 ZLIB=0 STB=0 "$@" >"$scratch/build.log" 2>&1
+    make -C "$folder" --no-print-directory BUILD=build OPT=$opt CUDA=0 ZLIB=0 STB=0 "$@" >"$scratch/build.log" 2>&1
 }
 # Everything but build results, as it is now.
 mkdir "$scratch/base"
