@@ -1,141 +1,19 @@
 /* test_cli.c -- the program from outside: wrong command lines, help texts, resuming, refusing, interrupting, full disks,
  * images that do not depend on the batch. Usage: test_cli [PROGRAM]; without it, dg_cuda of the same build folder.      */
 #include "../host/commands.h"
-#include "../host/file.h"
 #include "../host/image.h"
 #include "../host/npz.h"
-#include "check.h"
+#include "program.h"
 #include "tiny_model.h"
-#include <dirent.h>
-#include <limits.h>
-#include <regex.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { MAX_ARGS = 64, OUTPUT = 1 << 16 };
-typedef struct {
-    const char *program, *device; /* the latter goes with every run */
-    char dir[64];                 /* where the tests work; they run in it */
-} Setup;
-typedef struct {
-    int code; /* exit code; 1000 + signal when it was killed */
-    char out[OUTPUT], err[OUTPUT];
-} Result;
-
-/* ---- running ------------------------------------------------------------------------------------------------------------ */
-static void read_text(const char *path, char *out) {
-    FILE *f = fopen(path, "r");
-    size_t n = f ? fread(out, 1, OUTPUT - 1, f) : 0;
-    out[n] = 0;
-    if (f) fclose(f);
-}
-static int lines(const char *s) {
-    int n = 0;
-    for (; *s; s++) n += *s == '\n';
-    return n;
-}
-/* Starts the program in the work folder. args is split at blanks; file_limit > 0: no file may grow beyond it. */
-static pid_t start(const Setup *s, const char *args, long file_limit, const char *out) {
-    char *copy = strdup(args), *argv[MAX_ARGS], *rest = NULL, name[] = "dg_cuda";
-    int n = 0;
-    argv[n++] = name;
-    for (char *w = strtok_r(copy, " ", &rest); w && n < MAX_ARGS - 1; w = strtok_r(NULL, " ", &rest)) {
-        if (!strcmp(w, "''")) w[0] = 0;
-        argv[n++] = w;
-    }
-    argv[n] = NULL;
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (file_limit) setrlimit(RLIMIT_FSIZE, &(struct rlimit){(rlim_t)file_limit, (rlim_t)file_limit});
-        if (chdir(s->dir) != 0 || !freopen(out, "w", stdout) || !freopen("stderr.txt", "w", stderr)) _exit(99);
-        execv(s->program, argv);
-        _exit(98);
-    }
-    free(copy);
-    return pid;
-}
-static void finish(const Setup *s, pid_t pid, Result *r) {
-    int status = 0;
-    char path[128];
-    waitpid(pid, &status, 0);
-    r->code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-    snprintf(path, sizeof path, "%s/stdout.txt", s->dir), read_text(path, r->out);
-    snprintf(path, sizeof path, "%s/stderr.txt", s->dir), read_text(path, r->err);
-}
-static Result *run_limited(const Setup *s, const char *args, long file_limit) {
-    static Result r; /* of the latest run */
-    finish(s, start(s, args, file_limit, "stdout.txt"), &r);
-    return &r;
-}
-static Result *run(const Setup *s, const char *args) { return run_limited(s, args, 0); }
 /* generate with the tiny model, its discriminator, two steps. */
 static Result *generate(const Setup *s, const char *args) {
     char all[2048];
     snprintf(all, sizeof all, "generate --device %s --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors --steps 2 %s",
              s->device, args);
     return run(s, all);
-}
-static bool succeeds(Result *r, const char *what) {
-    return CHECK(r->code == 0 && !r->err[0], "%s: exit code %d, %s", what, r->code, r->err);
-}
-static bool matches(const char *text, const char *pattern) {
-    regex_t re;
-    if (regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB) != 0) return false;
-    bool found = regexec(&re, text, 0, NULL, 0) == 0;
-    regfree(&re);
-    return found;
-}
-/* One sentence on standard error, this exit code. */
-static void fails(Result *r, const char *args, int code, const char *pattern) {
-    CHECK(r->code == code, "%s: exit code %d, %d wanted (%s)", args, r->code, code, r->err);
-    CHECK(lines(r->err) == 1 && !strncmp(r->err, "dg_cuda: ", 9), "%s: not one line: %s", args, r->err);
-    CHECK(matches(r->err, pattern), "%s: the sentence does not match \"%s\": %s", args, pattern, r->err);
-}
-
-/* ---- files -------------------------------------------------------------------------------------------------------------- */
-static char *at(const Setup *s, const char *name) {
-    static char path[4][512]; /* the latest four */
-    static int next;
-    next = (next + 1) % 4;
-    snprintf(path[next], sizeof path[next], "%s/%s", s->dir, name);
-    return path[next];
-}
-static bool exists(const Setup *s, const char *name) { return access(at(s, name), F_OK) == 0; }
-static bool same_file(const Setup *s, const char *a, const char *b) {
-    FileMap x, y;
-    if (!file_map(at(s, a), &x, NULL)) return false;
-    bool same = file_map(at(s, b), &y, NULL);
-    if (same) {
-        same = x.bytes == y.bytes && x.bytes > 0 && !memcmp(x.data, y.data, x.bytes);
-        file_unmap(&y);
-    }
-    file_unmap(&x);
-    return same;
-}
-/* Files of a folder whose names contain `part`. */
-static int count_files(const Setup *s, const char *dir, const char *part) {
-    int n = 0;
-    DIR *d = opendir(at(s, dir));
-    for (struct dirent *e; d && (e = readdir(d));) n += strstr(e->d_name, part) != NULL;
-    if (d) closedir(d);
-    return n;
-}
-static Json *manifest(const Setup *s, const char *dir) {
-    char name[256];
-    Error e = {0};
-    snprintf(name, sizeof name, "%s/manifest.json", dir);
-    Json *j = json_parse_file(at(s, name), &e);
-    CHECK(j, "%s", e.text);
-    return j;
-}
-static void write_file(const Setup *s, const char *name, const char *text) {
-    FILE *f = fopen(at(s, name), "w");
-    if (f) fputs(text, f), fclose(f);
 }
 
 /* ---- wrong command lines -------------------------------------------------------------------------------------------------- */
@@ -514,31 +392,15 @@ static bool write_models(const Setup *s, Error *e) {
            tiny_write(at(s, "broken.safetensors"), tiny_network_config, 1e38f, e) && tiny_write(at(s, "uncond.safetensors"), tiny_uncond_config, 1, e) &&
            tiny_write(at(s, "extractor.safetensors"), tiny_extractor_config, 1, e) && tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e);
 }
-static void remove_folder(const char *path) {
-    DIR *d = opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char inside[1024];
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        snprintf(inside, sizeof inside, "%s/%s", path, e->d_name);
-        if (unlink(inside) != 0) remove_folder(inside);
-    }
-    if (d) closedir(d);
-    rmdir(path);
-}
 int main(int argc, char **argv) {
-    char beside[PATH_MAX], program[PATH_MAX];
-    snprintf(beside, sizeof beside, "%s", argv[0]);
-    for (int i = 0; i < 2; i++) /* build/tests/test_cli -> build */
-        if (strrchr(beside, '/')) *strrchr(beside, '/') = 0;
-    snprintf(program, sizeof program, "%.*s/dg_cuda", PATH_MAX - 10, beside);
     Setup s = {.device = argc > 2 ? argv[2] : "cpu", .dir = "/tmp/dg_test_cli_XXXXXX"};
-    char *real = realpath(argc > 1 ? argv[1] : program, NULL);
+    char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
     s.program = real;
     Error e = {0};
     Device *d = device_open(s.device, NULL, NULL);
     if (d) device_close(d);
     else s.device = "ref";
-    if (!CHECK(real, "no program %s", argc > 1 ? argv[1] : program) || !CHECK(mkdtemp(s.dir), "no temporary folder") || !CHECK(write_models(&s, &e), "%s", e.text))
+    if (!CHECK(real, "no program %s", argc > 1 ? argv[1] : "dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder") || !CHECK(write_models(&s, &e), "%s", e.text))
         return check_done("test_cli");
     wrong_command_lines(&s);
     help_texts(&s);
