@@ -215,31 +215,32 @@ static size_t scratch_bytes(const Exec *e) {
     }
     return most;
 }
+static size_t taken_by(size_t bytes) { return (bytes + DG_ALIGN - 1) & ~(size_t)(DG_ALIGN - 1); } /* an allocation */
 static bool cuda_admit(const Exec *e, Error *err) {
     const Graph *g = e->g;
     bool *seen = dg_alloc((size_t)g->nt * sizeof *seen);
-    size_t weights = 0, workspaces = scratch_bytes(e);
+    size_t activations = g->arena_bytes ? g->arena_bytes : DG_ALIGN, weights = 0, workspaces = taken_by(scratch_bytes(e));
     for (int i = 0; i < g->nop; i++) {
-        if (is_read_later(e, i)) workspaces += workspace_bytes(e, i);
+        if (is_read_later(e, i)) workspaces += taken_by(workspace_bytes(e, i));
         for (int j = 0; j < OP_INPUTS; j++) {
             Tid t = g->op[i].in[j];
             if (!t || g->t[t].kind != T_WEIGHT || seen[t]) continue;
             seen[t] = true;
-            weights += j == 1 && is_image_conv(e, op_at(e, i)) ? conv_packed_bytes(shape(e, t), type(e, t)) : tensor_bytes(e, t);
+            weights += taken_by(j == 1 && is_image_conv(e, op_at(e, i)) ? conv_packed_bytes(shape(e, t), type(e, t)) : tensor_bytes(e, t));
         }
     }
     free(seen);
-    double needed = (double)(g->arena_bytes + weights + workspaces), free_bytes = (double)cuda_free_bytes(e->dev);
+    size_t needed = activations + weights + workspaces, free_bytes = cuda_free_bytes(e->dev);
     if (needed <= free_bytes) return true;
     const double mib = 1048576;
-    return dg_out_of_memory(err, "device %s:%d has %.1f MiB free, and a network needs %.1f MiB (activations %.1f, weights %.1f, workspaces %.1f): use a smaller --batch",
-                            e->dev->be->name, e->dev->index, free_bytes / mib, needed / mib, (double)g->arena_bytes / mib, (double)weights / mib, (double)workspaces / mib);
+    return dg_out_of_memory(err, "device %s:%d has %.1f MiB (%zu bytes) free, and a network needs %.1f MiB (%zu bytes: activations %zu, weights %zu, workspaces %zu)",
+                            e->dev->be->name, e->dev->index, (double)free_bytes / mib, free_bytes, (double)needed / mib, needed, activations, weights, workspaces);
 }
 
 /* ---- preparation and runs ------------------------------------------------------------------------------------------------ */
 static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *err) {
     *p = cuda_alloc(e->dev, bytes);
-    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes, %zu are free)", e->dev->be->name, what, bytes, cuda_free_bytes(e->dev));
+    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name, what, bytes, cuda_free_bytes(e->dev));
 }
 /* Replaces a conv weight whose channels fill no whole pieces by its padded form, once. */
 static bool pack_weight(Exec *e, int i, Error *err) {
@@ -249,23 +250,25 @@ static bool pack_weight(Exec *e, int i, Error *err) {
     if (packed == raw) return true;
     for (int j = 0; j < i; j++)
         if (op_at(e, j)->kind == OP_CONV && op_at(e, j)->in[1] == t) return true; /* by its first reader */
-    void *device;
-    if (!allocate(e, &device, packed, e->g->t[t].name, err)) return false;
     char *host = dg_alloc(raw + packed);
     cuda_download(e->dev, host, e->data[t], raw);
     conv_pack(host + raw, host, s, type(e, t));
-    cuda_upload(e->dev, device, host + raw, packed);
+    cuda_release(e->dev, e->data[t]); /* first: both at once may be more than was reckoned */
+    e->data[t] = NULL;
+    bool ok = allocate(e, &e->data[t], packed, e->g->t[t].name, err);
+    if (ok) {
+        cuda_upload(e->dev, e->data[t], host + raw, packed);
+        e->weight_bytes += packed - raw;
+    }
     free(host);
-    cuda_release(e->dev, e->data[t]);
-    e->data[t] = device;
-    e->weight_bytes += packed - raw;
-    return true;
+    return ok;
 }
 static bool cuda_prepare(Exec *e, int i, Error *err) {
     Captured *c = e->captured;
     if (!c) {
         c = e->captured = dg_alloc(sizeof *c);
-        if (!allocate(e, &c->scratch, scratch_bytes(e), "workspaces", err)) return false;
+        size_t bytes = scratch_bytes(e);
+        if (bytes && !allocate(e, &c->scratch, bytes, "workspaces", err)) return false;
     }
     OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
     if (is_image_conv(e, op_at(e, i))) {

@@ -51,6 +51,8 @@ bool cuda_open(Device *d, const char *precision, Error *e) {
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&c->copies, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaHostAlloc((void **)&c->staging, STAGING_HALVES * HALF_BYTES, 0);
     if (error != cudaSuccess) {
+        if (c->copies) cudaStreamDestroy(c->copies);
+        if (c->stream) cudaStreamDestroy(c->stream);
         free(c);
         return dg_error(e, "--device %s:%d cannot be used: %s", d->be->name, d->index, cudaGetErrorString(error));
     }

@@ -42,8 +42,7 @@ Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *err) {
     }
     e->arena = d->be->alloc(d, g->arena_bytes);
     if (!e->arena) {
-        dg_out_of_memory(err, "not enough memory on device %s for %.1f MiB of activations: use a smaller --batch", d->be->name,
-                 (double)g->arena_bytes / 1048576);
+        dg_out_of_memory(err, "not enough memory on device %s for %.1f MiB of activations", d->be->name, (double)g->arena_bytes / 1048576);
         exec_free(e);
         return NULL;
     }

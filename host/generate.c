@@ -190,13 +190,16 @@ static bool open_grid(Run *r, Error *e) {
 }
 /* The engine at the batch asked for; where a device has not the memory, at half of it, and so on. */
 static bool open_engine(Run *r, Error *e) {
-    int batch = r->todos < (size_t)r->o->batch ? (int)r->todos : r->o->batch;
+    int wanted = r->todos < (size_t)r->o->batch ? (int)r->todos : r->o->batch, batch = wanted;
+    Error first = {""};
     while (!engine_new(&r->engine, r->device, &r->networks, &r->o->sample, batch, !r->o->device.no_fuse, e)) {
-        if (!e->out_of_memory || batch == 1) return false;
+        if (!e->out_of_memory) return false;
+        if (batch == 1) return dg_error_context(e, "one image at a time is too much");
+        if (!first.text[0]) first = *e;
         batch /= 2;
-        printf("%s: trying --batch %d (the images are the same)\n", e->text, batch);
-        e->text[0] = 0;
+        *e = (Error){""};
     }
+    if (batch < wanted) printf("%s: going on with --batch %d instead of %d (the images are the same)\n", first.text, batch, wanted);
     return true;
 }
 static RunFacts facts(const Run *r, bool complete) {

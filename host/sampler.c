@@ -98,7 +98,7 @@ Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     bool all = s->x && s->x_hat && s->slope && s->noise;
     for (int i = 0; i < SAMPLER_SLOTS && all; i++) all = image_buffers(s, i);
     if (all) return s;
-    dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes): use a smaller --batch", s->dev->be->name, 4 * state);
+    dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes)", s->dev->be->name, 4 * state);
     sampler_free(s);
     return NULL;
 }

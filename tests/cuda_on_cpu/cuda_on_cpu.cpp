@@ -1965,6 +1965,21 @@ float atomic_add_f32(float *p, float v) {
 } // namespace emu
 
 using namespace emu;
+// How much the device has, and what is taken of it: EMU_MEMORY=bytes, else the host's. EMU_MALLOC_FAIL=N: N more allocations
+// succeed, the one after them fails, as in a heap in pieces. Both are read at every call, so that a test can change them.
+static size_t g_taken;
+static size_t memory_bytes() {
+    const char *s = getenv("EMU_MEMORY");
+    return s ? strtoull(s, nullptr, 0) : (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+}
+static bool malloc_fails() {
+    const char *s = getenv("EMU_MALLOC_FAIL");
+    if (!s) return false;
+    long left = atol(s);
+    if (left <= 0) unsetenv("EMU_MALLOC_FAIL");
+    else setenv("EMU_MALLOC_FAIL", std::to_string(left - 1).c_str(), 1);
+    return left <= 0;
+}
 cudaError_t cudaMalloc(void **out, size_t n) {
     std::lock_guard<std::mutex> g(g_mu);
     if (!g_heap) {
@@ -1977,6 +1992,7 @@ cudaError_t cudaMalloc(void **out, size_t n) {
     }
     size_t body = (n + 255) / 256 * 256, pages = (body + 4095) / 4096 * 4096;
     const size_t GUARD = 256 << 10; // inaccessible before and after: address space is free
+    if (body > memory_bytes() || g_taken > memory_bytes() - body || malloc_fails()) return g_last = cudaErrorMemoryAllocation;
     if (g_heap_top + pages + 2 * GUARD > g_heap + HEAP) return g_last = cudaErrorMemoryAllocation;
     uint8_t *lo = g_heap_top + GUARD;
     g_heap_top = lo + pages;
@@ -1987,6 +2003,7 @@ cudaError_t cudaMalloc(void **out, size_t n) {
     ASAN_UNPOISON_MEMORY_REGION(p, n);
     g_allocs.push_back(new Alloc{p, n, true, {}, lo, pages});
     *out = p;
+    g_taken += body;
     return cudaSuccess;
 }
 static cudaError_t run_all();
@@ -1996,6 +2013,7 @@ cudaError_t cudaFree(void *p) {
     Alloc *a = find_alloc(p);
     if (!a || a->p != p) return g_last = cudaErrorInvalidValue;
     a->live = false;
+    g_taken -= (size_t)(a->lo + a->pages - a->p);
     std::vector<GCell>().swap(a->sh);
     ASAN_UNPOISON_MEMORY_REGION(a->lo, a->pages);
     mmap(a->lo, a->pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
@@ -2168,8 +2186,9 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
     return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
-    *total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    *free_bytes = (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    *total = memory_bytes();
+    *free_bytes = *total < g_taken ? 0 : *total - g_taken;
+    if (!getenv("EMU_MEMORY")) *free_bytes = (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     return cudaSuccess;
 }
 const char *cudaGetErrorString(cudaError_t e) {
