@@ -18,20 +18,6 @@ static void cpu_close(Device *d) {
     host_release(d, c->work);
     free(c);
 }
-bool cpu_reserve(Exec *e, size_t floats, Error *err) {
-    Cpu *c = cpu_of(e);
-    size_t bytes = floats * sizeof *c->work;
-    if (bytes <= c->work_bytes) return true;
-    host_release(e->dev, c->work);
-    c->work = host_alloc(e->dev, bytes);
-    if (!c->work) {
-        c->work_bytes = 0;
-        return dg_out_of_memory(err, "not enough memory on device cpu for a workspace of %.1f MiB", (double)bytes / 1048576);
-    }
-    e->weight_bytes += bytes - c->work_bytes;
-    c->work_bytes = bytes;
-    return true;
-}
 static bool cpu_prepare(Exec *e, int i, Error *err) {
     switch (e->g->op[i].kind) {
     case OP_CONV: return cpu_conv_prepare(e, i, err);

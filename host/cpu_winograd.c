@@ -6,7 +6,7 @@
  * tried these gave the smallest error, half of that of the usual 0, +-1, +-2, and under twice that of a direct sum in float.
  * A batch is worked off in chunks of tiles, each in three steps with a barrier between them: transform, multiply, transform
  * back and finish (bias, residual, scale).                                                                                  */
-#include "cpu_conv.h"
+#include "cpu_conv_ways.h"
 #include "cpu_vector.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))

@@ -2,6 +2,7 @@
 #include "checkpoint_options.h"
 #include "commands.h"
 #include "device_options.h"
+#include "folder.h"
 #include "image.h"
 #include "interrupt.h"
 #include "manifest.h"

@@ -1,6 +1,7 @@
 /* manifest.c -- writing, reading and comparing manifest.json. */
 #include "manifest.h"
 #include "file.h"
+#include "folder.h"
 #include "store.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* store.c -- the image files of one folder. */
 #include "store.h"
+#include "folder.h"
 #include "image.h"
 #include "store_npz.h"
 #include <dirent.h>
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct Store {
@@ -18,36 +18,6 @@ struct Store {
     uint64_t made_folder; /* subdirs: the thousand whose folder was made last, plus one */
 };
 enum { PER_FOLDER = 1000, SEED_DIGITS = 6, TOGETHER = 128 /* files that are synced at once */ };
-
-char *path_join(const char *dir, const char *name) {
-    size_t n = strlen(dir) + strlen(name) + 2;
-    char *path = dg_alloc(n);
-    snprintf(path, n, "%s/%s", dir, name);
-    return path;
-}
-bool make_folders(const char *path, Error *e) {
-    char *copy = dg_strdup(path);
-    bool ok = true;
-    for (char *s = copy + 1; ok && *copy; s++) {
-        if (*s != '/' && *s) continue;
-        char c = *s;
-        *s = 0;
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) ok = dg_error(e, "%s: cannot make the folder: %s", copy, strerror(errno));
-        *s = c;
-        if (!c) break;
-    }
-    struct stat st;
-    if (ok && (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))) ok = dg_error(e, "%s: it exists and is not a folder", path);
-    free(copy);
-    return ok;
-}
-bool make_parent(const char *file, Error *e) {
-    char *copy = dg_strdup(file), *slash = strrchr(copy, '/');
-    if (slash) *slash = 0;
-    bool ok = !slash || slash == copy || make_folders(copy, e);
-    free(copy);
-    return ok;
-}
 
 /* ---- what belongs to the store in a folder -------------------------------------------------------------------------- */
 static size_t digits(const char *s) { return strspn(s, "0123456789"); }

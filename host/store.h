@@ -28,7 +28,4 @@ bool store_has(const Store *s, uint64_t seed);
 bool store_put(Store *s, int n, const uint64_t *seed, const int *label, const uint8_t *images, Error *e);
 bool store_get(Store *s, uint64_t seed, uint8_t *image, Error *e);
 bool store_finish(Store *s, Error *e); /* after the last image of a run */
-bool make_folders(const char *path, Error *e); /* path and what is missing above it */
-bool make_parent(const char *file, Error *e);  /* the folder that a file is in */
-char *path_join(const char *dir, const char *name); /* to be freed */
 #endif

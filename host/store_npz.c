@@ -1,5 +1,6 @@
 /* store_npz.c -- parts written batch by batch, and merged at the end. */
 #include "store_npz.h"
+#include "folder.h"
 #include "npz.h"
 #include "seeds.h"
 #include <dirent.h>

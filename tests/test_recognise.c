@@ -2,6 +2,7 @@
  * networks, and the published ones.                                                                                    */
 #include "../host/safetensors.h"
 #include "../models/models.h"
+#include "../weights_tools/naming.h"
 #include "check.h"
 #include "official_names.h"
 #include <dirent.h>

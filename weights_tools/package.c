@@ -1,5 +1,6 @@
 /* package.c -- opening checkpoints, merging them, naming their tensors and recognising the network. */
 #include "package.h"
+#include "naming.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* recognise_latent.c -- DiT, the Stable Diffusion VAE, and the Inception network of pytorch-fid. */
-#include "recognise.h"
+#include "families.h"
 #include <math.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* cpu_conv.h -- between the ways in which the CPU backend computes a convolution. */
-#ifndef DG_CPU_CONV_H
-#define DG_CPU_CONV_H
+/* cpu_conv_shape.h -- what every way of computing a convolution wants to know, and the room for its weight. */
+#ifndef DG_CPU_CONV_SHAPE_H
+#define DG_CPU_CONV_SHAPE_H
 #include "cpu.h"
 
 typedef struct { /* one conv, its parameters gathered; x, w and y stay with the op */
@@ -17,9 +17,4 @@ typedef struct {
     float *packed;
 } ConvPrep;
 float *conv_alloc(Exec *e, ConvPrep *p, size_t floats, Error *err); /* p->packed; counted as weight_bytes */
-
-/* cpu_winograd.c: the tile size for this shape, 0: not that way */
-int winograd_tile(const ConvShape *c);
-bool winograd_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err);
-void winograd_run(const Exec *e, int i, const ConvShape *c, const ConvPrep *p);
 #endif
