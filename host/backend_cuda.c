@@ -299,6 +299,7 @@ static void cuda_unprepare(Exec *e, int i) {
     free(p);
     e->prep[i] = NULL;
 }
+static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(choice(e, i)); }
 /* What `work` enqueues, as a graph. */
 static cudaGraphExec_t capture(const Exec *e, void (*work)(const Exec *e, void *context), void *context) {
     cudaStream_t stream = cuda_stream(e->dev);
@@ -392,6 +393,7 @@ const Backend backend_cuda = {
     .unprepare = cuda_unprepare,
     .run = cuda_run,
     .profile = cuda_profile,
+    .implementation = cuda_implementation,
     .op = op_table,
     .combine = state_combine,
     .randn = state_randn,

@@ -47,7 +47,10 @@ static const Option option[] = {
 };
 static const char details[] =
     "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone, with a wait\n"
-    "behind it, so that the sum is a little more than a call.\n\n"
+    "behind it, so that the sum is a little more than a call; on a GPU events inside one replayed graph time them. The table's\n"
+    "last column is the least time an op can take, by its operations or its bytes and what a large matrix product and a large\n"
+    "copy reach here, as a share of the time taken. Convolutions that need fewer operations than counted (Winograd, on the CPU)\n"
+    "and tensors that stay in caches can exceed 100%.\n\n"
     "Examples:\n"
     "  dg_cuda bench --batch 64 --ops\n"
     "  dg_cuda bench --synthetic tests/golden/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
@@ -248,8 +251,12 @@ static bool measure(Bench *b, Text *json, Error *e) {
     double anonymous = anonymous_bytes();
     if (anonymous > 0) printf("%-14s %10.1f MiB of anonymous memory in use by the program\n", "process", anonymous / 1048576);
     text_printf(json, ", \"anonymous_bytes\": %.0f", anonymous);
-    if (b->o->ops && g->denoiser) op_table("network", g->denoiser->exec, b->o->repeats, json);
-    if (b->o->ops && g->guide) op_table("guide", g->guide->exec, b->o->repeats, json);
+    if (b->o->ops) {
+        Ceilings c = ceilings_measure(b->device);
+        ceilings_print(&c, b->device, json);
+        if (g->denoiser) op_table("network", g->denoiser->exec, b->o->repeats, &c, json);
+        if (g->guide) op_table("guide", g->guide->exec, b->o->repeats, &c, json);
+    }
     text_printf(json, "}\n");
     return true;
 }

@@ -11,6 +11,7 @@
 enum { REFERENCE = 32, PATTERN_IMAGES = 8, COMPARED_IMAGES = 2, TIMED = 10, WARM_UP = 2 };
 
 struct ConvChoice {
+    Provider provider;
     ProviderConv *conv;
     int chunk;          /* images that conv is made for */
     void *workspace;
@@ -171,7 +172,7 @@ void conv_choice_free(Device *d, ConvChoice *c) {
 }
 static ConvChoice *make(Trial *t, ProviderSet *set, Provider p, const ConvArgs *a) {
     ConvChoice *c = dg_alloc(sizeof *c);
-    c->conv = provider_conv_new(set, p, a), c->chunk = a->n;
+    c->provider = p, c->conv = provider_conv_new(set, p, a), c->chunk = a->n;
     if (a->n == REFERENCE || (c->conv && workspace_for(t->d, c->conv, &c->workspace) && same_bits(t, p, c->conv, c->workspace, a->n))) {
         if (c->conv && (c->workspace || workspace_for(t->d, c->conv, &c->workspace))) return c;
     } else {
@@ -210,6 +211,7 @@ ConvChoice *conv_choose(Device *d, const ConvArgs *a) {
     }
     return c;
 }
+const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? c->provider : PROVIDER_OWN]; }
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
     size_t in = x_bytes(a), out = y_bytes(a);
     int error = 0;

@@ -220,6 +220,8 @@ struct Backend {
     void (*unprepare)(Exec *e, int i);
     void (*run)(Exec *e);                                     /* optional: replay a captured run; else op by op */
     void (*profile)(Exec *e, int repeats, double *seconds);   /* optional: exec_profile by the device's own clock */
+    /* Optional: who runs op i, where exec_new chose by measurement; "own" is the backend itself. */
+    const char *(*implementation)(const Exec *e, int i);
     const OpFn *op;                                           /* [OP_COUNT]; NULL = unsupported, found out in exec_new */
 
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.

@@ -80,7 +80,7 @@ $(BUILD)/dg_cuda-emu: $(BUILD)/host/main.o $(EMU_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 # any test program, with emu instead of cuda among its devices
 $(BUILD)/emu/tests/test_ops: $(BUILD)/tests/backend_naive.o
-$(BUILD)/emu/tests/test_memory: | $(BUILD)/dg_cuda-emu
+$(BUILD)/emu/tests/test_memory $(BUILD)/emu/tests/test_bench: | $(BUILD)/dg_cuda-emu
 $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
@@ -109,7 +109,7 @@ $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/
 # ---- tests: what `make test` and `make test-full` run of the emulated kernels (the lists are tests/run.sh's)
 EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
             "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
-            "$(BUILD)/emu/tests/test_memory" \
+            "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" \
             $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.")) \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 EMU_LONG = $(if $(COMPLETE),"env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \

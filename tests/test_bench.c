@@ -1,0 +1,167 @@
+/* test_bench.c -- `bench --ops`: the ops are timed to the end by the device's own clock without changing what it computes, and the
+ * table's shares of the measured ceilings are the quotients that it says they are. Figures themselves are not tested.
+ * Usage: test_bench [DEVICE [PROGRAM]]     default: cpu; the program of the same build folder                             */
+#include "../host/ceilings.h"
+#include "../host/networks.h"
+#include "../host/progress.h"
+#include "program.h"
+#include "tiny_model.h"
+#include <math.h>
+
+static bool near(double a, double b) { return fabs(a - b) <= 1e-3 * fmax(fabs(a), fabs(b)); } /* printed with 5 digits or more */
+
+/* ---- ceilings -------------------------------------------------------------------------------------------------------------- */
+static void arithmetic(void) {
+    Ceilings c = {.flops = 2e9, .bytes = 5e8}, none = {.flops = 2e9};
+    CHECK(ceilings_floor(&c, 4e9, 5e8) == 2 && ceilings_floor(&c, 1e9, 2e9) == 4, "the longer of the two: %g, %g", ceilings_floor(&c, 4e9, 5e8),
+          ceilings_floor(&c, 1e9, 2e9));
+    CHECK(ceilings_floor(&c, 0, 5e8) == 1 && ceilings_floor(&c, 0, 0) == 0, "a copy: %g", ceilings_floor(&c, 0, 5e8));
+    CHECK(ceilings_floor(&none, 4e9, 5e8) == 0, "without a ceiling there is no floor: %g", ceilings_floor(&none, 4e9, 5e8));
+}
+static void measured(Device *d) {
+    Ceilings c = ceilings_measure(d);
+    CHECK(c.flops > 0 && isfinite(c.flops) && c.bytes > 0 && isfinite(c.bytes), "%g operations, %g bytes per second", c.flops, c.bytes);
+    CHECK(c.rows >= c.channels && c.channels > 0 && c.copied > 0 && !strcmp(c.implementation, "own"), "a product of %d x %d by %s, a copy of %zu", c.rows, c.channels,
+          c.implementation, c.copied);
+}
+
+/* ---- profile ---------------------------------------------------------------------------------------------------------------- */
+/* Ops are timed before the first run, and once there is a captured graph: both times results stay what they were. */
+static void profile(Device *d) {
+    enum { N = 2, SIDE = 8, REPEATS = 2 };
+    Error e = {""};
+    Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
+    NetworkConfig c;
+    NetworkGraph net;
+    Graph *g = graph_new(d->act);
+    if (!CHECK(config && network_config(&c, config, &e) && network_build(g, &c, N, &net, &e), "%s", e.text)) return;
+    graph_fuse(g);
+    graph_plan(g);
+    Weights *w = weights_synthetic(1, config);
+    double *seconds = dg_alloc((size_t)g->nop * sizeof *seconds), *first = NULL;
+    size_t count = shape_count(shape_of(g, net.out));
+    for (int late = 0; late < 2; late++) {
+        Exec *x = exec_new(g, d, w, &e);
+        if (!CHECK(x, "%s", e.text)) break;
+        size_t n_in[] = {shape_count(shape_of(g, net.x)), shape_count(shape_of(g, net.noise)), shape_count(shape_of(g, net.label))};
+        Tid in[] = {net.x, net.noise, net.label};
+        for (int k = 0; k < 3; k++) {
+            float *v = dg_alloc(n_in[k] * sizeof *v);
+            for (size_t i = 0; i < n_in[k]; i++) v[i] = sinf((float)(i + 100 * (size_t)k));
+            exec_set(x, in[k], DG_F32, v);
+            free(v);
+        }
+        for (int i = 0; i < 3 * late; i++) exec_run(x);
+        for (int i = 0; i < g->nop; i++) seconds[i] = NAN;
+        double began = seconds_now();
+        exec_profile(x, REPEATS, seconds);
+        double took = seconds_now() - began;
+        int timed = 0;
+        double sum = 0;
+        for (int i = 0; i < g->nop; i++) timed += seconds[i] > 0, sum += seconds[i];
+        CHECK(timed == g->nop && sum * REPEATS <= took, "%d of %d ops were timed, %g s together, %d times in %g s", timed, g->nop, sum, REPEATS, took);
+        double *y = dg_alloc(count * sizeof *y), *again = dg_alloc(count * sizeof *again);
+        exec_get(x, net.out, DG_F64, y);
+        for (int i = 0; i < 2; i++) exec_run(x);
+        exec_get(x, net.out, DG_F64, again);
+        CHECK(isfinite(y[0]) && y[0] != 0 && !memcmp(y, again, count * sizeof *y), "a run after the profile gives other results");
+        if (first) CHECK(!memcmp(first, y, count * sizeof *y), "profiles before and after the first runs differ in what they compute");
+        free(again), free(first);
+        first = y;
+        exec_free(x);
+    }
+    free(first), free(seconds);
+    weights_free(w);
+    graph_free(g);
+    json_free(config);
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------------------------- */
+static double number(const Json *j, const char *key) {
+    const Json *v = json_get(j, key);
+    return v && v->kind == JSON_NUMBER ? v->number : NAN;
+}
+static void check_ops(const Json *j, const char *name, const char *out, const Json *ceilings) {
+    char key[64];
+    snprintf(key, sizeof key, "%s ops", name);
+    const Json *ops = json_get(j, key);
+    double shares = 0, floor = 0, last = INFINITY;
+    CHECK(ops && ops->count > 3, "no %s", key);
+    for (const Json *op = ops ? ops->child : NULL; op; op = op->next) {
+        const char *what = "";
+        char pattern[256];
+        Error e;
+        json_get_string(op, "op", "", &what, &e);
+        double ms = number(op, "ms"), of = number(op, "of_ceiling");
+        double flops = number(op, "gflops") * 1e9 / number(ceilings, "flops"), bytes = number(op, "gbytes") * 1e9 / number(ceilings, "bytes");
+        CHECK(near(of, fmax(flops, bytes)), "%s: %g of the ceiling, its operations are %g of theirs and its bytes %g", what, of, flops, bytes);
+        CHECK(ms > 0 && ms <= last, "%s: %g ms after %g", what, ms, last);
+        /* its line: name, count, ms, share, GFLOP/s where it has operations, GB/s, of ceiling */
+        char start[64], rest[256] = "";
+        snprintf(start, sizeof start, "\n%-48s ", what);
+        const char *line = strstr(out, start);
+        if (line) snprintf(rest, sizeof rest, "%.*s\n", (int)strcspn(line + 1, "\n"), line + 1);
+        snprintf(pattern, sizeof pattern, "^.{48} +%.0f +[0-9]+\\.[0-9]{4} +[0-9.]+%% +%s[0-9]+\\.[0-9]{2} +[0-9]+\\.[0-9]%% %s\n", number(op, "count"),
+                 flops > 0 ? "[0-9]+\\.[0-9]{2} +" : "", flops > bytes ? "flops" : "bytes");
+        CHECK(line && matches(rest, pattern), "%s: its line is \"%s\"", what, rest);
+        shares += number(op, "share"), floor += of * ms, last = ms;
+    }
+    snprintf(key, sizeof key, "%s floor ms", name);
+    CHECK(near(shares, 1) && near(floor, number(j, key)), "%s: shares of %g together, ceilings of %g ms, not %g", name, shares, floor, number(j, key));
+}
+static void table(const Setup *s) {
+    char args[512];
+    Error e = {""};
+    snprintf(args, sizeof args, "bench --device %s --batch 2 --repeats 2 --steps 2 --ops --json ops.json --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors",
+             s->device);
+    Result *r = run(s, args);
+    if (!succeeds(r, args)) return;
+    Json *j = json_parse_file(at(s, "ops.json"), &e);
+    if (!CHECK(j, "%s", e.text)) return;
+    const Json *ceilings = json_get(j, "ceilings");
+    CHECK(matches(r->out, "\nceilings +[0-9.]+ GFLOP/s, a product of [0-9]+ x [0-9]+ by [0-9]+ x [0-9]+ in fp(16|32) .own.; [0-9.]+ GB/s, a copy of [0-9.]+ MiB\n"), "%s", r->out);
+    CHECK(number(ceilings, "flops") > 0 && number(ceilings, "bytes") > 0, "ceilings in the file");
+    const char *guide = strstr(r->out, "\nguide, op by op");
+    char *network = guide ? strndup(r->out, (size_t)(guide - r->out)) : NULL;
+    if (CHECK(network, "no table of the guide's ops: %s", r->out)) check_ops(j, "network", network, ceilings), check_ops(j, "guide", guide, ceilings);
+    free(network);
+    json_free(j);
+}
+/* Too little memory for the ceilings leaves the table without shares. */
+static void no_ceilings(const Setup *s) {
+    Error e = {""};
+    setenv("EMU_MEMORY", "700000", 1);
+    Result *r = run(s, "bench --device emu --batch 1 --repeats 1 --steps 2 --ops --json none.json --network tiny.safetensors");
+    unsetenv("EMU_MEMORY");
+    if (!succeeds(r, "bench with little memory")) return;
+    Json *j = json_parse_file(at(s, "none.json"), &e);
+    CHECK(strstr(r->out, "ceilings       not measured") && j && !json_get(j, "ceilings") && json_get(j, "network ops"), "%s%s", r->out, e.text);
+    CHECK(j && !json_get(json_get(j, "network ops")->child, "of_ceiling") && !strstr(r->out, "at their ceilings"), "%s", r->out);
+    json_free(j);
+}
+int main(int argc, char **argv) {
+    const char *device = argc > 1 ? argv[1] : "cpu";
+    bool emu = !strcmp(device, "emu");
+    Setup s = {.device = device, .dir = "/tmp/dg_test_bench_XXXXXX"};
+    Error e = {""};
+    arithmetic();
+    Device *d = device_open(device, NULL, &e);
+    if (!d) {
+        not_run("%s: %s", device, e.text);
+        return check_done("test_bench");
+    }
+    measured(d);
+    profile(d);
+    device_close(d);
+    char *real = argc > 2 ? realpath(argv[2], NULL) : program_of_build(argv[0], emu, emu ? "dg_cuda-emu" : "dg_cuda");
+    s.program = real;
+    if (CHECK(real, "no program beside the tests") && CHECK(mkdtemp(s.dir), "no temporary folder") &&
+        CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) && tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
+              tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e), "%s", e.text)) {
+        table(&s);
+        if (emu) no_ceilings(&s);
+        remove_folder(s.dir);
+    }
+    free(real);
+    return check_done("test_bench");
+}
