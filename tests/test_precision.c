@@ -1,15 +1,12 @@
 /* test_precision.c -- reduced precision: what the yardstick "rounded" is worth, and that fp16 has the range that guidance
  * and the noisiest images need.
- *   test_precision [CASE...]     default: small ones; the public models' full size takes a minute a case
+ *   test_precision [CASE...]     CASE: a golden case's file, or shapes32. Default: small ones, the example model, and the range of
+ *                                a discriminator at full size, which takes a minute a case
  * fp16 and tf32 keep the same 10 bits of fraction; tf32 has the exponents of fp32. So where fp16's error is tf32's, up to
  * the luck of rounding, no value was lost to its range. bf16 keeps 7 bits: its error is 8 times larger.                  */
-#include "../host/guidance.h"
-#include "../host/denoiser.h"
-#include "../host/safetensors.h"
+#include "../host/dtype.h"
 #include "../host/verify.h"
-#include "check.h"
-#include <math.h>
-#include <stdlib.h>
+#include "case_weights.h"
 
 static const double LUCK = 2, BF16_STEP = 8;
 
@@ -29,119 +26,148 @@ static void test_steps(const char *path) {
     CHECK(bf16 <= LUCK * BF16_STEP * fp16 && bf16 >= BF16_STEP / LUCK * fp16, "%s: error %g in bf16, %g in fp16: not about 8 times", path, bf16, fp16);
 }
 
-/* ---- range: a network of a case on noise of the given levels, every stored value inspected ------------------------------- */
+/* ---- range: a network on noisy pictures of several levels, in f32, every stored value inspected ---------------------------- */
+enum { LEVELS = 5, SCALES = 4 };
+/* sigma_max and sigma_min of EDM, and between; for guides, tau = time_min = 0.01 is at sigma 0.045. */
+static const double network_level[LEVELS] = {80, 10, 1, .1, .002}, guide_level[LEVELS] = {80, 10, 1.5, .3, .045};
+/* What the gradients could be started with, beside what they are. */
+static const double seed_scale[SCALES] = {1, 16, GUIDE_SEED_SCALE_F16, 4096};
+enum { UNSCALED = 0, CHOSEN = 2 };
 typedef struct {
-    double most;            /* largest finite |value| */
-    size_t count, zero, below, lost, bad; /* nonzero but: subnormal in fp16, rounded to 0 in fp16; not finite */
+    double most;       /* largest finite |value| */
+    size_t count, bad; /* bad: not finite */
+    struct {
+        size_t below, lost; /* not zero, but in fp16 subnormal, or rounded to 0 */
+        double worst;       /* of one tensor of an image: its error in fp16 over that with the same bits and no end of exponents */
+    } at[SCALES];
 } Range;
-static const double F16_MAX = 65504, F16_NORMAL = 0x1p-14, F16_HALF_STEP = 0x1p-25;
+static const double F16_MAX = 65504, ROOM = 16, F16_NORMAL = 0x1p-14, F16_HALF_STEP = 0x1p-25;
+static const double MOST_LOST = 1e-4;
 
-static void inspect(Exec *x, Tid t, double factor, Range *r) {
-    const Tensor *a = &x->g->t[t];
-    size_t n = shape_count(a->shape);
-    float *v = dg_alloc(n * sizeof *v);
-    DG_CHECK(a->dtype == DG_F32, "the range is measured in f32");
-    x->dev->be->download(x->dev, v, x->data[t], n * sizeof *v);
+/* 11 significant bits, as fp16 has, to the nearest (Dekker's splitting). */
+static float eleven_bits(float v) {
+    float c = v * 8193;
+    return c - (c - v);
+}
+static void inspect_image(const float *v, size_t n, int scales, Range *r) {
+    double ideal = 0;
     for (size_t i = 0; i < n; i++) {
-        double m = fabs((double)v[i]) * factor;
+        double m = fabs((double)v[i]);
         if (!isfinite(m)) r->bad++;
         else if (m > r->most) r->most = m;
-        r->zero += m == 0, r->below += m > 0 && m < F16_NORMAL, r->lost += m > 0 && m <= F16_HALF_STEP;
+        ideal += pow((double)eleven_bits(v[i]) - (double)v[i], 2);
+    }
+    for (int k = 0; k < scales; k++) {
+        double f = seed_scale[k], error = 0;
+        for (size_t i = 0; i < n; i++) {
+            double m = fabs((double)v[i]) * f;
+            r->at[k].below += m > 0 && m < F16_NORMAL, r->at[k].lost += m > 0 && m <= F16_HALF_STEP;
+            error += pow((double)f16_to_f32(f32_to_f16((float)m)) - m, 2);
+        }
+        if (ideal > 0) r->at[k].worst = fmax(r->at[k].worst, sqrt(error / ideal) / f);
     }
     r->count += n;
-    free(v);
 }
-/* Ops up to `split` into r[0], the rest into r[1]; `factor` multiplies what the rest makes. Vectors are not stored in fp16. */
-static void inspect_run(Exec *x, int split, double factor, Range r[2]) {
+/* Ops up to `split` into r[0], the rest, which is proportional to the seed, into r[1]. Vectors are not stored in fp16. */
+static void inspect_run(Exec *x, int split, Range r[2]) {
     for (int i = 0; i < x->g->nop; i++) {
-        Tid out = x->g->op[i].out;
+        const Tensor *out = &x->g->t[x->g->op[i].out];
         x->dev->be->op[x->g->op[i].kind](x, i);
-        if (!is_vector(shape_of(x->g, out))) inspect(x, out, i < split ? 1 : factor, &r[i >= split]);
+        if (is_vector(out->shape)) continue;
+        DG_CHECK(out->dtype == DG_F32, "the range is measured in f32");
+        size_t n = shape_count(out->shape) / (size_t)out->shape.n;
+        float *v = dg_alloc((size_t)out->shape.n * n * sizeof *v);
+        x->dev->be->download(x->dev, v, x->data[x->g->op[i].out], (size_t)out->shape.n * n * sizeof *v);
+        for (int k = 0; k < out->shape.n; k++) inspect_image(v + (size_t)k * n, n, i < split ? 1 : SCALES, &r[i >= split]);
+        free(v);
     }
 }
-static void check_range(const char *path, const char *part, const Range *r, double most_lost) {
-    printf("%s, %s: largest %.4g, %.3f%% subnormal in fp16, %.4f%% lost to 0\n", path, part, r->most, 100.0 * (double)r->below / (double)r->count,
-           100.0 * (double)r->lost / (double)r->count);
-    CHECK(r->count > 0 && r->bad == 0, "%s, %s: %zu of %zu values are not finite", path, part, r->bad, r->count);
-    CHECK(r->most <= F16_MAX / 8, "%s, %s: |value| %g comes near fp16's largest, %g", path, part, r->most, F16_MAX);
-    CHECK((double)r->lost <= most_lost * (double)r->count, "%s, %s: %zu of %zu values vanish in fp16", path, part, r->lost, r->count);
+static double percent(size_t part, size_t all) { return 100 * (double)part / (double)all; }
+/* scale: which of seed_scale is in use. */
+static void check_range(const char *name, const char *part, const Range *r, int scale) {
+    for (int k = 0; k < (scale == CHOSEN ? SCALES : 1); k++)
+        printf("%s, %s times %g: largest %.4g, in fp16 %.3f%% subnormal, %.4f%% lost to 0, worst tensor's error x %.3f\n", name, part, seed_scale[k],
+               r->most * seed_scale[k], percent(r->at[k].below, r->count), percent(r->at[k].lost, r->count), r->at[k].worst);
+    double most = r->most * seed_scale[scale];
+    CHECK(r->count > 0 && r->bad == 0, "%s, %s: %zu of %zu values are not finite", name, part, r->bad, r->count);
+    CHECK(most > 0 && most <= F16_MAX / ROOM, "%s, %s: |value| %g comes near fp16's largest, %g", name, part, most, F16_MAX);
+    CHECK((double)r->at[scale].lost <= MOST_LOST * (double)r->count, "%s, %s: %zu of %zu values vanish in fp16", name, part, r->at[scale].lost, r->count);
+    CHECK(r->at[scale].worst >= 1 / LUCK && r->at[scale].worst <= LUCK, "%s, %s: a tensor's error is %g times that of its 11 bits", name, part,
+          r->at[scale].worst);
 }
-static const double level[] = {80, 10, 1, .1, .002}; /* sigma_max and sigma_min of EDM, and between: |x| up to 4 sigma + 1 */
-enum { LEVELS = sizeof level / sizeof *level };
-
-static Weights *weights_of(const SafeTensors *file, const Json *json, const char *network, const char *seed_key, Error *e) {
-    int seed = 0;
-    DG_CHECK(json_get_int(json_get(json, "weights"), seed_key, 0, &seed, e), "%s: %s", file->path, e->text);
-    return weights_synthetic((uint64_t)seed, json_get(json, network));
-}
-static double *noise(Device *d, size_t per_sample) {
+/* A picture under noise of the level. */
+static double *noisy(Device *d, int res, int channels, const double *level) {
+    size_t per_sample = (size_t)(res * res * channels);
     uint64_t seed[LEVELS] = {1, 2, 3, 4, 5};
-    double *x = d->be->alloc(d, LEVELS * per_sample * sizeof *x);
+    double *x = d->be->alloc(d, LEVELS * per_sample * sizeof *x), *picture = dg_alloc(LEVELS * per_sample * sizeof *picture);
     DG_CHECK(x, "no memory for the input");
+    for (size_t i = 0; i < LEVELS * per_sample; i++) {
+        int k = (int)(i % per_sample), row = k / channels / res, column = k / channels % res;
+        picture[i] = .6 * sin(.9 * (row / 8) + 1.7 * (column / 8) + k % channels); /* smooth blocks of 8x8 */
+    }
+    double *device = case_to_device(d, picture, LEVELS * per_sample), one[LEVELS] = {1, 1, 1, 1, 1};
     d->be->randn(d, x, LEVELS, per_sample, seed, 0);
-    Term term = {x, DG_F64, level};
-    d->be->combine(d, x, DG_F64, LEVELS, per_sample, &term, 1);
+    Term term[] = {{x, DG_F64, level}, {device, DG_F64, one}};
+    d->be->combine(d, x, DG_F64, LEVELS, per_sample, term, 2);
+    d->be->release(d, device);
+    free(picture);
     return x;
 }
-static void test_network_range(Device *d, const SafeTensors *file, const Json *json) {
+static void test_network_range(Device *d, const CaseWeights *c) {
     Error e = {""};
-    Weights *w = weights_of(file, json, "network", "synthetic_seed", &e);
-    Denoiser *n = denoiser_new(d, w, LEVELS, true, &e);
-    if (CHECK(n, "%s: %s", file->path, e.text)) {
-        double *x = noise(d, n->per_sample);
+    Denoiser *n = denoiser_new(d, c->network, LEVELS, true, &e);
+    if (CHECK(n, "%s: %s", c->name, e.text)) {
+        double *x = noisy(d, n->config.img_resolution, n->config.img_channels, network_level);
         PrecondCoef coef[LEVELS];
-        denoiser_run(n, x, NULL, level, coef); /* sets the inputs */
+        denoiser_run(n, x, NULL, network_level, coef); /* sets the inputs */
         Range r[2] = {{0}};
-        inspect_run(n->exec, n->graph->nop, 1, r);
-        check_range(file->path, "activations", &r[0], 1e-3);
+        inspect_run(n->exec, n->graph->nop, r);
+        check_range(c->name, "the network's activations", &r[0], UNSCALED);
         d->be->release(d, x);
     }
     denoiser_free(n);
-    weights_free(w);
 }
-static void test_guide_range(Device *d, const SafeTensors *file, const Json *json) {
+static void test_guide_range(Device *d, const CaseWeights *c) {
     Error e = {""};
-    Weights *w = weights_of(file, json, "extractor", "extractor_seed", &e), *head = weights_of(file, json, "head", "head_seed", &e);
-    Guide *g = guide_new(d, w, head, LEVELS, false, true, &e);
-    if (CHECK(g, "%s: %s", file->path, e.text)) {
-        double *x = noise(d, g->per_sample), coef[LEVELS];
-        int label[LEVELS] = {0}, split = g->graph->t[g->log_ratio].producer + 1;
+    Guide *g = guide_new(d, c->extractor, c->head, LEVELS, false, true, &e);
+    if (CHECK(g, "%s: %s", c->name, e.text)) {
+        DG_CHECK(g->seed_scale == 1, "f32 gradients are not scaled");
+        double *x = noisy(d, g->extractor.image_size, g->extractor.in_channels, guide_level), coef[LEVELS];
+        int label[LEVELS] = {0};
         guide_set_labels(g, label);
-        guide_run(g, x, level, coef);
+        guide_run(g, x, guide_level, coef);
         Range r[2] = {{0}};
-        inspect_run(g->exec, split, GUIDE_SEED_SCALE_F16 / g->seed_scale, r);
-        check_range(file->path, "activations", &r[0], 1e-3);
-        check_range(file->path, "gradients as fp16 keeps them", &r[1], 1e-3);
-        printf("%s: without the seed's factor %g the largest gradient is %.3g\n", file->path, GUIDE_SEED_SCALE_F16, r[1].most / GUIDE_SEED_SCALE_F16);
+        inspect_run(g->exec, g->graph->t[g->log_ratio].producer + 1, r);
+        check_range(c->name, "the guide's activations", &r[0], UNSCALED);
+        check_range(c->name, "gradients", &r[1], CHOSEN);
+        CHECK(r[1].at[UNSCALED].worst > LUCK, "%s: unscaled gradients are as good as scaled ones, which this test should tell apart", c->name);
         d->be->release(d, x);
     }
     guide_free(g);
-    weights_free(w);
-    weights_free(head);
 }
 static void test_range(const char *path) {
     Error e = {""};
+    CaseWeights c;
     Device *d = device_open("cpu", NULL, &e);
     if (!d) d = device_open("ref", NULL, &e);
-    SafeTensors *file = st_open(path, &e);
-    const char *text = file ? st_metadata(file, "case") : NULL;
-    Json *json = text ? json_parse(text, strlen(text), &e) : NULL;
-    if (CHECK(d && json, "%s: %s", path, e.text)) {
-        if (json_get(json, "network")) test_network_range(d, file, json);
-        else test_guide_range(d, file, json);
+    if (CHECK(d, "%s", e.text) && case_weights_open(&c, path)) {
+        if (c.network) test_network_range(d, &c);
+        if (c.extractor) test_guide_range(d, &c);
+        case_weights_close(&c);
     }
-    json_free(json);
-    st_close(file);
     device_close(d);
 }
 
 int main(int argc, char **argv) {
     static const char *const small[] = {"tests/golden/nets/edm_tiny_ddpmpp.safetensors", "tests/golden/nets/edm_tiny_adm.safetensors",
-                                        "tests/golden/guidance/disc_tiny.safetensors", "tests/golden/guidance/disc_tiny_cond.safetensors"};
+                                        "tests/golden/guidance/disc_tiny.safetensors", "tests/golden/guidance/disc_tiny_cond.safetensors",
+                                        "shapes32"};
     setvbuf(stdout, NULL, _IOLBF, 0); /* a long run shows how far it is */
-    for (int i = 0; i < (argc > 1 ? argc - 1 : 4); i++) {
-        test_range(argc > 1 ? argv[i + 1] : small[i]);
-        test_steps(argc > 1 ? argv[i + 1] : small[i]);
+    for (int i = 0; i < (argc > 1 ? argc - 1 : 5); i++) {
+        const char *path = argc > 1 ? argv[i + 1] : small[i];
+        test_range(path);
+        if (strcmp(path, "shapes32") != 0) test_steps(path);
     }
+    if (argc < 2) test_range("tests/golden/guidance/disc_cifar10_uncond.safetensors");
     return check_done("test_precision");
 }

@@ -34,7 +34,7 @@ static int tiny_shape(const Tensor *t, int64_t *shape) {
     return s.h == 1 && s.w == 1 ? 2 : 4;
 }
 /* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. */
-static bool tiny_write(const char *path, const char *config, float gain, Error *e) {
+__attribute__((unused)) static bool tiny_write(const char *path, const char *config, float gain, Error *e) {
     Json *j = json_parse(config, strlen(config), e);
     Graph *g = graph_new(DG_F32);
     NetworkConfig n;
