@@ -111,7 +111,8 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ)
 # What `make test` runs, the longest first. The programs that these lists need are built by the first words of their lines.
 OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
 QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) \
-        "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
+        "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" \
+        "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS)
 # What `make test-long` runs: less than half an hour
 LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) $(FUZZ_QUICK)
 # What `make test-full` adds: hours

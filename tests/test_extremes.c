@@ -30,10 +30,7 @@ static bool run_on(const char *device, const char *precision, const CaseWeights 
     static const int label[IMAGES] = {0, 1, 2};
     Error e = {""};
     Device *d = device_open(device, precision, &e);
-    if (!d) {
-        not_run("%s in %s on %s: %s", c->name, precision ? precision : "fp32", device, e.text);
-        return false;
-    }
+    if (!CHECK(d, "%s on %s: %s", c->name, device, e.text)) return false;
     bool ran = fn(c, d, IMAGES, x, sigma, label, out);
     device_close(d);
     return ran;
@@ -71,20 +68,28 @@ static void test_case(const char *device, const char *precision, const char *pat
         compare(device, precision, &c, true, (size_t)(encoder.image_size * encoder.image_size * encoder.in_channels));
     case_weights_close(&c);
 }
+static void test_device(const char *device, const char *precision, const char *const *path, int count) {
+    Error e = {""};
+    Device *d = device_open(device, precision, &e);
+    if (!d) not_run("%s in %s: %s", device, precision, e.text);
+    for (int k = 0; k < count && d; k++) test_case(device, precision, path[k]);
+    device_close(d);
+}
 int main(int argc, char **argv) {
     static const char *const small[] = {"tests/golden/nets/edm_tiny_ddpmpp.safetensors", "tests/golden/nets/edm_tiny_adm.safetensors",
                                         "tests/golden/nets/edm_tiny_ncsnpp.safetensors", "tests/golden/nets/vp_tiny_ddpmpp.safetensors",
                                         "tests/golden/nets/iddpm_tiny_adm.safetensors", "tests/golden/guidance/disc_tiny.safetensors",
                                         "tests/golden/guidance/disc_tiny_cond.safetensors", "shapes32"};
     static const char *const everywhere[][2] = {{"rounded", "fp16"}, {"rounded", "bf16"}, {"cuda", "fp16"}, {"cuda", "bf16"}, {"cuda", "tf32"}};
-    char device[32], *precision = argc > 1 ? strchr(argv[1], '=') : NULL;
+    char device[32];
+    const char *precision = argc > 1 ? strchr(argv[1], '=') : NULL, *const *path = argc > 2 ? (const char *const *)argv + 2 : small;
+    int count = argc > 2 ? argc - 2 : (int)(sizeof small / sizeof *small);
     setvbuf(stdout, NULL, _IOLBF, 0); /* a long run shows how far it is */
-    int cases = argc > 2 ? argc - 2 : (int)(sizeof small / sizeof *small);
-    for (int k = 0; k < cases; k++) {
-        const char *path = argc > 2 ? argv[k + 2] : small[k];
-        if (argc > 1) snprintf(device, sizeof device, "%.*s", (int)strcspn(argv[1], "="), argv[1]), test_case(device, precision ? precision + 1 : "fp32", path);
-        for (size_t i = 0; argc < 2 && i < sizeof everywhere / sizeof *everywhere; i++)
-            if (strstr(device_list(), everywhere[i][0])) test_case(everywhere[i][0], everywhere[i][1], path);
+    if (argc > 1) {
+        snprintf(device, sizeof device, "%.*s", (int)strcspn(argv[1], "="), argv[1]);
+        test_device(device, precision ? precision + 1 : "fp32", path, count);
     }
+    for (size_t i = 0; argc < 2 && i < sizeof everywhere / sizeof *everywhere; i++)
+        if (strstr(device_list(), everywhere[i][0])) test_device(everywhere[i][0], everywhere[i][1], path, count);
     return check_done("test_extremes");
 }
