@@ -80,7 +80,7 @@ for line in "${lines[@]}"; do
         echo "FAIL SURVIVED $file: $why ($test)"
         survived=$((survived + 1))
     else
-        echo "caught $file: $why  [$(grep -aom 1 -e 'FAIL.*' -e 'EMU .*' -e 'dg_cuda: .*' "$scratch/test.log" | cut -c 1-100 || true)]"
+        echo "caught $file: $why  [$(grep -aom 1 -e 'FAIL.*' -e 'EMU .*' -e 'dg_cuda: .*' -e '^[a-z_/]*\.c:[0-9]*: .*' "$scratch/test.log" | cut -c 1-100 || true)]"
         caught=$((caught + 1))
     fi
 done

@@ -109,7 +109,30 @@ static void check_ops(const Json *j, const char *name, const char *out, const Js
     snprintf(key, sizeof key, "%s floor ms", name);
     CHECK(near(shares, 1) && near(floor, number(j, key)), "%s: shares of %g together, ceilings of %g ms, not %g", name, shares, floor, number(j, key));
 }
-static void table(const Setup *s) {
+/* Rows are sums: together they are the operations and bytes of the graph. */
+static void check_sums(const Json *j, DType act, int batch) {
+    Error e = {""};
+    Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
+    NetworkConfig c;
+    NetworkGraph net;
+    Graph *g = graph_new(act);
+    if (!CHECK(config && network_config(&c, config, &e) && network_build(g, &c, batch, &net, &e), "%s", e.text)) return;
+    graph_fuse(g);
+    double flops = 0, bytes = 0, all_bytes = 0, count = 0;
+    for (int i = 0; i < g->nop; i++) all_bytes += op_bytes(g, i);
+    const Json *ops = json_get(j, "network ops");
+    for (const Json *op = ops ? ops->child : NULL; op; op = op->next) {
+        flops += number(op, "gflops") * number(op, "ms") * 1e6, bytes += number(op, "gbytes") * number(op, "ms") * 1e6;
+        count += number(op, "count");
+    }
+    double within = 1e-2; /* a row of a microsecond is printed with 3 digits */
+    CHECK(count == g->nop, "rows of %g ops, the graph has %d", count, g->nop);
+    CHECK(fabs(flops - graph_flops(g)) <= within * graph_flops(g), "the rows have %g operations, the graph %g", flops, graph_flops(g));
+    CHECK(fabs(bytes - all_bytes) <= within * all_bytes, "the rows have %g bytes, the graph %g", bytes, all_bytes);
+    graph_free(g);
+    json_free(config);
+}
+static void table(const Setup *s, DType act) {
     char args[512];
     Error e = {""};
     snprintf(args, sizeof args, "bench --device %s --batch 2 --repeats 2 --steps 2 --ops --json ops.json --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors",
@@ -124,6 +147,7 @@ static void table(const Setup *s) {
     const char *guide = strstr(r->out, "\nguide, op by op");
     char *network = guide ? strndup(r->out, (size_t)(guide - r->out)) : NULL;
     if (CHECK(network, "no table of the guide's ops: %s", r->out)) check_ops(j, "network", network, ceilings), check_ops(j, "guide", guide, ceilings);
+    check_sums(j, act, 2);
     free(network);
     json_free(j);
 }
@@ -152,13 +176,14 @@ int main(int argc, char **argv) {
     }
     measured(d);
     profile(d);
+    DType act = d->act;
     device_close(d);
     char *real = argc > 2 ? realpath(argv[2], NULL) : program_of_build(argv[0], emu, emu ? "dg_cuda-emu" : "dg_cuda");
     s.program = real;
     if (CHECK(real, "no program beside the tests") && CHECK(mkdtemp(s.dir), "no temporary folder") &&
         CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) && tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
               tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e), "%s", e.text)) {
-        table(&s);
+        table(&s, act);
         if (emu) no_ceilings(&s);
         remove_folder(s.dir);
     }
