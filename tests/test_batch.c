@@ -122,7 +122,7 @@ static void test_device(const char *spec) {
     weights_free(network), weights_free(extractor), weights_free(head);
     CaseWeights c;
     if (case_weights_open(&c, "shapes32")) {
-        Setup example = setup_new(c.name, c.network, c.extractor, c.head, 3, 3);
+        Setup example = setup_new(c.name, c.network, c.extractor, c.head, 3, 2);
         test_setup(d, &example);
         case_weights_close(&c);
     }
