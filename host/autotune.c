@@ -7,14 +7,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char FORMAT[] = "dg_cuda autotune, format 1";
+static const char FORMAT[] = "dg_cuda autotune, format 2";
 static const double CLEARLY_FASTER = 0.97; /* of our own time */
 enum { MAX_BYTES = 4 << 20, MAX_FIELD = 512, FIELDS = 4 };
 
 typedef struct {
-    char *device, *layer, *name;
-    double microseconds;
-    bool used; /* asked for in this run */
+    char *device, *layer, *name, *times; /* times: a JSON object, microseconds of every implementation that could run the layer */
+    bool used, measured;                 /* asked for in this run; and measured in it */
 } Choice;
 struct Autotune {
     char *path, *device;
@@ -39,16 +38,24 @@ static Choice *find(Autotune *a, const char *device, const char *layer) {
         if (!strcmp(a->choice[i].layer, layer) && !strcmp(a->choice[i].device, device)) return &a->choice[i];
     return NULL;
 }
-static Choice *put(Autotune *a, const char *device, const char *layer, const char *name, double microseconds) {
+static Choice *put(Autotune *a, const char *device, const char *layer, const char *name, const char *times) {
     Choice *c = find(a, device, layer);
     if (!c) {
         a->choice = dg_realloc(a->choice, (a->count + 1) * sizeof *a->choice);
         c = &a->choice[a->count++];
         *c = (Choice){.device = dg_strdup(device), .layer = dg_strdup(layer)};
     }
-    free(c->name);
-    c->name = dg_strdup(name), c->microseconds = microseconds;
+    free(c->name), free(c->times);
+    c->name = dg_strdup(name), c->times = dg_strdup(times);
     return c;
+}
+/* Whether this is an object of positive times, that of `name` among them. */
+static bool are_times(const char *text, const char *name) {
+    Json *j = json_parse(text, strlen(text), NULL);
+    bool ok = j && j->kind == JSON_OBJECT && json_get(j, name);
+    for (const Json *k = ok ? j->child : NULL; k && ok; k = k->next) ok = k->kind == JSON_NUMBER && k->number > 0 && isfinite(k->number);
+    json_free(j);
+    return ok;
 }
 /* One line without its end; false when it is none of ours. */
 static bool read_line(Autotune *a, const char *s, size_t n) {
@@ -60,11 +67,10 @@ static bool read_line(Autotune *a, const char *s, size_t n) {
         field[i] = s, length[i] = (size_t)(end - s);
         if (i < FIELDS - 1) n -= length[i] + 1, s = end + 1;
     }
-    char *text[FIELDS], *end;
+    char *text[FIELDS];
     for (int i = 0; i < FIELDS; i++) text[i] = copy(field[i], length[i]);
-    double microseconds = strtod(text[3], &end);
-    bool ok = !*end && microseconds > 0 && isfinite(microseconds);
-    if (ok && !find(a, text[0], text[1])) put(a, text[0], text[1], text[2], microseconds); /* what this run knows is newer */
+    bool ok = are_times(text[3], text[2]);
+    if (ok && !find(a, text[0], text[1])) put(a, text[0], text[1], text[2], text[3]); /* what this run knows is newer */
     for (int i = 0; i < FIELDS; i++) free(text[i]);
     return ok;
 }
@@ -80,7 +86,7 @@ static bool read_lines(Autotune *a, const char *s, size_t n, Error *e) {
     return true;
 }
 static void forget(Autotune *a) {
-    for (size_t i = 0; i < a->count; i++) free(a->choice[i].device), free(a->choice[i].layer), free(a->choice[i].name);
+    for (size_t i = 0; i < a->count; i++) free(a->choice[i].device), free(a->choice[i].layer), free(a->choice[i].name), free(a->choice[i].times);
     free(a->choice);
     a->choice = NULL, a->count = 0;
 }
@@ -122,7 +128,7 @@ static bool write_file(Autotune *a, Error *e) {
     text_printf(&t, "%s\n", FORMAT);
     for (size_t i = 0; i < a->count; i++) {
         const Choice *c = &a->choice[i];
-        text_printf(&t, "%s\t%s\t%s\t%.3f\n", c->device, c->layer, c->name, c->microseconds);
+        text_printf(&t, "%s\t%s\t%s\t%s\n", c->device, c->layer, c->name, c->times);
     }
     OutFile *f = out_open(a->path, e);
     bool ok = f && out_write(f, t.text, t.len, e);
@@ -146,29 +152,55 @@ int autotune_choose(Autotune *a, const char *layer, const char *const *candidate
         if (!strcmp(known->name, candidate[i])) return known->used = true, i;
     int best = -1;
     double least = INFINITY;
+    Text times = {0};
     for (int i = 0; i < candidates; i++) {
         double seconds = time(context, i);
         if (!(seconds > 0) || !isfinite(seconds)) continue;
+        text_printf(&times, "%s", best < 0 ? "{" : ", ");
+        text_json_string(&times, candidate[i]);
+        text_printf(&times, ": %.3f", fmax(seconds * 1e6, 1e-3));
         if (best < 0 || seconds < least * (best == 0 ? CLEARLY_FASTER : 1)) best = i, least = seconds;
     }
     if (best < 0) return 0; /* nothing could be measured: our own, and nothing to remember */
-    put(a, a->device, layer, candidate[best], fmax(least * 1e6, 1e-3))->used = true;
-    a->changed = true;
+    text_printf(&times, "}");
+    Choice *c = put(a, a->device, layer, candidate[best], times.text);
+    c->used = c->measured = a->changed = true;
+    text_free(&times);
     return best;
 }
-void autotune_json(const Autotune *a, Text *t) {
-    bool first = true;
-    text_printf(t, "{");
-    for (size_t i = 0; a && i < a->count; i++) {
-        const Choice *c = &a->choice[i];
-        if (!c->used || strcmp(c->device, a->device)) continue;
-        text_printf(t, "%s", first ? "" : ", ");
+/* The next choice from *i on that this run has used; NULL at the end. */
+static const Choice *next_used(const Autotune *a, size_t *i) {
+    while (*i < a->count) {
+        const Choice *c = &a->choice[(*i)++];
+        if (c->used && !strcmp(c->device, a->device)) return c;
+    }
+    return NULL;
+}
+void autotune_chosen(const Autotune *a, Text *t) {
+    size_t i = 0;
+    const char *separator = "{";
+    for (const Choice *c; (c = next_used(a, &i)); separator = ", ") {
+        text_printf(t, "%s", separator);
         text_json_string(t, c->layer);
         text_printf(t, ": ");
         text_json_string(t, c->name);
-        first = false;
     }
-    text_printf(t, "}");
+    text_printf(t, *separator == '{' ? "{}" : "}");
+}
+void autotune_measured(const Autotune *a, Text *t) {
+    size_t i = 0;
+    const char *separator = "";
+    text_printf(t, "{\"device\": ");
+    text_json_string(t, a->device);
+    text_printf(t, ", \"layers\": {");
+    for (const Choice *c; (c = next_used(a, &i)); separator = ", ") {
+        text_printf(t, "%s", separator);
+        text_json_string(t, c->layer);
+        text_printf(t, ": {\"runs\": ");
+        text_json_string(t, c->name);
+        text_printf(t, ", \"remembered\": %s, \"microseconds\": %s}", c->measured ? "false" : "true", c->times);
+    }
+    text_printf(t, "}}");
 }
 bool autotune_path(char *path, size_t size) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");

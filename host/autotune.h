@@ -2,7 +2,7 @@
  *
  * The choice is made at one reference batch size, never per batch, so that images do not depend on it. The file is a cache:
  * one that cannot be read is measured anew, never an error. It holds, after a line that names the format, a line per choice:
- *   DEVICE <tab> LAYER <tab> IMPLEMENTATION <tab> MICROSECONDS                                                              */
+ *   DEVICE <tab> LAYER <tab> IMPLEMENTATION <tab> {"IMPLEMENTATION": MICROSECONDS, ...}                                      */
 #ifndef DG_AUTOTUNE_H
 #define DG_AUTOTUNE_H
 #include "json.h"
@@ -20,8 +20,10 @@ typedef double (*AutotuneTime)(void *context, int candidate);
 /* The index of the candidate to use: the remembered one if it is among them, else the fastest. The first candidate is our own:
  * it stays unless another is clearly faster, so that noise does not decide between equals.                                   */
 int autotune_choose(Autotune *a, const char *layer, const char *const *candidate, int candidates, AutotuneTime time, void *context);
-/* The choices made or remembered for this device in this run, as a JSON object {layer: implementation}, for the manifest. */
-void autotune_json(const Autotune *a, Text *t);
+/* The choices of this run, for the manifest, as JSON objects: what images depend on, {layer: implementation}; and how it came to
+ * be, {"device": ..., "layers": {layer: {"runs": implementation, "remembered": bool, "microseconds": {...}}}}.            */
+void autotune_chosen(const Autotune *a, Text *t);
+void autotune_measured(const Autotune *a, Text *t);
 /* $XDG_CACHE_HOME/dg_cuda/autotune.txt, or the same under ~/.cache; false when neither variable is set or it is too long. */
 bool autotune_path(char *path, size_t size);
 #endif

@@ -274,7 +274,7 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
     if (is_image_conv(e, op_at(e, i))) {
         if (!pack_weight(e, i, err)) return false;
         ConvArgs a = conv_args(e, i);
-        if (e->dev->autotune) p->choice = conv_choose(e->dev, &a);
+        if (e->dev->autotune && !conv_choose(e->dev, &a, &p->choice, err)) return false;
     }
     int forward = forward_norm(e, i);
     if (forward >= 0) p->moments = workspace(e, forward);
@@ -394,6 +394,7 @@ const Backend backend_cuda = {
     .run = cuda_run,
     .profile = cuda_profile,
     .implementation = cuda_implementation,
+    .choices = cuda_choices,
     .op = op_table,
     .combine = state_combine,
     .randn = state_randn,

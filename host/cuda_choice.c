@@ -20,6 +20,7 @@ struct ConvChoice {
 typedef struct {        /* Cuda.choices */
     ProviderSet *set;
     Autotune *autotune;
+    Error refused; /* why the file that remembers is not used; or empty */
 } Choices;
 
 static Choices *choices_of(Device *d) {
@@ -31,8 +32,22 @@ static Choices *choices_of(Device *d) {
     providers_describe(h->set, libraries, sizeof libraries);
     cuda_describe(d, name, sizeof name);
     snprintf(device, sizeof device, "%s, %s", name, libraries);
-    h->autotune = autotune_open(autotune_path(path, sizeof path) ? path : NULL, device, NULL);
+    h->autotune = autotune_open(autotune_path(path, sizeof path) ? path : NULL, device, &h->refused);
     return h;
+}
+void cuda_choices(const Device *d, Text *chosen, Text *measured) {
+    const Choices *h = ((const Cuda *)d->impl)->choices;
+    if (!h) { /* no layer has asked */
+        text_printf(chosen, "{}"), text_printf(measured, "{}");
+        return;
+    }
+    autotune_chosen(h->autotune, chosen);
+    autotune_measured(h->autotune, measured);
+    if (!h->refused.text[0]) return;
+    measured->len--; /* the object's end */
+    text_printf(measured, ", \"not remembered\": ");
+    text_json_string(measured, h->refused.text);
+    text_printf(measured, "}");
 }
 void cuda_choices_close(Device *d) {
     Cuda *c = d->impl;
@@ -55,17 +70,31 @@ static void layer_name(const ConvArgs *a, char *text, size_t size) {
              a->k, a->bias ? " bias" : "", !a->add ? "" : a->add_vector ? " vector" : " residual");
 }
 
+/* y = scale * (y + bias + add) in place, for all a->n images: what the kernels do in their epilogue. */
+static int epilogue(const ConvArgs *a, void *stream) {
+    int pixels = (a->height + 2 * a->pad - a->r + 1) * (a->width + 2 * a->pad - a->s + 1);
+    AddArgs y = {.x = a->y, .y = a->y, .x_type = a->y_type, .y_type = a->y_type, .n = a->n, .pixels = pixels, .c = a->k, .a = a->scale, .b = a->scale};
+    AddArgs bias = y, add = y;
+    bias.z = a->bias, bias.z_type = DG_F32, bias.z_vector = true, bias.n = 1, bias.pixels = a->n * pixels;
+    add.z = a->add, add.z_type = a->add_type, add.z_vector = a->add_vector;
+    if (a->bias && a->add) add.a = 1; /* the first of the two has scaled y */
+    int error = a->bias ? cuda_add(&bias, stream) : 0;
+    if (!error && a->add) error = cuda_add(&add, stream);
+    if (!error && !a->bias && !a->add && a->scale != 1) error = cuda_add(&y, stream);
+    return error;
+}
+
 /* ---- a trial ------------------------------------------------------------------------------------------------------------------- */
 typedef struct {
     Device *d;
     ConvArgs a;         /* REFERENCE images of made-up values, the layer's own weight */
     int images;         /* that x and y have room for */
     void *x, *y[2];     /* y[0]: the kernels' own */
-    const ProviderConv *conv[PROVIDERS];
+    ProviderConv *conv[PROVIDERS]; /* NULL: has nothing for this layer */
     void *workspace[PROVIDERS];
 } Trial;
 
-static bool fill(Trial *t) {
+static void fill(Trial *t) {
     size_t count = PATTERN_IMAGES * x_bytes(&t->a) / dtype_bytes(t->a.x_type), bytes = x_bytes(&t->a);
     float *values = dg_alloc(count * sizeof *values);
     void *stored = dg_alloc(PATTERN_IMAGES * bytes);
@@ -77,20 +106,33 @@ static bool fill(Trial *t) {
         cuda_upload(t->d, (char *)t->x + (size_t)i * bytes, stored, (size_t)n * bytes);
     }
     free(values), free(stored);
-    return true;
 }
-static bool trial_begin(Trial *t, Device *d, const ConvArgs *a) {
+static bool workspace_for(Device *d, const ProviderConv *c, void **p) {
+    size_t bytes = provider_conv_workspace(c);
+    return !bytes || (*p = cuda_alloc(d, bytes)) != NULL;
+}
+static bool trial_begin(Trial *t, Device *d, ProviderSet *set, const ConvArgs *a) {
     *t = (Trial){.d = d, .a = *a, .images = a->n > REFERENCE ? a->n : REFERENCE};
-    t->x = cuda_alloc(d, (size_t)t->images * x_bytes(a));
+    t->a.n = REFERENCE, t->a.stats = NULL;
+    bool any = false, ok = true;
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) any |= (t->conv[p] = provider_conv_new(set, p, &t->a)) != NULL;
+    if (!any) return true;
+    t->a.x = t->x = cuda_alloc(d, (size_t)t->images * x_bytes(a));
     for (int i = 0; i < 2; i++) t->y[i] = cuda_alloc(d, (size_t)t->images * y_bytes(a));
-    t->a.n = REFERENCE, t->a.x = t->x, t->a.stats = NULL;
-    return t->x && t->y[0] && t->y[1] && fill(t);
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) ok &= !t->conv[p] || workspace_for(d, t->conv[p], &t->workspace[p]);
+    if (!ok || !t->x || !t->y[0] || !t->y[1]) return false;
+    fill(t);
+    return true;
 }
 static void trial_end(Trial *t) {
     cuda_sync(t->d);
     void *all[] = {t->x, t->y[0], t->y[1]};
     for (int i = 0; i < 3; i++)
         if (all[i]) cuda_release(t->d, all[i]);
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) {
+        provider_conv_free(t->conv[p]);
+        if (t->workspace[p]) cuda_release(t->d, t->workspace[p]);
+    }
 }
 /* Relative L2 distance of the first images of the two results. */
 static double distance(const Trial *t) {
@@ -126,11 +168,17 @@ static bool call(const Trial *t, int p) {
     if (a.add && !a.add_vector) a.add = t->y[p == PROVIDER_OWN], a.add_type = a.y_type;
     if (a.add_vector) a.add = t->x, a.add_type = a.x_type;
     if (p == PROVIDER_OWN) return cuda_conv(&a, cuda_stream(t->d)) == 0;
-    return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && provider_epilogue(&a, cuda_stream(t->d)) == 0;
+    return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && epilogue(&a, cuda_stream(t->d)) == 0;
 }
-static double seconds_of(void *context, int p) {
-    Trial *t = context;
-    if (p != PROVIDER_OWN && (!t->conv[p] || !agrees(t, (Provider)p))) return NAN;
+typedef struct {
+    Trial *t;
+    Provider candidate[PROVIDERS];
+} Timing;
+static double seconds_of(void *context, int candidate) {
+    const Timing *timing = context;
+    Trial *t = timing->t;
+    Provider p = timing->candidate[candidate];
+    if (p != PROVIDER_OWN && !agrees(t, p)) return NAN;
     cudaEvent_t event[2];
     for (int i = 0; i < 2; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
     bool ok = true;
@@ -158,10 +206,6 @@ static bool same_bits(const Trial *t, Provider p, const ProviderConv *whole, voi
 }
 
 /* ---- the choice ------------------------------------------------------------------------------------------------------------------ */
-static bool workspace_for(Device *d, const ProviderConv *c, void **p) {
-    size_t bytes = provider_conv_workspace(c);
-    return !bytes || (*p = cuda_alloc(d, bytes)) != NULL;
-}
 void conv_choice_free(Device *d, ConvChoice *c) {
     if (!c) return;
     void *all[] = {c->workspace, c->pad_x, c->pad_y};
@@ -170,46 +214,56 @@ void conv_choice_free(Device *d, ConvChoice *c) {
     provider_conv_free(c->conv);
     free(c);
 }
+/* For a->n images by provider p: all at once where that gives the bits of REFERENCE images, else so many at a time, the last
+ * ones padded. NULL: not enough memory.                                                                                    */
 static ConvChoice *make(Trial *t, ProviderSet *set, Provider p, const ConvArgs *a) {
     ConvChoice *c = dg_alloc(sizeof *c);
-    c->provider = p, c->conv = provider_conv_new(set, p, a), c->chunk = a->n;
-    if (a->n == REFERENCE || (c->conv && workspace_for(t->d, c->conv, &c->workspace) && same_bits(t, p, c->conv, c->workspace, a->n))) {
-        if (c->conv && (c->workspace || workspace_for(t->d, c->conv, &c->workspace))) return c;
-    } else {
-        provider_conv_free(c->conv);
-        if (c->workspace) cuda_release(t->d, c->workspace);
-        c->workspace = NULL, c->chunk = REFERENCE;
-        c->conv = provider_conv_new(set, p, &t->a);
-        bool pad = a->n % REFERENCE != 0, ok = c->conv && workspace_for(t->d, c->conv, &c->workspace);
-        if (ok && pad) c->pad_x = cuda_alloc(t->d, REFERENCE * x_bytes(a)), c->pad_y = cuda_alloc(t->d, REFERENCE * y_bytes(a));
-        if (ok && (!pad || (c->pad_x && c->pad_y))) return c;
+    bool ok = true, whole = false;
+    c->provider = p;
+    if (a->n != REFERENCE && (c->conv = provider_conv_new(set, p, a)) != NULL) {
+        c->chunk = a->n;
+        ok = workspace_for(t->d, c->conv, &c->workspace);
+        whole = ok && same_bits(t, p, c->conv, c->workspace, a->n);
+        if (ok && !whole) {
+            provider_conv_free(c->conv);
+            if (c->workspace) cuda_release(t->d, c->workspace);
+            c->conv = NULL, c->workspace = NULL;
+        }
     }
+    if (ok && !whole) {
+        c->chunk = REFERENCE, c->conv = provider_conv_new(set, p, &t->a);
+        DG_CHECK(c->conv, "%s has taken this layer before", provider_name[p]);
+        ok = workspace_for(t->d, c->conv, &c->workspace);
+        if (ok && a->n % REFERENCE) {
+            c->pad_x = cuda_alloc(t->d, REFERENCE * x_bytes(a)), c->pad_y = cuda_alloc(t->d, REFERENCE * y_bytes(a));
+            ok = c->pad_x && c->pad_y;
+        }
+    }
+    if (ok) return c;
     conv_choice_free(t->d, c);
     return NULL;
 }
-ConvChoice *conv_choose(Device *d, const ConvArgs *a) {
+bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err) {
     Choices *h = choices_of(d);
     Trial t;
-    ProviderConv *conv[PROVIDERS] = {NULL};
-    char layer[256];
-    ConvChoice *c = NULL;
-    bool any = false, ok = trial_begin(&t, d, a);
-    for (Provider p = PROVIDER_CUDNN; p < PROVIDERS && ok; p++) {
-        conv[p] = provider_conv_new(h->set, p, &t.a);
-        if (conv[p] && !workspace_for(d, conv[p], &t.workspace[p])) provider_conv_free(conv[p]), conv[p] = NULL;
-        t.conv[p] = conv[p], any |= conv[p] != NULL;
-    }
+    char layer[256], name[PROVIDERS][96];
+    const char *names[PROVIDERS] = {provider_name[PROVIDER_OWN]};
+    Timing timing = {.t = &t, .candidate = {PROVIDER_OWN}};
+    int candidates = 1;
+    bool ok = trial_begin(&t, d, h->set, a);
+    *out = NULL;
     layer_name(a, layer, sizeof layer);
-    if (ok && any) {
-        Provider p = (Provider)autotune_choose(h->autotune, layer, provider_name, PROVIDERS, seconds_of, &t);
-        if (p != PROVIDER_OWN && t.conv[p]) c = make(&t, h->set, p, a);
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS && ok; p++) {
+        if (!t.conv[p]) continue;
+        provider_conv_describe(t.conv[p], name[candidates], sizeof name[candidates]);
+        names[candidates] = name[candidates], timing.candidate[candidates++] = p;
+    }
+    if (ok && candidates > 1) {
+        Provider p = timing.candidate[autotune_choose(h->autotune, layer, names, candidates, seconds_of, &timing)];
+        ok = p == PROVIDER_OWN || (*out = make(&t, h->set, p, a)) != NULL;
     }
     trial_end(&t);
-    for (Provider p = PROVIDER_CUDNN; p < PROVIDERS; p++) {
-        provider_conv_free(conv[p]);
-        if (t.workspace[p]) cuda_release(d, t.workspace[p]);
-    }
-    return c;
+    return ok || dg_out_of_memory(err, "not enough memory on device %s to choose who runs %s (%zu bytes are free)", d->be->name, layer, cuda_free_bytes(d));
 }
 const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? c->provider : PROVIDER_OWN]; }
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
@@ -227,5 +281,5 @@ int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
         if (!error && !provider_conv_run(c->conv, c->pad_x, a->w, c->pad_y, c->workspace)) error = cudaErrorLaunchFailure;
         if (!error) error = (int)cudaMemcpyAsync(y, c->pad_y, n * out, cudaMemcpyDeviceToDevice, stream);
     }
-    return error ? error : provider_epilogue(a, stream);
+    return error ? error : epilogue(a, stream);
 }

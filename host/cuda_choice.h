@@ -3,12 +3,15 @@
 #define DG_CUDA_CHOICE_H
 #include "cuda_device.h"
 #include "cuda_providers.h"
+#include "json.h"
 
 typedef struct ConvChoice ConvChoice;
-/* Measures, or remembers, for a layer whose weight is in place. NULL: the kernels' own. */
-ConvChoice *conv_choose(Device *d, const ConvArgs *a);
+/* Measures, or remembers, for a layer whose weight is in place; *out is NULL for the kernels' own. False, with a sentence: not
+ * enough memory. It is never the memory that decides, because the results' bits depend on the choice.                     */
+bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err);
 void conv_choice_free(Device *d, ConvChoice *c);
 const char *conv_choice_name(const ConvChoice *c); /* the provider's; of NULL, "own" */
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream);
+void cuda_choices(const Device *d, Text *chosen, Text *measured); /* Backend.choices */
 void cuda_choices_close(Device *d); /* writes what was learnt; cuda_close calls it */
 #endif

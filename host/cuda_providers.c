@@ -56,7 +56,7 @@ static const cudnnConvolutionFwdAlgo_t ALGORITHM = CUDNN_CONVOLUTION_FWD_ALGO_IM
     X(cublasLtCreate) X(cublasLtDestroy) X(cublasLtGetVersion) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) \
     X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy)                     \
     X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute)       \
-    X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmul)
+    X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulAlgoConfigGetAttribute) X(cublasLtMatmul)
 typedef struct {
     void *library;
     cublasLtHandle_t handle;
@@ -192,6 +192,12 @@ static void lt_unplan(ProviderConv *c) {
     if (c->lt.y) f->cublasLtMatrixLayoutDestroy(c->lt.y);
     if (c->lt.product) f->cublasLtMatmulDescDestroy(c->lt.product);
 }
+static int lt_attribute(const ProviderConv *c, cublasLtMatmulAlgoConfigAttributes_t attribute) {
+    int value = -1;
+    size_t written;
+    c->set->lt.cublasLtMatmulAlgoConfigGetAttribute(&c->lt.algorithm, attribute, &value, sizeof value, &written);
+    return value;
+}
 static bool lt_run(const ProviderConv *c, const void *x, const void *w, void *y, void *workspace) {
     const Lt *f = &c->set->lt;
     const LtConv *p = &c->lt;
@@ -268,6 +274,17 @@ void provider_conv_free(ProviderConv *c) {
     free(c);
 }
 size_t provider_conv_workspace(const ProviderConv *c) { return c->workspace; }
+void provider_conv_describe(const ProviderConv *c, char *text, size_t size) {
+    snprintf(text, size, "%s", provider_name[c->provider]);
+#ifdef DG_HAVE_CUDNN
+    if (c->provider == PROVIDER_CUDNN) snprintf(text, size, "cudnn implicit_precomp_gemm"); /* ALGORITHM */
+#endif
+#ifdef DG_HAVE_CUBLASLT
+    if (c->provider == PROVIDER_CUBLASLT)
+        snprintf(text, size, "cublaslt algorithm %d tile %d stages %d", lt_attribute(c, CUBLASLT_ALGO_CONFIG_ID), lt_attribute(c, CUBLASLT_ALGO_CONFIG_TILE_ID),
+                 lt_attribute(c, CUBLASLT_ALGO_CONFIG_STAGES_ID));
+#endif
+}
 bool provider_conv_run(const ProviderConv *c, const void *x, const void *w, void *y, void *workspace) {
     switch (c->provider) {
 #ifdef DG_HAVE_CUDNN
@@ -278,16 +295,4 @@ bool provider_conv_run(const ProviderConv *c, const void *x, const void *w, void
 #endif
     default: (void)x, (void)w, (void)y, (void)workspace; return false;
     }
-}
-int provider_epilogue(const ConvArgs *a, void *stream) {
-    int pixels = (a->height + 2 * a->pad - a->r + 1) * (a->width + 2 * a->pad - a->s + 1);
-    AddArgs y = {.x = a->y, .y = a->y, .x_type = a->y_type, .y_type = a->y_type, .n = a->n, .pixels = pixels, .c = a->k, .a = a->scale, .b = a->scale};
-    AddArgs bias = y, add = y;
-    bias.z = a->bias, bias.z_type = DG_F32, bias.z_vector = true, bias.n = 1, bias.pixels = a->n * pixels;
-    add.z = a->add, add.z_type = a->add_type, add.z_vector = a->add_vector;
-    if (a->bias && a->add) add.a = 1; /* the first of the two has scaled y */
-    int error = a->bias ? cuda_add(&bias, stream) : 0;
-    if (!error && a->add) error = cuda_add(&add, stream);
-    if (!error && !a->bias && !a->add && a->scale != 1) error = cuda_add(&y, stream);
-    return error;
 }

@@ -19,8 +19,7 @@ typedef struct ProviderConv ProviderConv;
 ProviderConv *provider_conv_new(ProviderSet *s, Provider p, const ConvArgs *a);
 void provider_conv_free(ProviderConv *c);
 size_t provider_conv_workspace(const ProviderConv *c);
+void provider_conv_describe(const ProviderConv *c, char *text, size_t size); /* provider and algorithm: what its sums depend on */
 /* y = conv(x, w) alone; false when the library refuses. Only enqueues. */
 bool provider_conv_run(const ProviderConv *c, const void *x, const void *w, void *y, void *workspace);
-/* y = scale * (y + bias + add) in place, for all a->n images: what the kernels do in their epilogue. */
-int provider_epilogue(const ConvArgs *a, void *stream);
 #endif

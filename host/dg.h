@@ -147,6 +147,7 @@ size_t graph_plan(Graph *g);                           /* returns arena_bytes; n
 
 /* ---- devices -------------------------------------------------------------------------------------------------------- */
 typedef struct Backend Backend;
+struct Text;                    /* json.h */
 typedef struct Weights Weights; /* weights.h */
 typedef struct Device {
     const Backend *be;
@@ -222,6 +223,8 @@ struct Backend {
     void (*profile)(Exec *e, int repeats, double *seconds);   /* optional: exec_profile by the device's own clock */
     /* Optional: who runs op i, where exec_new chose by measurement; "own" is the backend itself. */
     const char *(*implementation)(const Exec *e, int i);
+    /* And what was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). */
+    void (*choices)(const Device *d, struct Text *chosen, struct Text *measured);
     const OpFn *op;                                           /* [OP_COUNT]; NULL = unsupported, found out in exec_new */
 
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.

@@ -30,7 +30,7 @@ bool json_get_string(const Json *object, const char *key, const char *dflt, cons
 bool json_get_ints(const Json *object, const char *key, int *out, int max, int *count, Error *e); /* absent: count 0 */
 
 /* A growing text buffer, and JSON escaping into it. */
-typedef struct {
+typedef struct Text {
     char *text;
     size_t len, cap;
 } Text;

@@ -7,6 +7,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* What was measured and chosen on this device (--autotune on), appended as a member; nothing where nothing can be. */
+static void print_choices(Text *out, const char *key, const Device *d, bool how) {
+    Text chosen = {0}, measured = {0};
+    if (!d->autotune || !d->be->choices) return;
+    d->be->choices(d, &chosen, &measured);
+    text_printf(out, ", \"%s\": %s", key, how ? measured.text : chosen.text);
+    text_free(&chosen), text_free(&measured);
+}
 static const char *dtype_of(const Device *d) { return d->tf32 ? "tf32" : dtype_name(d->act); }
 
 void manifest_images(Text *out, const Args *a, const Device *d, const Networks *n, char (*hex)[SHA256_HEX]) {
@@ -20,6 +28,7 @@ void manifest_images(Text *out, const Args *a, const Device *d, const Networks *
     for (Role r = 0; r < ROLES && hex; r++)
         if (n->source[r].weights) text_printf(out, ", \"%s sha256\": \"%s\"", role_name(r), hex[r]);
         else text_printf(out, ", \"%s sha256\": null", role_name(r));
+    if (hex) print_choices(out, "implementations", d, false);
     text_printf(out, "}");
 }
 bool manifest_open(Manifest *m, const char *dir, bool anew, Error *e) {
@@ -45,22 +54,35 @@ static void print_value(Text *out, const Json *j) {
     if (j) text_json(out, j);
     else text_printf(out, "not set");
 }
+static void print_difference(Text *differ, const char *in, const char *key, const Json *before, const Json *now) {
+    Text a = {0}, b = {0};
+    print_value(&a, before);
+    print_value(&b, now);
+    if (strcmp(a.text, b.text)) text_printf(differ, "%s%s%s%s was %s, is now %s", differ->len ? "; " : "", in, *in ? ": " : "", key, a.text, b.text);
+    text_free(&a), text_free(&b);
+}
+/* Appends what differs of `now` from `before`, and of objects among them member by member. */
+static void compare(Text *differ, const Json *before, const Json *now) {
+    for (const Json *j = now->child; j; j = j->next) {
+        const Json *old = json_get(before, j->key);
+        if (!old || old->kind != JSON_OBJECT || j->kind != JSON_OBJECT) {
+            print_difference(differ, "", j->key, old, j);
+            continue;
+        }
+        for (const Json *k = j->child; k; k = k->next) print_difference(differ, j->key, k->key, json_get(old, k->key), k);
+        for (const Json *k = old->child; k; k = k->next)
+            if (!json_get(j, k->key)) print_difference(differ, j->key, k->key, k, NULL);
+    }
+}
 bool manifest_check(const Manifest *m, const Text *images, Error *e) {
     if (!m->before) return true;
     Json *now = json_parse(images->text, images->len, e);
     DG_CHECK(now, "the manifest does not parse: %s", e->text);
-    Text differ = {0}, a = {0}, b = {0};
-    int count = 0;
-    for (const Json *j = now->child; j; j = j->next) {
-        a.len = b.len = 0;
-        print_value(&a, json_get(json_get(m->before, "images"), j->key));
-        print_value(&b, j);
-        if (!strcmp(a.text, b.text)) continue;
-        text_printf(&differ, "%s%s was %s, is now %s", count++ ? "; " : "", j->key, a.text, b.text);
-    }
-    bool same = count == 0 || dg_error(e, "%s: the images there were made with other options (%s): choose another --outdir, or --overwrite to start anew",
-                                       m->path, differ.text);
-    text_free(&differ), text_free(&a), text_free(&b);
+    Text differ = {0};
+    compare(&differ, json_get(m->before, "images"), now);
+    bool same = !differ.len || dg_error(e, "%s: the images there were made with other options (%s): choose another --outdir, or --overwrite to start anew",
+                                        m->path, differ.text);
+    text_free(&differ);
     json_free(now);
     return same;
 }
@@ -75,6 +97,7 @@ static void print_run(Text *t, const RunFacts *r) {
     text_json_double(t, r->seconds);
     text_printf(t, ", \"images per second\": ");
     text_json_double(t, r->seconds > 0 ? (double)r->made / r->seconds : 0);
+    print_choices(t, "autotune", r->device, true);
     text_printf(t, ",\n     \"options\": {");
     for (int i = 0; i < a->command->options; i++) {
         text_printf(t, "%s\"%s\": ", i ? ", " : "", a->command->option[i].name);

@@ -7,7 +7,8 @@
 #include "cli.h"
 #include "networks.h"
 
-/* The JSON object "images". hex NULL: without the hashes (not known yet). */
+/* The JSON object "images". hex NULL: without what is not known before the engine is there, the hashes and, with --autotune on,
+ * the "implementations" that were chosen.                                                                                    */
 void manifest_images(Text *out, const Args *a, const Device *d, const Networks *n, char (*hex)[SHA256_HEX]);
 
 typedef struct { /* of one run */

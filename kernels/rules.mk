@@ -84,6 +84,15 @@ $(BUILD)/emu/tests/test_memory $(BUILD)/emu/tests/test_bench: | $(BUILD)/dg_cuda
 $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+# the choice between implementations, with a made-up library among them: a test, and the program
+$(BUILD)/emu/fake/%.o: tests/cuda_on_cpu/%.c $(STAMP)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -DDG_EMU -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
+FAKE_OBJ := $(filter-out %/cuda_providers.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
+$(BUILD)/emu/choice_test: $(BUILD)/emu/fake/choice_test.o $(FAKE_OBJ) $(LIB) | $(BUILD)/emu/fake/dg_cuda
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+$(BUILD)/emu/fake/dg_cuda: $(BUILD)/host/main.o $(FAKE_OBJ) $(LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 # the layer's own tests
 $(BUILD)/emu/prims_test $(BUILD)/emu/neg_test: $(BUILD)/emu/%: $(BUILD)/emu/%.o $(BUILD)/emu/cuda_on_cpu.o
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
@@ -111,7 +120,7 @@ NETS := tests/golden/nets
 GUIDES := tests/golden/guidance
 EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
             "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
-            "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" \
+            "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" "$(BUILD)/emu/choice_test" \
             $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.") \
             "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors") \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"

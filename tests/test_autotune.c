@@ -47,6 +47,20 @@ static void test_choice(void) {
         CHECK(autotune_close(a, NULL), "%s: without a file there is nothing to fail", row[i].why);
     }
 }
+/* How "conv 3x3" was chosen: times 3, 1, 2 s, of which the last one's cannot be lost. */
+static void check_measured(const Autotune *a, bool remembered) {
+    Text t = {0};
+    Error e = {""};
+    autotune_measured(a, &t);
+    Json *j = json_parse(t.text, t.len, &e);
+    const Json *layer = json_get(json_get(j, "layers"), "conv 3x3"), *times = json_get(layer, "microseconds"), *runs = json_get(layer, "runs");
+    const Json *said = json_get(layer, "remembered"), *device = json_get(j, "device");
+    CHECK(runs && !strcmp(runs->string, "cudnn") && said && said->boolean == remembered && device && !strcmp(device->string, "GPU A, driver 1"), "%s%s", t.text, e.text);
+    CHECK(times && times->count == 3 && json_get(times, "own")->number == 3e6 && json_get(times, "cudnn")->number == 1e6 && json_get(times, "cublaslt")->number == 2e6,
+          "%s", t.text);
+    json_free(j);
+    text_free(&t);
+}
 static void test_memory(const char *path) {
     Times slow_own = {.seconds = {3, 1, 2}}, fast_own = {.seconds = {1, 2, 3}};
     int measured = 0;
@@ -56,13 +70,18 @@ static void test_memory(const char *path) {
     CHECK(choose(a, "conv 3x3", slow_own, 3, &measured) == 1 && measured == 3, "first time: measured (%d)", measured);
     CHECK(choose(a, "conv 3x3", fast_own, 3, &measured) == 1 && measured == 0, "second time: remembered (%d)", measured);
     Text t = {0};
-    autotune_json(a, &t);
+    autotune_chosen(a, &t);
     CHECK(t.text && !strcmp(t.text, "{\"conv 3x3\": \"cudnn\"}"), "manifest: %s", t.text);
+    check_measured(a, false);
     text_free(&t);
     CHECK(autotune_close(a, &e), "%s", e.text);
 
     a = autotune_open(path, "GPU A, driver 1", &e);
+    autotune_chosen(a, &t);
+    CHECK(!strcmp(t.text, "{}"), "what is remembered but not asked for: %s", t.text);
+    text_free(&t);
     CHECK(choose(a, "conv 3x3", fast_own, 3, &measured) == 1 && measured == 0, "another run remembers");
+    check_measured(a, true);
     CHECK(choose(a, "conv 3x3", fast_own, 1, &measured) == 0 && measured == 1, "what is not compiled in is not chosen");
     CHECK(autotune_close(a, &e), "%s", e.text);
 
@@ -84,20 +103,23 @@ static void write_file(const char *path, const char *text, size_t bytes) {
     fclose(f);
 }
 static void test_refused(const char *path) {
-#define HEAD "dg_cuda autotune, format 1\n"
-#define GOOD "GPU\tconv\tcudnn\t5.0\n"
+#define HEAD "dg_cuda autotune, format 2\n"
+#define GOOD "GPU\tconv\tcudnn\t{\"own\": 9, \"cudnn\": 5.0}\n"
     static const struct {
         const char *why, *text;
         size_t bytes; /* 0: up to the end of text */
     } row[] = {
-        {"another file", "[core]\n\teditor = vi\n", 0}, {"another format", "dg_cuda autotune, format 2\n" GOOD, 0},
-        {"no format", GOOD, 0}, {"a field short", HEAD "GPU\tconv\tcudnn\n", 0}, {"a field more", HEAD "GPU\tconv\tcudnn\t5.0\tx\n", 0},
-        {"no time", HEAD "GPU\tconv\tcudnn\t\n", 0}, {"a word for a time", HEAD "GPU\tconv\tcudnn\tfast\n", 0},
-        {"a negative time", HEAD "GPU\tconv\tcudnn\t-1\n", 0}, {"not a number", HEAD "GPU\tconv\tcudnn\tnan\n", 0},
-        {"an infinite time", HEAD "GPU\tconv\tcudnn\tinf\n", 0}, {"an empty line", HEAD "\n" GOOD, 0}, {"an empty field", HEAD "GPU\t\tcudnn\t5\n", 0},
-        {"an escape", HEAD "GPU\t\033[31m\tcudnn\t5\n", 0}, {"not ASCII", HEAD "GPU\t\303\244\tcudnn\t5\n", 0},
-        {"cut in the middle of a line", HEAD GOOD "GPU\tco", 0}, {"no end of the line", HEAD "GPU\tconv\tcudnn\t5.0", 0},
-        {"a NUL", HEAD "GPU\tco\0nv\tcudnn\t5.0\n", sizeof HEAD - 1 + 20}, {"DOS ends of lines", "dg_cuda autotune, format 1\r\n", 0},
+        {"another file", "[core]\n\teditor = vi\n", 0}, {"another format", "dg_cuda autotune, format 1\n" GOOD, 0},
+        {"no format", GOOD, 0}, {"a field short", HEAD "GPU\tconv\tcudnn\n", 0}, {"a field more", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5}\tx\n", 0},
+        {"no times", HEAD "GPU\tconv\tcudnn\t\n", 0}, {"a number for the times", HEAD "GPU\tconv\tcudnn\t5.0\n", 0},
+        {"a word for a time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": \"fast\"}\n", 0}, {"a negative time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": -1}\n", 0},
+        {"not a number", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": nan}\n", 0}, {"an infinite time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 1e999}\n", 0},
+        {"times of others", HEAD "GPU\tconv\tcudnn\t{\"own\": 5}\n", 0}, {"half of the times", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5, \n", 0},
+        {"a time of nothing beside it", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5, \"own\": 0}\n", 0},
+        {"an empty line", HEAD "\n" GOOD, 0}, {"an empty field", HEAD "GPU\t\tcudnn\t{\"cudnn\": 5}\n", 0},
+        {"an escape", HEAD "GPU\t\033[31m\tcudnn\t{\"cudnn\": 5}\n", 0}, {"not ASCII", HEAD "GPU\t\303\244\tcudnn\t{\"cudnn\": 5}\n", 0},
+        {"cut in the middle of a line", HEAD GOOD "GPU\tco", 0}, {"no end of the line", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5}", 0},
+        {"a NUL", HEAD "GPU\tco\0nv\tcudnn\t{\"cudnn\": 5}\n", sizeof HEAD - 1 + 29}, {"DOS ends of lines", "dg_cuda autotune, format 2\r\n", 0},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         size_t bytes = row[i].bytes ? row[i].bytes : strlen(row[i].text);

@@ -1,0 +1,218 @@
+/* choice_test.c -- who runs a convolution, chosen by measurement (host/cuda_choice.c): with a made-up library on the emulated device.
+ * A library that is faster and right is taken, one that is not right never; images do not depend on the batch even where its
+ * results do; a choice is remembered, stands in the manifest, and is never a question of memory.                            */
+#include "../../host/cuda_choice.h"
+#include "../../host/weights.h"
+#include "../program.h"
+#include "../tiny_model.h"
+
+enum { SIDE = 4, CHANNELS = 32, IMAGE = SIDE * SIDE * CHANNELS, RUNS = 3 }; /* runs: op by op, captured, replayed */
+static float value(size_t i) { return (float)((uint32_t)(i + 1) * 2654435761u >> 8) * 0x1p-23f - 1; }
+
+typedef struct {
+    Graph *g;
+    Tid x, y;
+    Exec *e;
+} Net;
+/* A convolution with a bias, and one with a bias, a residual and a factor. */
+static bool net_new(Net *n, Device *d, int images, Error *err) {
+    Graph *g = n->g = graph_new(d->act);
+    WeightView conv = {.kind = VIEW_CONV}, vector = {.kind = VIEW_VECTOR};
+    n->x = g_input(g, "x", (Shape){images, SIDE, SIDE, CHANNELS});
+    Tid a = g_conv(g, n->x, g_weight(g, "a.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv), g_weight(g, "a.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
+    n->y = g_conv(g, a, g_weight(g, "b.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv), g_weight(g, "b.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
+    Op *last = &g->op[g->nop - 1];
+    last->in[3] = n->x, last->conv.scale = .75f;
+    g->t[n->y].keep = true;
+    graph_plan(g);
+    Weights *w = weights_synthetic(1, NULL);
+    n->e = exec_new(g, d, w, err);
+    weights_free(w);
+    return n->e != NULL;
+}
+static void net_free(Net *n) {
+    exec_free(n->e);
+    graph_free(n->g);
+}
+/* Results for images first, first + 1, ...; by: who ran the two convolutions. */
+static double *results(Device *d, int images, int first, const char *by[2]) {
+    Net n;
+    Error err = {""};
+    size_t count = (size_t)images * IMAGE;
+    double *y = dg_alloc(count * sizeof *y);
+    if (CHECK(net_new(&n, d, images, &err), "%s", err.text)) {
+        float *x = dg_alloc(count * sizeof *x);
+        for (size_t i = 0; i < count; i++) x[i] = value((size_t)first * IMAGE + i);
+        double *before = dg_alloc(count * sizeof *before);
+        for (int run = 0; run < RUNS; run++) {
+            exec_set(n.e, n.x, DG_F32, x);
+            exec_run(n.e);
+            exec_get(n.e, n.y, DG_F64, y);
+            if (run) CHECK(!memcmp(before, y, count * sizeof *y), "run %d gives other bits", run);
+            memcpy(before, y, count * sizeof *y);
+        }
+        for (int i = 0; i < 2; i++) by[i] = d->be->implementation(n.e, i);
+        free(x), free(before);
+    }
+    net_free(&n);
+    return y;
+}
+static void set_cache(const Setup *s, const char *name) { setenv("XDG_CACHE_HOME", at(s, name), 1); }
+static Device *open_device(const char *precision, bool autotune) {
+    Error err = {""};
+    Device *d = device_open("emu", precision, &err);
+    DG_CHECK(d, "%s", err.text);
+    d->autotune = autotune;
+    return d;
+}
+
+static void test_results(const Setup *s, const char *precision, double rounding, size_t modes) {
+    static const struct {
+        const char *mode, *wanted;
+    } row[] = {{"exact", "cudnn"}, {"batch", "cudnn"}, {"wrong", "own"}, {"refuses", "own"}, {"absent", "own"}};
+    static const int batches[] = {3, 32, 33}; /* fewer than the choice is made at, as many, and more */
+    const char *by[2] = {"", ""};
+    Device *plain = open_device(precision, false);
+    double *own = results(plain, 33, 0, by);
+    CHECK(!strcmp(by[0], "own") && !strcmp(by[1], "own"), "autotune is off, and %s and %s run", by[0], by[1]);
+    for (size_t m = 0; m < sizeof row / sizeof *row && m < modes; m++) {
+        char cache[32];
+        snprintf(cache, sizeof cache, "cache-%s-%s", precision, row[m].mode), set_cache(s, cache);
+        setenv("FAKE_PROVIDER", row[m].mode, 1);
+        Device *d = open_device(precision, true);
+        double *one = results(d, 1, 32, by); /* chosen at a batch of one */
+        CHECK(!strcmp(by[0], row[m].wanted) && !strcmp(by[1], row[m].wanted), "%s %s: %s and %s run, not %s", precision, row[m].mode, by[0], by[1], row[m].wanted);
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            int n = batches[b], first = 33 - n;
+            double *y = results(d, n, first, by), num = 0, den = 0;
+            CHECK(!strcmp(by[0], row[m].wanted), "%s %s: %s runs a batch of %d", precision, row[m].mode, by[0], n);
+            CHECK(!memcmp(y + (size_t)(n - 1) * IMAGE, one, IMAGE * sizeof *y), "%s %s: an image in a batch of %d differs from itself alone", precision, row[m].mode, n);
+            for (int i = 0; i < n * IMAGE; i++) num += pow(y[i] - own[first * IMAGE + i], 2), den += pow(own[first * IMAGE + i], 2);
+            if (!strcmp(row[m].wanted, "own")) CHECK(num == 0, "%s %s: the kernels' own results are others with autotune on", precision, row[m].mode);
+            else CHECK(sqrt(num / den) <= 4 * rounding, "%s %s, batch %d: %g from the kernels' own", precision, row[m].mode, n, sqrt(num / den));
+            free(y);
+        }
+        free(one);
+        device_close(d);
+    }
+    free(own);
+    device_close(plain);
+}
+static void check_layer(const char *text, bool remembered, const char *why) {
+    Error err = {""};
+    Json *j = json_parse(text, strlen(text), &err);
+    const Json *layer = json_get(json_get(j, "layers"), "conv fp16 3x3 pad 1, 4x4x32 to 32 bias"), *times = json_get(layer, "microseconds");
+    CHECK(layer && !strcmp(json_get(layer, "runs")->string, "cudnn fake") && json_get(layer, "remembered")->boolean == remembered, "%s: %s%s", why, text, err.text);
+    CHECK(times && times->count == 2 && json_get(times, "own")->number > json_get(times, "cudnn fake")->number, "%s: %s", why, text);
+    json_free(j);
+}
+/* The second device does not measure, nor does it matter then who would be faster. */
+static void test_cache(const Setup *s) {
+    const char *by[2];
+    set_cache(s, "cache");
+    setenv("FAKE_PROVIDER", "exact", 1);
+    for (int again = 0; again < 2; again++) {
+        Device *d = open_device("fp16", true);
+        Text chosen = {0}, measured = {0};
+        d->be->choices(d, &chosen, &measured);
+        CHECK(!strcmp(chosen.text, "{}") && !strcmp(measured.text, "{}"), "before any layer: %s %s", chosen.text, measured.text);
+        text_free(&chosen), text_free(&measured);
+        free(results(d, 2, 0, by));
+        d->be->choices(d, &chosen, &measured);
+        CHECK(!strcmp(chosen.text, "{\"conv fp16 3x3 pad 1, 4x4x32 to 32 bias\": \"cudnn fake\", \"conv fp16 3x3 pad 1, 4x4x32 to 32 bias residual\": \"cudnn fake\"}"),
+              "%s", chosen.text);
+        check_layer(measured.text, again, again ? "the second time" : "the first time");
+        text_free(&chosen), text_free(&measured);
+        device_close(d);
+    }
+    CHECK(exists(s, "cache/dg_cuda/autotune.txt"), "no file remembers");
+    write_file(s, "cache/dg_cuda/autotune.txt", "somebody's notes\n");
+    Device *d = open_device("fp16", true);
+    Text chosen = {0}, measured = {0};
+    free(results(d, 2, 0, by));
+    d->be->choices(d, &chosen, &measured);
+    CHECK(strstr(measured.text, "\"not remembered\": ") && strstr(measured.text, "autotune.txt"), "a file of somebody else's: %s", measured.text);
+    check_layer(measured.text, false, "another's file");
+    text_free(&chosen), text_free(&measured);
+    device_close(d);
+    char kept[OUTPUT];
+    read_text(at(s, "cache/dg_cuda/autotune.txt"), kept);
+    CHECK(!strcmp(kept, "somebody's notes\n"), "somebody else's file was overwritten: %s", kept);
+}
+/* Whichever allocation fails: an error that says memory, never the other implementation; and nothing is left. */
+static void test_memory(const Setup *s) {
+    enum { ENOUGH = 1 << 24 };
+    static const char *const modes[] = {"exact", "batch"};
+    setenv("EMU_MEMORY", "16777216", 1);
+    for (int m = 0; m < 2; m++) {
+        char cache[32], count[16];
+        Error err = {""};
+        Net n;
+        int k = 0;
+        snprintf(cache, sizeof cache, "cache-fp16-%s", modes[m]), set_cache(s, cache);
+        setenv("FAKE_PROVIDER", modes[m], 1);
+        Device *d = open_device("fp16", true);
+        for (bool made = false; !made && k < 1000; k++) {
+            snprintf(count, sizeof count, "%d", k), setenv("EMU_MALLOC_FAIL", count, 1);
+            err = (Error){""};
+            made = net_new(&n, d, 3, &err);
+            if (made) unsetenv("EMU_MALLOC_FAIL"), CHECK(!strcmp(d->be->implementation(n.e, 0), "cudnn"), "%s runs", d->be->implementation(n.e, 0));
+            else CHECK(err.out_of_memory && strstr(err.text, "not enough memory on device emu"), "%s: allocation %d fails: \"%s\"", modes[m], k, err.text);
+            net_free(&n);
+            void *all = d->be->alloc(d, ENOUGH);
+            CHECK(all, "%s: allocation %d fails: memory is lost", modes[m], k);
+            if (all) d->be->release(d, all);
+        }
+        CHECK(k > 12, "%d allocations", k);
+        device_close(d);
+    }
+    unsetenv("EMU_MEMORY");
+}
+/* Images that others would have made are not mixed with those in a folder. */
+static void test_manifest(const Setup *s) {
+    static const char args[] = "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --autotune on --outdir out --seeds ";
+    char more[512];
+    set_cache(s, "cache-program");
+    setenv("FAKE_PROVIDER", "exact", 1);
+    snprintf(more, sizeof more, "%s0-1", args);
+    if (!succeeds(run(s, more), more)) return;
+    snprintf(more, sizeof more, "%s0-3", args);
+    succeeds(run(s, more), more);
+    Json *j = manifest(s, "out");
+    const Json *who = json_get(json_get(j, "images"), "implementations"), *runs = json_get(j, "runs");
+    int fakes = 0;
+    for (const Json *k = who ? who->child : NULL; k; k = k->next) fakes += !strcmp(k->string, "cudnn fake");
+    CHECK(who && fakes > 0 && runs->count == 2, "%d layers of %d by the fake library", fakes, who ? who->count : 0);
+    const Json *layers[2] = {json_get(json_get(runs->child, "autotune"), "layers"), json_get(json_get(runs->child->next, "autotune"), "layers")};
+    for (int i = 0; i < 2; i++) {
+        CHECK(layers[i] && who && layers[i]->count == who->count, "run %d has measured %d layers", i, layers[i] ? layers[i]->count : 0);
+        for (const Json *k = layers[i] ? layers[i]->child : NULL; k; k = k->next)
+            CHECK(json_get(k, "remembered")->boolean == i && json_get(json_get(k, "microseconds"), "own")->number > 0, "run %d, %s", i, k->key);
+    }
+    json_free(j);
+    snprintf(more, sizeof more, "%s0-5", args);
+    setenv("FAKE_PROVIDER", "absent", 1);
+    fails(run(s, more), "a machine without the library", 1, "implementations: conv fp16 .* was \"cudnn fake\", is now not set");
+    setenv("FAKE_PROVIDER", "wrong", 1);
+    set_cache(s, "cache-elsewhere");
+    fails(run(s, more), "a machine that chooses otherwise", 1, "implementations: conv fp16 .* was \"cudnn fake\", is now \"own\"");
+    setenv("FAKE_PROVIDER", "exact", 1);
+    set_cache(s, "cache-program");
+    succeeds(run(s, more), "the first choices again");
+}
+int main(int argc, char **argv) {
+    Setup s = {.device = "emu", .dir = "/tmp/dg_choice_test_XXXXXX"};
+    char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "emu/fake/dg_cuda");
+    s.program = real;
+    Error e = {""};
+    if (CHECK(real, "no program") && CHECK(mkdtemp(s.dir), "no temporary folder") && CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text)) {
+        test_results(&s, "fp16", 0x1p-11, 5);
+        test_results(&s, "tf32", 0x1p-11, 2);
+        test_cache(&s);
+        test_memory(&s);
+        test_manifest(&s);
+        remove_folder(s.dir);
+    }
+    free(real);
+    return check_done("choice_test");
+}
