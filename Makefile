@@ -43,7 +43,7 @@ endif
 WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings -Wno-missing-field-initializers
 CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
-DEFS := -D_GNU_SOURCE $(if $(wildcard host/backend_cpu.c),-DDG_HAVE_CPU) $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
+DEFS := -D_GNU_SOURCE $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
         $(if $(filter 1,$(STB)),-DDG_HAVE_STB) $(if $(filter 1,$(LAPACKE)),-DDG_HAVE_LAPACK)
 CFLAGS += -std=c11 $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
 LDLIBS += $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm

@@ -4,9 +4,7 @@
 #include <string.h>
 
 static const Backend *const backends[] = {
-#ifdef DG_HAVE_CPU
     &backend_cpu,
-#endif
     &backend_ref,
     &backend_ref64,
     &backend_rounded,

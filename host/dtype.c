@@ -1,5 +1,6 @@
 /* dtype.c -- conversions between storage types. */
 #include "dtype.h"
+#include <math.h>
 #include <string.h>
 
 size_t dtype_bytes(DType t) {
@@ -65,14 +66,22 @@ static double load(DType t, const unsigned char *p) {
     }
     return 0;
 }
+/* Rounded towards zero, with the last bit set when anything was lost: a narrower type then rounds f32 as it would value. */
+static float round_to_odd(double value) {
+    float f = (float)value;
+    if ((double)f == value || isnan(value)) return f;
+    uint32_t bits = bits_of(f);
+    if (fabs((double)f) > fabs(value)) bits--;
+    return float_of(bits | 1);
+}
 static void store(DType t, unsigned char *p, double value) {
     float f = (float)value;
     uint16_t h;
     switch (t) {
     case DG_F32: memcpy(p, &f, sizeof f); break;
     case DG_F64: memcpy(p, &value, sizeof value); break;
-    case DG_F16: h = f32_to_f16(f), memcpy(p, &h, sizeof h); break;
-    case DG_BF16: h = f32_to_bf16(f), memcpy(p, &h, sizeof h); break;
+    case DG_F16: h = f32_to_f16(round_to_odd(value)), memcpy(p, &h, sizeof h); break;
+    case DG_BF16: h = f32_to_bf16(round_to_odd(value)), memcpy(p, &h, sizeof h); break;
     default: DG_CHECK(false, "conversion to %s", dtype_name(t));
     }
 }

@@ -8,6 +8,6 @@ uint16_t f32_to_f16(float f); /* overflow gives infinity */
 float bf16_to_f32(uint16_t h);
 uint16_t f32_to_bf16(float f);
 /* n values. dst and src may be the same address where dst's type is not the wider one; no alignment is assumed.
- * DG_F64 to a 16-bit type rounds through f32. DG_U8 and DG_I64 are sources only.                              */
+ * Every value is rounded once. DG_U8 and DG_I64 are sources only.                                             */
 void dtype_convert(DType dst_type, void *dst, DType src_type, const void *src, size_t n);
 #endif

@@ -8,12 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef DG_HAVE_CPU
-#define INNER_BACKEND backend_cpu
-#else
-#define INNER_BACKEND backend_ref
-#endif
-
 typedef struct {
     Device inner;
 } Rounded;
@@ -29,7 +23,7 @@ static bool rounded_open(Device *d, const char *precision, Error *e) {
     else if (!strcmp(precision, "tf32")) d->act = DG_F32, d->tf32 = true;
     else return dg_error(e, "device %s rounds to fp16, bf16 or tf32, not to %s", d->be->name, precision);
     Rounded *r = dg_alloc(sizeof *r);
-    r->inner.be = &INNER_BACKEND;
+    r->inner.be = &backend_cpu;
     if (!r->inner.be->open(&r->inner, NULL, e)) {
         free(r);
         return false;

@@ -50,6 +50,31 @@ static void test_rounding(const Half *f) {
     CHECK(f->from(INFINITY) == infinite && f->from(-INFINITY) == (0x8000 | infinite), "%s: infinity", f->name);
     CHECK(isnan(f->to(f->from(NAN))), "%s: NaN becomes %g", f->name, (double)f->to(f->from(NAN)));
 }
+/* The same from f64, where f32 on the way would make a tie of what is none: the middle between two neighbours, and just beside it. */
+static uint16_t from_f64(const Half *f, double v) {
+    uint16_t h;
+    dtype_convert(f->type, &h, DG_F64, &v, 1);
+    return h;
+}
+static void test_rounding_f64(const Half *f) {
+    int wrong = 0, infinite = (((1 << f->exponent_bits) - 1) << f->mantissa_bits);
+    for (int sign = 0; sign <= 0x8000; sign += 0x8000)
+        for (int h = 0; h < infinite; h++) {
+            double low = decode(f, (uint16_t)h), high = h + 1 < infinite ? decode(f, (uint16_t)(h + 1)) : 2 * low - decode(f, (uint16_t)(h - 1));
+            double middle = (low + high) / 2, at = sign ? -1 : 1;
+            wrong += from_f64(f, at * low) != (sign | h);
+            wrong += from_f64(f, at * middle) != (sign | (h & 1 ? h + 1 : h));
+            wrong += from_f64(f, at * nextafter(middle, 0)) != (sign | h);
+            wrong += from_f64(f, at * nextafter(middle, INFINITY)) != (sign | (h + 1));
+        }
+    CHECK(wrong == 0, "%s: %d f64 values between two neighbours are rounded wrongly", f->name, wrong);
+    static const double beyond[] = {0x1p128, 3.5e38, 1e300, INFINITY}, below[] = {0x1p-140, 1e-300, 0x1p-1074};
+    for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++)
+        CHECK(from_f64(f, beyond[i]) == infinite && from_f64(f, -beyond[i]) == (0x8000 | infinite), "%s: %g does not overflow", f->name, beyond[i]);
+    for (size_t i = 0; i < sizeof below / sizeof *below; i++)
+        CHECK(from_f64(f, below[i]) == 0 && from_f64(f, -below[i]) == 0x8000, "%s: %g does not vanish", f->name, below[i]);
+    CHECK(isnan(f->to(from_f64(f, NAN))), "%s: NaN of f64 becomes %g", f->name, (double)f->to(from_f64(f, NAN)));
+}
 /* Arrays, at odd addresses, between all types that hold these values, and in place. */
 static void test_arrays(void) {
     static const DType sources[] = {DG_F32, DG_F16, DG_BF16, DG_F64, DG_U8, DG_I64}, targets[] = {DG_F32, DG_F16, DG_BF16, DG_F64};
@@ -80,6 +105,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof halves / sizeof *halves; i++) {
         test_values(&halves[i]);
         test_rounding(&halves[i]);
+        test_rounding_f64(&halves[i]);
     }
     test_arrays();
     return check_done("test_dtype");
