@@ -4,6 +4,7 @@
 #define DG_HOSTILE_H
 #include "../host/error.h"
 #include "check.h"
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -38,5 +39,20 @@ static inline void hostile_end(const Hostile *h, bool accepted, const char *file
     bool known = getrusage(RUSAGE_SELF, &r) == 0;
     CHECK(known && r.ru_maxrss < LIMIT_KIB, "%s: %ld KiB of memory", h->what, r.ru_maxrss);
 #endif
+}
+/* Reads all of a file that lies in memory; false with an error when it is refused. */
+typedef bool (*Reader)(const uint8_t *file, size_t bytes, Error *e);
+/* From a copy of exactly this size, so that AddressSanitizer sees the first byte read beyond it. */
+static inline bool read_exactly(Reader reader, const void *file, size_t bytes, Error *e) {
+    uint8_t *copy = malloc(bytes ? bytes : 1);
+    if (bytes) memcpy(copy, file, bytes);
+    bool accepted = reader(copy, bytes, e);
+    free(copy);
+    return accepted;
+}
+/* `name` is what the reader calls the file. */
+static inline void hostile_refuse(Reader reader, const char *what, const void *file, size_t bytes, const char *name, const char *fragment) {
+    Hostile h = hostile_begin(what);
+    hostile_end(&h, read_exactly(reader, file, bytes, &h.e), name, fragment);
 }
 #endif
