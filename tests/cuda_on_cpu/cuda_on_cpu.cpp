@@ -7,7 +7,6 @@
 #undef gridDim
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdarg>
 #include <deque>
 #include <functional>
@@ -20,6 +19,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(EMU_UCONTEXT)
 #include <ucontext.h>
@@ -2134,8 +2134,11 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) {
     delete e;
     return error;
 }
+// The device's clock is the processor time of the thread that runs its streams: what else the machine does does not count.
 static double seconds_now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
     *e = new emuEvent{nullptr, 0, 0};
