@@ -3,7 +3,6 @@
  * Usage: test_bench [DEVICE [PROGRAM]]     default: cpu; the program of the same build folder                             */
 #include "../host/ceilings.h"
 #include "../host/networks.h"
-#include "../host/op_table.h"
 #include "../host/progress.h"
 #include "program.h"
 #include "tiny_model.h"
@@ -28,28 +27,6 @@ static void measured(Device *d) {
     CHECK(c.flops > 0 && isfinite(c.flops) && c.bytes > 0 && isfinite(c.bytes), "%g operations, %g bytes per second", c.flops, c.bytes);
     CHECK(c.rows >= c.channels && c.channels > 0 && c.copied > 0 && !strcmp(c.implementation, "own"), "a product of %d x %d by %s, a copy of %zu", c.rows, c.channels,
           c.implementation, c.copied);
-}
-
-/* The table's rows sum up every op once. */
-static void sums(Exec *x) {
-    Ceilings c = {.flops = 1e9, .bytes = 1e9, .implementation = "own"};
-    Text t = {0};
-    Error e = {""};
-    double flops = 0, bytes = 0, ops = 0, all_flops = graph_flops(x->g), all_bytes = 0;
-    text_printf(&t, "{\"first\": 0");
-    op_table("tiny", x, 1, &c, &t);
-    text_printf(&t, "}");
-    Json *j = json_parse(t.text, t.len, &e);
-    const Json *rows = json_get(j, "tiny ops");
-    for (const Json *r = rows ? rows->child : NULL; r; r = r->next) {
-        double us = number(r, "ms") * 1e3;
-        flops += number(r, "gflops") * us * 1e3, bytes += number(r, "gbytes") * us * 1e3, ops += number(r, "count");
-    }
-    for (int i = 0; i < x->g->nop; i++) all_bytes += op_bytes(x->g, i);
-    CHECK(ops == x->g->nop && near(flops, all_flops) && near(bytes, all_bytes), "%g ops, %g operations and %g bytes, not %d, %g and %g: %s", ops, flops, bytes,
-          x->g->nop, all_flops, all_bytes, e.text);
-    json_free(j);
-    text_free(&t);
 }
 
 /* ---- profile ---------------------------------------------------------------------------------------------------------------- */
@@ -95,7 +72,6 @@ static void profile(Device *d) {
         if (first) CHECK(!memcmp(first, y, count * sizeof *y), "profiles before and after the first runs differ in what they compute");
         free(again), free(first);
         first = y;
-        if (late) sums(x);
         exec_free(x);
     }
     free(first), free(seconds);
