@@ -53,7 +53,7 @@ STAMP := $(BUILD)/config
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
 # compiled for CUDA, or for its emulation (kernels/rules.mk)
-CUDA_HOST := backend_cuda cuda_device cuda_choice cuda_providers
+CUDA_HOST := backend_cuda cuda_device cuda_graph cuda_choice cuda_providers
 SRC := $(filter-out host/main.c host/backend_ref.c $(CUDA_HOST:%=host/%.c) host/device.c,$(wildcard host/*.c)) \
        $(wildcard models/*.c weights_tools/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/backend_ref_f32.o $(BUILD)/host/backend_ref_f64.o \

@@ -57,6 +57,7 @@ const Backend backend_cpu = {
     .release = host_release,
     .upload = host_copy,
     .download = host_copy,
+    .copy = host_copy,
     .sync = host_sync,
     .prepare = cpu_prepare,
     .unprepare = cpu_unprepare,

@@ -1,11 +1,10 @@
 /* backend_cuda.c -- the table of CUDA ops: each unpacks an Op into the launcher structs of kernels/kernels.h. The same file
  * is backend "emu" where DG_EMU is defined: the kernels then run on the CPU (tests/cuda_on_cpu).
  *
- * The first run of an Exec goes op by op (kernels load), the second is captured into a CUDA graph, and every later one
- * replays it. Memory is reckoned before any is taken: what is too large is refused with the bytes needed and free.       */
+ * Runs are replayed CUDA graphs (cuda_graph.h), unless they are part of one that is more than a run. Memory is reckoned before any is taken: what is too large is refused with the bytes needed and free.       */
 #include "../kernels/kernels.h"
 #include "cuda_choice.h"
-#include "cuda_device.h"
+#include "cuda_graph.h"
 #include "cuda_stats.h"
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +15,9 @@ typedef struct {   /* Exec.prep[i] */
     ConvChoice *choice;   /* OP_CONV: a library runs it, and leaves no statistics; NULL: the kernels' own */
     const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace; or NULL */
 } OpPrep;
-typedef struct {           /* Exec.captured */
-    void *scratch;         /* the workspace of all ops whose workspace nobody reads afterwards */
-    bool ran;              /* kernels are loaded: the next run may be captured */
-    cudaGraphExec_t graph; /* NULL before that */
+typedef struct {   /* Exec.captured */
+    void *scratch; /* the workspace of all ops whose workspace nobody reads afterwards */
+    void *replays; /* of whole runs */
 } Captured;
 
 /* ---- ops --------------------------------------------------------------------------------------------------------------- */
@@ -289,7 +287,7 @@ static void cuda_unprepare(Exec *e, int i) {
     OpPrep *p = e->prep[i];
     if (c) {
         cuda_sync(e->dev);
-        if (c->graph) cuda_check(cudaGraphExecDestroy(c->graph), "cudaGraphExecDestroy");
+        cuda_replay_free(e->dev, c->replays);
         if (c->scratch) cuda_release(e->dev, c->scratch);
         free(c);
         e->captured = NULL;
@@ -300,39 +298,27 @@ static void cuda_unprepare(Exec *e, int i) {
     e->prep[i] = NULL;
 }
 static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(choice(e, i)); }
-/* What `work` enqueues, as a graph. */
-static cudaGraphExec_t capture(const Exec *e, void (*work)(const Exec *e, void *context), void *context) {
-    cudaStream_t stream = cuda_stream(e->dev);
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
-    cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    work(e, context);
-    cuda_check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
-    cuda_check(cudaGraphInstantiateWithFlags(&exec, graph, 0), "cudaGraphInstantiate");
-    cuda_check(cudaGraphDestroy(graph), "cudaGraphDestroy");
-    return exec;
-}
-static void run_ops(const Exec *e, void *unused) {
+static void run_ops(void *exec, int unused) {
+    const Exec *e = exec;
     (void)unused;
     for (int i = 0; i < e->g->nop; i++) cuda_op(e, i);
 }
 static void cuda_run(Exec *e) {
     Captured *c = e->captured;
-    if (!e->g->nop) return;
-    if (!c->ran) run_ops(e, NULL);
-    else {
-        if (!c->graph) c->graph = capture(e, run_ops, NULL);
-        cuda_check(cudaGraphLaunch(c->graph, cuda_stream(e->dev)), "cudaGraphLaunch");
-    }
-    c->ran = true;
+    if (e->g->nop) cuda_replay(e->dev, &c->replays, 0, run_ops, e);
 }
 /* Times every op by events inside one captured graph, so that gaps between launches do not count. */
-static void run_timed(const Exec *e, void *events) {
-    const cudaEvent_t *event = events;
-    cudaStream_t stream = cuda_stream(e->dev);
-    for (int i = 0; i <= e->g->nop; i++) {
-        cuda_check(cudaEventRecordWithFlags(event[i], stream, cudaEventRecordExternal), "cudaEventRecord");
-        if (i < e->g->nop) cuda_op(e, i);
+typedef struct {
+    const Exec *e;
+    cudaEvent_t *event; /* [nop + 1] */
+} Timed;
+static void run_timed(void *timed, int unused) {
+    const Timed *t = timed;
+    cudaStream_t stream = cuda_stream(t->e->dev);
+    (void)unused;
+    for (int i = 0; i <= t->e->g->nop; i++) {
+        cuda_check(cudaEventRecordWithFlags(t->event[i], stream, cudaEventRecordExternal), "cudaEventRecord");
+        if (i < t->e->g->nop) cuda_op(t->e, i);
     }
 }
 static void cuda_profile(Exec *e, int repeats, double *seconds) {
@@ -340,8 +326,8 @@ static void cuda_profile(Exec *e, int repeats, double *seconds) {
     cudaEvent_t *event = dg_alloc(((size_t)n + 1) * sizeof *event);
     for (int i = 0; i <= n; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
     for (int i = 0; i < n; i++) seconds[i] = 0;
-    run_ops(e, NULL); /* kernels are loaded, as they must be before a capture */
-    cudaGraphExec_t graph = capture(e, run_timed, event);
+    run_ops(e, 0); /* kernels are loaded, as they must be before a capture */
+    cudaGraphExec_t graph = cuda_capture(e->dev, run_timed, &(Timed){e, event}, 0);
     for (int r = 0; r < repeats; r++) {
         cuda_check(cudaGraphLaunch(graph, cuda_stream(e->dev)), "cudaGraphLaunch");
         cuda_sync(e->dev);
@@ -361,7 +347,7 @@ static void state_combine(Device *d, void *out, DType out_type, int n, size_t pe
     DG_CHECK(terms > 0 && terms <= COMBINE_TERMS, "combine: %d terms", terms);
     cuda_check(cuda_combine(out, out_type, n, per_sample, term, terms, cuda_stream(d)), "combine");
 }
-static void state_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step) {
+static void state_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
     cuda_check(cuda_randn(out, n, per_sample, seed, step, cuda_stream(d)), "randn");
 }
 static void state_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad) {
@@ -380,12 +366,15 @@ const Backend backend_cuda = {
     .release = cuda_release,
     .upload = cuda_upload,
     .download = cuda_download,
+    .copy = cuda_copy,
     .sync = cuda_sync,
     .alloc_host = cuda_alloc_host,
     .release_host = cuda_release_host,
     .download_async = cuda_download_async,
     .mark = cuda_mark,
     .wait = cuda_wait,
+    .replay = cuda_replay,
+    .replay_free = cuda_replay_free,
     .range_push = cuda_range_push,
     .range_pop = cuda_range_pop,
     .admit = cuda_admit,

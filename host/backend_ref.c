@@ -285,6 +285,7 @@ const Backend DG_REF_BACKEND = {
     .release = host_release,
     .upload = host_copy,
     .download = host_copy,
+    .copy = host_copy,
     .sync = host_sync,
     .op = ref_op,
     .combine = host_combine,

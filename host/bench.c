@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "device_options.h"
 #include "file.h"
+#include "host_memory.h"
 #include "networks.h"
 #include "op_table.h"
 #include "progress.h"
@@ -283,8 +284,10 @@ static bool open_engine(Bench *b, Error *e) {
     b->x = b->device->be->alloc(b->device, (size_t)b->o->batch * per_sample * sizeof *b->x);
     if (!b->x) return dg_out_of_memory(e, "not enough memory on device %s for the input", b->device->be->name);
     uint64_t *seed = dg_alloc((size_t)b->o->batch * sizeof *seed);
-    b->device->be->randn(b->device, b->x, b->o->batch, per_sample, seed, 0);
-    free(seed);
+    double *noise = dg_alloc((size_t)b->o->batch * per_sample * sizeof *noise);
+    host_randn(NULL, noise, b->o->batch, per_sample, seed, &(uint32_t){0});
+    b->device->be->upload(b->device, b->x, noise, (size_t)b->o->batch * per_sample * sizeof *noise);
+    free(seed), free(noise);
     return true;
 }
 static int bench(const Args *a, Error *e) {

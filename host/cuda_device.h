@@ -19,6 +19,7 @@ typedef struct {
     size_t staged;                 /* bytes used of the current half */
     int half;
     bool left_once[STAGING_HALVES];
+    bool in_replay;                /* within the work of a replay (cuda_graph.h) */
     void *choices;                 /* cuda_choice.c's; NULL before the first */
 } Cuda;
 
@@ -33,6 +34,7 @@ void *cuda_alloc(Device *d, size_t bytes);
 void cuda_release(Device *d, void *p);
 void cuda_upload(Device *d, void *dst, const void *src, size_t bytes);
 void cuda_download(Device *d, void *dst, const void *src, size_t bytes);
+void cuda_copy(Device *d, void *dst, const void *src, size_t bytes);
 void cuda_sync(Device *d);
 void *cuda_alloc_host(Device *d, size_t bytes);
 void cuda_release_host(Device *d, void *p);

@@ -1,11 +1,14 @@
 /* denoiser.c -- a score network bound to a device. */
 #include "denoiser.h"
+#include "dtype.h"
 #include <stdlib.h>
 #include <string.h>
 
 static bool bind(Denoiser *d, Weights *w, bool fuse, Error *e) {
     d->graph = graph_new(d->dev->act);
     if (!network_build(d->graph, &d->config, d->batch, &d->net, e)) return dg_error_context(e, "%s", weights_name(w));
+    size_t value_bytes = dtype_bytes(d->graph->t[d->net.noise].dtype);
+    d->table = g_input(d->graph, "table", (Shape){d->batch, 1, 1, (int)(sizeof(double) / value_bytes) + network_noise_channels(&d->config)});
     if (fuse) graph_fuse(d->graph);
     graph_plan(d->graph);
     if (!(d->exec = exec_new(d->graph, d->dev, w, e))) return false;
@@ -15,6 +18,7 @@ static bool bind(Denoiser *d, Weights *w, bool fuse, Error *e) {
         WeightView vector = {.kind = VIEW_VECTOR};
         if (!weights_read(w, "model.map_noise.freqs", (Shape){1, 1, 1, half}, vector, DG_F32, d->freqs, e)) return false;
     }
+    d->host_table = dg_alloc(denoiser_table_bytes(d));
     return weights_check_unused(w, network_unused, network_unused_count, e);
 }
 Denoiser *denoiser_new(Device *dev, Weights *w, int batch, bool fuse, Error *e) {
@@ -26,7 +30,6 @@ Denoiser *denoiser_new(Device *dev, Weights *w, int batch, bool fuse, Error *e) 
     Denoiser *d = dg_alloc(sizeof *d);
     d->config = config, d->dev = dev, d->batch = batch;
     d->per_sample = (size_t)config.img_resolution * (size_t)config.img_resolution * (size_t)config.img_channels;
-    d->coef = dg_alloc((size_t)batch * sizeof *d->coef);
     d->embedding = dg_alloc((size_t)batch * (size_t)network_noise_channels(&config) * sizeof *d->embedding);
     if (bind(d, w, fuse, e)) return d;
     denoiser_free(d);
@@ -37,8 +40,8 @@ void denoiser_free(Denoiser *d) {
     exec_free(d->exec);
     graph_free(d->graph);
     free(d->freqs);
-    free(d->coef);
     free(d->embedding);
+    free(d->host_table);
     free(d);
 }
 void denoiser_set_onehot(Denoiser *d, const float *onehot) {
@@ -58,21 +61,36 @@ void denoiser_set_labels(Denoiser *d, const int *label) {
     denoiser_set_onehot(d, onehot);
     free(onehot);
 }
-void denoiser_run(Denoiser *d, const double *x, const double *scale, const double *sigma, PrecondCoef *coef) {
+/* A table: c_in * scale of each image, then the noise embeddings as the graph wants them. */
+static size_t noise_count(const Denoiser *d) { return (size_t)d->batch * (size_t)network_noise_channels(&d->config); }
+static DType noise_type(const Denoiser *d) { return d->graph->t[d->net.noise].dtype; }
+size_t denoiser_table_bytes(const Denoiser *d) { return shape_count(shape_of(d->graph, d->table)) * dtype_bytes(d->graph->t[d->table].dtype); }
+void denoiser_fill(Denoiser *d, void *table, const double *scale, const double *sigma, PrecondCoef *coef) {
     size_t channels = (size_t)network_noise_channels(&d->config);
+    double *c_in = table;
     for (int i = 0; i < d->batch; i++) {
         float *row = d->embedding + (size_t)i * channels;
         coef[i] = precond_coef(&d->config, sigma[i]);
-        d->coef[i] = (double)coef[i].c_in * (scale ? scale[i] : 1);
+        c_in[i] = (double)coef[i].c_in * (scale ? scale[i] : 1);
         if (i && coef[i].c_noise == coef[i - 1].c_noise) memcpy(row, row - channels, channels * sizeof *row);
         else network_noise_embedding(&d->config, d->freqs, coef[i].c_noise, row);
     }
-    exec_set(d->exec, d->net.noise, DG_F32, d->embedding);
-    Term scaled = {x, DG_F64, d->coef};
-    d->dev->be->combine(d->dev, d->exec->data[d->net.x], d->graph->t[d->net.x].dtype, d->batch, d->per_sample, &scaled, 1);
+    dtype_convert(noise_type(d), c_in + d->batch, DG_F32, d->embedding, noise_count(d));
+}
+void denoiser_enqueue(Denoiser *d, const double *x, const void *table) {
+    const Backend *be = d->dev->be;
+    const double *c_in = table;
+    Term scaled = {x, DG_F64, c_in};
+    be->copy(d->dev, d->exec->data[d->net.noise], c_in + d->batch, noise_count(d) * dtype_bytes(noise_type(d)));
+    be->combine(d->dev, d->exec->data[d->net.x], d->graph->t[d->net.x].dtype, d->batch, d->per_sample, &scaled, 1);
     device_range_push(d->dev, "network");
     exec_run(d->exec);
     device_range_pop(d->dev);
+}
+void denoiser_run(Denoiser *d, const double *x, const double *scale, const double *sigma, PrecondCoef *coef) {
+    denoiser_fill(d, d->host_table, scale, sigma, coef);
+    exec_set(d->exec, d->table, d->graph->t[d->table].dtype, d->host_table);
+    denoiser_enqueue(d, x, d->exec->data[d->table]);
 }
 Term denoiser_output(const Denoiser *d, const double *coef) {
     return (Term){d->exec->data[d->net.out], d->graph->t[d->net.out].dtype, coef};

@@ -13,8 +13,9 @@ typedef struct {
     int batch;
     size_t per_sample; /* R*R*C */
     float *freqs;      /* Fourier embedding buffer, or NULL */
-    double *coef;      /* scratch [batch] */
     float *embedding;  /* scratch [batch][noise_channels] */
+    Tid table;         /* an input that no op reads: the device's table of denoiser_run, planned with the rest */
+    void *host_table;
 } Denoiser;
 
 /* Builds, fuses (when `fuse`), plans and binds; checks that the file holds nothing unexpected. */
@@ -26,5 +27,10 @@ void denoiser_set_onehot(Denoiser *d, const float *onehot); /* [batch][label_dim
 /* Runs F on the device: x [batch][per_sample] f64 device pointer; scale[batch] (NULL: 1), sigma[batch] host; the network
  * sees c_in * scale * x. Afterwards D = c_skip*x + c_out*F with F at denoiser_output(d) (type of its tensor); coef[batch] is filled. */
 void denoiser_run(Denoiser *d, const double *x, const double *scale, const double *sigma, PrecondCoef *coef);
-Term denoiser_output(const Denoiser *d, const double *coef);
+Term denoiser_output(const Denoiser *d, const double *coef); /* coef: device, [batch] */
+/* The same in two halves, for work that is replayed (dg.h): fill puts what a run takes from the host into `table` (host,
+ * denoiser_table_bytes), enqueue runs F with a copy of it in device memory. Both tables are aligned for a double.         */
+size_t denoiser_table_bytes(const Denoiser *d);
+void denoiser_fill(Denoiser *d, void *table, const double *scale, const double *sigma, PrecondCoef *coef);
+void denoiser_enqueue(Denoiser *d, const double *x, const void *table);
 #endif

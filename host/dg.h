@@ -192,8 +192,9 @@ typedef void (*OpFn)(const Exec *e, int i); /* run op i */
 typedef struct {
     const void *data;   /* device pointer, [n][per_sample] of `type` (f64, f32, f16, bf16) */
     DType type;
-    const double *coef; /* host, [n] */
+    const double *coef; /* device pointer, [n] */
 } Term;
+typedef void (*WorkFn)(void *context, int shape);
 enum { COMBINE_TERMS = 8, DEVICE_SLOTS = 4 };
 struct Backend {
     const char *name;
@@ -203,6 +204,7 @@ struct Backend {
     void (*release)(Device *d, void *p);
     void (*upload)(Device *d, void *dst, const void *src, size_t bytes);
     void (*download)(Device *d, void *dst, const void *src, size_t bytes); /* waits for all earlier work */
+    void (*copy)(Device *d, void *dst, const void *src, size_t bytes);     /* within the device */
     void (*sync)(Device *d);
     /* Optional, all or none: downloads that go on beside later work, and points in the order of work. A slot, below
      * DEVICE_SLOTS, holds what was started in it last. dst lies in memory of alloc_host (NULL: there is not enough).     */
@@ -211,6 +213,12 @@ struct Backend {
     void (*download_async)(Device *d, int slot, void *dst, const void *src, size_t bytes); /* once all earlier work is done */
     void (*mark)(Device *d, int slot);                        /* here, after all earlier work */
     void (*wait)(Device *d, int slot);                        /* for the slot's downloads, or its mark */
+    /* Optional, both or none: work(context, shape), done by replaying what it enqueued when it was done before with the same
+     * shape. So the shape, and what is constant, must say all that it enqueues; what varies it reads in device memory, and it
+     * copies nothing to or from the host. *kept, NULL at first, goes to replay_free before any memory that the work refers to
+     * is freed. Work that is itself done in other work is part of that.                                                  */
+    void (*replay)(Device *d, void **kept, int shape, WorkFn work, void *context);
+    void (*replay_free)(Device *d, void *kept);
     /* Optional: names for a profiler's time line, nested. */
     void (*range_push)(const char *name);
     void (*range_pop)(void);
@@ -229,11 +237,12 @@ struct Backend {
 
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.
      * combine: out[i] = sum_k term[k].coef[n] * term[k].data[i], in f64, rounded once to out_type. out may be a term.
-     * randn: unit normals; element j of sample i depends on (seed[i], step, j) alone (rng.h), not on n or position.
+     * randn: unit normals; element j of sample i depends on (seed[i], *step, j) alone (rng.h), not on n or position.
      * to_u8: trunc(clamp(127.5 x + 128, 0, 255)), NaN -> 0; bad[i] = number of non-finite elements of sample i.
-     * x, out and bad are device memory, as every tensor here; coef and seed are host memory, free again at return. */
+     * Every pointer here leads to device memory, those of the coefficients, the seeds and the step included: what is
+     * captured once is replayed with other values.                                                                  */
     void (*combine)(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms);
-    void (*randn)(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step);
+    void (*randn)(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step);
     void (*to_u8)(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad);
 };
 extern const Backend backend_ref, backend_ref64, backend_cpu, backend_rounded;

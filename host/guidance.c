@@ -1,5 +1,6 @@
 /* guidance.c -- the discriminator's gradient: extractor and head forward, seed at the logit, backward to the input. */
 #include "guidance.h"
+#include "dtype.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@ bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e) {
     if (fuse) graph_fuse(g);
     u->seed = g_input(g, "seed", shape_of(g, u->log_ratio));
     u->gradient = g_output(g, graph_backward(g, u->log_ratio, u->seed, u->x));
+    size_t value_bytes = dtype_bytes(g->t[u->extractor_net.temb].dtype);
+    u->table = g_input(g, "table", (Shape){u->batch, 1, 1, (int)(sizeof(double) / value_bytes) + u->extractor.model_channels + u->head.model_channels});
     if (fuse) graph_fuse(g);
     graph_plan(g);
     return true;
@@ -30,6 +33,7 @@ static bool bind(Guide *u, Weights *extractor, Weights *head, bool keep, bool fu
     weights_attach(extractor, HEAD_PREFIX, head);
     u->exec = exec_new(u->graph, u->dev, extractor, e);
     weights_attach(extractor, NULL, NULL);
+    u->host_table = dg_alloc(guide_table_bytes(u));
     return u->exec && weights_check_unused(extractor, extractor_unused, extractor_unused_count, e) && weights_check_unused(head, NULL, 0, e);
 }
 Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, bool keep, bool fuse, Error *e) {
@@ -45,12 +49,13 @@ Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, bool
     Guide *u = dg_alloc(sizeof *u);
     u->extractor = a, u->head = b, u->dev = dev, u->batch = batch;
     u->per_sample = (size_t)a.image_size * (size_t)a.image_size * (size_t)a.in_channels;
-    u->coef = dg_alloc((size_t)batch * sizeof *u->coef);
     u->embedding = dg_alloc((size_t)batch * (size_t)(a.model_channels > b.model_channels ? a.model_channels : b.model_channels) * sizeof *u->embedding);
     u->seed_scale = dev->act == DG_F16 ? GUIDE_SEED_SCALE_F16 : 1;
     if (bind(u, extractor, head, keep, fuse, e)) {
-        for (int i = 0; i < batch; i++) u->coef[i] = u->seed_scale;
-        exec_set(u->exec, u->seed, DG_F64, u->coef);
+        double *seed = dg_alloc((size_t)batch * sizeof *seed);
+        for (int i = 0; i < batch; i++) seed[i] = u->seed_scale;
+        exec_set(u->exec, u->seed, DG_F64, seed);
+        free(seed);
         return u;
     }
     guide_free(u);
@@ -60,8 +65,8 @@ void guide_free(Guide *u) {
     if (!u) return;
     exec_free(u->exec);
     graph_free(u->graph);
-    free(u->coef);
     free(u->embedding);
+    free(u->host_table);
     free(u);
 }
 GuideTime guide_time(const Guide *u, double sigma) {
@@ -86,27 +91,57 @@ void guide_set_labels(Guide *u, const int *label) {
     exec_set(u->exec, u->head_net.label, DG_F32, onehot);
     free(onehot);
 }
-static void set_times(Guide *u, const EncoderConfig *c, Tid input, const double *sigma) {
-    size_t channels = (size_t)c->model_channels;
-    for (int i = 0; i < u->batch; i++) {
-        float *row = u->embedding + (size_t)i * channels;
-        if (i && sigma[i] == sigma[i - 1]) memcpy(row, row - channels, channels * sizeof *row);
-        else encoder_time_embedding(c, guide_time(u, sigma[i]).time, row);
-    }
-    exec_set(u->exec, input, DG_F32, u->embedding);
+/* A table: mean_vp of each image, then the times' embeddings of extractor and head as the graph wants them. */
+typedef struct {
+    const EncoderConfig *config;
+    Tid input;
+    size_t count, bytes;
+} Times;
+static Times times_of(const Guide *u, bool head) {
+    Times t = {head ? &u->head : &u->extractor, head ? u->head_net.temb : u->extractor_net.temb, 0, 0};
+    t.count = (size_t)u->batch * (size_t)t.config->model_channels;
+    t.bytes = t.count * dtype_bytes(u->graph->t[t.input].dtype);
+    return t;
 }
-void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
+size_t guide_table_bytes(const Guide *u) { return shape_count(shape_of(u->graph, u->table)) * dtype_bytes(u->graph->t[u->table].dtype); }
+void guide_fill(Guide *u, void *table, const double *sigma, double *coef) {
+    double *mean = table;
     for (int i = 0; i < u->batch; i++) {
-        u->coef[i] = guide_time(u, sigma[i]).mean_vp;
-        coef[i] = -sigma[i] * sigma[i] * u->coef[i] / u->seed_scale;
+        mean[i] = guide_time(u, sigma[i]).mean_vp;
+        coef[i] = -sigma[i] * sigma[i] * mean[i] / u->seed_scale;
     }
-    set_times(u, &u->extractor, u->extractor_net.temb, sigma);
-    set_times(u, &u->head, u->head_net.temb, sigma);
-    Term scaled = {x, DG_F64, u->coef};
-    u->dev->be->combine(u->dev, u->exec->data[u->x], u->graph->t[u->x].dtype, u->batch, u->per_sample, &scaled, 1);
+    char *at = (char *)(mean + u->batch);
+    for (int head = 0; head < 2; head++) {
+        Times t = times_of(u, head);
+        size_t channels = (size_t)t.config->model_channels;
+        for (int i = 0; i < u->batch; i++) {
+            float *row = u->embedding + (size_t)i * channels;
+            if (i && sigma[i] == sigma[i - 1]) memcpy(row, row - channels, channels * sizeof *row);
+            else encoder_time_embedding(t.config, guide_time(u, sigma[i]).time, row);
+        }
+        dtype_convert(u->graph->t[t.input].dtype, at, DG_F32, u->embedding, t.count);
+        at += t.bytes;
+    }
+}
+void guide_enqueue(Guide *u, const double *x, const void *table) {
+    const Backend *be = u->dev->be;
+    const double *mean = table;
+    const char *at = (const char *)(mean + u->batch);
+    for (int head = 0; head < 2; head++) {
+        Times t = times_of(u, head);
+        be->copy(u->dev, u->exec->data[t.input], at, t.bytes);
+        at += t.bytes;
+    }
+    Term scaled = {x, DG_F64, mean};
+    be->combine(u->dev, u->exec->data[u->x], u->graph->t[u->x].dtype, u->batch, u->per_sample, &scaled, 1);
     device_range_push(u->dev, "discriminator");
     exec_run(u->exec);
     device_range_pop(u->dev);
+}
+void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
+    guide_fill(u, u->host_table, sigma, coef);
+    exec_set(u->exec, u->table, u->graph->t[u->table].dtype, u->host_table);
+    guide_enqueue(u, x, u->exec->data[u->table]);
 }
 Term guide_output(const Guide *u, const double *coef) {
     return (Term){u->exec->data[u->gradient], u->graph->t[u->gradient].dtype, coef};

@@ -23,8 +23,9 @@ typedef struct {
     int batch;
     size_t per_sample;
     double seed_scale; /* what the backward pass is started with: > 1 keeps fp16 gradients in range; divided out in G */
-    double *coef;
-    float *embedding;
+    float *embedding;            /* scratch */
+    Tid table;                   /* as the Denoiser's */
+    void *host_table;
 } Guide;
 typedef struct {
     double tau, mean_vp, time; /* time: what the nets get, before the factor 999 (= tau, or its cosine form) */
@@ -40,6 +41,10 @@ void guide_set_labels(Guide *g, const int *label);
 /* Runs the graph on x [batch][per_sample] f64 (device) at sigma[batch]. Afterwards G = coef[i] * gradient, the term
  * that guide_output describes; coef[batch] (caller's) is filled with -s^2 m / seed_scale.                          */
 void guide_run(Guide *g, const double *x, const double *sigma, double *coef);
-Term guide_output(const Guide *g, const double *coef);
+Term guide_output(const Guide *g, const double *coef); /* coef: device, [batch] */
+/* The same in two halves, as denoiser.h's. */
+size_t guide_table_bytes(const Guide *g);
+void guide_fill(Guide *g, void *table, const double *sigma, double *coef);
+void guide_enqueue(Guide *g, const double *x, const void *table);
 void guide_log_ratio(Guide *g, double *out); /* [batch], downloads */
 #endif

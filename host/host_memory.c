@@ -59,13 +59,13 @@ void host_combine(Device *d, void *out, DType out_type, int n, size_t per_sample
             else ((float *)out)[i] = (float)sum;
         }
 }
-void host_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step) {
+void host_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
     (void)d;
 #pragma omp parallel for
     for (int s = 0; s < n; s++) {
         double *row = out + (size_t)s * per_sample, pair[2];
         for (size_t i = 0; i < per_sample; i += 2) {
-            philox_normal_pair(seed[s], i / 2, step, pair);
+            philox_normal_pair(seed[s], i / 2, *step, pair);
             row[i] = pair[0];
             if (i + 1 < per_sample) row[i + 1] = pair[1];
         }

@@ -174,6 +174,7 @@ const Backend backend_rounded = {
     .release = host_release,
     .upload = host_copy,
     .download = host_copy,
+    .copy = host_copy,
     .sync = host_sync,
     .prepare = rounded_prepare,
     .unprepare = rounded_unprepare,

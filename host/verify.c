@@ -182,29 +182,31 @@ static bool run_denoise(const Case *c, Error *e) {
     const StTensor *x = need(c, "x", 4, e), *sigma = x ? need(c, "sigma", 1, e) : NULL;
     Weights *w = sigma ? case_weights(c, "network", "synthetic_seed", e) : NULL;
     Denoiser *d = w ? denoiser_new(c->dev, w, (int)x->shape[0], c->fuse, e) : NULL;
-    double *image = NULL, *s = NULL, *device = NULL;
+    double *image = NULL, *s = NULL, *device = NULL, *device_coef = NULL;
     bool ok = d && sigma->count == (size_t)d->batch;
     if (ok) {
         int n = d->batch, *label = dg_alloc((size_t)n * sizeof *label);
         size_t count = (size_t)n * d->per_sample;
         PrecondCoef *coef = dg_alloc((size_t)n * sizeof *coef);
-        double *skip = dg_alloc((size_t)n * sizeof *skip), *out = dg_alloc((size_t)n * sizeof *out);
+        double *skip_out = dg_alloc(2 * (size_t)n * sizeof *skip_out); /* c_skip of each image, then c_out */
         s = read_f64(sigma);
         ok = read_labels(c, n, d->config.label_dim, label, e) && (image = read_nhwc(x, 0, n, d->config.img_channels, d->config.img_resolution, e)) &&
-             (device = to_device(c->dev, image, count, e));
+             (device = to_device(c->dev, image, count, e)) && (device_coef = to_device(c->dev, NULL, 2 * (size_t)n, e));
         if (ok) {
             denoiser_set_labels(d, label);
             denoiser_run(d, device, NULL, s, coef);
-            for (int i = 0; i < n; i++) skip[i] = (double)coef[i].c_skip, out[i] = (double)coef[i].c_out;
-            Term term[] = {{device, DG_F64, skip}, denoiser_output(d, out)};
+            for (int i = 0; i < n; i++) skip_out[i] = (double)coef[i].c_skip, skip_out[n + i] = (double)coef[i].c_out;
+            c->dev->be->upload(c->dev, device_coef, skip_out, 2 * (size_t)n * sizeof *skip_out);
+            Term term[] = {{device, DG_F64, device_coef}, denoiser_output(d, device_coef + n)};
             c->dev->be->combine(c->dev, device, DG_F64, n, d->per_sample, term, 2);
             c->dev->be->download(c->dev, image, device, count * sizeof *image);
             c->r->flops = graph_flops(d->graph) / n;
             ok = compare_images(c, "denoised", image, n, d->config.img_channels, d->config.img_resolution, e);
         }
-        free(label), free(coef), free(skip), free(out);
+        free(label), free(coef), free(skip_out);
     }
     if (device) c->dev->be->release(c->dev, device);
+    if (device_coef) c->dev->be->release(c->dev, device_coef);
     free(image), free(s);
     denoiser_free(d);
     weights_free(w);
@@ -227,9 +229,13 @@ static bool compare_guide(const Case *c, Guide *g, const double *sigma, double *
     guide_log_ratio(g, value[1]);
     ok = ok && compare_images(c, "features", features, n, f.c, f.h, e) && compare_scalars(c, "logit", value[0], n, e) &&
          compare_scalars(c, "log_ratio", value[1], n, e);
-    Term term = guide_output(g, coef);
-    c->dev->be->combine(c->dev, device, DG_F64, n, g->per_sample, &term, 1);
-    c->dev->be->download(c->dev, image, device, (size_t)n * g->per_sample * sizeof *image);
+    double *device_coef = ok ? to_device(c->dev, coef, (size_t)n, e) : NULL;
+    if ((ok = device_coef != NULL)) {
+        Term term = guide_output(g, device_coef);
+        c->dev->be->combine(c->dev, device, DG_F64, n, g->per_sample, &term, 1);
+        c->dev->be->download(c->dev, image, device, (size_t)n * g->per_sample * sizeof *image);
+        c->dev->be->release(c->dev, device_coef);
+    }
     ok = ok && compare_images(c, "guidance", image, n, g->extractor.in_channels, res, e);
     for (int k = 0; k < 3; k++) free(value[k]);
     free(coef), free(features);

@@ -129,11 +129,11 @@ typedef struct { /* OP_FIRST_TOKEN: {n,tokens,c} -> {n,c}; backward {n,c} -> {n,
 int cuda_first_token(const FirstTokenArgs *a, void *stream);
 int cuda_first_token_bwd(const FirstTokenArgs *a, void *stream);
 
-/* ---- sampler state: the contracts are Backend's combine, randn and to_u8 (dg.h). Host arrays (the terms with their
- * coefficients, the seeds) have been read when the call returns: they travel as kernel parameters.                      */
+/* ---- sampler state: the contracts are Backend's combine, randn and to_u8 (dg.h). All memory is the device's, but for the array of
+ * terms, which has been read when the call returns.                                                                       */
 int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms, void *stream);
-int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step, void *stream);
-int cuda_to_u8(uint8_t *out, const double *x, int n, size_t per_sample, int *bad, void *stream); /* all device memory */
+int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step, void *stream);
+int cuda_to_u8(uint8_t *out, const double *x, int n, size_t per_sample, int *bad, void *stream);
 
 #ifdef __cplusplus
 }

@@ -119,7 +119,7 @@ $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/
 NETS := tests/golden/nets
 GUIDES := tests/golden/guidance
 EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
-            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
+            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_sampler emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
             "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" "$(BUILD)/emu/choice_test" \
             $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.") \
             "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors") \

@@ -4,22 +4,32 @@
 //   randn    normals 2j and 2j+1 of (seed, step) from one Philox4x32-10 block, counters and uniforms as in host/rng.h. The integers,
 //            the uniforms and sqrt agree exactly with the host's; log, sin and cos to their last place or two.
 //   to_u8    trunc(clamp(127.5 x + 128, 0, 255)), and how many elements of each image are not finite: every bit as the host's.
-// Work:   one image per blockIdx.y; coefficients and seeds travel as kernel parameters, some images per launch.
+// Work:   some blocks to an image. Coefficients, seeds and the step are read in device memory, so that a captured launch
+//         can be replayed with others.
 // Limits: none on sizes.
 #include "../host/rng.h"
 #include "values.h"
 
-enum { STATE_THREADS = 256, PARAMETERS = 448 }; // 8-byte values in the parameters of a launch, which hold 4 KiB
+enum { STATE_THREADS = 256 };
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
+// Where a thread stands: its image, and which of the image's threads it is.
+struct StatePlace {
+    unsigned image;
+    size_t thread;
+};
+GPU_FN StatePlace state_place(unsigned blocks) { // blocks: to an image
+    return {blockIdx.x / blocks, (size_t)(blockIdx.x % blocks) * STATE_THREADS + threadIdx.x};
+}
+
 struct CombineParams {
     void *out;
-    const void *term[COMBINE_TERMS];
-    DType type[COMBINE_TERMS], out_type;
-    int terms, first_image;
+    Term term[COMBINE_TERMS];
+    DType out_type;
+    int terms;
     size_t per_sample;
-    double coef[PARAMETERS]; // [image of this launch][term]
+    unsigned blocks;
 };
 GPU_FN double load_double(const void *p, DType type, size_t i) {
     if (type == DG_F64) return ((const double *)p)[i];
@@ -35,13 +45,13 @@ GPU_FN float round_to_odd(double d) {
     return __uint_as_float(fabs((double)f) > fabs(d) ? bits - 1 : bits + 1);
 }
 __global__ void __launch_bounds__(STATE_THREADS) combine_kernel(const __grid_constant__ CombineParams p) {
-    const size_t element = (size_t)blockIdx.x * STATE_THREADS + threadIdx.x;
-    if (element >= p.per_sample) return;
-    const size_t i = (size_t)(p.first_image + (int)blockIdx.y) * p.per_sample + element;
+    const StatePlace at = state_place(p.blocks);
+    if (at.thread >= p.per_sample) return;
+    const size_t i = at.image * p.per_sample + at.thread;
     double sum = 0;
     for (int k = 0; k < p.terms; k++) {
-        const double coef = p.coef[(int)blockIdx.y * p.terms + k];
-        if (coef != 0) sum += gpu::mul_rn(coef, load_double(p.term[k], p.type[k], i));
+        const double coef = p.term[k].coef[at.image];
+        if (coef != 0) sum += gpu::mul_rn(coef, load_double(p.term[k].data, p.term[k].type, i));
     }
     if (p.out_type == DG_F64) ((double *)p.out)[i] = sum;
     else if (p.out_type == DG_F32) ((float *)p.out)[i] = (float)sum;
@@ -54,9 +64,9 @@ __global__ void __launch_bounds__(STATE_THREADS) combine_kernel(const __grid_con
 struct RandnParams {
     double *out;
     size_t per_sample;
-    int first_image;
-    uint32_t step;
-    uint64_t seed[PARAMETERS]; // [image of this launch]
+    const uint64_t *seed;
+    const uint32_t *step;
+    unsigned blocks;
 };
 // Both of an angle from 0 to 2 pi, each within 1.5 units in its last place: the distance r to the nearest quarter turn, then
 // the series of sin r and cos r for |r| <= pi/4, whose next terms are below 2^-58. CUDA's own need memory for large angles.
@@ -74,10 +84,11 @@ GPU_FN void sine_cosine(double angle, double *sine, double *cosine) {
     if (turn == 1 || turn == 2) *cosine = -*cosine;
 }
 __global__ void __launch_bounds__(STATE_THREADS) randn_kernel(const __grid_constant__ RandnParams p) {
-    const size_t pair = (size_t)blockIdx.x * STATE_THREADS + threadIdx.x;
+    const StatePlace at = state_place(p.blocks);
+    const size_t pair = at.thread;
     if (2 * pair >= p.per_sample) return;
-    double sine, cosine, *row = p.out + (size_t)(p.first_image + (int)blockIdx.y) * p.per_sample;
-    const Philox r = philox(p.seed[blockIdx.y], pair, p.step, RNG_STREAM_NOISE); // the rest is philox_normal_pair
+    double sine, cosine, *row = p.out + at.image * p.per_sample;
+    const Philox r = philox(p.seed[at.image], pair, *p.step, RNG_STREAM_NOISE); // the rest is philox_normal_pair
     const double radius = sqrt(-2 * log(philox_uniform(r.v[0], r.v[1])));
     sine_cosine(6.283185307179586476925 * philox_uniform(r.v[2], r.v[3]), &sine, &cosine);
     row[2 * pair] = radius * cosine;
@@ -106,37 +117,18 @@ __global__ void __launch_bounds__(STATE_THREADS)
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
-static dim3 state_grid(size_t threads, int images) {
-    return dim3((unsigned)((threads + STATE_THREADS - 1) / STATE_THREADS), (unsigned)images);
-}
+static unsigned state_blocks(size_t threads) { return (unsigned)((threads + STATE_THREADS - 1) / STATE_THREADS); }
 
 extern "C" int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms,
                             void *stream) {
     CombineParams p = {};
-    p.out = out, p.out_type = out_type, p.terms = terms, p.per_sample = per_sample;
-    for (int k = 0; k < terms; k++) p.term[k] = term[k].data, p.type[k] = term[k].type;
-    const int most = PARAMETERS / terms;
-    for (p.first_image = 0; p.first_image < n; p.first_image += most) {
-        const int images = n - p.first_image < most ? n - p.first_image : most;
-        for (int i = 0; i < images; i++)
-            for (int k = 0; k < terms; k++) p.coef[i * terms + k] = term[k].coef[p.first_image + i];
-        const int error = gpu::launch(combine_kernel, state_grid(per_sample, images), dim3(STATE_THREADS), 0,
-                                      (cudaStream_t)stream, p);
-        if (error) return error;
-    }
-    return 0;
+    p.out = out, p.out_type = out_type, p.terms = terms, p.per_sample = per_sample, p.blocks = state_blocks(per_sample);
+    for (int k = 0; k < terms; k++) p.term[k] = term[k];
+    return gpu::launch(combine_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
 }
-extern "C" int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, uint32_t step, void *stream) {
-    RandnParams p = {};
-    p.out = out, p.per_sample = per_sample, p.step = step;
-    for (p.first_image = 0; p.first_image < n; p.first_image += PARAMETERS) {
-        const int images = n - p.first_image < PARAMETERS ? n - p.first_image : PARAMETERS;
-        memcpy(p.seed, seed + p.first_image, (size_t)images * sizeof *seed);
-        const dim3 grid = state_grid((per_sample + 1) / 2, images);
-        const int error = gpu::launch(randn_kernel, grid, dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
-        if (error) return error;
-    }
-    return 0;
+extern "C" int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step, void *stream) {
+    const RandnParams p = {out, per_sample, seed, step, state_blocks((per_sample + 1) / 2)};
+    return gpu::launch(randn_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
 }
 extern "C" int cuda_to_u8(uint8_t *out, const double *x, int n, size_t per_sample, int *bad, void *stream) {
     return gpu::launch(to_u8_kernel, dim3((unsigned)n), dim3(STATE_THREADS), 0, (cudaStream_t)stream, out, x,

@@ -4,6 +4,7 @@
  *                                                on cuda where there is one
  * Bound: 3 x the error of device "rounded" in the same precision, the rule of the op tests, plus what the case allows fp32.
  * On "rounded" itself: the error of tf32, whose range is that of fp32, up to the luck of rounding (test_precision.c).     */
+#include "../host/host_memory.h"
 #include "case_weights.h"
 
 enum { IMAGES = 3 };
@@ -14,9 +15,7 @@ static const char *const image_name[IMAGES] = {"signs at random", "one color", "
 static double *extreme_images(size_t per_sample) {
     uint64_t seed = 80;
     double *x = dg_alloc(IMAGES * per_sample * sizeof *x), *noise = x + 2 * per_sample;
-    Device *d = device_open("ref", NULL, NULL);
-    d->be->randn(d, noise, 1, per_sample, &seed, 0);
-    device_close(d);
+    host_randn(NULL, noise, 1, per_sample, &seed, &(uint32_t){0});
     for (size_t i = 0; i < per_sample; i++) {
         x[i] = copysign(MOST, noise[per_sample - 1 - i]), x[per_sample + i] = MOST;
         noise[i] = fmax(-MOST, fmin(MOST, SIGMA * noise[i]));

@@ -1,4 +1,4 @@
-/* test_state.c -- the sampler's state operations (combine, randn, to_u8) of a device against those in host memory.
+/* test_state.c -- the sampler's state operations (combine, randn, to_u8) of a device against those in host memory, and copies.
  *   test_state [DEVICE...]     default: every device of this build; a device that cannot be opened is NOT RUN
  * combine and to_u8 agree in every bit, randn within the rounding that its three functions are documented to have.    */
 #include "../host/dtype.h"
@@ -65,7 +65,7 @@ typedef struct {
     int n, terms;
     size_t per_sample;
     bool half_terms; /* two of the terms are f16 and bf16 */
-    double *coef[COMBINE_TERMS];
+    double *coef[COMBINE_TERMS], *device_coef[COMBINE_TERMS];
     void *host[COMBINE_TERMS], *device[COMBINE_TERMS];
     Term host_term[COMBINE_TERMS], term[COMBINE_TERMS];
 } Sum;
@@ -87,7 +87,8 @@ static Sum sum_new(Device *d, int n, int terms, size_t per_sample, bool half_ter
         free(stored);
         s.coef[k] = dg_alloc((size_t)n * sizeof(double));
         for (int i = 0; i < n; i++) s.coef[k][i] = (i + k) % 4 == 0 ? (k == 0) : value(77 + (uint64_t)k, (size_t)i); /* some are 0 */
-        s.term[k] = (Term){s.device[k], type, s.coef[k]};
+        s.device_coef[k] = to_device(d, s.coef[k], (size_t)n * sizeof(double));
+        s.term[k] = (Term){s.device[k], type, s.device_coef[k]};
         s.host_term[k] = (Term){s.host[k], host_type, s.coef[k]};
     }
     free(v);
@@ -95,7 +96,7 @@ static Sum sum_new(Device *d, int n, int terms, size_t per_sample, bool half_ter
 }
 static void sum_free(Device *d, Sum *s) {
     for (int k = 0; k < s->terms; k++) {
-        d->be->release(d, s->device[k]);
+        d->be->release(d, s->device[k]), d->be->release(d, s->device_coef[k]);
         free(s->host[k]);
         free(s->coef[k]);
     }
@@ -135,16 +136,16 @@ static void test_combine(Device *d) {
         check_combine(d, 3, terms[k], 301, DG_BF16, false);
     }
     check_combine(d, 1, 2, 1, DG_F64, false);
-    check_combine(d, 130, COMBINE_TERMS, 5, DG_F64, false); /* more coefficients than one launch takes */
+    check_combine(d, 130, COMBINE_TERMS, 5, DG_F64, false);
     /* a zero coefficient drops its term, whatever the term holds */
     double nan = (double)NAN, one = 1, coef[2] = {0, 3}, *a = to_device(d, &nan, sizeof nan), *b = to_device(d, &one, sizeof one);
-    double *out = d->be->alloc(d, sizeof *out);
-    Term term[2] = {{a, DG_F64, &coef[0]}, {b, DG_F64, &coef[1]}};
+    double *out = d->be->alloc(d, sizeof *out), *device_coef = to_device(d, coef, sizeof coef);
+    Term term[2] = {{a, DG_F64, device_coef}, {b, DG_F64, device_coef + 1}};
     d->be->combine(d, out, DG_F64, 1, 1, term, 2);
     double *found = from_device(d, out, sizeof *out);
     CHECK(*found == 3, "combine on %s: 0 * NaN + 3 * 1 = %g", d->be->name, *found);
     free(found);
-    d->be->release(d, a), d->be->release(d, b);
+    d->be->release(d, a), d->be->release(d, b), d->be->release(d, device_coef);
 }
 
 /* ---- to_u8 ---------------------------------------------------------------------------------------------------------------- */
@@ -191,7 +192,10 @@ static void test_to_u8(Device *d) {
 /* ---- randn ---------------------------------------------------------------------------------------------------------------- */
 static double *randn(Device *d, int n, size_t per_sample, const uint64_t *seed, uint32_t step) {
     double *out = d->be->alloc(d, (size_t)n * per_sample * sizeof *out);
-    d->be->randn(d, out, n, per_sample, seed, step);
+    uint64_t *device_seed = to_device(d, seed, (size_t)n * sizeof *seed);
+    uint32_t *device_step = to_device(d, &step, sizeof step);
+    d->be->randn(d, out, n, per_sample, device_seed, device_step);
+    d->be->release(d, device_seed), d->be->release(d, device_step);
     return from_device(d, out, (size_t)n * per_sample * sizeof *out);
 }
 /* Relative error of radius * trig in units of 2^-53: log to one place (2, halved by the root), the root 1, the product 1, and
@@ -203,7 +207,7 @@ static void check_randn(Device *d, int n, size_t per_sample, uint32_t step) {
     for (int i = 0; i < n; i++) seed[i] = i % 3 ? mix((uint64_t)i) : (uint64_t)i;
     size_t count = (size_t)n * per_sample;
     double *want = dg_alloc(count * sizeof *want), *found = randn(d, n, per_sample, seed, step), worst = 0;
-    host_randn(NULL, want, n, per_sample, seed, step);
+    host_randn(NULL, want, n, per_sample, seed, &step);
     for (size_t i = 0; i < count; i++) {
         double off = fabs(found[i] - want[i]) / fabs(want[i]);
         if (!(off <= worst)) worst = off;
@@ -238,8 +242,31 @@ static void test_randn(Device *d) {
     check_randn(d, 1, 1, 0);
     check_randn(d, 3, 20001, RNG_STEP_LATENT);
     check_randn(d, 4, 3 * 32 * 32, 17);
-    check_randn(d, 900, 3, 1); /* more seeds than one launch takes */
+    check_randn(d, 900, 3, 1);
     check_distribution(d);
+}
+
+/* ---- copies: of what the host gives away at return, however many are under way, and within the device ------------------------ */
+static void test_copies(Device *d) {
+    enum { COPIES = 7, BYTES = 3 << 20 }; /* staging memory is used again and again; more than it holds */
+    unsigned char *host = dg_alloc(BYTES), *at[COPIES], *again = d->be->alloc(d, BYTES);
+    for (int i = 0; i < COPIES; i++) {
+        at[i] = d->be->alloc(d, BYTES);
+        DG_CHECK(at[i] && again, "no memory");
+        memset(host, i + 1, BYTES);
+        d->be->upload(d, at[i], host, BYTES);
+    }
+    memset(host, 0, BYTES);
+    d->be->copy(d, again, at[COPIES - 1], BYTES);
+    for (int i = 0; i <= COPIES; i++) {
+        const unsigned char wanted = (unsigned char)(i < COPIES ? i + 1 : COPIES);
+        size_t wrong = 0;
+        d->be->download(d, host, i < COPIES ? at[i] : again, BYTES);
+        for (size_t k = 0; k < BYTES; k++) wrong += host[k] != wanted;
+        CHECK(wrong == 0, "copy %d on %s: %zu bytes are not those that were given", i, d->be->name, wrong);
+        d->be->release(d, i < COPIES ? at[i] : again);
+    }
+    free(host);
 }
 /* Philox4x32-10 as published with its paper (Random123, kat_vectors). */
 static void test_philox(void) {
@@ -264,6 +291,7 @@ static void test_device(const char *spec) {
     test_combine(d);
     test_to_u8(d);
     test_randn(d);
+    test_copies(d);
     device_close(d);
 }
 int main(int argc, char **argv) {

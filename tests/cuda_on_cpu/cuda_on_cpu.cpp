@@ -2075,16 +2075,24 @@ static cudaError_t run_all() {
     }
     return first;
 }
-bool emu::record(cudaStream_t s, std::function<int()> work) {
+static bool enqueue(cudaStream_t s, std::function<int()> work) {
     if (!s) return false;
     if (s->capture) s->capture->work.push_back(std::move(work));
     else s->work.push_back(std::move(work));
     return true;
 }
+static emuCalls g_calls;
+void emuGetCalls(emuCalls *c) { *c = g_calls; }
+bool emu::record(cudaStream_t s, std::function<int()> work) {
+    if (!s || !s->capture) g_calls.kernels++;
+    return enqueue(s, std::move(work));
+}
 cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, enum cudaMemcpyKind k, cudaStream_t stream) {
     auto copy = [=] { return (int)cudaMemcpy(d, s, n, k); };
-    if (k == cudaMemcpyDeviceToHost && stream && !stream->capture) memset(d, 0xff, n); // not there before the wait
-    return record(stream, copy) ? cudaSuccess : (cudaError_t)copy();
+    bool captured = stream && stream->capture;
+    if (!captured) g_calls.copies++;
+    if (k == cudaMemcpyDeviceToHost && stream && !captured) memset(d, 0xff, n); // not there before the wait
+    return enqueue(stream, copy) ? cudaSuccess : (cudaError_t)copy();
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
     *s = new emuStream{nullptr, {}, 0};
@@ -2123,7 +2131,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
             if (int r = work()) return r;
         return 0;
     };
-    return record(s, replay) ? cudaSuccess : g_last = (cudaError_t)replay();
+    if (s && s->capture) return g_last = cudaErrorStreamCaptureUnsupported;
+    g_calls.graphs++;
+    return enqueue(s, replay) ? cudaSuccess : g_last = (cudaError_t)replay();
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t g) {
     delete g;
@@ -2152,7 +2162,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t e) {
 cudaError_t cudaEventRecordWithFlags(cudaEvent_t e, cudaStream_t s, unsigned flags) {
     if (!s || (s->capture && !(flags & cudaEventRecordExternal))) return g_last = cudaErrorInvalidValue;
     bool captured = s->capture != nullptr;
-    record(s, [e] { return e->seconds = seconds_now(), 0; });
+    enqueue(s, [e] { return e->seconds = seconds_now(), 0; });
     if (!captured) e->stream = s, e->position = s->end();
     return cudaSuccess;
 }
@@ -2161,7 +2171,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) { return e->stream ? run_until(e
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
     emuStream *other = e->stream;
     size_t position = e->position;
-    if (other) record(s, [=] { return (int)run_until(other, position); });
+    if (other) enqueue(s, [=] { return (int)run_until(other, position); });
     return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop) {

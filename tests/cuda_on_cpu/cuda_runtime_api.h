@@ -65,6 +65,13 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *p);
 
+/* Beside CUDA's own: how often the host has asked for something since the program began. What is captured, or replayed with a
+ * graph, does not count.                                                                                                  */
+typedef struct emuCalls {
+    size_t kernels, graphs, copies; /* launches, and asynchronous copies */
+} emuCalls;
+void emuGetCalls(emuCalls *c);
+
 #ifdef __cplusplus
 }
 #endif
