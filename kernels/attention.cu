@@ -4,7 +4,8 @@
 //         values in two stages of cp.async, mma.sync. f32 kernel: everything else, any d and any types; channels of y in blocks
 //         of up to 256 (blockIdx.z), each with its own scores.
 // Order:  keys in order, in blocks whose size depends on d, the tokens and the type alone: never on n or the place in it.
-// Range:  scores in f32, at most 0 after the maximum is taken off; probabilities see Range.
+// Range:  scores in f32, at most 0 after the maximum is taken off; weights see Range. The weights are summed as rounded for the
+//         product with v: what is divided by is what was multiplied.
 #include "attention_tile.h"
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
@@ -39,7 +40,7 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
     copy_rows<T, D, Tile::QUERIES, Tile::THREADS>(base, p, at, QUERY, at.first);
     load(0);
 
-    float sum[R::PARTS][MT][R::WIDTH][4], top[MT][2], total[MT][2]; // top: the maximum so far, less P_EXPONENT; total: of this lane
+    float sum[R::PARTS][MT][R::WIDTH][4], top[MT][2], total[MT][2]; // top: the maximum so far; total: of this lane
     uint32_t query[Tile::IN_REGISTERS ? (int)R::STEPS : 1][MT][4];
     clear(sum);
     GPU_UNROLL
@@ -69,6 +70,7 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
                         GPU_UNROLL
                         for (int m = 0; m < MT; m++) s[m][n][i] = -INFINITY;
 
+        Factors<T, MT, NT> weights;
         GPU_UNROLL
         for (int m = 0; m < MT; m++)
             GPU_UNROLL
@@ -78,19 +80,21 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
                 for (int n = 0; n < NT; n++) most = fmaxf(most, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
                 most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
                 most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-                const float next = fmaxf(top[m][h], most * p.log2_scale - Range<T>::P_EXPONENT), shrink = gpu::exp2_approx(top[m][h] - next);
+                const float next = fmaxf(top[m][h], most), shrink = gpu::exp2_approx((top[m][h] - next) * p.log2_scale);
                 top[m][h] = next, total[m][h] *= shrink;
                 GPU_UNROLL
                 for (int part = 0; part < R::PARTS; part++)
                     GPU_UNROLL
                     for (int n = 0; n < R::WIDTH; n++) sum[part][m][n][2 * h] *= shrink, sum[part][m][n][2 * h + 1] *= shrink;
                 GPU_UNROLL
-                for (int n = 0; n < NT; n++)
+                for (int n = 0; n < NT; n++) {
+                    float w[2];
                     GPU_UNROLL
-                    for (int i = 2 * h; i < 2 * h + 2; i++)
-                        total[m][h] += s[m][n][i] = as_operand<T>(gpu::exp2_approx(fmaf(s[m][n][i], p.log2_scale, -next)));
+                    for (int i = 0; i < 2; i++) w[i] = gpu::exp2_approx(fmaf(s[m][n][2 * h + i] - next, p.log2_scale, Range<T>::P_EXPONENT));
+                    total[m][h] += weights.put(m, n, h, w[0], w[1]);
+                }
             }
-        multiply_columns<T, D>(sum, s, shared, base, stage_of(block) + Tile::KEYS * R::PITCH);
+        multiply_columns<T, D>(sum, weights, shared, base, stage_of(block) + Tile::KEYS * R::PITCH);
     }
     GPU_UNROLL
     for (int m = 0; m < MT; m++)
@@ -124,15 +128,15 @@ template <int V, int PARTS> __global__ void __launch_bounds__(F32_THREADS) attn_
             float most = -INFINITY;
             GPU_UNROLL
             for (int j = 0; j < 4; j++) {
-                s[i][j] = first + t % 16 * 4 + j < p.tokens ? s[i][j] * p.log2_scale : -INFINITY;
+                if (first + t % 16 * 4 + j >= p.tokens) s[i][j] = -INFINITY;
                 most = fmaxf(most, s[i][j]);
             }
             GPU_UNROLL
             for (int apart = 8; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
-            const float next = fmaxf(top[i], most), shrink = exp2f(top[i] - next);
+            const float next = fmaxf(top[i], most), shrink = exp2f((top[i] - next) * p.log2_scale);
             top[i] = next, total[i] *= shrink;
             GPU_UNROLL
-            for (int j = 0; j < 4; j++) total[i] += s[i][j] = exp2f(s[i][j] - next);
+            for (int j = 0; j < 4; j++) total[i] += s[i][j] = exp2f((s[i][j] - next) * p.log2_scale);
             GPU_UNROLL
             for (int c = 0; c < PARTS; c++)
                 GPU_UNROLL

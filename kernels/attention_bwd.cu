@@ -8,10 +8,12 @@
 // Order:  the others in order, in blocks whose size depends on d and the type alone: never on n or the place in it.
 // Range:  dS is multiplied by a power of two that puts 2^13 above the largest |dP|, of the query (dq) or of the head (dk), before
 //         it is rounded to f16, and the sums divided by it: small gradients keep their bits, large ones do not overflow.
+//         P is normalised in f32, then rounded; its differences of scores are those that the sum was made of: with one key that takes
+//         everything P = 1 and dS = 0 exactly.
 #include "attention_tile.h"
 
 // ---- statistics of queries ----------------------------------------------------------------------------------------------------
-// In the workspace: x maximum of the scores, y log2 of the sum of probabilities less P_EXPONENT, z D, w the largest |dP|.
+// In the workspace: x maximum of the scores, y log2 of the sum of weights less P_EXPONENT, z D, w the largest |dP|.
 
 // Some keys' share of a query's statistics.
 struct Statistics {
@@ -25,19 +27,20 @@ template <bool FAST, int COUNT> GPU_FN void add_keys(Statistics &s, const float 
     float most = score[0];
     GPU_UNROLL
     for (int i = 0; i < COUNT; i++) most = fmaxf(most, score[i]), s.largest = fmaxf(s.largest, fabsf(dp[i]));
-    const float top = fmaxf(s.top, most * log2_scale), base = finite_base(top), shrink = power_of_two<FAST>(s.top - base);
+    const float top = fmaxf(s.top, most), base = finite_base(top), shrink = power_of_two<FAST>((s.top - base) * log2_scale);
     s.top = top, s.total *= shrink, s.dot *= shrink;
     GPU_UNROLL
     for (int i = 0; i < COUNT; i++) {
-        const float weight = power_of_two<FAST>(fmaf(score[i], log2_scale, -base));
+        const float weight = power_of_two<FAST>((score[i] - base) * log2_scale);
         s.total += weight, s.dot += weight * dp[i];
     }
 }
 // Adds the keys of the lane `apart` away.
-GPU_FN void add_lane(Statistics &s, int apart) {
+GPU_FN void add_lane(Statistics &s, int apart, float log2_scale) {
     const Statistics o = {__shfl_xor_sync(~0u, s.top, apart), __shfl_xor_sync(~0u, s.total, apart), __shfl_xor_sync(~0u, s.dot, apart),
                           __shfl_xor_sync(~0u, s.largest, apart)};
-    const float top = fmaxf(s.top, o.top), base = finite_base(top), mine = exp2f(s.top - base), its = exp2f(o.top - base);
+    const float top = fmaxf(s.top, o.top), base = finite_base(top);
+    const float mine = exp2f((s.top - base) * log2_scale), its = exp2f((o.top - base) * log2_scale);
     s = {top, s.total * mine + o.total * its, s.dot * mine + o.dot * its, fmaxf(s.largest, o.largest)};
 }
 GPU_FN float4 finished(const Statistics &s, int exponent) { return make_float4(s.top, log2f(s.total) - (float)exponent, s.dot / s.total, s.largest); }
@@ -138,8 +141,8 @@ template <typename T, int D> __global__ void __launch_bounds__(GradTile<T, D>::T
     }
     GPU_UNROLL
     for (int h = 0; h < 2; h++) {
-        add_lane(found[h], 1);
-        add_lane(found[h], 2);
+        add_lane(found[h], 1, p.log2_scale);
+        add_lane(found[h], 2, p.log2_scale);
         const int query = at.first + walk.row + 8 * h + (lane >> 2);
         if ((lane & 3) == 0 && query < p.tokens) p.rows[row_number(p, at) + (size_t)query] = finished(found[h], Range<T>::P_EXPONENT);
     }
@@ -197,19 +200,25 @@ template <typename T, int D, bool OWN_KEYS> __global__ void __launch_bounds__(Gr
         if (block == 0) walk.keep_own();
         float s[1][Tile::NT][4], dp[1][Tile::NT][4];
         walk.products(s, dp, block);
+        Factors<T, 1, Tile::NT> slopes, probabilities;
         GPU_UNROLL
         for (int n = 0; n < Tile::NT; n++)
             GPU_UNROLL
-            for (int i = 0; i < 4; i++) {
-                const int other = 8 * n + (lane & 3) * 2 + i % 2;
-                const float4 q = OWN_KEYS ? *(const float4 *)(shared + walk.statistics_of(block) + other * 16) : row[i / 2];
-                float weight = gpu::exp2_approx(fmaf(s[0][n][i], p.log2_scale, -q.x) - q.y);
-                if (!OWN_KEYS && block * Tile::OTHERS + other >= p.tokens) weight = 0; // queries past the last are all zeros
-                s[0][n][i] = weight;
-                dp[0][n][i] = weight * ((dp[0][n][i] - q.z) * (factor[i / 2] * p_unit));
+            for (int h = 0; h < 2; h++) {
+                float weight[2], slope[2];
+                GPU_UNROLL
+                for (int i = 0; i < 2; i++) {
+                    const int other = 8 * n + (lane & 3) * 2 + i;
+                    const float4 q = OWN_KEYS ? *(const float4 *)(shared + walk.statistics_of(block) + other * 16) : row[h];
+                    weight[i] = gpu::exp2_approx(fmaf(s[0][n][2 * h + i] - q.x, p.log2_scale, -q.y));
+                    if (!OWN_KEYS && block * Tile::OTHERS + other >= p.tokens) weight[i] = 0; // queries past the last are all zeros
+                    slope[i] = weight[i] * ((dp[0][n][2 * h + i] - q.z) * (factor[h] * p_unit));
+                }
+                slopes.put(0, n, h, slope[0], slope[1]);
+                if (OWN_KEYS) probabilities.put(0, n, h, weight[0], weight[1]);
             }
-        multiply_columns<T, D>(first, dp, shared, walk.base, walk.stage_of(block));
-        if (OWN_KEYS) multiply_columns<T, D>(second, s, shared, walk.base, walk.second_of(block));
+        multiply_columns<T, D>(first, slopes, shared, walk.base, walk.stage_of(block));
+        if (OWN_KEYS) multiply_columns<T, D>(second, probabilities, shared, walk.base, walk.second_of(block));
     }
     const float unscale[1][2] = {{p.scale / factor[0], p.scale / factor[1]}}, unit[1][2] = {{p_unit, p_unit}};
     store_rows<T, D>(p, first, unscale, at, own0, at.first + walk.row);
@@ -241,7 +250,7 @@ template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_ke
     GPU_UNROLL
     for (int i = 0; i < 4; i++) {
         GPU_UNROLL
-        for (int apart = 8; apart; apart /= 2) add_lane(found[i], apart);
+        for (int apart = 8; apart; apart /= 2) add_lane(found[i], apart, p.log2_scale);
         const int query = at.first + t / 16 * 4 + i;
         if (t % 16 == 0 && query < p.tokens) p.rows[row_number(p, at) + (size_t)query] = finished(found[i], 0);
     }
@@ -267,7 +276,7 @@ template <int V, int PARTS, bool OWN_KEYS> __global__ void __launch_bounds__(F32
                 const int own = at.first + t / 16 * 4 + i, other = first + t % 16 * 4 + j, query = OWN_KEYS ? other : own;
                 const bool valid = own < p.tokens && other < p.tokens;
                 const float4 q = valid ? p.rows[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);
-                s[i][j] = valid ? exp2f(fmaf(s[i][j], p.log2_scale, -q.x) - q.y) : 0;
+                s[i][j] = valid ? exp2f(fmaf(s[i][j] - q.x, p.log2_scale, -q.y)) : 0;
                 dp[i][j] = s[i][j] * (dp[i][j] - q.z);
             }
         f32_keep(ds, dp);

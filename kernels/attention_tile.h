@@ -1,8 +1,9 @@
 // attention_tile.h -- what attention.cu and attention_bwd.cu share: where a block's rows lie, tiles of rows in shared memory with
 // their tensor-core products, and the tiles of the f32 kernels that take any head dimension and any mixture of types.
 //
-// Notation: a block owns some rows of one (image, head) and walks over the others. Scores are kept in units of log2:
-// score = q.k * p.log2_scale, probability = exp2(score - maximum) / sum.
+// Notation: a block owns some rows of one (image, head) and walks over the others. score = q.k, weight = exp2((score - maximum) *
+// p.log2_scale), probability = weight / sum of weights. The difference is taken before it is scaled: it is exact for the scores
+// that matter, however large they are. So a key that takes everything has exactly the probability 1, and no gradient.
 #ifndef DG_ATTENTION_TILE_H
 #define DG_ATTENTION_TILE_H
 #include "kernels.h"
@@ -57,10 +58,6 @@ template <> struct IsHalf<__half> { enum { VALUE = 1 }; };
 
 // Probabilities times 2^P_EXPONENT become operands: f16 then holds them with all bits down to 2^-28, not 2^-14.
 template <typename T> struct Range { enum { P_EXPONENT = IsHalf<T>::VALUE ? 14 : 0 }; };
-// A probability as the product with v sees it in tf32. Summed so, the rounding of the keys that matter cancels in the quotient;
-// 16-bit results are rounded more coarsely than that anyway.
-template <typename T> GPU_FN float as_operand(float probability) { return probability; }
-template <> GPU_FN float as_operand<float>(float probability) { return __uint_as_float(gpu::to_tf32(__float_as_uint(probability))); }
 
 // Rows [first, first + ROWS) to shared memory, asynchronously; zeros past the last token and past the head's d channels.
 template <typename T, int D, int ROWS, int THREADS>
@@ -82,14 +79,18 @@ template <typename T> GPU_FN uint32_t operand(uint32_t bits) {
     if (std::is_same<T, float>::value) return gpu::to_tf32(bits);
     return bits;
 }
-template <typename T> GPU_FN uint32_t pack(float low, float high) {
+// Rounds two values to 16 bits, into one register; they become what it holds.
+template <typename T> GPU_FN uint32_t pack(float &low, float &high) {
     uint32_t bits;
     if (IsHalf<T>::VALUE) {
         const __half2 h = __floats2half2_rn(low, high);
+        const float2 held = __half22float2(h);
         memcpy(&bits, &h, sizeof bits);
+        low = held.x, high = held.y;
     } else {
         const __nv_bfloat162 h = __floats2bfloat162_rn(low, high);
         memcpy(&bits, &h, sizeof bits);
+        low = __uint_as_float(bits << 16), high = __uint_as_float(bits & 0xffff0000u);
     }
     return bits;
 }
@@ -120,26 +121,34 @@ GPU_FN void multiply_rows(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], u
     }
     multiply<T>(sum, a, b);
 }
-// sum[rows][channels] += weight[rows][rows of the tile] * tile[rows of the tile][channels]. The weights come as accumulators of
-// multiply_rows; the tile lies `tile` bytes into shared memory, whose address is base. For 16 bits two neighbouring ones make an operand. For tf32 the slots t and t + 4 of an operand's k take rows
-// 2t and 2t + 1, which this thread's accumulators hold: the order of a sum's terms is free, as long as both operands agree.
+// What takes the place of multiply_rows's accumulators, rounded: left operands of multiply_columns. For 16 bits two neighbouring
+// accumulators make a register. For tf32 the slots t and t + 4 of an operand's k take rows 2t and 2t + 1, which this thread's
+// accumulators hold: the order of a sum's terms is free, as long as both operands agree.
+template <typename T, int MT, int NT> struct Factors {
+    enum { STEPS = NT * (int)sizeof(T) / 4 };
+    uint32_t operand[STEPS][MT][4];
+
+    // For accumulators 2h and 2h + 1 of [m][n]. Returns the sum of the two as the product will see them: in a quotient by such sums
+    // the rounding of the keys that matter cancels.
+    GPU_FN float put(int m, int n, int h, float low, float high) {
+        if constexpr (sizeof(T) == 2) operand[n / 2][m][n % 2 * 2 + h] = pack<T>(low, high);
+        else {
+            const uint32_t bits[2] = {gpu::to_tf32(__float_as_uint(low)), gpu::to_tf32(__float_as_uint(high))};
+            operand[n][m][h] = bits[0], operand[n][m][h + 2] = bits[1];
+            low = __uint_as_float(bits[0]), high = __uint_as_float(bits[1]);
+        }
+        return low + high;
+    }
+};
+// sum[rows][channels] += weight[rows][rows of the tile] * tile[rows of the tile][channels]. The tile lies `tile` bytes into shared
+// memory, whose address is base.
 template <typename T, int D, int MT, int NT>
-GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const float (&weight)[MT][NT][4], const uint8_t *shared,
+GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const Factors<T, MT, NT> &weight, const uint8_t *shared,
                              uint32_t base, uint32_t tile) {
-    enum { PITCH = Rows<T, D>::PITCH, WIDTH = Rows<T, D>::WIDTH, K_TILES = 2 / (sizeof(T) / 2) }; // accumulators per step
+    enum { PITCH = Rows<T, D>::PITCH, WIDTH = Rows<T, D>::WIDTH };
     const int lane = (int)threadIdx.x & 31;
     GPU_UNROLL
-    for (int step = 0; step < NT / K_TILES; step++) {
-        uint32_t a[MT][4];
-        GPU_UNROLL
-        for (int m = 0; m < MT; m++) {
-            const float(&w)[4] = weight[m][K_TILES * step], (&v)[4] = weight[m][K_TILES * step + K_TILES - 1];
-            if (sizeof(T) == 2) a[m][0] = pack<T>(w[0], w[1]), a[m][1] = pack<T>(w[2], w[3]), a[m][2] = pack<T>(v[0], v[1]), a[m][3] = pack<T>(v[2], v[3]);
-            else {
-                a[m][0] = gpu::to_tf32(__float_as_uint(w[0])), a[m][1] = gpu::to_tf32(__float_as_uint(w[2]));
-                a[m][2] = gpu::to_tf32(__float_as_uint(w[1])), a[m][3] = gpu::to_tf32(__float_as_uint(w[3]));
-            }
-        }
+    for (int step = 0; step < Factors<T, MT, NT>::STEPS; step++) {
         GPU_UNROLL
         for (int part = 0; part < Rows<T, D>::PARTS; part++) {
             uint32_t b[WIDTH][2];
@@ -156,7 +165,7 @@ GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WID
                     for (int i = 0; i < 4; i++) b[n + i / 2][i % 2] = gpu::to_tf32(*(const uint32_t *)(q + i % 2 * PITCH + i / 2 * 32));
                 }
             }
-            multiply<T>(sum[part], a, b);
+            multiply<T>(sum[part], weight.operand[step], b);
         }
     }
 }

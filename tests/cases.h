@@ -6,6 +6,7 @@
 #include "../host/dg.h"
 
 typedef enum { ADD_NONE, ADD_FULL, ADD_VECTOR } AddKind; /* a second operand: none, same shape, per-image vector */
+typedef enum { FREE, OPPOSED, ALIKE } AttnInput; /* opposed: queries at least 0, keys at most 0; alike: one value for all tokens */
 typedef struct {
     const char *name, *why;
     OpKind kind; /* the forward op; its gradient op is tested through graph_backward */
@@ -15,7 +16,7 @@ typedef struct {
     union {
         struct { int k, r, pad; float scale; bool bias; AddKind add; } conv;
         struct { int groups; float eps; bool silu, scale_shift; } norm;
-        struct { int heads; } attn;
+        struct { int heads; AttnInput input; } attn;
         struct { UnaryKind f; float lo, hi; } unary;
         struct { float a, b; AddKind add; } add;
         struct { int c; } concat;
@@ -80,7 +81,13 @@ static const OpCase op_cases[] = {
     {"attn_d128", "70 tokens, heads of 128", OP_ATTN, {1, 7, 10, 3 * 256}, .attn = {2}},
     {"attn_d100", "whole 16-byte pieces in f32 but not in 16 bits", OP_ATTN, {1, 3, 5, 3 * 100}, .attn = {1}},
     {"attn_d320", "wider than any block of channels", OP_ATTN, {1, 5, 5, 3 * 320}, .attn = {1}},
-    {"attn_sharp", "scores of thousands: one key takes all", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 64, .attn = {1}},
+    {"attn_few", "scores of thousands: a key or two take all", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 64, .attn = {1}},
+    {"attn_sharp", "scores of millions: one key takes all, exactly", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 2048, .dy_gain = 0x1p-8f, .attn = {1}},
+    {"attn_sharp_d32", "the same with heads of 32", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 2048, .dy_gain = 0x1p-8f, .attn = {2}},
+    {"attn_sharp_d72", "the same with heads of 72", OP_ATTN, {1, 9, 9, 3 * 72}, .x_gain = 2048, .dy_gain = 0x1p-8f, .attn = {1}},
+    {"attn_sharp_d256", "the same with a head of 256", OP_ATTN, {1, 9, 9, 3 * 256}, .x_gain = 2048, .dy_gain = 0x1p-8f, .attn = {1}},
+    {"attn_opposed", "all scores far below 0: so is their maximum", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 16, .attn = {1, OPPOSED}},
+    {"attn_alike", "one value for all: P sums to 1 as rounded", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 8, .f32_out = true, .attn = {1, ALIKE}},
     {"attn_steep", "f16: dy.v is larger than f16 holds", OP_ATTN, {1, 1, 9, 3 * 64}, .x_gain = 2, .dy_gain = 32768, .attn = {1}},
     {"attn_faint", "f16: d scores are smaller than f16 holds", OP_ATTN, {1, 16, 32, 3 * 8}, .x_gain = 2, .dy_gain = 0x1p-12f, .attn = {1}},
     {"attn_f32_out", "output and its gradient in f32, qkv in 16 bits", OP_ATTN, {1, 9, 9, 3 * 64}, .f32_out = true, .attn = {2}},
