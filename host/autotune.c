@@ -1,6 +1,7 @@
 /* autotune.c -- choosing between implementations by measurement, and the file that remembers. */
 #include "autotune.h"
 #include "file.h"
+#include "folder.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -115,15 +116,7 @@ static void free_all(Autotune *a) {
     free(a);
 }
 static bool write_file(Autotune *a, Error *e) {
-    char folder[4096];
-    snprintf(folder, sizeof folder, "%s", a->path);
-    for (char *p = folder + 1; *p; p++) { /* the folders above it */
-        if (*p != '/') continue;
-        *p = 0;
-        if (mkdir(folder, 0755) && errno != EEXIST) return dg_error(e, "%s: cannot make this folder: %s", folder, strerror(errno));
-        *p = '/';
-    }
-    if (!read_file(a, e)) return false; /* choices that others have added */
+    if (!make_parent(a->path, e) || !read_file(a, e)) return false; /* choices that others have added */
     Text t = {0};
     text_printf(&t, "%s\n", FORMAT);
     for (size_t i = 0; i < a->count; i++) {
@@ -202,10 +195,8 @@ void autotune_measured(const Autotune *a, Text *t) {
     }
     text_printf(t, "}}");
 }
-bool autotune_path(char *path, size_t size) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n = cache && *cache == '/' ? snprintf(path, size, "%s/dg_cuda/autotune.txt", cache)
-            : home && *home        ? snprintf(path, size, "%s/.cache/dg_cuda/autotune.txt", home)
-                                   : -1;
-    return n > 0 && (size_t)n < size;
+char *autotune_path(void) {
+    char *folder = cache_folder(), *path = folder ? path_join(folder, "autotune.txt") : NULL;
+    free(folder);
+    return path;
 }

@@ -24,6 +24,5 @@ int autotune_choose(Autotune *a, const char *layer, const char *const *candidate
  * be, {"device": ..., "layers": {layer: {"runs": implementation, "remembered": bool, "microseconds": {...}}}}.            */
 void autotune_chosen(const Autotune *a, Text *t);
 void autotune_measured(const Autotune *a, Text *t);
-/* $XDG_CACHE_HOME/dg_cuda/autotune.txt, or the same under ~/.cache; false when neither variable is set or it is too long. */
-bool autotune_path(char *path, size_t size);
+char *autotune_path(void); /* autotune.txt in cache_folder(), to be freed; NULL where there is none */
 #endif

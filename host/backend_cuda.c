@@ -354,6 +354,11 @@ static void state_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t 
     cuda_check(cuda_to_u8(out, x, n, per_sample, bad, cuda_stream(d)), "to_u8");
 }
 
+static void close_device(Device *d) {
+    cuda_sync(d);
+    cuda_choices_close(d);
+    cuda_close(d);
+}
 static const OpFn op_table[OP_COUNT] = {
     cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
     cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
@@ -361,7 +366,7 @@ static const OpFn op_table[OP_COUNT] = {
 const Backend backend_cuda = {
     .name = CUDA_BACKEND_NAME,
     .open = cuda_open,
-    .close = cuda_close,
+    .close = close_device,
     .alloc = cuda_alloc,
     .release = cuda_release,
     .upload = cuda_upload,

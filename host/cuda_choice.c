@@ -27,12 +27,13 @@ static Choices *choices_of(Device *d) {
     Cuda *c = d->impl;
     if (c->choices) return c->choices;
     Choices *h = c->choices = dg_alloc(sizeof *h);
-    char device[512], path[4096], libraries[128], name[256];
+    char device[512], libraries[128], name[256], *path = autotune_path();
     h->set = providers_open(c->stream);
     providers_describe(h->set, libraries, sizeof libraries);
     cuda_describe(d, name, sizeof name);
     snprintf(device, sizeof device, "%s, %s", name, libraries);
-    h->autotune = autotune_open(autotune_path(path, sizeof path) ? path : NULL, device, &h->refused);
+    h->autotune = autotune_open(path, device, &h->refused);
+    free(path);
     return h;
 }
 void cuda_choices(const Device *d, Text *chosen, Text *measured) {

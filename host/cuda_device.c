@@ -4,7 +4,6 @@
  * only downloads, waits and sync block. Small uploads (labels, what a step takes from the host) are copied to page-locked
  * memory first, so that the host runs ahead of the device instead of waiting for it at every step.                      */
 #include "cuda_device.h"
-#include "cuda_choice.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +64,6 @@ bool cuda_open(Device *d, const char *precision, Error *e) {
 void cuda_close(Device *d) {
     Cuda *c = cuda_of(d);
     cuda_sync(d);
-    cuda_choices_close(d);
     for (int i = 0; i < DEVICE_SLOTS; i++) cuda_check(cudaEventDestroy(c->slot[i]), "cudaEventDestroy");
     for (int i = 0; i < STAGING_HALVES; i++) cuda_check(cudaEventDestroy(c->left[i]), "cudaEventDestroy");
     cuda_check(cudaEventDestroy(c->ready), "cudaEventDestroy");

@@ -156,6 +156,20 @@ static void test_unwritable(const char *folder) {
     CHECK(!stat(file, &s) && s.st_size == 1, "the file in the way was touched");
     unlink(file);
 }
+static bool path_is(const char *wanted) {
+    char *path = autotune_path();
+    bool same = path && wanted ? !strcmp(path, wanted) : path == wanted;
+    free(path);
+    return same;
+}
+static void test_path(void) {
+    setenv("XDG_CACHE_HOME", "/var/cache/x", 1);
+    CHECK(path_is("/var/cache/x/dg_cuda/autotune.txt"), "in XDG_CACHE_HOME");
+    setenv("XDG_CACHE_HOME", "relative", 1), setenv("HOME", "/home/u", 1);
+    CHECK(path_is("/home/u/.cache/dg_cuda/autotune.txt"), "below HOME");
+    unsetenv("HOME");
+    CHECK(path_is(NULL), "without a home there is no path");
+}
 int main(void) {
     char folder[] = "/tmp/dg_autotune_XXXXXX", path[512], deep[512];
     if (!CHECK(mkdtemp(folder), "no temporary folder")) return check_done("test_autotune");
@@ -165,12 +179,7 @@ int main(void) {
     test_memory(deep); /* its folders are made */
     test_refused(path);
     test_unwritable(folder);
-    setenv("XDG_CACHE_HOME", "/var/cache/x", 1);
-    CHECK(autotune_path(path, sizeof path) && !strcmp(path, "/var/cache/x/dg_cuda/autotune.txt"), "path: %s", path);
-    setenv("XDG_CACHE_HOME", "relative", 1), setenv("HOME", "/home/u", 1);
-    CHECK(autotune_path(path, sizeof path) && !strcmp(path, "/home/u/.cache/dg_cuda/autotune.txt"), "path: %s", path);
-    unsetenv("HOME");
-    CHECK(!autotune_path(path, sizeof path), "no home: %s", path);
+    test_path();
     snprintf(path, sizeof path, "%s/autotune.txt", folder), unlink(path);
     unlink(deep), *strrchr(deep, '/') = 0, rmdir(deep), *strrchr(deep, '/') = 0, rmdir(deep), rmdir(folder);
     return check_done("test_autotune");
