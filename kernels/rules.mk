@@ -119,13 +119,13 @@ $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/
 NETS := tests/golden/nets
 GUIDES := tests/golden/guidance
 EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
-            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_sampler emu" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
+            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_sampler emu churn second boosting" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
             "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" "$(BUILD)/emu/choice_test" \
             $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.") \
             "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors") \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 EMU_LONG = $(if $(COMPLETE),"env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
-             "$(BUILD)/emu/tests/test_golden emu=fp16 disc_cifar10_uncond" "$(BUILD)/emu/tests/test_batch emu=fp16" "$(BUILD)/emu/tests/test_batch emu=fp32" \
+             "$(BUILD)/emu/tests/test_golden emu=fp16 disc_cifar10_uncond" "$(BUILD)/emu/tests/test_batch emu=fp16" "$(BUILD)/emu/tests/test_batch emu=fp32" "$(BUILD)/emu/tests/test_sampler emu" \
              "$(BUILD)/emu/tests/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
              "$(BUILD)/race/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16") \
             "$(BUILD)/race/prims_test"
