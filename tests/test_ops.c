@@ -270,10 +270,11 @@ static void test_device(const char *spec, const char *precision, const char *onl
     }
     Device naive = {.be = &backend_naive};
     CHECK(backend_naive.open(&naive, NULL, &err), "naive: %s", err.text);
-    bool reference = !strncmp(spec, "ref", 3);
+    bool reference = !strncmp(spec, "ref", 3), found = false;
     for (int i = 0; i < OP_CASES; i++) {
         const OpCase *c = &op_cases[i];
         if (only && strcmp(only, c->name)) continue;
+        found = true;
         for (int gradient = 0; gradient <= has_gradient(c->kind); gradient++) {
             Mode m = {c, gradient, false, dev->tf32, dev->act};
             test_values(&m, dev, ref64, &naive);
@@ -288,6 +289,7 @@ static void test_device(const char *spec, const char *precision, const char *onl
             if (is_exact(c) && (dev->act == DG_F32 || dev->act == DG_F64)) test_values(&e, dev, ref64, &naive);
         }
     }
+    CHECK(found, "no case is called %s", only);
     device_close(dev);
     device_close(ref64);
     backend_naive.close(&naive);
