@@ -40,7 +40,7 @@ milliseconds() { # a command takes; and its memory, in $folder/memory
     pid=$!
     anonymous "$pid" &
     watch=$!
-    wait "$pid"
+    wait "$pid" || return 1
     echo $((($(date +%s%N) - begin) / 1000000))
     wait "$watch"
 }
@@ -51,7 +51,7 @@ declare -A total
 run() { # WHAT: seconds of it, and until the disk has it
     local begin taken synced
     settle
-    taken=$(milliseconds "$1")
+    taken=$(milliseconds "$1") && [ -n "$taken" ] || { echo "$1 failed" >&2; exit 1; }
     begin=$(date +%s%N)
     sync "$folder"/out*
     synced=$((taken + ($(date +%s%N) - begin) / 1000000))

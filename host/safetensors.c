@@ -155,11 +155,11 @@ struct StWriter {
 StWriter *st_writer_open(const char *path, Error *e) {
     OutFile *file = out_open(path, e);
     if (!file) return NULL;
-    out_unsynced(file); /* its source is still there */
     StWriter *w = dg_alloc(sizeof *w);
     w->file = file;
     return w;
 }
+void st_writer_unsynced(StWriter *w) { out_unsynced(w->file); }
 void st_writer_metadata(StWriter *w, const char *key, const char *value) {
     text_printf(&w->metadata, w->metadata.len ? ", " : "");
     text_json_string(&w->metadata, key);

@@ -35,11 +35,12 @@ void st_to_f32(const StTensor *t, float *out);                                  
 void st_to_f64(const StTensor *t, double *out);
 
 /* Streaming writer: declare every tensor, then append the data in the declared order. The file appears under its own
- * name, complete (out_unsynced of file.h), at st_writer_finish; a failure or st_writer_abandon leaves nothing. The names and sizes
- * of metadata values are fixed by st_writer_begin; st_writer_set_metadata may overwrite a value later with one of the
- * same length (a hash known only at the end).                                                                        */
+ * name, complete and fsynced (unless st_writer_unsynced was called: see out_unsynced), at st_writer_finish; a failure or
+ * st_writer_abandon leaves nothing. The names and sizes of metadata values are fixed by st_writer_begin;
+ * st_writer_set_metadata may overwrite a value later with one of the same length (a hash known only at the end).       */
 typedef struct StWriter StWriter;
 StWriter *st_writer_open(const char *path, Error *e);
+void st_writer_unsynced(StWriter *w); /* right after st_writer_open */
 void st_writer_metadata(StWriter *w, const char *key, const char *value);
 void st_writer_tensor(StWriter *w, const char *name, DType dtype, int dims, const int64_t *shape);
 bool st_writer_begin(StWriter *w, Error *e);

@@ -151,7 +151,8 @@ Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     bool all = table_new(s) && s->x && s->x_hat && s->slope && s->noise;
     for (int i = 0; i < SAMPLER_SLOTS && all; i++) all = image_buffers(s, i);
     if (all) return s;
-    dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes)", s->dev->be->name, 4 * state + s->table.bytes);
+    size_t images = SAMPLER_SLOTS * n * (s->per_sample + sizeof(int));
+    dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes)", s->dev->be->name, 4 * state + s->table.bytes + images);
     sampler_free(s);
     return NULL;
 }

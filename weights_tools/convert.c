@@ -82,6 +82,7 @@ static bool write_tensors(StWriter *w, const Package *p, const Job *job, Error *
 static bool write_package(const Package *p, const char *out, const ConvertOptions *o, Error *e) {
     StWriter *w = st_writer_open(out, e);
     if (!w) return false;
+    if (!o || !o->sync) st_writer_unsynced(w); /* its source is still there */
     char(*hex)[SHA256_HEX] = dg_alloc((size_t)p->inputs * sizeof *hex);
     for (int i = 0; i < p->inputs; i++) memset(hex[i], '0', SHA256_HEX - 1);
     Job *job = plan(p, o ? o->dtype : KEEP_DTYPE);

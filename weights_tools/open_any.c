@@ -15,11 +15,11 @@ static uint64_t fnv_text(uint64_t h, const char *s) { return s ? fnv(h, s, strle
 /* The file's name says what was converted, and how: another file, another time or other options give another name. */
 static char *cache_path(const char *path, const ConvertOptions *o, Error *e) {
     struct stat s;
-    char *real = realpath(path, NULL), *folder = cache_folder();
+    char *real = realpath(path, NULL), *folder = NULL;
     Text t = {0};
     if (!real || stat(real, &s) != 0) {
         dg_error(e, "%s: cannot open: %s", path, strerror(errno));
-    } else if (!folder) {
+    } else if (!(folder = cache_folder())) {
         dg_error(e, "neither XDG_CACHE_HOME nor HOME names a folder to keep converted weights in: use \"dg_cuda convert\"");
     } else if (make_folders(folder, e)) {
         ConvertOptions c = o ? *o : (ConvertOptions){.key = NULL};
@@ -53,12 +53,14 @@ Weights *weights_open_any(const char *path, const ConvertOptions *o, char *notic
     if (as_it_is) return weights_open(path, e);
     char *cached = cache_path(path, o, e);
     if (!cached) return NULL;
-    Error unreadable; /* absent, or cut short by a power failure: made again */
+    Error unreadable; /* absent, or cut short: made again */
+    ConvertOptions kept = o ? *o : (ConvertOptions){.key = NULL};
+    kept.sync = true;
     Weights *w = weights_open(cached, &unreadable);
     Text notes = {0};
     if (w) {
         snprintf(notice, notice_bytes, "%s: using its conversion of before, %s", path, cached);
-    } else if (convert(&path, 1, cached, o, &notes, e)) {
+    } else if (convert(&path, 1, cached, &kept, &notes, e)) {
         for (char *at = notes.text; at && *at; at++)
             if (*at == '\n') *at = at[1] ? ';' : 0;
         snprintf(notice, notice_bytes, "%s: converted once, to %s%s%s", path, cached, notes.len ? ": " : "", notes.len ? notes.text : "");
