@@ -168,6 +168,7 @@ static void check_slopes(Net *k, const char *name) {
         }
         double numeric = (f[1] - f[0]) / (2 * h), err = fabs(slope - numeric) / (fabs(slope) + fabs(numeric));
         if (!(err <= worst)) worst = err;
+        if (isnan(worst)) break;
     }
     exec_set(k->e, k->x, DG_F64, x0);
     CHECK(worst <= 1e-7, "%s: gradient against central differences, worst relative error %.3g", name, worst);
