@@ -1,7 +1,8 @@
 /* backend_cuda.c -- the table of CUDA ops: each unpacks an Op into the launcher structs of kernels/kernels.h. The same file
  * is backend "emu" where DG_EMU is defined: the kernels then run on the CPU (tests/cuda_on_cpu).
  *
- * Runs are replayed CUDA graphs (cuda_graph.h), unless they are part of one that is more than a run. Memory is reckoned before any is taken: what is too large is refused with the bytes needed and free.       */
+ * Runs are replayed CUDA graphs (cuda_graph.h), unless they are part of one that is more than a run. Memory is reckoned before
+ * any is taken: what is too large is refused with the bytes needed and free.                                               */
 #include "../kernels/kernels.h"
 #include "cuda_choice.h"
 #include "cuda_graph.h"
@@ -18,7 +19,7 @@ typedef struct {   /* Exec.prep[i] */
 typedef struct {   /* Exec.captured */
     void *scratch; /* the workspace of all ops whose workspace nobody reads afterwards */
     void *replays; /* of whole runs */
-} Captured;
+} ExecState;
 
 /* ---- ops --------------------------------------------------------------------------------------------------------------- */
 static const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
@@ -262,7 +263,7 @@ static bool pack_weight(Exec *e, int i, Error *err) {
     return ok;
 }
 static bool cuda_prepare(Exec *e, int i, Error *err) {
-    Captured *c = e->captured;
+    ExecState *c = e->captured;
     if (!c) {
         c = e->captured = dg_alloc(sizeof *c);
         size_t bytes = scratch_bytes(e);
@@ -283,7 +284,7 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
 }
 /* exec_free calls this for every op; what is shared goes with the first. */
 static void cuda_unprepare(Exec *e, int i) {
-    Captured *c = e->captured;
+    ExecState *c = e->captured;
     OpPrep *p = e->prep[i];
     if (c) {
         cuda_sync(e->dev);
@@ -304,7 +305,7 @@ static void run_ops(void *exec, int unused) {
     for (int i = 0; i < e->g->nop; i++) cuda_op(e, i);
 }
 static void cuda_run(Exec *e) {
-    Captured *c = e->captured;
+    ExecState *c = e->captured;
     if (e->g->nop) cuda_replay(e->dev, &c->replays, 0, run_ops, e);
 }
 /* Times every op by events inside one captured graph, so that gaps between launches do not count. */

@@ -4,7 +4,7 @@
 
 typedef struct {
     int shape;
-    cudaGraphExec_t graph; /* NULL: the work was done once */
+    cudaGraphExec_t graph; /* NULL: the work was done once, or there is no memory for a graph of it */
 } Captured;
 typedef struct {
     Captured *item;
@@ -23,17 +23,29 @@ static void enqueue(Device *d, WorkFn work, void *context, int shape) {
     work(context, shape);
     c->in_replay = false;
 }
-cudaGraphExec_t cuda_capture(Device *d, WorkFn work, void *context, int shape) {
+/* Fails for want of memory alone; *exec is then NULL. */
+static bool capture(Device *d, WorkFn work, void *context, int shape, cudaGraphExec_t *exec) {
     cudaStream_t stream = cuda_stream(d);
     cudaGraph_t graph;
-    cudaGraphExec_t exec;
+    *exec = NULL;
     cuda_range_push("capture");
     cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     enqueue(d, work, context, shape);
     cuda_check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
-    cuda_check(cudaGraphInstantiateWithFlags(&exec, graph, 0), "cudaGraphInstantiate");
+    cudaError_t error = cudaGraphInstantiateWithFlags(exec, graph, 0);
     cuda_check(cudaGraphDestroy(graph), "cudaGraphDestroy");
     cuda_range_pop();
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* it is dealt with */
+        *exec = NULL;
+        return false;
+    }
+    cuda_check(error, "cudaGraphInstantiate");
+    return true;
+}
+cudaGraphExec_t cuda_capture(Device *d, WorkFn work, void *context, int shape) {
+    cudaGraphExec_t exec;
+    if (!capture(d, work, context, shape, &exec)) cuda_check(cudaErrorMemoryAllocation, "cudaGraphInstantiate");
     return exec;
 }
 void cuda_replay(Device *d, void **kept, int shape, WorkFn work, void *context) {
@@ -50,7 +62,10 @@ void cuda_replay(Device *d, void **kept, int shape, WorkFn work, void *context) 
         enqueue(d, work, context, shape);
         return;
     }
-    if (!c->graph) c->graph = cuda_capture(d, work, context, shape);
+    if (!c->graph && !capture(d, work, context, shape, &c->graph)) {
+        enqueue(d, work, context, shape);
+        return;
+    }
     cuda_check(cudaGraphLaunch(c->graph, cuda_stream(d)), "cudaGraphLaunch");
 }
 void cuda_replay_free(Device *d, void *kept) {

@@ -72,7 +72,7 @@ static Device *open_device(const char *precision, bool autotune) {
 static void test_results(const Setup *s, const char *precision, double rounding, size_t modes) {
     static const struct {
         const char *mode, *wanted;
-    } row[] = {{"exact", "cudnn"}, {"batch", "cudnn"}, {"wrong", "own"}, {"refuses", "own"}, {"absent", "own"}};
+    } row[] = {{"exact", "cudnn"}, {"batch", "cudnn"}, {"place", "own"}, {"wrong", "own"}, {"refuses", "own"}, {"absent", "own"}};
     static const int batches[] = {3, 32, 33}; /* fewer than the choice is made at, as many, and more */
     const char *by[2] = {"", ""};
     Device *plain = open_device(precision, false);
@@ -214,7 +214,7 @@ int main(int argc, char **argv) {
     s.program = real;
     Error e = {""};
     if (CHECK(real, "no program") && CHECK(mkdtemp(s.dir), "no temporary folder") && CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text)) {
-        test_results(&s, "fp16", 0x1p-11, 5);
+        test_results(&s, "fp16", 0x1p-11, 6);
         test_results(&s, "tf32", 0x1p-11, 2);
         test_cache(&s);
         test_memory(&s);

@@ -1966,7 +1966,7 @@ float atomic_add_f32(float *p, float v) {
 
 using namespace emu;
 // How much the device has, and what is taken of it: EMU_MEMORY=bytes, else the host's. EMU_MALLOC_FAIL=N: N more allocations
-// succeed, the one after them fails, as in a heap in pieces. Both are read at every call, so that a test can change them.
+// (of a graph too) succeed, the one after them fails, as in a heap in pieces. Both are read at every call, so that a test can change them.
 static size_t g_taken;
 static size_t memory_bytes() {
     const char *s = getenv("EMU_MEMORY");
@@ -2122,6 +2122,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) {
     return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long) {
+    if (malloc_fails()) return g_last = cudaErrorMemoryAllocation; // a graph takes memory too
     *e = new emuGraph(*g);
     return cudaSuccess;
 }

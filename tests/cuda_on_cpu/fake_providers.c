@@ -1,6 +1,7 @@
 /* fake_providers.c -- cuda_providers.h without a library, so that choosing between implementations runs without a GPU. The one
  * that calls itself cudnn remembers its last result, and is fast when it is asked for the same again, as a trial does.
- *   FAKE_PROVIDER=exact (the kernels' own bits) | batch (bits that depend on the number of images) | wrong | refuses | absent */
+ *   FAKE_PROVIDER=exact (the kernels' own bits) | batch (bits that depend on the number of images) | place (on the
+ *                 place in the batch) | wrong | refuses | absent */
 #include "../../host/cuda_providers.h"
 #include <cuda_runtime_api.h>
 #include <stdio.h>
@@ -31,7 +32,6 @@ void providers_describe(const ProviderSet *s, char *text, size_t size) {
     (void)s;
     snprintf(text, size, "fakes");
 }
-void *providers_stream(const ProviderSet *s) { return s->stream; }
 ProviderConv *provider_conv_new(ProviderSet *s, Provider p, const ConvArgs *a) {
     enum { PIECE_BYTES = 16 };
     bool padded = (size_t)a->c * dtype_bytes(a->x_type) % PIECE_BYTES || (size_t)a->k * dtype_bytes(a->y_type) % PIECE_BYTES;
@@ -63,6 +63,13 @@ bool provider_conv_run(const ProviderConv *conv, const void *x, const void *w, v
     a.x = x, a.w = w, a.y = y, a.bias = NULL, a.add = NULL, a.stats = NULL;
     a.scale = mode("wrong") ? 2 : mode("batch") ? 1 + (float)a.n * 0x1p-16f : 1;
     if (cuda_conv(&a, stream) != 0) return false;
+    if (mode("place")) { /* the last image is computed in another way */
+        size_t before = (size_t)(a.n - 1);
+        ConvArgs last = a;
+        last.x = (const char *)x + before * (c->x_bytes / (size_t)a.n), last.y = (char *)y + before * (c->y_bytes / (size_t)a.n);
+        last.n = 1, last.scale = 1 + 0x1p-16f;
+        if (cuda_conv(&last, stream) != 0) return false;
+    }
     if (!now) return true;
     if (!c->x) c->x = dg_alloc(c->x_bytes), c->y = dg_alloc(c->y_bytes);
     if (cudaStreamSynchronize(stream) != cudaSuccess) return false;
