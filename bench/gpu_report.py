@@ -157,7 +157,7 @@ def build(r, o, targets):
 def correctness(r, o):
     environment(r, o)
     b, dry = o.build, o.dry
-    tests = ["%s/tests/%s" % (b, t) for t in ("test_ops", "test_state", "test_golden")]
+    tests = ["%s/tests/%s" % (b, t) for t in ("test_ops", "test_state", "test_golden", "test_sampler", "test_batch", "test_extremes")]
     if not build(r, o, ["all"] + tests + ([] if dry else ["%s/cuda/prims_test" % b])):
         return
     if dry:
@@ -171,6 +171,11 @@ def correctness(r, o):
     for p in precisions:
         spec = device if dry else "cuda=" + p
         r.run("golden cases " + p, [tests[2], spec] + (["edm_tiny_adm."] if dry else ["quick", "sample"]), 90, read_counts)
+    for p in ("-",) if dry else ("fp32", "fp16"):
+        spec = device if dry else "cuda=" + p
+        r.run("replayed steps against eager ones " + p, [tests[3], spec] + (["plain"] if dry else []), 90, read_counts)
+        r.run("seeds in several batches " + p, [tests[4], spec], 60, read_counts)
+        r.run("largest inputs " + p, [tests[5], spec], 60, read_counts)
     for batch in (1, 3, 10) if not dry else (1, 2):
         folder = os.path.join(o.out, "images-batch-%d" % batch)
         shutil.rmtree(folder, ignore_errors=True)

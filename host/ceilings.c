@@ -28,11 +28,12 @@ static void fill(Exec *e, Tid x) {
 }
 /* Seconds of the graph's one op, whose input is x; 0 where there is no memory for it. */
 static double time_op(Graph *g, Tid x, Device *d, const char **implementation) {
-    Error e;
+    Error e = {""};
     Weights *w = weights_synthetic(1, NULL);
     g->t[g->op[0].out].keep = true;
     graph_plan(g);
     Exec *exec = exec_new(g, d, w, &e);
+    DG_CHECK(exec || e.out_of_memory, "%s", e.text);
     double least = exec ? INFINITY : 0, seconds;
     if (exec) fill(exec, x);
     for (int i = 0; i < ROUNDS && exec; i++) {

@@ -91,7 +91,6 @@ struct ProviderConv {
     LtConv lt;
 #endif
 };
-void *providers_stream(const ProviderSet *s) { return s->stream; }
 
 /* ---- cuDNN -------------------------------------------------------------------------------------------------------------- */
 #ifdef DG_HAVE_CUDNN

@@ -11,7 +11,6 @@ typedef struct ProviderSet ProviderSet; /* the libraries that were found, each w
 ProviderSet *providers_open(void *stream);
 void providers_close(ProviderSet *s);
 void providers_describe(const ProviderSet *s, char *text, size_t size); /* their versions, for a cache's key */
-void *providers_stream(const ProviderSet *s);
 
 /* One layer at a fixed number of images, a->n. The weight is the kernels' own packed form, which has no padding in the layers
  * that are taken. NULL: this provider has nothing for it.                                                                  */

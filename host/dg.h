@@ -138,7 +138,6 @@ static inline bool is_vector(Shape s) { return s.h == 1 && s.w == 1; }
 double op_flops(const Graph *g, int i);      /* of op i; 2 per multiply-add of convs and attention, 0 for the rest */
 double op_bytes(const Graph *g, int i);      /* bytes of all inputs and the output, each once */
 double graph_flops(const Graph *g);
-void graph_print(const Graph *g);            /* one line per op */
 
 /* ---- transform ------------------------------------------------------------------------------------------------------ */
 int graph_fuse(Graph *g);                              /* returns the number of ops removed; call before or after backward */

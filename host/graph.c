@@ -204,12 +204,3 @@ double graph_flops(const Graph *g) {
     for (int i = 0; i < g->nop; i++) sum += op_flops(g, i);
     return sum;
 }
-void graph_print(const Graph *g) {
-    for (int i = 0; i < g->nop; i++) {
-        const Op *op = &g->op[i];
-        const Tensor *o = &g->t[op->out];
-        const char *weight = op->in[1] && g->t[op->in[1]].kind == T_WEIGHT ? g->t[op->in[1]].name : "";
-        printf("%4d %-15s %4dx%4dx%4dx%5d %-4s offset %11zu  %8.3f MFLOP  %s%s\n", i, op_names[op->kind], o->shape.n, o->shape.h,
-               o->shape.w, o->shape.c, dtype_name(o->dtype), o->offset, op_flops(g, i) * 1e-6, weight, o->keep ? " (output)" : "");
-    }
-}

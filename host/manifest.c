@@ -80,7 +80,7 @@ bool manifest_check(const Manifest *m, const Text *images, Error *e) {
     DG_CHECK(now, "the manifest does not parse: %s", e->text);
     Text differ = {0};
     compare(&differ, json_get(m->before, "images"), now);
-    bool same = !differ.len || dg_error(e, "%s: the images there were made with other options (%s): choose another --outdir, or --overwrite to start anew",
+    bool same = !differ.len || dg_error(e, "%s: choose another --outdir, or --overwrite to start anew: the images there were made with other options (%s)",
                                         m->path, differ.text);
     text_free(&differ);
     json_free(now);

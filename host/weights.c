@@ -67,7 +67,6 @@ void weights_free(Weights *w) {
     free(w);
 }
 const char *weights_name(const Weights *w) { return w->name; }
-const SafeTensors *weights_file(const Weights *w) { return w->file; }
 const Json *weights_config(const Weights *w) { return w->config; }
 
 /* ---- synthetic values (tests/golden/README.md) -------------------------------------------------------------------------- */
