@@ -2009,7 +2009,7 @@ cudaError_t cudaMalloc(void **out, size_t n) {
 static cudaError_t run_all();
 cudaError_t cudaFree(void *p) {
     if (!p) return cudaSuccess;
-    run_all();
+    const cudaError_t earlier = run_all(); // what went wrong in a launch is this call's error too
     Alloc *a = find_alloc(p);
     if (!a || a->p != p) return g_last = cudaErrorInvalidValue;
     a->live = false;
@@ -2018,7 +2018,7 @@ cudaError_t cudaFree(void *p) {
     ASAN_UNPOISON_MEMORY_REGION(a->lo, a->pages);
     mmap(a->lo, a->pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
          0); // later use faults
-    return cudaSuccess;
+    return earlier;
 }
 static bool dev_ok(const void *p, size_t n) {
     if (!in_heap(p)) return true;
