@@ -126,7 +126,7 @@ typedef struct {
     double network_flops, guide_flops; /* of one image */
 } Bench;
 
-static void call_network(Bench *b, const double *sigma, void *coef) { denoiser_run(b->engine.denoiser, b->x, NULL, sigma, coef); }
+static void call_network(Bench *b, const double *sigma, void *coef) { denoiser_run(b->engine.denoiser, b->x, sigma, coef); }
 static void call_guide(Bench *b, const double *sigma, void *coef) { guide_run(b->engine.guide, b->x, sigma, coef); }
 static Timing time_calls(Bench *b, void (*call)(Bench *, const double *, void *)) {
     size_t n = (size_t)b->o->batch;

@@ -87,11 +87,27 @@ void denoiser_enqueue(Denoiser *d, const double *x, const void *table) {
     exec_run(d->exec);
     device_range_pop(d->dev);
 }
-void denoiser_run(Denoiser *d, const double *x, const double *scale, const double *sigma, PrecondCoef *coef) {
-    denoiser_fill(d, d->host_table, scale, sigma, coef);
+void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef *coef) {
+    denoiser_fill(d, d->host_table, NULL, sigma, coef);
     exec_set(d->exec, d->table, d->graph->t[d->table].dtype, d->host_table);
     denoiser_enqueue(d, x, d->exec->data[d->table]);
 }
 Term denoiser_output(const Denoiser *d, const double *coef) {
     return (Term){d->exec->data[d->net.out], d->graph->t[d->net.out].dtype, coef};
+}
+bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e) {
+    const Backend *be = d->dev->be;
+    size_t n = (size_t)d->batch, bytes = 2 * n * sizeof(double);
+    double *device = be->alloc(d->dev, bytes); /* c_skip of each image, then c_out */
+    if (!device) return dg_out_of_memory(e, "not enough memory on device %s for %zu coefficients", be->name, 2 * n);
+    double *skip_out = dg_alloc(bytes);
+    PrecondCoef *coef = dg_alloc(n * sizeof *coef);
+    denoiser_run(d, x, sigma, coef);
+    for (size_t i = 0; i < n; i++) skip_out[i] = (double)coef[i].c_skip, skip_out[n + i] = (double)coef[i].c_out;
+    be->upload(d->dev, device, skip_out, bytes);
+    Term term[] = {{x, DG_F64, device}, denoiser_output(d, device + n)};
+    be->combine(d->dev, x, DG_F64, d->batch, d->per_sample, term, 2);
+    be->release(d->dev, device);
+    free(coef), free(skip_out);
+    return true;
 }

@@ -24,12 +24,16 @@ void denoiser_free(Denoiser *d);
 /* label[batch]: class indices; -1: all-zero one-hot. Ignored by unconditional networks. */
 void denoiser_set_labels(Denoiser *d, const int *label);
 void denoiser_set_onehot(Denoiser *d, const float *onehot); /* [batch][label_dim], unscaled */
-/* Runs F on the device: x [batch][per_sample] f64 device pointer; scale[batch] (NULL: 1), sigma[batch] host; the network
- * sees c_in * scale * x. Afterwards D = c_skip*x + c_out*F with F at denoiser_output(d) (type of its tensor); coef[batch] is filled. */
-void denoiser_run(Denoiser *d, const double *x, const double *scale, const double *sigma, PrecondCoef *coef);
+/* x, [batch][per_sample] f64 on the device, becomes D(x; sigma) at sigma[batch] (host); false: there is no memory for the
+ * coefficients on the device.                                                                                             */
+bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e);
+/* The network alone, which sees c_in*x: afterwards D = c_skip*x + c_out*F, with F at denoiser_output(d) (type of its tensor) and
+ * the preconditioning in coef[batch].                                                                                     */
+void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef *coef);
 Term denoiser_output(const Denoiser *d, const double *coef); /* coef: device, [batch] */
-/* The same in two halves, for work that is replayed (dg.h): fill puts what a run takes from the host into `table` (host,
- * denoiser_table_bytes), enqueue runs F with a copy of it in device memory. Both tables are aligned for a double.         */
+/* denoiser_run in two halves, for work that is replayed (dg.h): fill puts what a run takes from the host into `table` (host,
+ * denoiser_table_bytes), enqueue runs F with a copy of it in device memory. Both tables are aligned for a double. The network
+ * sees c_in * scale[i] * x (NULL: 1).                                                                                     */
 size_t denoiser_table_bytes(const Denoiser *d);
 void denoiser_fill(Denoiser *d, void *table, const double *scale, const double *sigma, PrecondCoef *coef);
 void denoiser_enqueue(Denoiser *d, const double *x, const void *table);

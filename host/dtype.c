@@ -95,3 +95,11 @@ void dtype_convert(DType dst_type, void *dst, DType src_type, const void *src, s
     size_t step_d = dtype_bytes(dst_type), step_s = dtype_bytes(src_type);
     for (size_t i = 0; i < n; i++) store(dst_type, d + i * step_d, load(src_type, s + i * step_s));
 }
+void dtype_made_up(DType type, void *out, size_t n) {
+    unsigned char *p = out;
+    uint32_t z = 1;
+    for (size_t i = 0; i < n; i++) {
+        z = z * 1664525u + 1013904223u; /* numbers of D. Knuth and H. Lewis */
+        store(type, p + i * dtype_bytes(type), (double)((float)(z >> 8) * 0x1p-23f - 1));
+    }
+}

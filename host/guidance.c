@@ -146,4 +146,18 @@ void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
 Term guide_output(const Guide *u, const double *coef) {
     return (Term){u->exec->data[u->gradient], u->graph->t[u->gradient].dtype, coef};
 }
+bool guide_apply(Guide *u, double *x, const double *sigma, Error *e) {
+    const Backend *be = u->dev->be;
+    size_t bytes = (size_t)u->batch * sizeof(double);
+    double *device = be->alloc(u->dev, bytes);
+    if (!device) return dg_out_of_memory(e, "not enough memory on device %s for %d coefficients", be->name, u->batch);
+    double *coef = dg_alloc(bytes);
+    guide_run(u, x, sigma, coef);
+    be->upload(u->dev, device, coef, bytes);
+    Term term = guide_output(u, device);
+    be->combine(u->dev, x, DG_F64, u->batch, u->per_sample, &term, 1);
+    be->release(u->dev, device);
+    free(coef);
+    return true;
+}
 void guide_log_ratio(Guide *u, double *out) { exec_get(u->exec, u->log_ratio, DG_F64, out); }

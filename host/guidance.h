@@ -38,11 +38,14 @@ void guide_free(Guide *g);
 bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e);
 GuideTime guide_time(const Guide *g, double sigma);
 void guide_set_labels(Guide *g, const int *label);
+/* x, [batch][per_sample] f64 on the device, becomes G(x; sigma) at sigma[batch] (host); false: there is no memory for the
+ * coefficients on the device.                                                                                             */
+bool guide_apply(Guide *g, double *x, const double *sigma, Error *e);
 /* Runs the graph on x [batch][per_sample] f64 (device) at sigma[batch]. Afterwards G = coef[i] * gradient, the term
  * that guide_output describes; coef[batch] (caller's) is filled with -s^2 m / seed_scale.                          */
 void guide_run(Guide *g, const double *x, const double *sigma, double *coef);
 Term guide_output(const Guide *g, const double *coef); /* coef: device, [batch] */
-/* The same in two halves, as denoiser.h's. */
+/* guide_run in two halves, as denoiser.h's. */
 size_t guide_table_bytes(const Guide *g);
 void guide_fill(Guide *g, void *table, const double *sigma, double *coef);
 void guide_enqueue(Guide *g, const double *x, const void *table);

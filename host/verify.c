@@ -176,38 +176,31 @@ static bool compare_scalars(const Case *c, const char *tensor, const double *fou
 static double *to_device(Device *d, const double *host, size_t count, Error *e) {
     double *p = d->be->alloc(d, count * sizeof *p);
     if (!p) dg_error(e, "not enough memory on device %s for %zu values", d->be->name, count);
-    else if (host) d->be->upload(d, p, host, count * sizeof *p);
+    else d->be->upload(d, p, host, count * sizeof *p);
     return p;
 }
 static bool run_denoise(const Case *c, Error *e) {
     const StTensor *x = need(c, "x", 4, e), *sigma = x ? need(c, "sigma", 1, e) : NULL;
     Weights *w = sigma ? case_weights(c, "network", "synthetic_seed", e) : NULL;
     Denoiser *d = w ? denoiser_new(c->dev, w, (int)x->shape[0], c->fuse, e) : NULL;
-    double *image = NULL, *s = NULL, *device = NULL, *device_coef = NULL;
+    double *image = NULL, *s = NULL, *device = NULL;
     bool ok = d && sigma->count == (size_t)d->batch;
     if (ok) {
         int n = d->batch, *label = dg_alloc((size_t)n * sizeof *label);
         size_t count = (size_t)n * d->per_sample;
-        PrecondCoef *coef = dg_alloc((size_t)n * sizeof *coef);
-        double *skip_out = dg_alloc(2 * (size_t)n * sizeof *skip_out); /* c_skip of each image, then c_out */
         s = read_f64(sigma);
         ok = read_labels(c, n, d->config.label_dim, label, e) && (image = read_nhwc(x, 0, n, d->config.img_channels, d->config.img_resolution, e)) &&
-             (device = to_device(c->dev, image, count, e)) && (device_coef = to_device(c->dev, NULL, 2 * (size_t)n, e));
+             (device = to_device(c->dev, image, count, e));
+        if (ok) denoiser_set_labels(d, label);
+        ok = ok && denoiser_apply(d, device, s, e);
         if (ok) {
-            denoiser_set_labels(d, label);
-            denoiser_run(d, device, NULL, s, coef);
-            for (int i = 0; i < n; i++) skip_out[i] = (double)coef[i].c_skip, skip_out[n + i] = (double)coef[i].c_out;
-            c->dev->be->upload(c->dev, device_coef, skip_out, 2 * (size_t)n * sizeof *skip_out);
-            Term term[] = {{device, DG_F64, device_coef}, denoiser_output(d, device_coef + n)};
-            c->dev->be->combine(c->dev, device, DG_F64, n, d->per_sample, term, 2);
             c->dev->be->download(c->dev, image, device, count * sizeof *image);
             c->r->flops = graph_flops(d->graph) / n;
             ok = compare_images(c, "denoised", image, n, d->config.img_channels, d->config.img_resolution, e);
         }
-        free(label), free(coef), free(skip_out);
+        free(label);
     }
     if (device) c->dev->be->release(c->dev, device);
-    if (device_coef) c->dev->be->release(c->dev, device_coef);
     free(image), free(s);
     denoiser_free(d);
     weights_free(w);
@@ -215,31 +208,26 @@ static bool run_denoise(const Case *c, Error *e) {
 }
 static bool compare_guide(const Case *c, Guide *g, const double *sigma, double *image, double *device, Error *e) {
     int n = g->batch, res = g->extractor.image_size;
-    double *value[3], *coef = dg_alloc((size_t)n * sizeof *coef);
+    double *value[3];
     for (int k = 0; k < 3; k++) value[k] = dg_alloc((size_t)n * sizeof(double));
     for (int i = 0; i < n; i++) {
         GuideTime t = guide_time(g, sigma[i]);
         value[0][i] = t.tau, value[1][i] = t.mean_vp, value[2][i] = t.time;
     }
     bool ok = compare_scalars(c, "tau", value[0], n, e) && compare_scalars(c, "mean_vp", value[1], n, e) && compare_scalars(c, "time", value[2], n, e);
-    guide_run(g, device, sigma, coef);
+    ok = ok && guide_apply(g, device, sigma, e);
     Shape f = shape_of(g->graph, g->extractor_net.features);
     double *features = dg_alloc(shape_count(f) * sizeof *features);
-    exec_get(g->exec, g->extractor_net.features, DG_F64, features);
-    exec_get(g->exec, g->head_net.logit, DG_F64, value[0]);
-    guide_log_ratio(g, value[1]);
-    ok = ok && compare_images(c, "features", features, n, f.c, f.h, e) && compare_scalars(c, "logit", value[0], n, e) &&
-         compare_scalars(c, "log_ratio", value[1], n, e);
-    double *device_coef = ok ? to_device(c->dev, coef, (size_t)n, e) : NULL;
-    if ((ok = device_coef != NULL)) {
-        Term term = guide_output(g, device_coef);
-        c->dev->be->combine(c->dev, device, DG_F64, n, g->per_sample, &term, 1);
+    if (ok) {
+        exec_get(g->exec, g->extractor_net.features, DG_F64, features);
+        exec_get(g->exec, g->head_net.logit, DG_F64, value[0]);
+        guide_log_ratio(g, value[1]);
         c->dev->be->download(c->dev, image, device, (size_t)n * g->per_sample * sizeof *image);
-        c->dev->be->release(c->dev, device_coef);
     }
-    ok = ok && compare_images(c, "guidance", image, n, g->extractor.in_channels, res, e);
+    ok = ok && compare_images(c, "features", features, n, f.c, f.h, e) && compare_scalars(c, "logit", value[0], n, e) &&
+         compare_scalars(c, "log_ratio", value[1], n, e) && compare_images(c, "guidance", image, n, g->extractor.in_channels, res, e);
     for (int k = 0; k < 3; k++) free(value[k]);
-    free(coef), free(features);
+    free(features);
     return ok;
 }
 static Guide *case_guide(const Case *c, int batch, Weights **extractor, Weights **head, Error *e) {

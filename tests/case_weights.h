@@ -71,43 +71,33 @@ __attribute__((unused)) static double *case_to_device(Device *d, const double *h
 __attribute__((unused)) static bool case_denoise(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma, const int *label, double *out) {
     Error e = {""};
     Denoiser *u = denoiser_new(d, c->network, n, true, &e);
-    if (CHECK(u, "%s on %s: %s", c->name, d->be->name, e.text)) {
-        size_t count = (size_t)n * u->per_sample;
-        double *device = case_to_device(d, x, count), *skip_out = dg_alloc(2 * (size_t)n * sizeof *skip_out); /* c_skip of each, then c_out */
-        PrecondCoef *coef = dg_alloc((size_t)n * sizeof *coef);
-        denoiser_set_labels(u, label);
-        denoiser_run(u, device, NULL, sigma, coef);
-        for (int i = 0; i < n; i++) skip_out[i] = (double)coef[i].c_skip, skip_out[n + i] = (double)coef[i].c_out;
-        double *device_coef = case_to_device(d, skip_out, 2 * (size_t)n);
-        Term term[] = {{device, DG_F64, device_coef}, denoiser_output(u, device_coef + n)};
-        d->be->combine(d, device, DG_F64, n, u->per_sample, term, 2);
-        d->be->download(d, out, device, count * sizeof *out);
-        d->be->release(d, device), d->be->release(d, device_coef);
-        free(skip_out), free(coef);
-    }
     bool made = u != NULL;
+    if (made) {
+        size_t count = (size_t)n * u->per_sample;
+        double *device = case_to_device(d, x, count);
+        denoiser_set_labels(u, label);
+        made = denoiser_apply(u, device, sigma, &e);
+        d->be->download(d, out, device, count * sizeof *out);
+        d->be->release(d, device);
+    }
     denoiser_free(u);
-    return made;
+    return CHECK(made, "%s on %s: %s", c->name, d->be->name, e.text);
 }
 /* G(x; sigma). */
 __attribute__((unused)) static bool case_guidance(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma, const int *label, double *out) {
     Error e = {""};
     Guide *u = guide_new(d, c->extractor, c->head, n, false, true, &e);
-    if (CHECK(u, "%s on %s: %s", c->name, d->be->name, e.text)) {
-        size_t count = (size_t)n * u->per_sample;
-        double *device = case_to_device(d, x, count), *coef = dg_alloc((size_t)n * sizeof *coef);
-        guide_set_labels(u, label);
-        guide_run(u, device, sigma, coef);
-        double *device_coef = case_to_device(d, coef, (size_t)n);
-        Term term = guide_output(u, device_coef);
-        d->be->combine(d, device, DG_F64, n, u->per_sample, &term, 1);
-        d->be->download(d, out, device, count * sizeof *out);
-        d->be->release(d, device), d->be->release(d, device_coef);
-        free(coef);
-    }
     bool made = u != NULL;
+    if (made) {
+        size_t count = (size_t)n * u->per_sample;
+        double *device = case_to_device(d, x, count);
+        guide_set_labels(u, label);
+        made = guide_apply(u, device, sigma, &e);
+        d->be->download(d, out, device, count * sizeof *out);
+        d->be->release(d, device);
+    }
     guide_free(u);
-    return made;
+    return CHECK(made, "%s on %s: %s", c->name, d->be->name, e.text);
 }
 /* Where the clip of the log ratio holds, guidance is zero everywhere, and must be exactly so; NaN stays NaN. */
 __attribute__((unused)) static double case_error(const double *found, const double *wanted, size_t n) {

@@ -3,6 +3,7 @@
  *   test_batch [DEVICE[=PRECISION]...]     default: cpu, and cuda in fp32 and fp16 where there is one
  * The small networks work on 8x8 pixels and fewer, so that images share the tiles of a kernel; the example model's on 32x32.     */
 #include "case_weights.h"
+#include "device_spec.h"
 #include "tiny_model.h"
 #include <time.h>
 
@@ -108,10 +109,8 @@ static Weights *synthetic(uint64_t seed, const char *config) {
 }
 static void test_device(const char *spec) {
     Error e = {""};
-    char name[32];
-    const char *precision = strchr(spec, '=');
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(spec, "="), spec);
-    Device *d = device_open(name, precision ? precision + 1 : NULL, &e);
+    DeviceSpec s = device_spec(spec);
+    Device *d = device_open(s.device, s.precision, &e);
     if (!d) {
         not_run("batches on %s: %s", spec, e.text);
         return;

@@ -6,6 +6,7 @@
  * On "rounded" itself: the error of tf32, whose range is that of fp32, up to the luck of rounding (test_precision.c).     */
 #include "../host/host_memory.h"
 #include "case_weights.h"
+#include "device_spec.h"
 
 enum { IMAGES = 3 };
 static const double SIGMA = 80, MOST = 320, BASE_FACTOR = 3, LUCK = 2, BF16_STEP = 8;
@@ -80,13 +81,12 @@ int main(int argc, char **argv) {
                                         "tests/golden/nets/iddpm_tiny_adm.safetensors", "tests/golden/guidance/disc_tiny.safetensors",
                                         "tests/golden/guidance/disc_tiny_cond.safetensors", "shapes32"};
     static const char *const everywhere[][2] = {{"rounded", "fp16"}, {"rounded", "bf16"}, {"cuda", "fp16"}, {"cuda", "bf16"}, {"cuda", "tf32"}};
-    char device[32];
-    const char *precision = argc > 1 ? strchr(argv[1], '=') : NULL, *const *path = argc > 2 ? (const char *const *)argv + 2 : small;
+    const char *const *path = argc > 2 ? (const char *const *)argv + 2 : small;
     int count = argc > 2 ? argc - 2 : (int)(sizeof small / sizeof *small);
     setvbuf(stdout, NULL, _IOLBF, 0); /* a long run shows how far it is */
     if (argc > 1) {
-        snprintf(device, sizeof device, "%.*s", (int)strcspn(argv[1], "="), argv[1]);
-        test_device(device, precision ? precision + 1 : "fp32", path, count);
+        DeviceSpec s = device_spec(argv[1]);
+        test_device(s.device, s.precision ? s.precision : "fp32", path, count);
     }
     for (size_t i = 0; argc < 2 && i < sizeof everywhere / sizeof *everywhere; i++)
         if (strstr(device_list(), everywhere[i][0])) test_device(everywhere[i][0], everywhere[i][1], path, count);

@@ -6,6 +6,7 @@
 #include "../host/safetensors.h"
 #include "../host/verify.h"
 #include "check.h"
+#include "device_spec.h"
 #include <glob.h>
 #include <stdlib.h>
 #include <time.h>
@@ -53,11 +54,9 @@ static void replay_exactly(const char *path, Device *d) {
 }
 static void test_device(const glob_t *cases, const char *spec, const char *const *wanted, int count) {
     Error e;
-    const char *precision = strchr(spec, '=');
-    char device[32];
-    snprintf(device, sizeof device, "%.*s", (int)strcspn(spec, "="), spec);
-    precision = precision ? precision + 1 : strcmp(device, "cuda") && strcmp(device, "emu") ? NULL : "fp32";
-    Device *d = device_open(device, precision, &e);
+    DeviceSpec s = device_spec(spec);
+    if (!s.precision && (!strcmp(s.device, "cuda") || !strcmp(s.device, "emu"))) s.precision = "fp32";
+    Device *d = device_open(s.device, s.precision, &e);
     if (!d) {
         not_run("golden cases on %s: %s", spec, e.text);
         return;

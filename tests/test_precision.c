@@ -118,7 +118,7 @@ static void test_network_range(Device *d, const CaseWeights *c) {
     if (CHECK(n, "%s: %s", c->name, e.text)) {
         double *x = noisy(d, n->config.img_resolution, n->config.img_channels, network_level);
         PrecondCoef coef[LEVELS];
-        denoiser_run(n, x, NULL, network_level, coef); /* sets the inputs */
+        denoiser_run(n, x, network_level, coef); /* sets the inputs */
         Range r[2] = {{0}};
         inspect_run(n->exec, n->graph->nop, r);
         check_range(c->name, "the network's activations", &r[0], UNSCALED);

@@ -3,6 +3,7 @@
  *   test_sampler [DEVICE[=PRECISION] [CASE...]]     default: all on cpu, ref, and cuda where this build has it           */
 #include "../host/sampler.h"
 #include "check.h"
+#include "device_spec.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -264,9 +265,8 @@ static void check_window(Device *d, const Files *f, double time_min, double time
 
 static void test_device(const char *spec, const char *const *named, int count, const Files *f) {
     Error e;
-    char device[32];
-    snprintf(device, sizeof device, "%.*s", (int)strcspn(spec, "="), spec);
-    Device *d = device_open(device, strchr(spec, '=') ? strchr(spec, '=') + 1 : NULL, &e);
+    DeviceSpec s = device_spec(spec);
+    Device *d = device_open(s.device, s.precision, &e);
     if (!d) {
         not_run("%s: %s", spec, e.text);
         return;
