@@ -57,7 +57,8 @@ EMU_ALIGN := -fsanitize=alignment -fsanitize-undefined-trap-on-error
 EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
             -Wno-psabi -Wno-maybe-uninitialized
 EMU_HOST := $(addprefix $(BUILD)/emu/host/,device.o $(CUDA_HOST:%=%.o))
-EMU_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/emu/%.o) $(BUILD)/emu/cuda_on_cpu.o
+LAYER := $(patsubst tests/cuda_on_cpu/%.cpp,%.o,$(wildcard tests/cuda_on_cpu/*.cpp))
+EMU_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/emu/%.o) $(LAYER:%=$(BUILD)/emu/%)
 EMU_LIBS := $(LDLIBS) -ldl -lstdc++
 
 $(BUILD)/emu/kernels/%.o: kernels/%.cu $(STAMP)
@@ -66,7 +67,7 @@ $(BUILD)/emu/kernels/%.o: kernels/%.cu $(STAMP)
 $(BUILD)/emu/%.o: tests/cuda_on_cpu/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O1 $(SAN) -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/emu/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp $(STAMP)
+$(BUILD)/emu/%.o: tests/cuda_on_cpu/%.cpp $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) $(if $(SAN),$(OPT),-O3) $(if $(filter 1,$(OPENMP)),-fopenmp) $(SAN) -MMD -MP -c $< -o $@
 $(BUILD)/emu/host/%.o: host/%.c $(STAMP)
@@ -94,25 +95,25 @@ $(BUILD)/emu/choice_test: $(BUILD)/emu/fake/choice_test.o $(FAKE_OBJ) $(LIB) | $
 $(BUILD)/emu/fake/dg_cuda: $(BUILD)/host/main.o $(FAKE_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 # the layer's own tests
-$(BUILD)/emu/prims_test $(BUILD)/emu/neg_test: $(BUILD)/emu/%: $(BUILD)/emu/%.o $(BUILD)/emu/cuda_on_cpu.o
+$(BUILD)/emu/prims_test $(BUILD)/emu/neg_test: $(BUILD)/emu/%: $(BUILD)/emu/%.o $(LAYER:%=$(BUILD)/emu/%)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
 
 # ---- race: kernels call the layer's race detector at every memory access. libtsan itself is not linked.
-RACE_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/race/%.o) $(BUILD)/race/cuda_on_cpu.o
+RACE_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/race/%.o) $(LAYER:%=$(BUILD)/race/%)
 $(BUILD)/race/kernels/%.o: kernels/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -MMD -MP -x c++ -c $< -o $@
 $(BUILD)/race/%.o: tests/cuda_on_cpu/%.cu $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/race/cuda_on_cpu.o: tests/cuda_on_cpu/cuda_on_cpu.cpp $(STAMP)
+$(BUILD)/race/%.o: tests/cuda_on_cpu/%.cpp $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(EMU_FLAGS) -O2 -DEMU_RACE -MMD -MP -c $< -o $@
 $(BUILD)/race/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/race/tests/%: $(BUILD)/tests/%.o $(RACE_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
-$(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/%.o $(BUILD)/race/cuda_on_cpu.o
+$(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/%.o $(LAYER:%=$(BUILD)/race/%)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
 
 # ---- tests: what `make test` and `make test-full` run of the emulated kernels (the lists are tests/run.sh's)

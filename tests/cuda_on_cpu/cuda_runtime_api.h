@@ -1,4 +1,4 @@
-/* cuda_runtime_api.h -- the part of the CUDA runtime's C interface that the engine uses, implemented by cuda_on_cpu.cpp.
+/* cuda_runtime_api.h -- the part of the CUDA runtime's C interface that the engine uses, implemented by runtime.cpp.
  * Found in place of the toolkit's header of this name when tests/cuda_on_cpu is on the include path. Work on a stream is
  * put off until something waits for it: the worst that CUDA allows. Only the null stream's is done at once.            */
 #ifndef CUDA_ON_CPU_RUNTIME_API_H
