@@ -45,7 +45,9 @@ CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
 DEFS := -D_GNU_SOURCE $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
         $(if $(filter 1,$(STB)),-DDG_HAVE_STB) $(if $(filter 1,$(LAPACKE)),-DDG_HAVE_LAPACK)
-CFLAGS += -std=c11 $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
+# a source names a header by its folder: base/error.h, models/models.h, kernels/kernels.h
+INCLUDE := -Ihost -I.
+CFLAGS += -std=c11 $(INCLUDE) $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
 LDLIBS += $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
 LDFLAGS += $(SAN)
 # What objects depend on beside their sources: written at the end of this file
@@ -53,10 +55,11 @@ STAMP := $(BUILD)/config
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
 # compiled for CUDA, or for its emulation (kernels/rules.mk)
-CUDA_HOST := backend_cuda cuda_device cuda_graph cuda_choice cuda_providers
-SRC := $(filter-out host/main.c host/backend_ref.c $(CUDA_HOST:%=host/%.c) host/device.c,$(wildcard host/*.c)) \
+CUDA_HOST := $(addprefix device/cuda/,backend device replay choice providers)
+HOST_SRC := $(wildcard host/*/*.c host/*/*/*.c)
+SRC := $(filter-out host/program/main.c host/device/ref.c $(CUDA_HOST:%=host/%.c) host/device/device.c,$(HOST_SRC)) \
        $(wildcard models/*.c weights_tools/*.c)
-OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/backend_ref_f32.o $(BUILD)/host/backend_ref_f64.o \
+OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/device/ref_f32.o $(BUILD)/host/device/ref_f64.o \
        $(patsubst %.S,$(BUILD)/%.o,$(wildcard models/shapes32/*.S))
 LIB := $(BUILD)/libdg.a
 
@@ -79,10 +82,10 @@ $(BUILD)/%.o: %.S $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -MMD -MP -c $< -o $@
 $(BUILD)/models/shapes32/shapes32.o: $(wildcard models/shapes32/*.safetensors)
-$(BUILD)/host/backend_ref_f32.o: host/backend_ref.c $(STAMP)
+$(BUILD)/host/device/ref_f32.o: host/device/ref.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_REF_REAL=float -DDG_REF_NAME='"ref"' -DDG_REF_BACKEND=backend_ref -MMD -MP -c $< -o $@
-$(BUILD)/host/backend_ref_f64.o: host/backend_ref.c $(STAMP)
+$(BUILD)/host/device/ref_f64.o: host/device/ref.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_REF_REAL=double -DDG_REF_NAME='"ref64"' -DDG_REF_BACKEND=backend_ref64 -MMD -MP -c $< -o $@
 $(LIB): $(OBJ)
@@ -93,8 +96,8 @@ include tests/fuzz/rules.mk
 
 dg_cuda: $(BUILD)/dg_cuda
 	$(Q)ln -sf $< $@
-$(BUILD)/dg_cuda: $(BUILD)/host/main.o $(LIB) $(CUDA_OBJ)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/host/main.o $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
+$(BUILD)/dg_cuda: $(BUILD)/host/program/main.o $(LIB) $(CUDA_OBJ)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/host/program/main.o $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
 # programs that measure images and machines: bench/*.sh say how
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB) $(CUDA_OBJ)
@@ -154,7 +157,7 @@ run-bench: all
 	  --synthetic-guide tests/golden/guidance/disc_cifar10_uncond.safetensors
 
 format:
-	clang-format --dry-run $(wildcard host/*.[ch] models/*.[ch] weights_tools/*.[ch] kernels/*.cu kernels/*.h tests/*.[ch] bench/*.c bench/*.cu)
+	clang-format --dry-run $(wildcard host/*/*.[ch] host/*/*/*.[ch] models/*.[ch] weights_tools/*.[ch] kernels/*.cu kernels/*.h tests/*.[ch] bench/*.c bench/*.cu)
 
 clean:
 	rm -rf $(BUILD) dg_cuda dg_cuda-emu

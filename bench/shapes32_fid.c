@@ -4,9 +4,9 @@
  * as arr_1 or label. Prints a row of a table for each. A feature is the extractor's output after the middle block for
  * the clean image, u8/127.5 - 1 at t = 0, averaged over its positions. models/shapes32/README.md has the values that
  * the official code gives.                                  */
-#include "../host/metrics.h"
-#include "../host/npz.h"
-#include "../models/models.h"
+#include "measure/metrics.h"
+#include "files/npz.h"
+#include "models/models.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 // Order:  keys in order, in blocks whose size depends on d, the tokens and the type alone: never on n or the place in it.
 // Range:  scores in f32, at most 0 after the maximum is taken off; weights see Range. The weights are summed as rounded for the
 //         product with v: what is divided by is what was multiplied.
-#include "attention_tile.h"
+#include "kernels/attention_tile.h"
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
 

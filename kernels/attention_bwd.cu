@@ -10,7 +10,7 @@
 //         it is rounded to f16, and the sums divided by it: small gradients keep their bits, large ones do not overflow.
 //         P is normalised in f32, then rounded; its differences of scores are those that the sum was made of: with one key that takes
 //         everything P = 1 and dS = 0 exactly.
-#include "attention_tile.h"
+#include "kernels/attention_tile.h"
 
 // ---- statistics of queries ----------------------------------------------------------------------------------------------------
 // In the workspace: x maximum of the scores, y log2 of the sum of weights less P_EXPONENT, z D, w the largest |dP|.

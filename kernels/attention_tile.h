@@ -6,8 +6,8 @@
 // that matter, however large they are. So a key that takes everything has exactly the probability 1, and no gradient.
 #ifndef DG_ATTENTION_TILE_H
 #define DG_ATTENTION_TILE_H
-#include "kernels.h"
-#include "values.h"
+#include "kernels/kernels.h"
+#include "kernels/values.h"
 #include <math.h>
 
 struct AttnParams {

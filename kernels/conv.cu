@@ -8,8 +8,8 @@
 //         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
 // Limits: none on sizes; channels that fill no whole pieces are gathered one by one, outputs with k % 8 are stored so.
 // The input gradient is the same operator with the flipped weight (dg.h, WeightView.flip).
-#include "kernels.h"
-#include "values.h"
+#include "kernels/kernels.h"
+#include "kernels/values.h"
 #include <string.h>
 
 // ---- device code ------------------------------------------------------------------------------------------------------

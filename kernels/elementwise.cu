@@ -4,7 +4,7 @@
 // Order:  resampling sums taps in order; the mean of the pixels sums every `lanes`-th pixel, then the lanes in order, which
 //         depends on the number of channels alone.
 // Limits: none on sizes. Speed: bandwidth bound.
-#include "values.h"
+#include "kernels/values.h"
 
 enum { RUN = 8, ROWS_PER_THREAD = 4 };
 

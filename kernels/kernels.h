@@ -7,7 +7,7 @@
  * The result for an image depends on that image alone, bit for bit: never on n or on its place.                          */
 #ifndef DG_KERNELS_H
 #define DG_KERNELS_H
-#include "../host/dg.h"
+#include "graph/dg.h"
 #ifdef __cplusplus
 extern "C" {
 #endif

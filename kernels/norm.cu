@@ -9,7 +9,7 @@
 //         of the warp in pairs: it depends on the shape of one image alone. Sums of squares are always about a mean.
 // Limits: none on sizes; channels that do not come in whole runs of 8 are handled one by one.
 // Speed:  bandwidth bound: x read twice (once with given statistics), y written once; backward x and dy twice.
-#include "values.h"
+#include "kernels/values.h"
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 

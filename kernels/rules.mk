@@ -1,11 +1,11 @@
 # rules.mk -- how kernels/*.cu are compiled: by nvcc for --device cuda, by g++ over tests/cuda_on_cpu for --device emu, and by
-# g++ with the race detector's hooks for its tests. The three share backend_cuda.c and every launcher.
+# g++ with the race detector's hooks for its tests. The three share host/device/cuda and every launcher.
 
 KERNELS := $(wildcard kernels/*.cu)
 
 # ---- nvcc: machine code for sm_80 (runs on 8.x) and sm_90, and PTX for what comes later. Warnings, spills included, are errors.
 ARCH ?= 80 90
-NVFLAGS = -std=c++17 -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage,-Werror \
+NVFLAGS = -std=c++17 $(INCLUDE) -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage,-Werror \
           $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
           -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
 COMPLETE := $(filter 6,$(words $(wildcard $(addprefix kernels/,conv.cu norm.cu attention.cu attention_bwd.cu elementwise.cu state.cu))))
@@ -22,12 +22,12 @@ LT := $(call have,cublasLt.h,-I$(CUDA_HOME)/include)
 CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX) \
              $(if $(filter 1,$(CUDNN)),-DDG_HAVE_CUDNN -isystem $(CUDNN_HOME)/include $(if $(CUDNN_FILE),-DDG_CUDNN_FILE='"$(CUDNN_FILE)"')) \
              $(if $(filter 1,$(LT)),-DDG_HAVE_CUBLASLT)
-CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device.o $(CUDA_HOST:%=host/%.o) $(KERNELS:%.cu=%.o))
+CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device/device.o $(CUDA_HOST:%=host/%.o) $(KERNELS:%.cu=%.o))
 # the static runtime, so that the program starts on machines without a GPU or a driver, and says so
 CUDA_LIBS := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib)) \
              -L$(CUDA_HOME)/lib64\ -lcudart) -ldl -lrt -lstdc++
 else
-CUDA_OBJ := $(BUILD)/host/device.o
+CUDA_OBJ := $(BUILD)/host/device/device.o
 CUDA_LIBS :=
 endif
 
@@ -41,7 +41,7 @@ $(BUILD)/cuda/host/%.o: host/%.c $(STAMP)
 # ---- programs of their own, for a machine with a GPU: the primitives' test, and what the GPU can do at best
 $(BUILD)/cuda/prims_test: tests/cuda_on_cpu/prims_test.cu kernels/gpu_prims.h
 	@mkdir -p $(@D)
-	$(Q)$(NVCC) -std=c++17 -O2 -Ikernels $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) $< -o $@
+	$(Q)$(NVCC) -std=c++17 -O2 $(INCLUDE) $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) $< -o $@
 $(BUILD)/cuda/ceilings: bench/ceilings.cu
 	@mkdir -p $(@D)
 	$(Q)$(NVCC) -O2 $< -o $@ -lcublas
@@ -54,9 +54,9 @@ gpu-report:
 
 # ---- emu: the same kernels as plain C++. A misaligned access, which a GPU does not forgive, is an illegal instruction.
 EMU_ALIGN := -fsanitize=alignment -fsanitize-undefined-trap-on-error
-EMU_FLAGS = -std=c++17 -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
+EMU_FLAGS = -std=c++17 $(INCLUDE) -g -march=$(MARCH) -fno-strict-aliasing -Itests/cuda_on_cpu -Wall -Wextra $(WERROR) -Wno-unknown-pragmas \
             -Wno-psabi -Wno-maybe-uninitialized
-EMU_HOST := $(addprefix $(BUILD)/emu/host/,device.o $(CUDA_HOST:%=%.o))
+EMU_HOST := $(addprefix $(BUILD)/emu/host/,device/device.o $(CUDA_HOST:%=%.o))
 LAYER := $(patsubst tests/cuda_on_cpu/%.cpp,%.o,$(wildcard tests/cuda_on_cpu/*.cpp))
 EMU_OBJ := $(EMU_HOST) $(KERNELS:%.cu=$(BUILD)/emu/%.o) $(LAYER:%=$(BUILD)/emu/%)
 EMU_LIBS := $(LDLIBS) -ldl -lstdc++
@@ -77,7 +77,7 @@ $(BUILD)/emu/host/%.o: host/%.c $(STAMP)
 emu: dg_cuda-emu
 dg_cuda-emu: $(BUILD)/dg_cuda-emu
 	$(Q)ln -sf $< $@
-$(BUILD)/dg_cuda-emu: $(BUILD)/host/main.o $(EMU_OBJ) $(LIB)
+$(BUILD)/dg_cuda-emu: $(BUILD)/host/program/main.o $(EMU_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 # any test program, with emu instead of cuda among its devices
 $(BUILD)/emu/tests/test_ops: $(BUILD)/tests/backend_naive.o
@@ -89,10 +89,10 @@ $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 $(BUILD)/emu/fake/%.o: tests/cuda_on_cpu/%.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_EMU -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
-FAKE_OBJ := $(filter-out %/cuda_providers.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
+FAKE_OBJ := $(filter-out %/cuda/providers.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
 $(BUILD)/emu/choice_test: $(BUILD)/emu/fake/choice_test.o $(FAKE_OBJ) $(LIB) | $(BUILD)/emu/fake/dg_cuda
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
-$(BUILD)/emu/fake/dg_cuda: $(BUILD)/host/main.o $(FAKE_OBJ) $(LIB)
+$(BUILD)/emu/fake/dg_cuda: $(BUILD)/host/program/main.o $(FAKE_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 # the layer's own tests
 $(BUILD)/emu/prims_test $(BUILD)/emu/neg_test: $(BUILD)/emu/%: $(BUILD)/emu/%.o $(LAYER:%=$(BUILD)/emu/%)

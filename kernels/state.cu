@@ -1,14 +1,14 @@
 // state.cu -- the sampler's state on the device, in f64: combinations, noise and 8-bit images; the contracts are dg.h's.
 //   combine  out[i] = sum over k of coef[k][image] * term[k][i], products and sums each rounded, in the terms' order, zero
 //            coefficients skipped, one rounding to the output type: every bit as host_combine makes it.
-//   randn    normals 2j and 2j+1 of (seed, step) from one Philox4x32-10 block, counters and uniforms as in host/rng.h. The integers,
+//   randn    normals 2j and 2j+1 of (seed, step) from one Philox4x32-10 block, counters and uniforms as in host/base/rng.h. The integers,
 //            the uniforms and sqrt agree exactly with the host's; log, sin and cos to their last place or two.
 //   to_u8    trunc(clamp(127.5 x + 128, 0, 255)), and how many elements of each image are not finite: every bit as the host's.
 // Work:   some blocks to an image. Coefficients, seeds and the step are read in device memory, so that a captured launch
 //         can be replayed with others.
 // Limits: none on sizes.
-#include "../host/rng.h"
-#include "values.h"
+#include "base/rng.h"
+#include "kernels/values.h"
 
 enum { STATE_THREADS = 256 };
 

@@ -3,8 +3,8 @@
 // become f16 or bf16 by rounding to nearest even.
 #ifndef DG_VALUES_H
 #define DG_VALUES_H
-#include "gpu_prims.h"
-#include "kernels.h"
+#include "kernels/gpu_prims.h"
+#include "kernels/kernels.h"
 #include <string.h>
 
 template <int BYTES> struct Word; // the largest single access that a run of this size allows

@@ -1,6 +1,6 @@
 /* adm_encoder.c -- guided-diffusion's EncoderUNetModel (unet.py): the noisy-image classifier whose middle block gives the
  * features, and, on those, the discriminator's head (8x8, one level, attention pool, one logit).                        */
-#include "blocks.h"
+#include "models/blocks.h"
 #include <math.h>
 #include <stdio.h>
 

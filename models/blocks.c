@@ -1,5 +1,5 @@
 /* blocks.c -- layers that compose the official weight names. */
-#include "blocks.h"
+#include "models/blocks.h"
 #include <stdio.h>
 
 static Tid weight(Graph *g, const char *name, const char *leaf, Shape s, WeightView v) {

@@ -1,7 +1,7 @@
 /* blocks.h -- layers that compose the official weight names: name.weight, name.bias under the graph's prefix. */
 #ifndef DG_BLOCKS_H
 #define DG_BLOCKS_H
-#include "models.h"
+#include "models/models.h"
 
 typedef struct {
     QkvOrder order; /* QKV_NONE: not a qkv projection */

@@ -1,6 +1,6 @@
 /* edm_unet.c -- EDM's U-Nets (training/networks.py of NVlabs/edm): SongUNet (DDPM++, NCSN++) and DhariwalUNet (ADM),
  * which share one block. Names and order follow the official constructors, so a checkpoint loads without a name map. */
-#include "blocks.h"
+#include "models/blocks.h"
 #include <math.h>
 
 typedef struct { /* what the two networks set differently in the shared block */

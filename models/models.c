@@ -1,5 +1,5 @@
 /* models.c -- reading a network's configuration (the official constructor arguments, as JSON) and its embeddings. */
-#include "models.h"
+#include "models/models.h"
 #include <math.h>
 #include <string.h>
 

@@ -3,9 +3,9 @@
  * Names and order follow the official code, so that checkpoints load without a name map.               */
 #ifndef DG_MODELS_H
 #define DG_MODELS_H
-#include "../host/dg.h"
-#include "../host/json.h"
-#include "../host/weights.h"
+#include "graph/dg.h"
+#include "base/json.h"
+#include "graph/weights.h"
 
 enum { MAX_LEVELS = 8 };
 

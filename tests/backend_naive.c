@@ -3,6 +3,6 @@
 #define DG_REF_SUM float
 #define DG_REF_NAME "naive"
 #define DG_REF_BACKEND backend_naive
-#include "../host/dg.h"
+#include "graph/dg.h"
 extern const Backend backend_naive;
-#include "../host/backend_ref.c"
+#include "device/ref.c"

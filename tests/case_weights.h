@@ -2,7 +2,7 @@
  * their own. Parameters that a case overrides keep their synthetic values here.                                          */
 #ifndef DG_CASE_WEIGHTS_H
 #define DG_CASE_WEIGHTS_H
-#include "../host/networks.h"
+#include "program/networks.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

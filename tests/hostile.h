@@ -2,7 +2,7 @@
  * and says what is wrong, within a second of processor time and 64 MB of memory. */
 #ifndef DG_HOSTILE_H
 #define DG_HOSTILE_H
-#include "../host/error.h"
+#include "base/error.h"
 #include "check.h"
 #include <stdlib.h>
 #include <sys/resource.h>

@@ -2,8 +2,8 @@
  * official constructors do (guided_diffusion/unet.py, models.py of DiT, AutoencoderKL of diffusers).                   */
 #ifndef DG_OFFICIAL_NAMES_H
 #define DG_OFFICIAL_NAMES_H
-#include "../host/json.h"
-#include "../weights_tools/recognise.h"
+#include "base/json.h"
+#include "weights_tools/recognise.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * of their own, which is removed at the end. */
 #ifndef DG_TEST_PROGRAM_H
 #define DG_TEST_PROGRAM_H
-#include "../host/file.h"
-#include "../host/json.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "check.h"
 #include <dirent.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 /* test_autotune.c -- the choice between implementations: with made-up times, no GPU needed. The file it leaves is read back,
  * shared between runs and devices, and refused when it is not one.                                                       */
-#include "../host/autotune.h"
-#include "../host/file.h"
+#include "device/cuda/autotune.h"
+#include "base/file.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

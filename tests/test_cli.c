@@ -1,8 +1,8 @@
 /* test_cli.c -- the program from outside: wrong command lines, help texts, resuming, refusing, interrupting, full disks,
  * images that do not depend on the batch. Usage: test_cli [PROGRAM]; without it, dg_cuda of the same build folder.      */
-#include "../host/commands.h"
-#include "../host/image.h"
-#include "../host/npz.h"
+#include "program/commands.h"
+#include "files/image.h"
+#include "files/npz.h"
 #include "program.h"
 #include "tiny_model.h"
 #include <signal.h>

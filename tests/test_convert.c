@@ -1,7 +1,7 @@
 /* test_convert.c -- official checkpoints to safetensors: the example model's bit for bit, and what PyTorch itself writes. */
-#include "../host/dtype.h"
-#include "../host/sha256.h"
-#include "../weights_tools/weights_tools.h"
+#include "base/dtype.h"
+#include "base/sha256.h"
+#include "weights_tools/weights_tools.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * ways (Winograd's large tile, several blocks of rows and of sums), and whole networks must give every image the same
  * bits in a batch of 1, 7 and 64, on one thread and on several. Also: the memory of a bound network.
  * Tolerance, as in test_ops: 3 x the error of the naive implementation in float, + 4 eps.                              */
-#include "../host/denoiser.h"
-#include "../host/guidance.h"
+#include "sample/denoiser.h"
+#include "sample/guidance.h"
 #include "check.h"
 #include <float.h>
 #include <math.h>

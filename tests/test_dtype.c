@@ -1,5 +1,5 @@
 /* test_dtype.c -- conversions between storage types: every 16-bit value, and the rounding between each two neighbours. */
-#include "../host/dtype.h"
+#include "base/dtype.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  *   test_golden [DEVICE[=PRECISION] WHICH...]     WHICH: quick, sample, full, or part of a file name. Default: all on cpu, quick on ref
  * Quick cases take less than a GFLOP an image: every backend can run them, the emulated kernels included; they run fused
  * and not fused.                                                                                                       */
-#include "../host/safetensors.h"
-#include "../host/verify.h"
+#include "files/safetensors.h"
+#include "program/verify_case.h"
 #include "check.h"
 #include "device_spec.h"
 #include <glob.h>

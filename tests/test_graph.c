@@ -1,7 +1,7 @@
 /* test_graph.c -- properties of the core: the planner keeps live tensors apart, fusion changes nothing but rounding,
  * gradients of whole blocks equal central differences, and a run with poisoned dead memory gives the same bits.       */
-#include "../host/weights.h"
-#include "../models/models.h"
+#include "graph/weights.h"
+#include "models/models.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

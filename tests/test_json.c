@@ -1,5 +1,5 @@
 /* test_json.c -- the JSON reader: what it refuses and where, what it accepts, typed members, and writing back. */
-#include "../host/json.h"
+#include "base/json.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* test_memory.c -- devices with too little memory, on the emulated one, which can be given any (tests/cuda_on_cpu): what a network
  * needs is predicted to the byte, what fails later leaves nothing behind, and the program halves its batch without changing images.
  * Usage: test_memory [PROGRAM]; without it, dg_cuda-emu of the same build folder. NOT RUN where there is no device emu.     */
-#include "../host/networks.h"
+#include "program/networks.h"
 #include "program.h"
 #include "tiny_model.h"
 

@@ -1,7 +1,7 @@
 /* test_metrics.c -- feature statistics and the Frechet distance: closed forms, values computed elsewhere with 50
  * digits, and what must not change a distance. */
-#include "../host/metrics.h"
-#include "../host/npz.h"
+#include "measure/metrics.h"
+#include "files/npz.h"
 #include "hostile.h"
 #include <float.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* test_npz.c -- NumPy's files, read and written, and a table of malformed headers, each refused.
  * Runs in the project's folder: tests/data/numpy holds files that NumPy wrote; where NumPy is, they are made anew too.  */
-#include "../host/npz.h"
-#include "../host/dtype.h"
+#include "files/npz.h"
+#include "base/dtype.h"
 #include "hostile.h"
 #include "zip_maker.h"
 #include <unistd.h>

@@ -3,8 +3,8 @@
  *   test_ops [DEVICE [PRECISION]] [CASE]     default: cpu, then ref; CASE runs one row, as its failure line names it
  * Tolerance (one rule, no number per case): relative L2 error <= 3 x that of the naive implementation, which sums in
  * float and rounds every op's output to the device's type, + 4 eps of float; inputs are already in the device's type. */
-#include "../host/dtype.h"
-#include "../host/weights.h"
+#include "base/dtype.h"
+#include "graph/weights.h"
 #include "cases.h"
 #include "check.h"
 #include <float.h>

@@ -1,6 +1,6 @@
 /* test_pickle.c -- the inert pickle reader: every protocol, every truncation and byte flip, hostile pickles. */
-#include "../host/json.h"
-#include "../weights_tools/pickle.h"
+#include "base/json.h"
+#include "weights_tools/pickle.h"
 #include "check.h"
 #include <stdlib.h>
 #include <sys/resource.h>

@@ -4,9 +4,9 @@
  *                                        public models' full size takes a minute a case. range: only that of their values
  * fp16 and tf32 keep the same 10 bits of fraction; tf32 has the exponents of fp32. So where fp16's error is tf32's, up to
  * the luck of rounding, no value was lost to its range. bf16 keeps 7 bits: its error is 8 times larger.                  */
-#include "../host/dtype.h"
-#include "../host/host_memory.h"
-#include "../host/verify.h"
+#include "base/dtype.h"
+#include "device/host_state.h"
+#include "program/verify_case.h"
 #include "case_weights.h"
 
 static const double LUCK = 2, BF16_STEP = 8;

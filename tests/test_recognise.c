@@ -1,8 +1,8 @@
 /* test_recognise.c -- from the names and shapes of a network's tensors back to its configuration: every golden case's
  * networks, and the published ones.                                                                                    */
-#include "../host/safetensors.h"
-#include "../models/models.h"
-#include "../weights_tools/naming.h"
+#include "files/safetensors.h"
+#include "models/models.h"
+#include "weights_tools/naming.h"
 #include "check.h"
 #include "official_names.h"
 #include <dirent.h>

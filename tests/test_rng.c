@@ -1,5 +1,5 @@
 /* test_rng.c -- Philox4x32-10 against its authors' vectors, and the normals and labels that are drawn from it. */
-#include "../host/rng.h"
+#include "base/rng.h"
 #include "check.h"
 
 static void test_vectors(void) { /* kat_vectors of Random123 (Salmon et al.), philox4x32, 10 rounds */

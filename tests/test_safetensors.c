@@ -1,6 +1,6 @@
 /* test_safetensors.c -- values through the writer and the reader, and a table of malformed files, each refused. */
-#include "../host/dtype.h"
-#include "../host/safetensors.h"
+#include "base/dtype.h"
+#include "files/safetensors.h"
 #include "hostile.h"
 #include <math.h>
 #include <stdlib.h>

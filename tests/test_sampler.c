@@ -1,7 +1,7 @@
 /* test_sampler.c -- the sampler on small networks: steps that are replayed make the same bits as steps whose work is enqueued
  * anew each time, and guidance acts within its time window alone.
  *   test_sampler [DEVICE[=PRECISION] [CASE...]]     default: all on cpu, ref, and cuda where this build has it           */
-#include "../host/sampler.h"
+#include "sample/sampler.h"
 #include "check.h"
 #include "device_spec.h"
 #include <math.h>

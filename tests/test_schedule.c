@@ -1,7 +1,7 @@
 /* test_schedule.c -- noise levels against the formulas of EDM's Table 1, the derivatives that the samplers use, preconditioning,
  * and sampler options that are refused. Whole trajectories are pinned by the golden cases (test_golden.c).               */
-#include "../host/sampler.h"
-#include "../host/schedule.h"
+#include "sample/sampler.h"
+#include "sample/schedule.h"
 #include "check.h"
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* test_sha256.c -- SHA-256 against the vectors of FIPS 180-4, in both implementations and for every split of the input. */
-#include "../host/sha256.h"
+#include "base/sha256.h"
 #include "check.h"
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /* test_shapes32.c -- the example model, trained weights from end to end: images of the official samplers (PyTorch) from
  * recorded latents and labels, unguided and with weights 1 and 2.  Usage: test_shapes32 [DEVICE [IMAGES]]             */
-#include "../host/networks.h"
-#include "../host/npz.h"
+#include "program/networks.h"
+#include "files/npz.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

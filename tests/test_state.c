@@ -1,9 +1,9 @@
 /* test_state.c -- the sampler's state operations (combine, randn, to_u8) of a device against those in host memory, and copies.
  *   test_state [DEVICE...]     default: every device of this build; a device that cannot be opened is NOT RUN
  * combine and to_u8 agree in every bit, randn within the rounding that its three functions are documented to have.    */
-#include "../host/dtype.h"
-#include "../host/host_memory.h"
-#include "../host/rng.h"
+#include "base/dtype.h"
+#include "device/host_state.h"
+#include "base/rng.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
  * against the reference in double, image by image the same bits, and proof that the statistics left there are those used.
  *   test_stats [DEVICE [PRECISION]]     default: each of emu and cuda that this build has, in fp32, tf32, fp16 and bf16
  * Tolerance: relative L2 error <= 3 x that of device "rounded" in the same precision ("cpu" for fp32), + 4 eps of float. */
-#include "../host/cuda_stats.h"
-#include "../host/weights.h"
-#include "../kernels/kernels.h"
+#include "device/cuda/norm_stats.h"
+#include "graph/weights.h"
+#include "kernels/kernels.h"
 #include "check.h"
 #include <float.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* test_zip.c -- ZIP archives: what honest writers make is read, and a table of lies in every field is refused. */
-#include "../host/zip.h"
+#include "files/zip.h"
 #include "hostile.h"
 #include "zip_maker.h"
 #include <unistd.h>

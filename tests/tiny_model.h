@@ -1,8 +1,8 @@
 /* tiny_model.h -- weight files of a network, an extractor and a head that take milliseconds to run, for tests of programs. */
 #ifndef DG_TINY_MODEL_H
 #define DG_TINY_MODEL_H
-#include "../models/models.h"
-#include "../host/safetensors.h"
+#include "models/models.h"
+#include "files/safetensors.h"
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* zip_maker.h -- makes ZIP archives in memory, byte by byte, so that tests can lie in any field of them. */
 #ifndef DG_ZIP_MAKER_H
 #define DG_ZIP_MAKER_H
-#include "../host/crc32.h"
+#include "base/crc32.h"
 #include <stdlib.h>
 #include <string.h>
 #ifdef DG_HAVE_ZLIB

@@ -1,6 +1,6 @@
 /* checkpoint.c -- finding the named tensors in what a file holds: flat and nested state dicts, pickled modules. */
-#include "checkpoint.h"
-#include "module.h"
+#include "weights_tools/checkpoint.h"
+#include "weights_tools/module.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* checkpoint_read.c -- a tensor's values in C order and another type, in pieces: views gathered, storages unpacked. */
-#include "checkpoint.h"
-#include "../host/crc32.h"
-#include "../host/dtype.h"
+#include "weights_tools/checkpoint.h"
+#include "base/crc32.h"
+#include "base/dtype.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>

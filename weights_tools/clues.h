@@ -1,8 +1,8 @@
 /* clues.h -- what the families of networks are recognised by, and how they write what they found. */
 #ifndef DG_CLUES_H
 #define DG_CLUES_H
-#include "../host/json.h"
-#include "weights_tools.h"
+#include "base/json.h"
+#include "weights_tools/weights_tools.h"
 
 typedef struct {
     const char *name;

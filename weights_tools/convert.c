@@ -1,6 +1,6 @@
 /* convert.c -- checkpoints to one safetensors file: written from the map in the file's order while another thread hashes. */
-#include "package.h"
-#include "../host/sha256.h"
+#include "weights_tools/package.h"
+#include "base/sha256.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* families.h -- the families of networks (recognise_*.c): each returns whether the tensors are of its kind, with r filled. */
 #ifndef DG_FAMILIES_H
 #define DG_FAMILIES_H
-#include "clues.h"
+#include "weights_tools/clues.h"
 
 bool recognise_edm(const Clues *c, Recognition *r, Error *e);
 bool recognise_adm(const Clues *c, Recognition *r, Error *e);

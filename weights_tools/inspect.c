@@ -1,5 +1,5 @@
 /* inspect.c -- facts about a weight file. */
-#include "package.h"
+#include "weights_tools/package.h"
 #include <stdlib.h>
 #include <string.h>
 

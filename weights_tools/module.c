@@ -1,6 +1,6 @@
 /* module.c -- walking a pickled module: _parameters, _buffers and _modules of each object's state. */
-#include "module.h"
-#include "checkpoint.h"
+#include "weights_tools/module.h"
+#include "weights_tools/checkpoint.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

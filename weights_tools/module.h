@@ -1,8 +1,8 @@
 /* module.h -- a pickled torch.nn.Module (EDM's persistent objects, or torch.save of a whole module), down to its tensors. */
 #ifndef DG_MODULE_H
 #define DG_MODULE_H
-#include "../host/json.h"
-#include "pickle.h"
+#include "base/json.h"
+#include "weights_tools/pickle.h"
 
 bool module_recognise(const PickleValue *v);
 /* Calls add for every parameter and persistent buffer, under its state-dict name. */

@@ -1,6 +1,6 @@
 /* naming.c -- tensor names of other programs, brought to the ones that models/ knows: wrappers' prefixes, CompVis's
  * autoencoder, and diffusers' names before 2023.                                                                     */
-#include "naming.h"
+#include "weights_tools/naming.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* open_any.c -- weight files of any format as weights: what is not ready is converted once, into the cache. */
-#include "../host/folder.h"
-#include "package.h"
+#include "base/folder.h"
+#include "weights_tools/package.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

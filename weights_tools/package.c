@@ -1,6 +1,6 @@
 /* package.c -- opening checkpoints, merging them, naming their tensors and recognising the network. */
-#include "package.h"
-#include "naming.h"
+#include "weights_tools/package.h"
+#include "weights_tools/naming.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* package.h -- one or more checkpoints as the tensors of one network: official names, and its configuration. */
 #ifndef DG_PACKAGE_H
 #define DG_PACKAGE_H
-#include "checkpoint.h"
-#include "recognise.h"
+#include "weights_tools/checkpoint.h"
+#include "weights_tools/recognise.h"
 
 typedef struct {
     char *name; /* as models/ knows it */

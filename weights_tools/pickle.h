@@ -4,7 +4,7 @@
  * whoever walks it bounds the walk.                                                                                   */
 #ifndef DG_PICKLE_H
 #define DG_PICKLE_H
-#include "../host/error.h"
+#include "base/error.h"
 
 typedef enum {
     PICKLE_NONE,

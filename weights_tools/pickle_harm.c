@@ -1,6 +1,6 @@
 /* pickle_harm.c -- which Python names mean that a pickle is an attack. The reader runs nothing whatever it says; this list
  * is there so that the file's owner is told. No official checkpoint refers to any of them.                               */
-#include "pickle.h"
+#include "weights_tools/pickle.h"
 #include <string.h>
 
 bool pickle_would_harm(const char *module, const char *name) {

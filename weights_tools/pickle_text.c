@@ -1,5 +1,5 @@
 /* pickle_text.c -- the escaped texts of protocol 0, and UTF-8. */
-#include "pickle_text.h"
+#include "weights_tools/pickle_text.h"
 #include <string.h>
 
 bool pickle_is_utf8(const char *s, size_t n) {

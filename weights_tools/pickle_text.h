@@ -1,7 +1,7 @@
 /* pickle_text.h -- the escaped texts of protocol 0, and UTF-8. */
 #ifndef DG_PICKLE_TEXT_H
 #define DG_PICKLE_TEXT_H
-#include "../host/error.h"
+#include "base/error.h"
 
 #define PICKLE_UNESCAPED(n) (2 * (n) + 4) /* room that the result of unescaping n bytes may take */
 bool pickle_is_utf8(const char *s, size_t n);

@@ -1,5 +1,5 @@
 /* pickle_tree.c -- looking things up in the tree that the pickle reader built. */
-#include "pickle.h"
+#include "weights_tools/pickle.h"
 #include <string.h>
 
 bool pickle_is_text(const PickleValue *v, const char *text) {

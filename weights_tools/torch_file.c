@@ -1,6 +1,6 @@
 /* torch_file.c -- containers of torch.save, and the tensors inside. */
-#include "torch_file.h"
-#include "torch_legacy.h"
+#include "weights_tools/torch_file.h"
+#include "weights_tools/torch_legacy.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,9 +3,9 @@
  * older format as bytes (EDM). Everything is mapped and nothing is copied.                                          */
 #ifndef DG_TORCH_FILE_H
 #define DG_TORCH_FILE_H
-#include "../host/safetensors.h"
-#include "../host/zip.h"
-#include "torch_storage.h"
+#include "files/safetensors.h"
+#include "files/zip.h"
+#include "weights_tools/torch_storage.h"
 
 typedef struct {
     ElementType type;

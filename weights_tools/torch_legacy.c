@@ -1,5 +1,5 @@
 /* torch_legacy.c -- the format of torch.save before PyTorch 1.6. */
-#include "torch_legacy.h"
+#include "weights_tools/torch_legacy.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

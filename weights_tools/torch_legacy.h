@@ -2,7 +2,7 @@
  * pickles (magic number, protocol, system, the value, the storages' keys), then the storages.                        */
 #ifndef DG_TORCH_LEGACY_H
 #define DG_TORCH_LEGACY_H
-#include "torch_storage.h"
+#include "weights_tools/torch_storage.h"
 
 typedef struct TorchLegacy TorchLegacy;
 bool torch_legacy_recognise(const uint8_t *data, size_t bytes);

@@ -1,5 +1,5 @@
 /* torch_storage.c -- PyTorch's element types, and the persistent ids that name its storages. */
-#include "torch_storage.h"
+#include "weights_tools/torch_storage.h"
 #include <string.h>
 
 /* ---- element types ------------------------------------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
-/* choice_test.c -- who runs a convolution, chosen by measurement (host/cuda_choice.c): with a made-up library on the emulated device.
+/* choice_test.c -- who runs a convolution, chosen by measurement (host/device/cuda/choice.c): with a made-up library on the emulated device.
  * A library that is faster and right is taken, one that is not right never; images do not depend on the batch even where its
  * results do; a choice is remembered, stands in the manifest, and is never a question of memory.                            */
-#include "../../host/cuda_choice.h"
-#include "../../host/weights.h"
+#include "device/cuda/choice.h"
+#include "graph/weights.h"
 #include "../program.h"
 #include "../tiny_model.h"
 #ifdef _OPENMP

@@ -2,7 +2,7 @@
  * that calls itself cudnn remembers its last result, and is fast when it is asked for the same again, as a trial does.
  *   FAKE_PROVIDER=exact (the kernels' own bits) | batch (bits that depend on the number of images) | place (on the
  *                 place in the batch) | wrong | refuses | absent */
-#include "../../host/cuda_providers.h"
+#include "device/cuda/providers.h"
 #include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* fuzz_json.c -- any bytes as JSON: refused with a sentence, or what is written back reads as the same. */
-#include "../../host/json.h"
+#include "base/json.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {

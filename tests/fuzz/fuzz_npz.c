@@ -1,5 +1,5 @@
 /* fuzz_npz.c -- any bytes as a .npy or .npz file: refused with a sentence, or every array can be read. */
-#include "../../host/npz.h"
+#include "files/npz.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {

@@ -1,5 +1,5 @@
 /* fuzz_pickle.c -- any bytes as a pickle: refused with a sentence, or a tree that can be walked. */
-#include "../../weights_tools/pickle.h"
+#include "weights_tools/pickle.h"
 #include "fuzz.h"
 
 /* The walk is bounded, as every walk over a pickle has to be: branches are shared, and may lead back. */

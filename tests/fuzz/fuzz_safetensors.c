@@ -1,5 +1,5 @@
 /* fuzz_safetensors.c -- any bytes as a safetensors file: refused with a sentence, or every tensor can be read. */
-#include "../../host/safetensors.h"
+#include "files/safetensors.h"
 #include "fuzz.h"
 #include <stdlib.h>
 

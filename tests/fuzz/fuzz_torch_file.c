@@ -1,8 +1,8 @@
 /* fuzz_torch_file.c -- any bytes as a checkpoint: refused with a sentence, or its tensors are named, recognised and read as
  * every type.                                                                                                              */
-#include "../../weights_tools/checkpoint.h"
-#include "../../weights_tools/naming.h"
-#include "../../weights_tools/recognise.h"
+#include "weights_tools/checkpoint.h"
+#include "weights_tools/naming.h"
+#include "weights_tools/recognise.h"
 #include "fuzz.h"
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* fuzz_zip.c -- any bytes as a ZIP archive: refused with a sentence, or every entry is; reading whole, in pieces and
  * only to verify must agree.                                                                                         */
-#include "../../host/zip.h"
+#include "files/zip.h"
 #include "fuzz.h"
 #include <stdlib.h>
 

@@ -5,9 +5,9 @@ FUZZ_SECONDS ?= 20
 FUZZ_CC ?= clang
 FUZZ_FOUND := $(shell ls $$($(FUZZ_CC) -print-resource-dir 2>/dev/null)/lib/*/libclang_rt.fuzzer* >/dev/null 2>&1 && echo 1)
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-FUZZ_CFLAGS := -std=c11 -O1 -g $(CWARN) $(DEFS) -Wno-unknown-pragmas $(FUZZ_SAN) -fsanitize=fuzzer-no-link
+FUZZ_CFLAGS := -std=c11 $(INCLUDE) -O1 -g $(CWARN) $(DEFS) -Wno-unknown-pragmas $(FUZZ_SAN) -fsanitize=fuzzer-no-link
 # The readers and what they stand on: no device.
-FUZZ_SRC := $(filter-out host/main.c host/device.c host/exec.c $(wildcard host/backend_*.c host/cpu*.c host/cuda_*.c),$(wildcard host/*.c)) \
+FUZZ_SRC := $(filter-out host/program/main.c $(wildcard host/device/*.c host/device/*/*.c),$(HOST_SRC)) host/device/host_state.c \
             $(wildcard models/*.c weights_tools/*.c)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_QUICK := $(if $(FUZZ_FOUND),$(foreach f,$(FUZZERS),"tests/fuzz/run.sh $(f) $(FUZZ_SECONDS)"),"tests/fuzz/run.sh")

@@ -1,0 +1,173 @@
+/* file.c -- mapping a file for reading; writing one under a temporary name, fsync, rename. */
+#include "base/file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool file_map(const char *path, FileMap *m, Error *e) {
+    *m = (FileMap){NULL, 0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return dg_error(e, "%s: cannot open: %s", path, strerror(errno));
+    struct stat s;
+    const char *why = NULL;
+    if (fstat(fd, &s) != 0) why = strerror(errno);
+    else if (!S_ISREG(s.st_mode)) why = "it is not a regular file";
+    else if (s.st_size > 0) {
+        void *p = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) why = strerror(errno);
+        else *m = (FileMap){p, (size_t)s.st_size};
+    }
+    if (why) dg_error(e, "%s: cannot read: %s", path, why);
+    close(fd);
+    return why == NULL;
+}
+void file_unmap(FileMap *m) {
+    if (m->data) munmap((void *)(uintptr_t)m->data, m->bytes);
+    *m = (FileMap){NULL, 0};
+}
+
+enum {
+    BUFFER_BYTES = 1 << 16,
+    FLUSH_BYTES = 32 << 20 /* writing to the disk begins this often, so that the final fsync has little left to do */
+};
+struct OutFile {
+    char *path, *temporary;
+    bool replaces, sync; /* a file that is there already; waiting for the disk */
+    int fd;
+    uint64_t flushed, started; /* bytes given to the kernel; bytes it was told to write out */
+    size_t buffered;
+    uint8_t buffer[BUFFER_BYTES];
+};
+
+OutFile *out_open(const char *path, Error *e) {
+    struct stat s;
+    bool replaces = stat(path, &s) == 0;
+    if (replaces && !S_ISREG(s.st_mode)) {
+        dg_error(e, "%s: cannot write: it exists and is not a regular file", path);
+        return NULL;
+    }
+    OutFile *f = dg_alloc(sizeof *f);
+    f->path = dg_strdup(path);
+    f->replaces = replaces, f->sync = true;
+    size_t n = strlen(path) + 40;
+    f->temporary = dg_alloc(n);
+    f->fd = -1;
+    for (int i = 0; i < 1000 && f->fd < 0; i++) { /* a crashed run may have left one with our process number */
+        snprintf(f->temporary, n, "%s.partial-%ld-%d", path, (long)getpid(), i);
+        f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (f->fd < 0 && errno != EEXIST) break;
+    }
+    if (f->fd >= 0) return f;
+    dg_error(e, "%s: cannot write: %s", path, strerror(errno));
+    free(f->temporary);
+    free(f->path);
+    free(f);
+    return NULL;
+}
+void out_unsynced(OutFile *f) { f->sync = f->replaces; }
+
+static bool write_at(const OutFile *f, uint64_t offset, const uint8_t *p, size_t bytes, Error *e) {
+    while (bytes > 0) {
+        ssize_t n = pwrite(f->fd, p, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            return dg_error(e, "%s: writing failed after %llu bytes: %s", f->path, (unsigned long long)offset,
+                            n < 0 ? strerror(errno) : "no space");
+        p += n, bytes -= (size_t)n, offset += (uint64_t)n;
+    }
+    return true;
+}
+static bool append(OutFile *f, const uint8_t *p, size_t bytes, Error *e) {
+    if (!write_at(f, f->flushed, p, bytes, e)) return false;
+    f->flushed += bytes;
+    if (f->sync && f->flushed - f->started >= FLUSH_BYTES) {
+        sync_file_range(f->fd, (off_t)f->started, (off_t)(f->flushed - f->started), SYNC_FILE_RANGE_WRITE);
+        f->started = f->flushed;
+    }
+    return true;
+}
+static bool flush(OutFile *f, Error *e) {
+    size_t n = f->buffered;
+    f->buffered = 0;
+    return append(f, f->buffer, n, e);
+}
+bool out_write(OutFile *f, const void *data, size_t bytes, Error *e) {
+    if (f->buffered + bytes > BUFFER_BYTES && !flush(f, e)) return false;
+    if (bytes >= BUFFER_BYTES) return append(f, data, bytes, e);
+    if (bytes) memcpy(f->buffer + f->buffered, data, bytes);
+    f->buffered += bytes;
+    return true;
+}
+bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Error *e) {
+    DG_CHECK(offset + bytes <= out_position(f), "patch at %llu is past the end", (unsigned long long)offset);
+    return flush(f, e) && write_at(f, offset, data, bytes, e);
+}
+uint64_t out_position(const OutFile *f) { return f->flushed + f->buffered; }
+
+static void out_free(OutFile *f) {
+    free(f->temporary);
+    free(f->path);
+    free(f);
+}
+static int open_directory(const char *path) { /* of the file */
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? dg_strdup(path) : dg_strdup(".");
+    if (slash) dir[slash == path ? 1 : slash - path] = 0;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(dir);
+    return fd;
+}
+/* The rename itself reaches the disk only with the directory. */
+static void sync_directory(const char *path) {
+    int fd = open_directory(path);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+static bool same_directory(const char *a, const char *b) {
+    const char *x = strrchr(a, '/'), *y = strrchr(b, '/');
+    size_t n = x ? (size_t)(x - a) : 0, m = y ? (size_t)(y - b) : 0;
+    return n == m && !memcmp(a, b, n);
+}
+bool out_finish(OutFile *f, Error *e) {
+    bool ok = flush(f, e);
+    if (ok && f->sync && fsync(f->fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
+    if (close(f->fd) != 0 && ok) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
+    if (ok && rename(f->temporary, f->path) != 0) ok = dg_error(e, "%s: cannot write: %s", f->path, strerror(errno));
+    if (!ok) unlink(f->temporary);
+    else if (f->sync) sync_directory(f->path);
+    out_free(f);
+    return ok;
+}
+bool out_settle(OutFile *f, Error *e) {
+    bool ok = flush(f, e);
+    if (close(f->fd) != 0 && ok) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
+    f->fd = -1;
+    return ok;
+}
+bool out_finish_all(OutFile **f, int n, Error *e) {
+    bool ok = true;
+    if (n > 0) {
+        int fd = open_directory(f[0]->path);
+        if (fd < 0 || syncfs(fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f[0]->path, strerror(errno));
+        if (fd >= 0) close(fd);
+    }
+    for (int i = 0; i < n; i++) {
+        if (ok && rename(f[i]->temporary, f[i]->path) != 0) ok = dg_error(e, "%s: cannot write: %s", f[i]->path, strerror(errno));
+        if (!ok) unlink(f[i]->temporary);
+        else if (i + 1 == n || !same_directory(f[i]->path, f[i + 1]->path)) sync_directory(f[i]->path);
+    }
+    for (int i = 0; i < n; i++) out_free(f[i]);
+    return ok;
+}
+void out_abandon(OutFile *f) {
+    if (!f) return;
+    if (f->fd >= 0) close(f->fd);
+    unlink(f->temporary);
+    out_free(f);
+}

@@ -1,0 +1,28 @@
+/* file.h -- files as the readers and writers want them: mapped whole, or written atomically. */
+#ifndef DG_FILE_H
+#define DG_FILE_H
+#include "base/error.h"
+
+typedef struct {
+    const uint8_t *data; /* NULL when bytes is 0 */
+    size_t bytes;
+} FileMap;
+bool file_map(const char *path, FileMap *m, Error *e); /* read-only; a directory or a missing file is an error */
+void file_unmap(FileMap *m);
+
+/* The file appears under its name, complete and fsynced, at out_finish; out_abandon, or a failure, leaves nothing.
+ * out_unsynced, right after out_open, is for what can be made again: as after cp, a power failure may still take a new
+ * file, but one that replaces another is fsynced all the same.                                                       */
+typedef struct OutFile OutFile;
+OutFile *out_open(const char *path, Error *e);
+void out_unsynced(OutFile *f);
+bool out_write(OutFile *f, const void *data, size_t bytes, Error *e);
+bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Error *e); /* within what was written */
+uint64_t out_position(const OutFile *f); /* bytes written so far */
+bool out_finish(OutFile *f, Error *e);   /* frees f either way */
+void out_abandon(OutFile *f);            /* f may be NULL */
+/* Many small files of one file system: out_settle each (it holds no file descriptor then), and out_finish_all syncs once
+ * for all of them, which takes a tenth of the time. It frees them; after a failure some may be there, whole, and no rest. */
+bool out_settle(OutFile *f, Error *e);
+bool out_finish_all(OutFile **f, int n, Error *e);
+#endif

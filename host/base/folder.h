@@ -1,0 +1,11 @@
+/* folder.h -- paths, folders that are made when they are missing, and the folder for what can be made again. */
+#ifndef DG_FOLDER_H
+#define DG_FOLDER_H
+#include "base/error.h"
+
+char *path_join(const char *dir, const char *name); /* to be freed */
+bool make_folders(const char *path, Error *e);      /* path and what is missing above it */
+bool make_parent(const char *file, Error *e);       /* the folder that a file is in */
+/* $XDG_CACHE_HOME/dg_cuda or $HOME/.cache/dg_cuda, to be freed; it may not be there yet. NULL where neither names a folder. */
+char *cache_folder(void);
+#endif

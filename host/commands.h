@@ -1,7 +1,0 @@
-/* commands.h -- the commands of the program, each in a file of its own. */
-#ifndef DG_COMMANDS_H
-#define DG_COMMANDS_H
-#include "cli.h"
-
-extern const Command command_generate, command_verify, command_info, command_bench, command_convert;
-#endif

@@ -1,0 +1,72 @@
+/* conv_direct.c -- convolutions as matrix products: im2col in blocks, or the input as it is where the filter is one pixel. */
+#include "device/cpu/conv_ways.h"
+#include <string.h>
+
+static int k_of(const ConvShape *c) { return c->w.h * c->w.w * c->w.c; }
+static bool is_pointwise(const ConvShape *c) { return c->w.h == 1 && c->w.w == 1 && c->pad == 0; }
+/* Rows of one block: its piece of the input, gathered or not, should stay in the second-level cache. */
+static int block_rows(const ConvShape *c) {
+    const int cached_floats = 49152;
+    int rows = cached_floats / k_of(c);
+    return rows < 12 ? 12 : rows > GEMM_ROWS ? GEMM_ROWS : rows / 12 * 12;
+}
+bool direct_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err) {
+    int k = k_of(c);
+    if (!conv_alloc(e, p, gemm_packed_floats(k, c->w.n), err)) return false;
+    gemm_pack(k, c->w.n, cpu_in(e, i, 1), 1, (size_t)k, p->packed);
+    return is_pointwise(c) || cpu_reserve(e, (size_t)cpu_of(e)->threads * (size_t)block_rows(c) * (size_t)k, err);
+}
+/* The input of output pixels [first, first + rows) of one image as rows of R*S*C, zero outside. */
+static void gather(const ConvShape *c, const float *x, int first, int rows, float *col) {
+    size_t C = (size_t)c->in.c;
+    for (int m = first; m < first + rows; m++) {
+        int p = m / c->out.w, q = m % c->out.w;
+        for (int r = 0; r < c->w.h; r++)
+            for (int s = 0; s < c->w.w; s++, col += C) {
+                int h = p + r - c->pad, v = q + s - c->pad;
+                if (h < 0 || h >= c->in.h || v < 0 || v >= c->in.w) memset(col, 0, C * sizeof *col);
+                else memcpy(col, x + ((size_t)h * (size_t)c->in.w + (size_t)v) * C, C * sizeof *col);
+            }
+    }
+}
+/* A task is one block of rows times one range of panels; blocks do not cross images unless rows are independent. */
+typedef struct {
+    int units, rows, block, blocks; /* a unit is an image, or the whole batch */
+    int columns, ranges;            /* output channels of one task */
+} Tasks;
+static Tasks divide(const ConvShape *c, int threads) {
+    size_t pixels = pixels_of(c->out);
+    Tasks t = {.units = c->out.n, .rows = (int)pixels, .block = block_rows(c)};
+    if (is_pointwise(c) && !c->vector) t.units = 1, t.rows = (int)(pixels * (size_t)c->out.n);
+    t.blocks = (t.rows + t.block - 1) / t.block;
+    int panels = (c->w.n + gemm_panel() - 1) / gemm_panel(), tasks = t.units * t.blocks, wanted = 4 * threads;
+    t.ranges = tasks >= wanted || !is_pointwise(c) ? 1 : min_int(panels, (wanted + tasks - 1) / tasks);
+    t.columns = (panels + t.ranges - 1) / t.ranges * gemm_panel();
+    t.ranges = (c->w.n + t.columns - 1) / t.columns;
+    return t;
+}
+static void direct_task(const Exec *e, int i, const ConvShape *c, const ConvPrep *p, const Tasks *t, int task) {
+    int range = task % t->ranges, block = task / t->ranges % t->blocks, unit = task / t->ranges / t->blocks, k = k_of(c);
+    int first = block * t->block, rows = min_int(t->block, t->rows - first), n = range * t->columns;
+    size_t row = (size_t)unit * (size_t)t->rows + (size_t)first, K = (size_t)c->w.n;
+    Gemm g = {.m = rows, .n = min_int(t->columns, c->w.n - n), .k = k, .a_row = (size_t)k, .a_col = 1, .scale = c->scale};
+    g.b = p->packed + (size_t)n * (size_t)k, g.c = cpu_out(e, i) + row * K + n, g.c_row = K;
+    if (c->bias) g.bias = c->bias + n;
+    if (c->vector) g.add = c->add + (size_t)unit * K + n;
+    else if (c->add) g.add = c->add + row * K + n, g.add_row = K;
+    if (is_pointwise(c)) {
+        g.a = cpu_in(e, i, 0) + row * (size_t)k;
+    } else {
+        float *col = cpu_of(e)->work + (size_t)thread_index() * (size_t)t->block * (size_t)k;
+        gather(c, cpu_in(e, i, 0) + (size_t)unit * pixels_of(c->in) * (size_t)c->in.c, first, rows, col);
+        g.a = col;
+    }
+    gemm(&g);
+}
+void direct_run(const Exec *e, int i, const ConvShape *c, const ConvPrep *p) {
+    int threads = cpu_of(e)->threads;
+    Tasks t = divide(c, threads);
+    int tasks = t.units * t.blocks * t.ranges;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (int task = 0; task < tasks; task++) direct_task(e, i, c, p, &t, task);
+}

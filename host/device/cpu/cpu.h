@@ -1,0 +1,81 @@
+/* cpu.h -- what the files of the CPU backend share: the device's workspace, threads, and the matrix product.
+ *
+ * Bits: the value of an element depends on its own image alone. Every sum runs in an order that only the op's shape per
+ * image decides, whichever thread, tile or batch the element falls into.                                               */
+#ifndef DG_CPU_H
+#define DG_CPU_H
+#include "graph/dg.h"
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+typedef struct {
+    int threads;   /* of every parallel region: the workspace is sized for them */
+    float *work;   /* one for all ops, since ops run one after the other; grown in prepare */
+    size_t work_bytes;
+} Cpu;
+static inline Cpu *cpu_of(const Exec *e) { return e->dev->impl; }
+/* Makes sure that the workspace holds so many floats; what it grows by counts as weight_bytes of e. */
+bool cpu_reserve(Exec *e, size_t floats, Error *err);
+
+static inline const float *cpu_in(const Exec *e, int i, int j) { return e->g->op[i].in[j] ? e->data[e->g->op[i].in[j]] : NULL; }
+static inline float *cpu_out(const Exec *e, int i) { return e->data[e->g->op[i].out]; }
+static inline Shape cpu_shape_in(const Exec *e, int i, int j) { return shape_of(e->g, e->g->op[i].in[j]); }
+static inline Shape cpu_shape_out(const Exec *e, int i) { return shape_of(e->g, e->g->op[i].out); }
+static inline size_t pixels_of(Shape s) { return (size_t)s.h * (size_t)s.w; }
+static inline int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+static inline int min_int(int a, int b) { return a < b ? a : b; }
+static inline int thread_index(void) {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+/* ---- cpu_gemm.c ------------------------------------------------------------------------------------------------------ */
+/* c = scale * (a b + bias + add), for one thread. a: element (m,k) at a[m*a_row + k*a_col]. b: packed, see gemm_pack.
+ * bias [n] or NULL. add: row m at add + m*add_row, or NULL; it may be c itself.                                          */
+typedef struct {
+    int m, n, k;
+    const float *a;
+    size_t a_row, a_col;
+    const float *b;
+    float *c;
+    size_t c_row;
+    const float *bias, *add;
+    size_t add_row;
+    float scale;
+} Gemm;
+void gemm(const Gemm *g);
+/* b in panels of gemm_panel() columns, each k-major: element (k,n) of the source at src[k*row + n*col]. */
+size_t gemm_packed_floats(int k, int n);
+size_t gemm_packed_at(int k_count, int k, int n); /* where element (k,n) is */
+void gemm_pack(int k, int n, const float *src, size_t row, size_t col, float *packed);
+int gemm_panel(void);
+enum { GEMM_ROWS = 96 }; /* rows of a that one call should take, so that they stay in the second-level cache */
+
+/* ---- ops --------------------------------------------------------------------------------------------------------------- */
+bool cpu_conv_prepare(Exec *e, int i, Error *err);
+void cpu_conv_unprepare(Exec *e, int i);
+void cpu_conv(const Exec *e, int i);
+
+bool cpu_norm_prepare(Exec *e, int i, Error *err);
+void cpu_norm(const Exec *e, int i);
+void cpu_norm_bwd(const Exec *e, int i);
+
+bool cpu_attention_prepare(Exec *e, int i, Error *err);
+void cpu_attention(const Exec *e, int i);
+void cpu_attention_bwd(const Exec *e, int i);
+
+void cpu_unary(const Exec *e, int i);
+void cpu_unary_bwd(const Exec *e, int i);
+void cpu_add(const Exec *e, int i);
+void cpu_concat(const Exec *e, int i);
+void cpu_slice(const Exec *e, int i);
+void cpu_resample(const Exec *e, int i);
+void cpu_pool_tokens(const Exec *e, int i);
+void cpu_pool_tokens_bwd(const Exec *e, int i);
+void cpu_first_token(const Exec *e, int i);
+void cpu_first_token_bwd(const Exec *e, int i);
+#endif

@@ -1,0 +1,397 @@
+/* backend.c -- the table of CUDA ops: each unpacks an Op into the launcher structs of kernels/kernels.h. The same file
+ * is backend "emu" where DG_EMU is defined: the kernels then run on the CPU (tests/cuda_on_cpu).
+ *
+ * Runs are replayed CUDA graphs (cuda_graph.h), unless they are part of one that is more than a run. Memory is reckoned before
+ * any is taken: what is too large is refused with the bytes needed and free.                                               */
+#include "kernels/kernels.h"
+#include "device/cuda/choice.h"
+#include "device/cuda/replay.h"
+#include "device/cuda/norm_stats.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {   /* Exec.prep[i] */
+    void *workspace; /* of a convolution: the statistics that it leaves for norms */
+    bool own;        /* else it is the Exec's scratch */
+    ConvChoice *choice;   /* OP_CONV: a library runs it, and leaves no statistics; NULL: the kernels' own */
+    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace; or NULL */
+} OpPrep;
+typedef struct {   /* Exec.captured */
+    void *scratch; /* the workspace of all ops whose workspace nobody reads afterwards */
+    void *replays; /* of whole runs */
+} ExecState;
+
+/* ---- ops --------------------------------------------------------------------------------------------------------------- */
+static const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
+static void *data(const Exec *e, Tid t) { return t ? e->data[t] : NULL; }
+static DType type(const Exec *e, Tid t) { return t ? e->g->t[t].dtype : DG_F32; }
+static Shape shape(const Exec *e, Tid t) { return shape_of(e->g, t); }
+static int pixels(Shape s) { return s.h * s.w; }
+static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
+static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
+static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
+
+/* A 1x1 image may be stored in 16 bits and is then an image; a vector is f32, and is multiplied in f32. */
+static bool is_linear(const Exec *e, const Op *op) {
+    Shape w = shape(e, op->in[1]);
+    bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
+    return f32 && is_vector(shape(e, op->in[0])) && w.h == 1 && w.w == 1 && op->conv.pad == 0;
+}
+static ConvArgs conv_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
+    return (ConvArgs){.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]), .y = data(e, op->out),
+                      .stats = workspace(e, i), .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]), .y_type = type(e, op->out),
+                      .tf32 = e->dev->tf32, .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y), .n = x.n, .height = x.h, .width = x.w,
+                      .c = x.c, .k = w.n, .r = w.h, .s = w.w, .pad = op->conv.pad, .scale = op->conv.scale};
+}
+static int run_conv(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]);
+    if (is_linear(e, op)) {
+        LinearArgs a = {.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]),
+                        .y = data(e, op->out), .n = x.n, .c = x.c, .k = w.n, .scale = op->conv.scale};
+        return cuda_linear(&a, stream);
+    }
+    ConvArgs a = conv_args(e, i);
+    return choice(e, i) ? conv_choice_run(choice(e, i), &a, stream) : cuda_conv(&a, stream);
+}
+/* Whether the convolutions before a norm, `from` of cuda_stats_sources, really leave their statistics. */
+static bool leave_stats(const Exec *e, const int from[2]) { return !choice(e, from[0]) && (from[1] < 0 || !choice(e, from[1])); }
+static NormArgs norm_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    NormArgs a = {.x = data(e, op->in[0]), .dy = data(e, op->in[4]), .y = data(e, op->out), .gamma = data(e, op->in[1]),
+                  .beta = data(e, op->in[2]), .scale_shift = data(e, op->in[3]), .x_type = type(e, op->in[0]),
+                  .dy_type = type(e, op->in[4]), .y_type = type(e, op->out), .n = x.n, .height = x.h, .width = x.w, .c = x.c,
+                  .groups = op->norm.groups, .eps = op->norm.eps, .silu = op->norm.silu, .workspace = workspace(e, i), .moments = moments(e, i)};
+    int from[2];
+    if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
+        for (int k = 0; k < 2; k++)
+            if (from[k] >= 0) a.stats[k] = workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
+    return a;
+}
+static int run_norm(const Exec *e, int i, void *stream) {
+    NormArgs a = norm_args(e, i);
+    return a.dy ? cuda_norm_bwd(&a, stream) : cuda_norm(&a, stream);
+}
+static AttnArgs attn_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape s = shape(e, op->in[0]);
+    return (AttnArgs){.qkv = data(e, op->in[0]), .dy = data(e, op->in[1]), .y = data(e, op->out), .qkv_type = type(e, op->in[0]),
+                      .dy_type = type(e, op->in[1]), .y_type = type(e, op->out), .tf32 = e->dev->tf32, .n = s.n, .tokens = pixels(s),
+                      .heads = op->attn.heads, .d = s.c / 3 / op->attn.heads, .workspace = workspace(e, i)};
+}
+static int run_attn(const Exec *e, int i, void *stream) {
+    AttnArgs a = attn_args(e, i);
+    return a.dy ? cuda_attn_bwd(&a, stream) : cuda_attn(&a, stream);
+}
+static int run_unary(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    UnaryArgs a = {.x = data(e, op->in[0]), .dy = data(e, op->in[1]), .y = data(e, op->out), .x_type = type(e, op->in[0]),
+                   .dy_type = type(e, op->in[1]), .y_type = type(e, op->out), .count = shape_count(shape(e, op->out)), .f = op->unary.f,
+                   .lo = op->unary.lo, .hi = op->unary.hi};
+    return a.dy ? cuda_unary_bwd(&a, stream) : cuda_unary(&a, stream);
+}
+static int run_add(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape y = shape(e, op->out);
+    AddArgs a = {.x = data(e, op->in[0]), .z = data(e, op->in[1]), .y = data(e, op->out), .x_type = type(e, op->in[0]),
+                 .z_type = type(e, op->in[1]), .y_type = type(e, op->out), .z_vector = op->in[1] && !shape_eq(shape(e, op->in[1]), y),
+                 .n = y.n, .pixels = pixels(y), .c = y.c, .a = op->add.a, .b = op->add.b};
+    return cuda_add(&a, stream);
+}
+/* c channels of tensor `from` on into tensor `to`. */
+static int copy_channels(const Exec *e, Tid from, int x_first, Tid to, int y_first, int c, void *stream) {
+    Shape x = shape(e, from), y = shape(e, to);
+    CopyChannelsArgs a = {.x = data(e, from), .y = data(e, to), .x_type = type(e, from), .y_type = type(e, to),
+                          .pixels = (size_t)x.n * (size_t)pixels(x), .x_c = x.c, .x_first = x_first, .y_c = y.c, .y_first = y_first, .c = c};
+    return cuda_copy_channels(&a, stream);
+}
+static int run_concat(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    int c0 = shape(e, op->in[0]).c, c1 = shape(e, op->in[1]).c;
+    int error = copy_channels(e, op->in[0], 0, op->out, 0, c0, stream);
+    return error ? error : copy_channels(e, op->in[1], 0, op->out, c0, c1, stream);
+}
+static int run_slice(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    return copy_channels(e, op->in[0], op->slice.first, op->out, 0, shape(e, op->out).c, stream);
+}
+static int run_resample(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), y = shape(e, op->out);
+    ResampleArgs a = {.x = data(e, op->in[0]), .y = data(e, op->out), .x_type = type(e, op->in[0]), .y_type = type(e, op->out),
+                      .n = x.n, .height = x.h, .width = x.w, .out_height = y.h, .out_width = y.w, .c = x.c,
+                      .taps = op->resample.taps, .pad = op->resample.pad, .up = op->resample.up, .scale = op->resample.scale};
+    memcpy(a.tap, op->resample.tap, sizeof a.tap);
+    return cuda_resample(&a, stream);
+}
+static int run_pool_tokens(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    bool backward = op->kind == OP_POOL_TOKENS_BWD;
+    Shape image = shape(e, backward ? op->out : op->in[0]);
+    PoolTokensArgs a = {.x = data(e, op->in[0]), .embedding = data(e, op->in[1]), .y = data(e, op->out), .x_type = type(e, op->in[0]),
+                        .y_type = type(e, op->out), .n = image.n, .pixels = pixels(image), .c = image.c};
+    return backward ? cuda_pool_tokens_bwd(&a, stream) : cuda_pool_tokens(&a, stream);
+}
+static int run_first_token(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    bool backward = op->kind == OP_FIRST_TOKEN_BWD;
+    Shape tokens = shape(e, backward ? op->out : op->in[0]);
+    FirstTokenArgs a = {.x = data(e, op->in[0]), .y = data(e, op->out), .x_type = type(e, op->in[0]), .y_type = type(e, op->out),
+                        .n = tokens.n, .tokens = pixels(tokens), .c = tokens.c};
+    return backward ? cuda_first_token_bwd(&a, stream) : cuda_first_token(&a, stream);
+}
+
+typedef int (*RunFn)(const Exec *e, int i, void *stream);
+static const RunFn run_table[OP_COUNT] = {
+    [OP_CONV] = run_conv,
+    [OP_NORM] = run_norm,
+    [OP_NORM_BWD] = run_norm,
+    [OP_ATTN] = run_attn,
+    [OP_ATTN_BWD] = run_attn,
+    [OP_UNARY] = run_unary,
+    [OP_UNARY_BWD] = run_unary,
+    [OP_ADD] = run_add,
+    [OP_CONCAT] = run_concat,
+    [OP_SLICE] = run_slice,
+    [OP_RESAMPLE] = run_resample,
+    [OP_POOL_TOKENS] = run_pool_tokens,
+    [OP_POOL_TOKENS_BWD] = run_pool_tokens,
+    [OP_FIRST_TOKEN] = run_first_token,
+    [OP_FIRST_TOKEN_BWD] = run_first_token,
+};
+_Static_assert(OP_COUNT == 15, "a new op: add its launcher");
+
+static void cuda_op(const Exec *e, int i) {
+    OpKind kind = op_at(e, i)->kind;
+    cuda_range_push(op_name(kind));
+    cuda_check(run_table[kind](e, i, cuda_stream(e->dev)), op_name(kind));
+    cuda_range_pop();
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------ */
+static size_t tensor_bytes(const Exec *e, Tid t) { return shape_count(shape(e, t)) * dtype_bytes(type(e, t)); }
+static bool is_image_conv(const Exec *e, const Op *op) { return op->kind == OP_CONV && !is_linear(e, op); }
+/* The norm before op i, a norm's gradient, that has worked out the same moments; or -1. */
+static int forward_norm(const Exec *e, int i) {
+    const Op *b = op_at(e, i);
+    for (int j = 0; b->kind == OP_NORM_BWD && j < i; j++) {
+        const Op *f = op_at(e, j);
+        if (f->kind == OP_NORM && f->in[0] == b->in[0] && f->norm.groups == b->norm.groups && f->norm.eps == b->norm.eps) return j;
+    }
+    return -1;
+}
+static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
+    if (op_at(e, i)->kind == OP_CONV) return cuda_stats_bytes(e->g, i) > 0;
+    for (int j = i + 1; op_at(e, i)->kind == OP_NORM && j < e->g->nop; j++)
+        if (forward_norm(e, j) == i) return true;
+    return false;
+}
+static size_t workspace_bytes(const Exec *e, int i) {
+    static const float there; /* before anything is allocated: only whether something will be there matters */
+    const Op *op = op_at(e, i);
+    if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
+        NormArgs a = norm_args(e, i);
+        int from[2];
+        a.dy = op->in[4] ? &there : NULL;
+        a.stats[0] = cuda_stats_sources(e->g, i, from) && !e->dev->autotune ? &there : NULL;
+        return cuda_norm_workspace(&a);
+    }
+    if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {
+        AttnArgs a = attn_args(e, i);
+        a.dy = op->in[1] ? &there : NULL;
+        return cuda_attn_workspace(&a);
+    }
+    return cuda_stats_bytes(e->g, i);
+}
+static size_t scratch_bytes(const Exec *e) {
+    size_t most = 0;
+    for (int i = 0; i < e->g->nop; i++) {
+        size_t bytes = is_read_later(e, i) ? 0 : workspace_bytes(e, i);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+static size_t taken_by(size_t bytes) { return (bytes + DG_ALIGN - 1) & ~(size_t)(DG_ALIGN - 1); } /* an allocation */
+static bool cuda_admit(const Exec *e, Error *err) {
+    const Graph *g = e->g;
+    bool *seen = dg_alloc((size_t)g->nt * sizeof *seen);
+    size_t activations = g->arena_bytes ? g->arena_bytes : DG_ALIGN, weights = 0, workspaces = taken_by(scratch_bytes(e));
+    for (int i = 0; i < g->nop; i++) {
+        if (is_read_later(e, i)) workspaces += taken_by(workspace_bytes(e, i));
+        for (int j = 0; j < OP_INPUTS; j++) {
+            Tid t = g->op[i].in[j];
+            if (!t || g->t[t].kind != T_WEIGHT || seen[t]) continue;
+            seen[t] = true;
+            weights += taken_by(j == 1 && is_image_conv(e, op_at(e, i)) ? conv_packed_bytes(shape(e, t), type(e, t)) : tensor_bytes(e, t));
+        }
+    }
+    free(seen);
+    size_t needed = activations + weights + workspaces, free_bytes = cuda_free_bytes(e->dev);
+    if (needed <= free_bytes) return true;
+    const double mib = 1048576;
+    return dg_out_of_memory(err, "device %s:%d has %.1f MiB (%zu bytes) free, and a network needs %.1f MiB (%zu bytes: activations %zu, weights %zu, workspaces %zu)",
+                            e->dev->be->name, e->dev->index, (double)free_bytes / mib, free_bytes, (double)needed / mib, needed, activations, weights, workspaces);
+}
+
+/* ---- preparation and runs ------------------------------------------------------------------------------------------------ */
+static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *err) {
+    *p = cuda_alloc(e->dev, bytes);
+    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name, what, bytes, cuda_free_bytes(e->dev));
+}
+/* Replaces a conv weight whose channels fill no whole pieces by its padded form, once. */
+static bool pack_weight(Exec *e, int i, Error *err) {
+    Tid t = op_at(e, i)->in[1];
+    Shape s = shape(e, t);
+    size_t raw = tensor_bytes(e, t), packed = conv_packed_bytes(s, type(e, t));
+    if (packed == raw) return true;
+    for (int j = 0; j < i; j++)
+        if (op_at(e, j)->kind == OP_CONV && op_at(e, j)->in[1] == t) return true; /* by its first reader */
+    char *host = dg_alloc(raw + packed);
+    cuda_download(e->dev, host, e->data[t], raw);
+    conv_pack(host + raw, host, s, type(e, t));
+    cuda_release(e->dev, e->data[t]); /* first: both at once may be more than was reckoned */
+    e->data[t] = NULL;
+    bool ok = allocate(e, &e->data[t], packed, e->g->t[t].name, err);
+    if (ok) {
+        cuda_upload(e->dev, e->data[t], host + raw, packed);
+        e->weight_bytes += packed - raw;
+    }
+    free(host);
+    return ok;
+}
+static bool cuda_prepare(Exec *e, int i, Error *err) {
+    ExecState *c = e->captured;
+    if (!c) {
+        c = e->captured = dg_alloc(sizeof *c);
+        size_t bytes = scratch_bytes(e);
+        if (bytes && !allocate(e, &c->scratch, bytes, "workspaces", err)) return false;
+    }
+    OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
+    if (is_image_conv(e, op_at(e, i))) {
+        if (!pack_weight(e, i, err)) return false;
+        ConvArgs a = conv_args(e, i);
+        if (e->dev->autotune && !conv_choose(e->dev, &a, &p->choice, err)) return false;
+    }
+    int forward = forward_norm(e, i);
+    if (forward >= 0) p->moments = workspace(e, forward);
+    size_t bytes = workspace_bytes(e, i);
+    p->own = is_read_later(e, i);
+    if (bytes && !p->own) p->workspace = c->scratch;
+    return !bytes || !p->own || allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err);
+}
+/* exec_free calls this for every op; what is shared goes with the first. */
+static void cuda_unprepare(Exec *e, int i) {
+    ExecState *c = e->captured;
+    OpPrep *p = e->prep[i];
+    if (c) {
+        cuda_sync(e->dev);
+        cuda_replay_free(e->dev, c->replays);
+        if (c->scratch) cuda_release(e->dev, c->scratch);
+        free(c);
+        e->captured = NULL;
+    }
+    if (p) conv_choice_free(e->dev, p->choice);
+    if (p && p->own && p->workspace) cuda_release(e->dev, p->workspace);
+    free(p);
+    e->prep[i] = NULL;
+}
+static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(choice(e, i)); }
+static void run_ops(void *exec, int unused) {
+    const Exec *e = exec;
+    (void)unused;
+    for (int i = 0; i < e->g->nop; i++) cuda_op(e, i);
+}
+static void cuda_run(Exec *e) {
+    ExecState *c = e->captured;
+    if (e->g->nop) cuda_replay(e->dev, &c->replays, 0, run_ops, e);
+}
+/* Times every op by events inside one captured graph, so that gaps between launches do not count. */
+typedef struct {
+    const Exec *e;
+    cudaEvent_t *event; /* [nop + 1] */
+} Timed;
+static void run_timed(void *timed, int unused) {
+    const Timed *t = timed;
+    cudaStream_t stream = cuda_stream(t->e->dev);
+    (void)unused;
+    for (int i = 0; i <= t->e->g->nop; i++) {
+        cuda_check(cudaEventRecordWithFlags(t->event[i], stream, cudaEventRecordExternal), "cudaEventRecord");
+        if (i < t->e->g->nop) cuda_op(t->e, i);
+    }
+}
+static void cuda_profile(Exec *e, int repeats, double *seconds) {
+    int n = e->g->nop;
+    cudaEvent_t *event = dg_alloc(((size_t)n + 1) * sizeof *event);
+    for (int i = 0; i <= n; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
+    for (int i = 0; i < n; i++) seconds[i] = 0;
+    run_ops(e, 0); /* kernels are loaded, as they must be before a capture */
+    cudaGraphExec_t graph = cuda_capture(e->dev, run_timed, &(Timed){e, event}, 0);
+    for (int r = 0; r < repeats; r++) {
+        cuda_check(cudaGraphLaunch(graph, cuda_stream(e->dev)), "cudaGraphLaunch");
+        cuda_sync(e->dev);
+        for (int i = 0; i < n; i++) {
+            float ms;
+            cuda_check(cudaEventElapsedTime(&ms, event[i], event[i + 1]), "cudaEventElapsedTime");
+            seconds[i] += (double)ms * 1e-3 / repeats;
+        }
+    }
+    cuda_check(cudaGraphExecDestroy(graph), "cudaGraphExecDestroy");
+    for (int i = 0; i <= n; i++) cuda_check(cudaEventDestroy(event[i]), "cudaEventDestroy");
+    free(event);
+}
+
+/* ---- sampler state ----------------------------------------------------------------------------------------------------- */
+static void state_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms) {
+    DG_CHECK(terms > 0 && terms <= COMBINE_TERMS, "combine: %d terms", terms);
+    cuda_check(cuda_combine(out, out_type, n, per_sample, term, terms, cuda_stream(d)), "combine");
+}
+static void state_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
+    cuda_check(cuda_randn(out, n, per_sample, seed, step, cuda_stream(d)), "randn");
+}
+static void state_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad) {
+    cuda_check(cuda_to_u8(out, x, n, per_sample, bad, cuda_stream(d)), "to_u8");
+}
+
+static void close_device(Device *d) {
+    cuda_sync(d);
+    cuda_choices_close(d);
+    cuda_close(d);
+}
+static const OpFn op_table[OP_COUNT] = {
+    cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
+    cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
+};
+const Backend backend_cuda = {
+    .name = CUDA_BACKEND_NAME,
+    .open = cuda_open,
+    .close = close_device,
+    .alloc = cuda_alloc,
+    .release = cuda_release,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .copy = cuda_copy,
+    .sync = cuda_sync,
+    .alloc_host = cuda_alloc_host,
+    .release_host = cuda_release_host,
+    .download_async = cuda_download_async,
+    .mark = cuda_mark,
+    .wait = cuda_wait,
+    .replay = cuda_replay,
+    .replay_free = cuda_replay_free,
+    .range_push = cuda_range_push,
+    .range_pop = cuda_range_pop,
+    .admit = cuda_admit,
+    .prepare = cuda_prepare,
+    .unprepare = cuda_unprepare,
+    .run = cuda_run,
+    .profile = cuda_profile,
+    .implementation = cuda_implementation,
+    .choices = cuda_choices,
+    .op = op_table,
+    .combine = state_combine,
+    .randn = state_randn,
+    .to_u8 = state_to_u8,
+};

@@ -1,0 +1,296 @@
+/* choice.c -- choosing a convolution's implementation by measurement, without giving up that images are independent of
+ * the batch: the choice is made at REFERENCE images; a library must agree with the kernels' own result there, and at any other
+ * number of images it must give the same bits, or it is run REFERENCE images at a time, the last ones padded.              */
+#include "device/cuda/choice.h"
+#include "device/cuda/autotune.h"
+#include "base/dtype.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REFERENCE = 32, PATTERN_IMAGES = 8, COMPARED_IMAGES = 2, ROUNDS = 3, TIMED = 5, WARM_UP = 2 };
+
+struct ConvChoice {
+    Provider provider;
+    ProviderConv *conv;
+    int chunk;          /* images that conv is made for */
+    void *workspace;
+    char *pad_x, *pad_y; /* of `chunk` images, where the batch is no multiple of it; or NULL */
+};
+typedef struct {        /* Cuda.choices */
+    ProviderSet *set;
+    Autotune *autotune;
+    Error refused; /* why the file that remembers is not used; or empty */
+} Choices;
+
+static Choices *choices_of(Device *d) {
+    Cuda *c = d->impl;
+    if (c->choices) return c->choices;
+    Choices *h = c->choices = dg_alloc(sizeof *h);
+    char device[512], libraries[128], name[256], *path = autotune_path();
+    h->set = providers_open(c->stream);
+    providers_describe(h->set, libraries, sizeof libraries);
+    cuda_describe(d, name, sizeof name);
+    snprintf(device, sizeof device, "%s, %s", name, libraries);
+    h->autotune = autotune_open(path, device, &h->refused);
+    free(path);
+    return h;
+}
+void cuda_choices(const Device *d, Text *chosen, Text *measured) {
+    const Choices *h = ((const Cuda *)d->impl)->choices;
+    if (!h) { /* no layer has asked */
+        text_printf(chosen, "{}"), text_printf(measured, "{}");
+        return;
+    }
+    autotune_chosen(h->autotune, chosen);
+    autotune_measured(h->autotune, measured);
+    if (!h->refused.text[0]) return;
+    measured->len--; /* the object's end */
+    text_printf(measured, ", \"not remembered\": ");
+    text_json_string(measured, h->refused.text);
+    text_printf(measured, "}");
+}
+void cuda_choices_close(Device *d) {
+    Cuda *c = d->impl;
+    Choices *h = c->choices;
+    if (!h) return;
+    autotune_close(h->autotune, NULL); /* a cache that cannot be written is measured again next time */
+    providers_close(h->set);
+    free(h);
+    c->choices = NULL;
+}
+
+/* ---- sizes -------------------------------------------------------------------------------------------------------------------- */
+static size_t x_bytes(const ConvArgs *a) { return (size_t)(a->height * a->width) * (size_t)a->c * dtype_bytes(a->x_type); } /* of one image */
+static size_t y_values(const ConvArgs *a) {
+    return (size_t)(a->height + 2 * a->pad - a->r + 1) * (size_t)(a->width + 2 * a->pad - a->s + 1) * (size_t)a->k;
+}
+static size_t y_bytes(const ConvArgs *a) { return y_values(a) * dtype_bytes(a->y_type); }
+static void layer_name(const ConvArgs *a, char *text, size_t size) {
+    snprintf(text, size, "conv %s%s %dx%d pad %d, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, a->pad, a->height, a->width, a->c,
+             a->k, a->bias ? " bias" : "", !a->add ? "" : a->add_vector ? " vector" : " residual");
+}
+
+/* y = scale * (y + bias + add) in place, for all a->n images: what the kernels do in their epilogue. */
+static int epilogue(const ConvArgs *a, void *stream) {
+    int pixels = (a->height + 2 * a->pad - a->r + 1) * (a->width + 2 * a->pad - a->s + 1);
+    AddArgs y = {.x = a->y, .y = a->y, .x_type = a->y_type, .y_type = a->y_type, .n = a->n, .pixels = pixels, .c = a->k, .a = a->scale, .b = a->scale};
+    AddArgs bias = y, add = y;
+    bias.z = a->bias, bias.z_type = DG_F32, bias.z_vector = true, bias.n = 1, bias.pixels = a->n * pixels;
+    add.z = a->add, add.z_type = a->add_type, add.z_vector = a->add_vector;
+    if (a->bias && a->add) add.a = 1; /* the first of the two has scaled y */
+    int error = a->bias ? cuda_add(&bias, stream) : 0;
+    if (!error && a->add) error = cuda_add(&add, stream);
+    if (!error && !a->bias && !a->add && a->scale != 1) error = cuda_add(&y, stream);
+    return error;
+}
+
+/* ---- a trial ------------------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    Device *d;
+    ConvArgs a;         /* REFERENCE images of made-up values, the layer's own weight */
+    int images;         /* that x and y have room for */
+    void *x, *y[2];     /* y[0]: the kernels' own */
+    ProviderConv *conv[PROVIDERS]; /* NULL: has nothing for this layer */
+    void *workspace[PROVIDERS];
+} Trial;
+
+static void fill(Trial *t) {
+    size_t count = PATTERN_IMAGES * x_bytes(&t->a) / dtype_bytes(t->a.x_type), bytes = x_bytes(&t->a);
+    void *stored = dg_alloc(PATTERN_IMAGES * bytes);
+    dtype_made_up(t->a.x_type, stored, count);
+    for (int i = 0; i < t->images; i += PATTERN_IMAGES) {
+        int n = t->images - i < PATTERN_IMAGES ? t->images - i : PATTERN_IMAGES;
+        cuda_upload(t->d, (char *)t->x + (size_t)i * bytes, stored, (size_t)n * bytes);
+    }
+    free(stored);
+}
+static bool workspace_for(Device *d, const ProviderConv *c, void **p) {
+    size_t bytes = provider_conv_workspace(c);
+    return !bytes || (*p = cuda_alloc(d, bytes)) != NULL;
+}
+static bool trial_begin(Trial *t, Device *d, ProviderSet *set, const ConvArgs *a) {
+    *t = (Trial){.d = d, .a = *a, .images = a->n > REFERENCE ? a->n : REFERENCE};
+    t->a.n = REFERENCE, t->a.stats = NULL;
+    bool any = false, ok = true;
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) any |= (t->conv[p] = provider_conv_new(set, p, &t->a)) != NULL;
+    if (!any) return true;
+    t->a.x = t->x = cuda_alloc(d, (size_t)t->images * x_bytes(a));
+    for (int i = 0; i < 2; i++) t->y[i] = cuda_alloc(d, (size_t)t->images * y_bytes(a));
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) ok &= !t->conv[p] || workspace_for(d, t->conv[p], &t->workspace[p]);
+    if (!ok || !t->x || !t->y[0] || !t->y[1]) return false;
+    fill(t);
+    return true;
+}
+static void trial_end(Trial *t) {
+    cuda_sync(t->d);
+    void *all[] = {t->x, t->y[0], t->y[1]};
+    for (int i = 0; i < 3; i++)
+        if (all[i]) cuda_release(t->d, all[i]);
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) {
+        provider_conv_free(t->conv[p]);
+        if (t->workspace[p]) cuda_release(t->d, t->workspace[p]);
+    }
+}
+/* Relative L2 distance of the first images of the two results. */
+static double distance(const Trial *t) {
+    size_t bytes = COMPARED_IMAGES * y_bytes(&t->a), count = COMPARED_IMAGES * y_values(&t->a);
+    void *stored = dg_alloc(bytes);
+    float *v[2];
+    for (int i = 0; i < 2; i++) {
+        v[i] = dg_alloc(count * sizeof *v[i]);
+        cuda_download(t->d, stored, t->y[i], bytes);
+        dtype_convert(DG_F32, v[i], t->a.y_type, stored, count);
+    }
+    double num = 0, den = 0;
+    for (size_t i = 0; i < count; i++) num += pow((double)v[1][i] - (double)v[0][i], 2), den += pow((double)v[0][i], 2);
+    free(stored), free(v[0]), free(v[1]);
+    return den > 0 ? sqrt(num / den) : NAN;
+}
+/* Whether n images of y are the first ones of `first` again and again, bit for bit, as the inputs are: no result depends on its
+ * place in the batch.                                                                                                      */
+static bool repeats(const Trial *t, const void *y, int n, const void *first) {
+    size_t image = y_bytes(&t->a), bytes = PATTERN_IMAGES * image;
+    char *wanted = dg_alloc(2 * bytes), *found = wanted + bytes;
+    bool ok = true;
+    cuda_download(t->d, wanted, first, bytes);
+    for (int i = 0; i < n && ok; i += PATTERN_IMAGES) {
+        size_t part = (size_t)(n - i < PATTERN_IMAGES ? n - i : PATTERN_IMAGES) * image;
+        cuda_download(t->d, found, (const char *)y + (size_t)i * image, part);
+        ok = !memcmp(wanted, found, part);
+    }
+    free(wanted);
+    return ok;
+}
+static double tolerance(const ConvArgs *a) { /* a few roundings of the results, or of the operands */
+    return 4 * (a->x_type == DG_BF16 ? 0x1p-8 : a->x_type == DG_F16 || a->tf32 ? 0x1p-11 : 0x1p-20);
+}
+static ConvArgs bare(const Trial *t, void *y) { /* the convolution alone */
+    ConvArgs a = t->a;
+    a.y = y, a.bias = NULL, a.add = NULL, a.scale = 1;
+    return a;
+}
+static bool agrees(const Trial *t, Provider p) {
+    ConvArgs own = bare(t, t->y[0]);
+    return cuda_conv(&own, cuda_stream(t->d)) == 0 && provider_conv_run(t->conv[p], t->x, t->a.w, t->y[1], t->workspace[p]) &&
+           distance(t) <= tolerance(&t->a) && repeats(t, t->y[1], REFERENCE, t->y[1]);
+}
+/* One call with the layer's own epilogue. A residual is read from the other result: any values will do for timing. */
+static bool call(const Trial *t, int p) {
+    ConvArgs a = t->a;
+    a.y = t->y[p != PROVIDER_OWN];
+    if (a.add && !a.add_vector) a.add = t->y[p == PROVIDER_OWN], a.add_type = a.y_type;
+    if (a.add_vector) a.add = t->x, a.add_type = a.x_type;
+    if (p == PROVIDER_OWN) return cuda_conv(&a, cuda_stream(t->d)) == 0;
+    return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && epilogue(&a, cuda_stream(t->d)) == 0;
+}
+typedef struct {
+    Trial *t;
+    Provider candidate[PROVIDERS];
+} Timing;
+static double seconds_of(void *context, int candidate) {
+    const Timing *timing = context;
+    Trial *t = timing->t;
+    Provider p = timing->candidate[candidate];
+    if (p != PROVIDER_OWN && !agrees(t, p)) return NAN;
+    cudaEvent_t event[2];
+    for (int i = 0; i < 2; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
+    bool ok = true;
+    double least = INFINITY; /* of the rounds: something else may have been busy in one */
+    for (int i = 0; i < WARM_UP && ok; i++) ok = call(t, p);
+    for (int round = 0; round < ROUNDS && ok; round++) {
+        cuda_check(cudaEventRecord(event[0], cuda_stream(t->d)), "cudaEventRecord");
+        for (int i = 0; i < TIMED && ok; i++) ok = call(t, p);
+        cuda_check(cudaEventRecord(event[1], cuda_stream(t->d)), "cudaEventRecord");
+        cuda_sync(t->d);
+        float ms;
+        cuda_check(cudaEventElapsedTime(&ms, event[0], event[1]), "cudaEventElapsedTime");
+        least = fmin(least, (double)ms * 1e-3 / TIMED);
+    }
+    for (int i = 0; i < 2; i++) cuda_check(cudaEventDestroy(event[i]), "cudaEventDestroy");
+    return ok ? least : NAN;
+}
+/* Whether `whole`, made for a batch of n, gives every image the bits that the chunk's plan gives it. */
+static bool same_bits(const Trial *t, Provider p, const ProviderConv *whole, void *workspace, int n) {
+    return provider_conv_run(t->conv[p], t->x, t->a.w, t->y[0], t->workspace[p]) && provider_conv_run(whole, t->x, t->a.w, t->y[1], workspace) &&
+           repeats(t, t->y[1], n, t->y[0]);
+}
+
+/* ---- the choice ------------------------------------------------------------------------------------------------------------------ */
+void conv_choice_free(Device *d, ConvChoice *c) {
+    if (!c) return;
+    void *all[] = {c->workspace, c->pad_x, c->pad_y};
+    for (int i = 0; i < 3; i++)
+        if (all[i]) cuda_release(d, all[i]);
+    provider_conv_free(c->conv);
+    free(c);
+}
+/* For a->n images by provider p: all at once where that gives the bits of REFERENCE images, else so many at a time, the last
+ * ones padded. NULL: not enough memory.                                                                                    */
+static ConvChoice *make(Trial *t, ProviderSet *set, Provider p, const ConvArgs *a) {
+    ConvChoice *c = dg_alloc(sizeof *c);
+    bool ok = true, whole = false;
+    c->provider = p;
+    if (a->n != REFERENCE && (c->conv = provider_conv_new(set, p, a)) != NULL) {
+        c->chunk = a->n;
+        ok = workspace_for(t->d, c->conv, &c->workspace);
+        whole = ok && same_bits(t, p, c->conv, c->workspace, a->n);
+        if (ok && !whole) {
+            provider_conv_free(c->conv);
+            if (c->workspace) cuda_release(t->d, c->workspace);
+            c->conv = NULL, c->workspace = NULL;
+        }
+    }
+    if (ok && !whole) {
+        c->chunk = REFERENCE, c->conv = provider_conv_new(set, p, &t->a);
+        DG_CHECK(c->conv, "%s has taken this layer before", provider_name[p]);
+        ok = workspace_for(t->d, c->conv, &c->workspace);
+        if (ok && a->n % REFERENCE) {
+            c->pad_x = cuda_alloc(t->d, REFERENCE * x_bytes(a)), c->pad_y = cuda_alloc(t->d, REFERENCE * y_bytes(a));
+            ok = c->pad_x && c->pad_y;
+        }
+    }
+    if (ok) return c;
+    conv_choice_free(t->d, c);
+    return NULL;
+}
+bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err) {
+    Choices *h = choices_of(d);
+    Trial t;
+    char layer[256], name[PROVIDERS][96];
+    const char *names[PROVIDERS] = {provider_name[PROVIDER_OWN]};
+    Timing timing = {.t = &t, .candidate = {PROVIDER_OWN}};
+    int candidates = 1;
+    bool ok = trial_begin(&t, d, h->set, a);
+    *out = NULL;
+    layer_name(a, layer, sizeof layer);
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS && ok; p++) {
+        if (!t.conv[p]) continue;
+        provider_conv_describe(t.conv[p], name[candidates], sizeof name[candidates]);
+        names[candidates] = name[candidates], timing.candidate[candidates++] = p;
+    }
+    if (ok && candidates > 1) {
+        Provider p = timing.candidate[autotune_choose(h->autotune, layer, names, candidates, seconds_of, &timing)];
+        ok = p == PROVIDER_OWN || (*out = make(&t, h->set, p, a)) != NULL;
+    }
+    trial_end(&t);
+    return ok || dg_out_of_memory(err, "not enough memory on device %s to choose who runs %s (%zu bytes are free): --autotune off needs less", d->be->name, layer, cuda_free_bytes(d));
+}
+const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? c->provider : PROVIDER_OWN]; }
+int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
+    size_t in = x_bytes(a), out = y_bytes(a);
+    int error = 0;
+    for (int i = 0; i < a->n && !error; i += c->chunk) {
+        const char *x = (const char *)a->x + (size_t)i * in;
+        char *y = (char *)a->y + (size_t)i * out;
+        size_t n = (size_t)(a->n - i < c->chunk ? a->n - i : c->chunk);
+        if (n == (size_t)c->chunk) {
+            if (!provider_conv_run(c->conv, x, a->w, y, c->workspace)) return cudaErrorLaunchFailure;
+            continue;
+        }
+        error = (int)cudaMemcpyAsync(c->pad_x, x, n * in, cudaMemcpyDeviceToDevice, stream);
+        if (!error && !provider_conv_run(c->conv, c->pad_x, a->w, c->pad_y, c->workspace)) error = cudaErrorLaunchFailure;
+        if (!error) error = (int)cudaMemcpyAsync(y, c->pad_y, n * out, cudaMemcpyDeviceToDevice, stream);
+    }
+    return error ? error : epilogue(a, stream);
+}

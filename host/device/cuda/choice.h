@@ -1,0 +1,17 @@
+/* choice.h -- which implementation runs a convolution on this GPU: the kernels' own, or a library's (--autotune on). */
+#ifndef DG_CUDA_CHOICE_H
+#define DG_CUDA_CHOICE_H
+#include "device/cuda/device.h"
+#include "device/cuda/providers.h"
+#include "base/json.h"
+
+typedef struct ConvChoice ConvChoice;
+/* Measures, or remembers, for a layer whose weight is in place; *out is NULL for the kernels' own. False, with a sentence: not
+ * enough memory. It is never the memory that decides, because the results' bits depend on the choice.                     */
+bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err);
+void conv_choice_free(Device *d, ConvChoice *c);
+const char *conv_choice_name(const ConvChoice *c); /* the provider's; of NULL, "own" */
+int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream);
+void cuda_choices(const Device *d, Text *chosen, Text *measured); /* Backend.choices */
+void cuda_choices_close(Device *d); /* writes what was learnt */
+#endif

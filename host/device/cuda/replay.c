@@ -1,0 +1,79 @@
+/* replay.c -- captured graphs: what a function enqueues, kept as one CUDA graph and replayed. */
+#include "device/cuda/replay.h"
+#include <stdlib.h>
+
+typedef struct {
+    int shape;
+    cudaGraphExec_t graph; /* NULL: the work was done once, or there is no memory for a graph of it */
+} Captured;
+typedef struct {
+    Captured *item;
+    int count;
+} Replays;
+
+static Captured *captured(Replays *r, int shape) {
+    for (int i = 0; i < r->count; i++)
+        if (r->item[i].shape == shape) return &r->item[i];
+    return NULL;
+}
+/* The work of a replay, which may not wait for the device, nor copy from or to memory that is gone when it is replayed. */
+static void enqueue(Device *d, WorkFn work, void *context, int shape) {
+    Cuda *c = d->impl;
+    c->in_replay = true;
+    work(context, shape);
+    c->in_replay = false;
+}
+/* Fails for want of memory alone; *exec is then NULL. */
+static bool capture(Device *d, WorkFn work, void *context, int shape, cudaGraphExec_t *exec) {
+    cudaStream_t stream = cuda_stream(d);
+    cudaGraph_t graph;
+    *exec = NULL;
+    cuda_range_push("capture");
+    cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    enqueue(d, work, context, shape);
+    cuda_check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+    cudaError_t error = cudaGraphInstantiateWithFlags(exec, graph, 0);
+    cuda_check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+    cuda_range_pop();
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* it is dealt with */
+        *exec = NULL;
+        return false;
+    }
+    cuda_check(error, "cudaGraphInstantiate");
+    return true;
+}
+cudaGraphExec_t cuda_capture(Device *d, WorkFn work, void *context, int shape) {
+    cudaGraphExec_t exec;
+    if (!capture(d, work, context, shape, &exec)) cuda_check(cudaErrorMemoryAllocation, "cudaGraphInstantiate");
+    return exec;
+}
+void cuda_replay(Device *d, void **kept, int shape, WorkFn work, void *context) {
+    if (((Cuda *)d->impl)->in_replay) { /* part of the work around it */
+        work(context, shape);
+        return;
+    }
+    if (!*kept) *kept = dg_alloc(sizeof(Replays));
+    Replays *r = *kept;
+    Captured *c = captured(r, shape);
+    if (!c) {
+        r->item = dg_realloc(r->item, (size_t)(r->count + 1) * sizeof *r->item);
+        r->item[r->count++] = (Captured){.shape = shape};
+        enqueue(d, work, context, shape);
+        return;
+    }
+    if (!c->graph && !capture(d, work, context, shape, &c->graph)) {
+        enqueue(d, work, context, shape);
+        return;
+    }
+    cuda_check(cudaGraphLaunch(c->graph, cuda_stream(d)), "cudaGraphLaunch");
+}
+void cuda_replay_free(Device *d, void *kept) {
+    Replays *r = kept;
+    if (!r) return;
+    cuda_sync(d); /* one may be under way */
+    for (int i = 0; i < r->count; i++)
+        if (r->item[i].graph) cuda_check(cudaGraphExecDestroy(r->item[i].graph), "cudaGraphExecDestroy");
+    free(r->item);
+    free(r);
+}

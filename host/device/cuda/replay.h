@@ -1,0 +1,12 @@
+/* replay.h -- captured graphs: what a function enqueues, kept as one CUDA graph and replayed. */
+#ifndef DG_CUDA_GRAPH_H
+#define DG_CUDA_GRAPH_H
+#include "device/cuda/device.h"
+
+/* What work(context, shape) enqueues, as a graph. Its kernels have run before: loading one during a capture may fail. */
+cudaGraphExec_t cuda_capture(Device *d, WorkFn work, void *context, int shape);
+/* Backend.replay: the first time that a shape comes, its work is enqueued as it is (kernels load), the second time captured, and
+ * from then on replayed.                                                                                                  */
+void cuda_replay(Device *d, void **kept, int shape, WorkFn work, void *context);
+void cuda_replay_free(Device *d, void *kept);
+#endif

@@ -1,0 +1,85 @@
+/* host_state.c -- memory, copies and the sampler's state operations for the backends that compute in host memory. */
+#include "device/host_state.h"
+#include "base/rng.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+bool host_open(Device *d, DType act, const char *accepted, const char *precision, Error *e) {
+    if (precision && strcmp(precision, accepted))
+        return dg_error(e, "device %s computes in %s only, not in %s", d->be->name, accepted, precision);
+    if (d->index) return dg_error(e, "device %s:%d: there is only one", d->be->name, d->index);
+    d->act = act;
+    return true;
+}
+void host_close(Device *d) { (void)d; }
+
+/* Whole pages straight from the system for what is large, so that an impossible size is refused at once, freed memory
+ * goes back, and huge pages can be used. The size is kept in front of the block.                                      */
+enum { HEADER = DG_ALIGN };
+void *host_alloc(Device *d, size_t bytes) {
+    (void)d;
+    size_t total = bytes + HEADER;
+    if (total < bytes) return NULL;
+    char *p = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    madvise(p, total, MADV_HUGEPAGE);
+    memcpy(p, &total, sizeof total);
+    return p + HEADER;
+}
+void host_release(Device *d, void *p) {
+    (void)d;
+    if (!p) return;
+    char *start = (char *)p - HEADER;
+    size_t total;
+    memcpy(&total, start, sizeof total);
+    munmap(start, total);
+}
+void host_copy(Device *d, void *dst, const void *src, size_t bytes) {
+    (void)d;
+    memcpy(dst, src, bytes);
+}
+void host_sync(Device *d) { (void)d; }
+
+static double term_value(const Term *t, size_t i) {
+    return t->type == DG_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+void host_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms) {
+    (void)d;
+    DG_CHECK(terms > 0 && terms <= COMBINE_TERMS, "combine: %d terms", terms);
+    DG_CHECK(out_type == DG_F64 || out_type == DG_F32, "combine into %d", (int)out_type);
+    for (int k = 0; k < terms; k++) DG_CHECK(term[k].type == DG_F64 || term[k].type == DG_F32, "combine of %d", (int)term[k].type);
+#pragma omp parallel for
+    for (int s = 0; s < n; s++)
+        for (size_t i = (size_t)s * per_sample; i < (size_t)(s + 1) * per_sample; i++) {
+            double sum = 0;
+            for (int k = 0; k < terms; k++)
+                if (term[k].coef[s] != 0) sum += term[k].coef[s] * term_value(&term[k], i);
+            if (out_type == DG_F64) ((double *)out)[i] = sum;
+            else ((float *)out)[i] = (float)sum;
+        }
+}
+void host_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
+    (void)d;
+#pragma omp parallel for
+    for (int s = 0; s < n; s++) {
+        double *row = out + (size_t)s * per_sample, pair[2];
+        for (size_t i = 0; i < per_sample; i += 2) {
+            philox_normal_pair(seed[s], i / 2, *step, pair);
+            row[i] = pair[0];
+            if (i + 1 < per_sample) row[i + 1] = pair[1];
+        }
+    }
+}
+void host_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad) {
+    (void)d;
+#pragma omp parallel for
+    for (int s = 0; s < n; s++) {
+        bad[s] = 0;
+        for (size_t i = (size_t)s * per_sample; i < (size_t)(s + 1) * per_sample; i++) {
+            double v = 127.5 * x[i] + 128;
+            if (!(x[i] - x[i] == 0)) bad[s]++; /* infinities and NaN */
+            out[i] = v >= 255 ? 255 : v > 0 ? (uint8_t)v : 0;
+        }
+    }
+}

@@ -1,0 +1,222 @@
+/* weights.c -- weights by name: from a file, a buffer, or synthetic; official layouts become ours here. */
+#include "graph/weights.h"
+#include "base/dtype.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *name;
+    const StTensor *tensor;
+} Override;
+struct Weights {
+    char *name;
+    SafeTensors *file; /* NULL: synthetic */
+    uint64_t seed;
+    Json *config;
+    bool *used; /* [file->count] */
+    Override *override;
+    int overrides;
+    const char *attached_prefix; /* or NULL */
+    Weights *attached;
+};
+
+static Weights *from_file(SafeTensors *s, Error *e) {
+    if (!s) return NULL;
+    Weights *w = dg_alloc(sizeof *w);
+    w->name = dg_strdup(s->path), w->file = s;
+    w->used = dg_alloc((size_t)s->count * sizeof *w->used);
+    const char *config = st_metadata(s, "config");
+    if (config && !(w->config = json_parse(config, strlen(config), e))) {
+        dg_error_context(e, "%s: metadata \"config\"", s->path);
+        weights_free(w);
+        return NULL;
+    }
+    return w;
+}
+Weights *weights_open(const char *path, Error *e) { return from_file(st_open(path, e), e); }
+Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e) { return from_file(st_memory(data, bytes, name, e), e); }
+Weights *weights_synthetic(uint64_t seed, const Json *config) {
+    Weights *w = dg_alloc(sizeof *w);
+    char name[64];
+    snprintf(name, sizeof name, "synthetic weights (seed %llu)", (unsigned long long)seed);
+    w->name = dg_strdup(name), w->seed = seed;
+    if (config) {
+        Text t = {0};
+        Error e;
+        text_json(&t, config);
+        w->config = json_parse(t.text, t.len, &e);
+        DG_CHECK(w->config, "a parsed config does not parse again: %s", e.text);
+        text_free(&t);
+    }
+    return w;
+}
+void weights_override(Weights *w, const char *name, const StTensor *t) {
+    w->override = dg_realloc(w->override, (size_t)(w->overrides + 1) * sizeof *w->override);
+    w->override[w->overrides++] = (Override){name, t};
+}
+void weights_attach(Weights *w, const char *prefix, Weights *other) { w->attached_prefix = prefix, w->attached = other; }
+void weights_free(Weights *w) {
+    if (!w) return;
+    st_close(w->file);
+    json_free(w->config);
+    free(w->name);
+    free(w->used);
+    free(w->override);
+    free(w);
+}
+const char *weights_name(const Weights *w) { return w->name; }
+const Json *weights_config(const Weights *w) { return w->config; }
+
+/* ---- synthetic values (tests/golden/README.md) -------------------------------------------------------------------------- */
+static uint64_t fnv(const char *s) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *s; s++) h = (h ^ (uint8_t)*s) * 0x100000001b3u;
+    return h;
+}
+static float unit(uint64_t key, uint64_t i) { /* uniform in [-1,1), exact in f32 */
+    uint64_t z = key + (i + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (float)((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1;
+}
+static bool ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && !strcmp(s + n - k, end);
+}
+typedef struct {
+    uint64_t key;
+    float offset, factor; /* value = offset + factor * u */
+} Synthetic;
+static Synthetic synthetic_rule(const Weights *w, const char *name, int dims, const int64_t *shape) {
+    Synthetic r = {fnv(name) ^ (w->seed * 0x9E3779B97F4A7C15u), 0, 1};
+    const char *dot = strrchr(name, '.'), *leaf = dot ? dot + 1 : name;
+    if (!strcmp(leaf, "freqs")) r.factor = 16;
+    else if (!strcmp(leaf, "positional_embedding")) r.factor = (float)(1 / sqrt((double)shape[0]));
+    else if (!strcmp(leaf, "bias") || ends_with(leaf, "_bias") || !strcmp(leaf, "running_mean")) r.factor = .1f;
+    else if (!strcmp(leaf, "running_var")) r.offset = 1, r.factor = .5f;
+    else if (dims == 1) r.offset = 1, r.factor = .1f;
+    else if (!strstr(name, "label_emb") && !strstr(name, "embedding_table")) {
+        double fan_in = 1;
+        for (int i = 1; i < dims; i++) fan_in *= (double)shape[i];
+        r.factor = (float)sqrt(3 / fan_in);
+    }
+    return r;
+}
+
+/* ---- from the official layout to ours ----------------------------------------------------------------------------------- */
+/* The official shape of a parameter whose shape in memory, under view v, is s. */
+static int official_shape(Shape s, WeightView v, int64_t *shape) {
+    if (v.flip) s = (Shape){s.c, s.h, s.w, s.n};
+    switch (v.kind) {
+    case VIEW_VECTOR: shape[0] = s.c; return 1;
+    case VIEW_EMBEDDING: shape[0] = s.c, shape[1] = s.n; return 2;
+    case VIEW_TOKENS: shape[0] = s.c, shape[1] = s.w; return 2;
+    case VIEW_CONV: break;
+    }
+    shape[0] = s.n, shape[1] = s.c, shape[2] = s.h, shape[3] = s.w;
+    return s.h == 1 && s.w == 1 ? 2 : 4;
+}
+/* [K,C] may also be written [K,C,1] or [K,C,1,1]. */
+static bool same_shape(const StTensor *t, int dims, const int64_t *shape) {
+    if (t->dims < dims) return false;
+    for (int i = 0; i < t->dims; i++)
+        if (t->shape[i] != (i < dims ? shape[i] : 1)) return false;
+    return t->dims == dims || dims == 2;
+}
+static void print_shape(char *out, size_t size, int dims, const int64_t *shape) {
+    size_t n = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < dims && n < size; i++) n += (size_t)snprintf(out + n, size - n, i ? ",%lld" : "%lld", (long long)shape[i]);
+    if (n < size) snprintf(out + n, size - n, "]");
+}
+/* Official row of our row r = part*C + head*d + c of a qkv projection of 3C rows. */
+static int qkv_row(WeightView v, int rows, int r) {
+    int C = rows / 3, d = C / v.heads, part = r / C, head = r % C / d, c = r % d;
+    if (v.qkv == QKV_HEAD_D_3) return (head * d + c) * 3 + part;
+    if (v.qkv == QKV_HEAD_3_D) return head * 3 * d + part * d + c;
+    return r;
+}
+/* Where the element at our index (n,0,0,c) of shape s lies in the official tensor. Over (h,w) a conv's elements follow it
+ * in order there, backwards when flipped.                                                                             */
+static size_t official_index(Shape s, WeightView v, int n, int c) {
+    switch (v.kind) {
+    case VIEW_VECTOR: return (size_t)(v.qkv ? qkv_row(v, s.c, c) : c);
+    case VIEW_EMBEDDING: return (size_t)c * (size_t)s.n + (size_t)n;
+    case VIEW_TOKENS: return (size_t)c * (size_t)s.w;
+    case VIEW_CONV: break;
+    }
+    size_t taps = (size_t)(s.h * s.w);
+    if (!v.flip) return ((size_t)(v.qkv ? qkv_row(v, s.n, n) : n) * (size_t)s.c + (size_t)c) * taps;
+    return ((size_t)(v.qkv ? qkv_row(v, s.c, c) : c) * (size_t)s.n + (size_t)n) * taps + taps - 1;
+}
+/* Our element i of the official element j: from the tensor, or by the rule of synthetic weights. */
+static void read_element(const StTensor *t, const Synthetic *rule, DType type, void *out, size_t i, size_t j) {
+    float value = 0;
+    if (!t) value = rule->offset + rule->factor * unit(rule->key, j);
+    else if (t->dtype == DG_F32) memcpy(&value, (const char *)t->data + j * sizeof value, sizeof value);
+    if (type == DG_F32 && (!t || t->dtype == DG_F32)) {
+        ((float *)out)[i] = value;
+        return;
+    }
+    const void *from = t ? (const char *)t->data + j * dtype_bytes(t->dtype) : (const char *)&value;
+    dtype_convert(type, (char *)out + i * dtype_bytes(type), t ? t->dtype : DG_F32, from, 1);
+}
+static const StTensor *find(Weights *w, const char *name) {
+    for (int i = 0; i < w->overrides; i++)
+        if (!strcmp(w->override[i].name, name)) return w->override[i].tensor;
+    const StTensor *t = w->file ? st_find(w->file, name) : NULL;
+    if (t) w->used[t - w->file->tensor] = true;
+    return t;
+}
+bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
+    DG_CHECK(type == DG_F32 || type == DG_F64, "weights are read as fp32 or fp64");
+    size_t n_prefix = w->attached_prefix ? strlen(w->attached_prefix) : 0;
+    if (n_prefix && !strncmp(name, w->attached_prefix, n_prefix)) return weights_read(w->attached, name + n_prefix, s, v, type, out, e);
+    int64_t shape[4];
+    int dims = official_shape(s, v, shape);
+    const StTensor *t = find(w, name);
+    if (!t && w->file)
+        return dg_error(e, "%s: no tensor %s, which its configuration needs: another model's file, or an incomplete one?", w->name, name);
+    if (t && !same_shape(t, dims, shape)) {
+        char found[96], wanted[96];
+        print_shape(found, sizeof found, t->dims, t->shape);
+        print_shape(wanted, sizeof wanted, dims, shape);
+        return dg_error(e, "%s: tensor %s has shape %s, its configuration wants %s", w->name, name, found, wanted);
+    }
+    if (t && (t->dtype == DG_U8 || t->dtype == DG_I64)) return dg_error(e, "%s: tensor %s holds integers", w->name, name);
+    Synthetic rule = synthetic_rule(w, name, dims, shape);
+    int taps = v.kind == VIEW_CONV || v.kind == VIEW_TOKENS ? s.h * s.w : 1;
+#pragma omp parallel for if (shape_count(s) > 100000)
+    for (int n = 0; n < s.n; n++)
+        for (int c = 0; c < s.c; c++) {
+            size_t first = official_index(s, v, n, c), i = (size_t)n * (size_t)taps * (size_t)s.c + (size_t)c;
+            for (int k = 0; k < taps; k++, i += (size_t)s.c) read_element(t, &rule, type, out, i, v.flip ? first - (size_t)k : first + (size_t)k);
+        }
+    return true;
+}
+
+/* ---- unused tensors -------------------------------------------------------------------------------------------------------- */
+static bool matches(const char *name, const char *pattern) {
+    size_t n = strlen(pattern);
+    if (pattern[0] == '*') return ends_with(name, pattern + 1);
+    if (n && pattern[n - 1] == '*') return !strncmp(name, pattern, n - 1);
+    return !strcmp(name, pattern);
+}
+bool weights_check_unused(const Weights *w, const char *const *allowed, int count, Error *e) {
+    char names[256] = "";
+    int unexpected = 0;
+    for (int i = 0; w->file && i < w->file->count; i++) {
+        const char *name = w->file->tensor[i].name;
+        bool fine = w->used[i];
+        for (int k = 0; k < count && !fine; k++) fine = matches(name, allowed[k]);
+        if (fine) continue;
+        if (unexpected++ < 3) {
+            size_t n = strlen(names);
+            snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", name);
+        }
+    }
+    if (!unexpected) return true;
+    return dg_error(e, "%s: %d tensors that its configuration does not use (%s%s): another model's configuration?", w->name, unexpected,
+                    names, unexpected > 3 ? ", ..." : "");
+}

@@ -1,0 +1,26 @@
+/* weights.h -- where a graph's weights come from: a safetensors file, a buffer, or values defined by name and seed.
+ * Layout quirks of the official checkpoints (OIHW, qkv orders, lookup tables) end here, through WeightView.        */
+#ifndef DG_WEIGHTS_H
+#define DG_WEIGHTS_H
+#include "files/safetensors.h"
+
+Weights *weights_open(const char *path, Error *e);
+Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied */
+/* Every parameter is a function of its official name, its shape and the seed (tests/golden/README.md): tests and
+ * benchmarks at full size need no checkpoint. config may be NULL; it is copied.                                  */
+Weights *weights_synthetic(uint64_t seed, const Json *config);
+/* Replaces the value of parameter `name` by the tensor t (golden cases); t must outlive w. */
+void weights_override(Weights *w, const char *name, const StTensor *t);
+/* Names that begin with prefix are looked up, without it, in `other`: two files behind one graph. NULL ends it. */
+void weights_attach(Weights *w, const char *prefix, Weights *other);
+void weights_free(Weights *w);
+
+const char *weights_name(const Weights *w);           /* the path, or "synthetic weights (seed 7)" */
+const Json *weights_config(const Weights *w);         /* the network's arguments: JSON in the metadata key "config"; may be NULL */
+/* One parameter as f32 or f64, in memory layout s under view v. Fails with the tensor's name when it is missing, has
+ * another shape (both are printed), or is not a floating-point tensor. Marks the name as used.                      */
+bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e);
+/* After the graphs are bound: an error naming the first tensors that nobody read and that no pattern allows.
+ * A pattern is a name, or one with a '*' at its start or end. Synthetic weights always pass.                        */
+bool weights_check_unused(const Weights *w, const char *const *allowed, int count, Error *e);
+#endif

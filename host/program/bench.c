@@ -1,0 +1,308 @@
+/* bench.c -- the command `bench`: how long a network call, a guide call and a guided step take, op by op if asked. */
+#include "program/checkpoint_options.h"
+#include "program/commands.h"
+#include "program/device_options.h"
+#include "base/file.h"
+#include "device/host_state.h"
+#include "program/networks.h"
+#include "program/op_table.h"
+#include "base/progress.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+    const char *network, *extractor, *discriminator, *synthetic, *synthetic_guide, *json;
+    int batch, repeats, warmup, runs;
+    bool ops;
+    SampleOptions sample;
+    CheckpointOptions checkpoint;
+    DeviceOptions device;
+} BenchOptions;
+enum { MAX_BATCH = 65536, MAX_REPEATS = 100000, MAX_STEPS = 100000 };
+
+static void defaults(void *options) {
+    *(BenchOptions *)options = (BenchOptions){.batch = 8, .repeats = 5, .warmup = 1, .sample = sample_defaults()};
+}
+#define AT(member) offsetof(BenchOptions, member)
+static const Option option[] = {
+    {"Networks", "network", NULL, OPTION_TEXT, AT(network), "FILE", 0, 0, false, "score network; default: the example model shapes32 with its discriminator"},
+    {NULL, "extractor", "pretrained_classifier_ckpt", OPTION_TEXT, AT(extractor), "FILE", 0, 0, false, "feature extractor of the discriminator"},
+    {NULL, "discriminator", "discriminator_ckpt", OPTION_TEXT, AT(discriminator), "FILE", 0, 0, false, "discriminator head"},
+    {NULL, "synthetic", NULL, OPTION_TEXT, AT(synthetic), "FILE", 0, 0, false,
+     "networks of this configuration with made-up weights: a network's arguments as JSON, or a golden case (.json, .safetensors)"},
+    {NULL, "synthetic-guide", NULL, OPTION_TEXT, AT(synthetic_guide), "FILE", 0, 0, false, "the same for extractor and head: a golden case of the kind guidance"},
+
+    {"What to measure", "batch", "batch_size max_batch_size", OPTION_INT, AT(batch), "N", 1, MAX_BATCH, false, "images in a call"},
+    {NULL, "repeats", NULL, OPTION_INT, AT(repeats), "N", 1, MAX_REPEATS, false, "timed calls; the median is printed"},
+    {NULL, "warmup", NULL, OPTION_INT, AT(warmup), "N", 0, MAX_REPEATS, false, "calls before those"},
+    {NULL, "runs", NULL, OPTION_INT, AT(runs), "N", 0, MAX_REPEATS, false, "whole runs of --steps steps to time too, the images brought home"},
+    {NULL, "steps", "num_steps", OPTION_INT, AT(sample.num_steps), "N", 1, MAX_STEPS, false, "sampling steps that images/s is worked out for"},
+    {NULL, "ops", NULL, OPTION_FLAG, AT(ops), NULL, 0, 0, false, "a table of the ops too, by kind and shape"},
+    {NULL, "json", NULL, OPTION_TEXT, AT(json), "FILE", 0, 0, false, "write the figures to FILE as well, for scripts"},
+
+    DEVICE_OPTIONS(BenchOptions, device),
+    CHECKPOINT_OPTIONS(BenchOptions, checkpoint),
+};
+static const char details[] =
+    "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone, with a wait\n"
+    "behind it, so that the sum is a little more than a call; on a GPU events inside one replayed graph time them. The table's\n"
+    "last column is the least time an op can take, by its operations or its bytes and what a large matrix product and a large\n"
+    "copy reach here, as a share of the time taken. Convolutions that need fewer operations than counted (Winograd, on the CPU)\n"
+    "and tensors that stay in caches can exceed 100%.\n\n"
+    "Examples:\n"
+    "  dg_cuda bench --batch 64 --ops\n"
+    "  dg_cuda bench --synthetic tests/golden/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
+
+/* ---- the networks -------------------------------------------------------------------------------------------------------- */
+/* A golden case, or a configuration alone, from a JSON file or a safetensors file's metadata. */
+static Json *read_case(const char *path, Error *e) {
+    const char *dot = strrchr(path, '.');
+    if (!dot || strcmp(dot, ".safetensors")) return json_parse_file(path, e);
+    SafeTensors *f = st_open(path, e);
+    if (!f) return NULL;
+    const char *text = st_metadata(f, "case");
+    Json *j = NULL;
+    if (!text) dg_error(e, "%s: no metadata \"case\": not a golden case", path);
+    else j = json_parse(text, strlen(text), e);
+    st_close(f);
+    return j;
+}
+static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
+    Json *j = read_case(path, e);
+    if (!j) return false;
+    const char *const key[ROLES] = {"network", "extractor", "head"};
+    bool any = false;
+    for (Role r = guide ? ROLE_EXTRACTOR : ROLE_NETWORK; r < ROLES; r++) {
+        const Json *config = json_get(j, key[r]);
+        if (!config && r == ROLE_NETWORK && json_get(j, "model_type")) config = j;
+        if (!config || n->source[r].weights) continue;
+        n->source[r].weights = weights_synthetic((uint64_t)r + 1, config);
+        any = true;
+    }
+    json_free(j);
+    return any || dg_error(e, "%s: neither the configuration of a network nor a case with one", path);
+}
+static bool check_usage(const BenchOptions *o, Error *e) {
+    bool files = o->network || o->extractor || o->discriminator;
+    if (files && (o->synthetic || o->synthetic_guide)) return dg_error(e, "--synthetic stands for files: give one or the other");
+    return !o->extractor == !o->discriminator || dg_error(e, "--extractor and --discriminator go together");
+}
+static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
+    *n = (Networks){0};
+    if (!o->synthetic && !o->synthetic_guide) {
+        const char *const path[ROLES] = {o->network, o->extractor, o->discriminator};
+        ConvertOptions c = checkpoint_options(&o->checkpoint);
+        return networks_open(n, path, &c, !o->network || o->extractor, e);
+    }
+    if ((o->synthetic && !add_synthetic(n, o->synthetic, false, e)) || (o->synthetic_guide && !add_synthetic(n, o->synthetic_guide, true, e))) return false;
+    if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights) return dg_error(e, "a case for guidance has an extractor and a head");
+    const Weights *w = n->source[ROLE_NETWORK].weights;
+    return !w || network_config(&n->config, weights_config(w), e);
+}
+
+/* ---- timing -------------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    double median, least, most; /* seconds */
+    double processor;           /* seconds of all threads together, the smallest: also means something on a busy machine */
+} Timing;
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static Timing summary(double *seconds, int n) {
+    qsort(seconds, (size_t)n, sizeof *seconds, by_value);
+    return (Timing){(seconds[(n - 1) / 2] + seconds[n / 2]) / 2, seconds[0], seconds[n - 1], 0};
+}
+typedef struct {
+    const BenchOptions *o;
+    Device *device;
+    Networks networks;
+    Engine engine; /* without a network: the guide alone */
+    double *x;     /* device, f64 noise */
+    Timing network, guide, step;
+    double network_flops, guide_flops; /* of one image */
+} Bench;
+
+static void call_network(Bench *b, const double *sigma, void *coef) { denoiser_run(b->engine.denoiser, b->x, sigma, coef); }
+static void call_guide(Bench *b, const double *sigma, void *coef) { guide_run(b->engine.guide, b->x, sigma, coef); }
+static Timing time_calls(Bench *b, void (*call)(Bench *, const double *, void *)) {
+    size_t n = (size_t)b->o->batch;
+    double *sigma = dg_alloc(n * sizeof *sigma), *seconds = dg_alloc((size_t)b->o->repeats * sizeof *seconds);
+    void *coef = dg_alloc(n * (sizeof(PrecondCoef) + sizeof(double)));
+    double processor = INFINITY;
+    for (size_t i = 0; i < n; i++) sigma[i] = 1;
+    for (int i = -b->o->warmup; i < b->o->repeats; i++) {
+        double start = seconds_now();
+        clock_t work = clock();
+        call(b, sigma, coef);
+        b->device->be->sync(b->device);
+        if (i < 0) continue;
+        seconds[i] = seconds_now() - start;
+        processor = fmin(processor, (double)(clock() - work) / CLOCKS_PER_SEC);
+    }
+    Timing t = summary(seconds, b->o->repeats);
+    t.processor = processor;
+    free(sigma), free(seconds), free(coef);
+    return t;
+}
+typedef struct {
+    Bench *b;
+    double *seconds, start;
+    int done; /* warm-up included */
+} StepClock;
+static bool after_step(void *ctx, int step, int steps) {
+    StepClock *c = ctx;
+    c->b->device->be->sync(c->b->device);
+    double now = seconds_now();
+    if (c->done >= c->b->o->warmup) c->seconds[c->done - c->b->o->warmup] = now - c->start;
+    c->start = now, c->done++;
+    return c->done < c->b->o->warmup + c->b->o->repeats && step < (steps + 1) / 2; /* the late steps are not guided */
+}
+/* Steps with both evaluations, guided where there is a guide, in as many runs as it takes. */
+static Timing time_steps(Bench *b) {
+    size_t n = (size_t)b->o->batch;
+    uint64_t *seed = dg_alloc(n * sizeof *seed);
+    int *label = dg_alloc(n * sizeof *label);
+    StepClock clock = {b, dg_alloc((size_t)b->o->repeats * sizeof(double)), 0, 0};
+    for (size_t i = 0; i < n; i++) seed[i] = i;
+    while (clock.done < b->o->warmup + b->o->repeats) {
+        b->device->be->sync(b->device);
+        clock.start = seconds_now();
+        sampler_run(b->engine.sampler, &(SampleNoise){.seed = seed}, label, after_step, &clock);
+    }
+    Timing t = summary(clock.seconds, b->o->repeats);
+    free(seed), free(label), free(clock.seconds);
+    return t;
+}
+/* Whole runs, the first of which is not counted. */
+static Timing time_runs(Bench *b) {
+    size_t n = (size_t)b->o->batch;
+    int runs = b->o->runs;
+    uint64_t *seed = dg_alloc(n * sizeof *seed);
+    int *label = dg_alloc(n * sizeof *label), *bad = dg_alloc(n * sizeof *bad);
+    uint8_t *images = dg_alloc(n * b->engine.denoiser->per_sample);
+    double *seconds = dg_alloc((size_t)runs * sizeof *seconds);
+    for (size_t i = 0; i < n; i++) seed[i] = i;
+    for (int i = -1; i < runs; i++) {
+        double start = seconds_now();
+        sampler_run(b->engine.sampler, &(SampleNoise){.seed = seed}, label, NULL, NULL);
+        sampler_images(b->engine.sampler, images, bad);
+        if (i >= 0) seconds[i] = seconds_now() - start;
+    }
+    Timing t = summary(seconds, runs);
+    free(seed), free(label), free(bad), free(images), free(seconds);
+    return t;
+}
+
+/* ---- output --------------------------------------------------------------------------------------------------------------- */
+static double anonymous_bytes(void) { /* of this process; 0 where /proc does not say */
+    FILE *f = fopen("/proc/self/status", "r");
+    double kib = 0;
+    char line[256];
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %lf", &kib) == 1) break;
+    if (f) fclose(f);
+    return kib * 1024;
+}
+static void print_timing(Text *json, const char *what, Timing t, double flops) {
+    printf("%-14s %10.3f ms  (%.3f to %.3f)", what, t.median * 1e3, t.least * 1e3, t.most * 1e3);
+    if (flops > 0) printf("  %9.2f GFLOP/s", flops / t.median * 1e-9);
+    printf("\n");
+    text_printf(json, ", \"%s\": {\"ms\": %.6f, \"least\": %.6f, \"most\": %.6f, \"processor\": %.6f, \"gflops\": %.3f}", what, t.median * 1e3, t.least * 1e3,
+                t.most * 1e3, t.processor * 1e3, flops / t.median * 1e-9);
+}
+static void print_memory(Text *json, const char *what, const Exec *x) {
+    printf("%-14s %10.1f MiB planned activations, %.1f MiB prepared weights\n", what, (double)x->g->arena_bytes / 1048576, (double)x->weight_bytes / 1048576);
+    text_printf(json, ", \"%s\": {\"arena_bytes\": %zu, \"weight_bytes\": %zu}", what, x->g->arena_bytes, x->weight_bytes);
+}
+static bool measure(Bench *b, Text *json, Error *e) {
+    const Engine *g = &b->engine;
+    int batch = b->o->batch, steps = b->o->sample.num_steps;
+    printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch, b->o->repeats);
+    text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
+                b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch);
+    if (g->denoiser) print_memory(json, "network memory", g->denoiser->exec);
+    if (g->guide) print_memory(json, "guide memory", g->guide->exec);
+    if (g->denoiser) {
+        b->network_flops = graph_flops(g->denoiser->graph);
+        print_timing(json, "network call", b->network = time_calls(b, call_network), b->network_flops);
+    }
+    if (g->guide) {
+        b->guide_flops = graph_flops(g->guide->graph);
+        print_timing(json, "guide call", b->guide = time_calls(b, call_guide), b->guide_flops);
+    }
+    if (g->sampler) {
+        double flops = (steps > 1 ? 2 : 1) * b->network_flops + b->guide_flops;
+        print_timing(json, g->guide ? "guided step" : "step", b->step = time_steps(b), flops);
+        int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, g->guide, e) : 0;
+        if (guided < 0) return false;
+        double run = (2 * steps - 1) * b->network.median + guided * b->guide.median;
+        printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", batch / run, steps, 2 * steps - 1, guided);
+        text_printf(json, ", \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", batch / run, steps, guided);
+    }
+    if (b->o->runs && g->sampler) {
+        Timing run = time_runs(b);
+        print_timing(json, "whole run", run, 0);
+        printf("%-14s %10.4g /s   (measured, a run of %d steps)\n", "images", batch / run.median, steps);
+        text_printf(json, ", \"run_images_per_second\": %.6g", batch / run.median);
+    }
+    double anonymous = anonymous_bytes();
+    if (anonymous > 0) printf("%-14s %10.1f MiB of anonymous memory in use by the program\n", "process", anonymous / 1048576);
+    text_printf(json, ", \"anonymous_bytes\": %.0f", anonymous);
+    if (b->o->ops) {
+        Ceilings c = ceilings_measure(b->device);
+        ceilings_print(&c, b->device, json);
+        if (g->denoiser) op_table("network", g->denoiser->exec, b->o->repeats, &c, json);
+        if (g->guide) op_table("guide", g->guide->exec, b->o->repeats, &c, json);
+    }
+    text_printf(json, "}\n");
+    return true;
+}
+static bool save(const char *path, const Text *t, Error *e) {
+    OutFile *f = out_open(path, e);
+    if (!f) return false;
+    if (out_write(f, t->text, t->len, e)) return out_finish(f, e);
+    out_abandon(f);
+    return false;
+}
+static bool open_engine(Bench *b, Error *e) {
+    const Networks *n = &b->networks;
+    bool fuse = !b->o->device.no_fuse;
+    size_t per_sample;
+    if (n->source[ROLE_NETWORK].weights) {
+        if (!engine_new(&b->engine, b->device, n, &b->o->sample, b->o->batch, fuse, e)) return false;
+        per_sample = b->engine.denoiser->per_sample;
+    } else {
+        b->engine = (Engine){.batch = b->o->batch};
+        b->engine.guide = guide_new(b->device, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch, false, fuse, e);
+        if (!b->engine.guide) return false;
+        per_sample = b->engine.guide->per_sample;
+    }
+    b->x = b->device->be->alloc(b->device, (size_t)b->o->batch * per_sample * sizeof *b->x);
+    if (!b->x) return dg_out_of_memory(e, "not enough memory on device %s for the input", b->device->be->name);
+    uint64_t *seed = dg_alloc((size_t)b->o->batch * sizeof *seed);
+    double *noise = dg_alloc((size_t)b->o->batch * per_sample * sizeof *noise);
+    host_randn(NULL, noise, b->o->batch, per_sample, seed, &(uint32_t){0});
+    b->device->be->upload(b->device, b->x, noise, (size_t)b->o->batch * per_sample * sizeof *noise);
+    free(seed), free(noise);
+    return true;
+}
+static int bench(const Args *a, Error *e) {
+    Bench b = {.o = a->options};
+    Text json = {0};
+    if (!check_usage(b.o, e)) return EXIT_USAGE;
+    bool ready = open_networks(&b.networks, b.o, e) && (b.device = device_from_options(&b.o->device, e)) && open_engine(&b, e);
+    if (!ready && e->out_of_memory && b.o->batch > 1) dg_error_context(e, "--batch %d is too much", b.o->batch);
+    bool ok = ready && measure(&b, &json, e) && (!b.o->json || save(b.o->json, &json, e));
+    text_free(&json);
+    if (b.x) b.device->be->release(b.device, b.x);
+    engine_free(&b.engine);
+    device_close(b.device);
+    networks_close(&b.networks);
+    return ok ? EXIT_DONE : EXIT_FAILED;
+}
+const Command command_bench = {.name = "bench", .operands = "", .summary = "measures this machine", .details = details, .options_bytes = sizeof(BenchOptions),
+                               .defaults = defaults, .option = option, .options = sizeof option / sizeof *option, .run = bench};

@@ -1,0 +1,30 @@
+/* checkpoint_options.h -- the options about official checkpoints (.pt, .pth, .pkl) of every command that reads weights. */
+#ifndef DG_CHECKPOINT_OPTIONS_H
+#define DG_CHECKPOINT_OPTIONS_H
+#include "weights_tools/weights_tools.h"
+#include "program/cli.h"
+
+typedef struct {
+    int num_head_channels, num_heads, image_size; /* 0: the official models' */
+    int time, attention_order, precond;           /* indices into their choices; 0: the official models' */
+} CheckpointOptions;
+enum { MAX_CHECKPOINT_SIZE = 8192 };
+
+/* Rows for the option table of a command whose options, of type T, have a CheckpointOptions as member m. */
+#define CHECKPOINT_OPTIONS(T, m)                                                                                       \
+    {"Official checkpoints (.pt, .pth, .pkl): what their names and shapes do not tell; 0 or auto: as the official models",  \
+     "num_head_channels", NULL, OPTION_INT, offsetof(T, m.num_head_channels), "N", 0, MAX_CHECKPOINT_SIZE, true,       \
+     "width of an attention head in ADM networks"},                                                                    \
+        {NULL, "num_heads", NULL, OPTION_INT, offsetof(T, m.num_heads), "N", 0, MAX_CHECKPOINT_SIZE, true,             \
+         "attention heads of DiT, and of ADM networks with a fixed number of them"},                                   \
+        {NULL, "image_size", NULL, OPTION_INT, offsetof(T, m.image_size), "N", 0, MAX_CHECKPOINT_SIZE, true,           \
+         "of ADM and DiT networks whose tensors do not depend on it"},                                                 \
+        {NULL, "time", NULL, OPTION_CHOICE, offsetof(T, m.time), "auto|linear|cosine", 0, 0, true,                     \
+         "noise schedule that an extractor was trained on"},                                                           \
+        {NULL, "attention_order", NULL, OPTION_CHOICE, offsetof(T, m.attention_order), "auto|legacy|new", 0, 0, true,  \
+         "order of q, k and v in ADM networks"},                                                                       \
+        {NULL, "precond", NULL, OPTION_CHOICE, offsetof(T, m.precond),                                                 \
+         "auto|EDMPrecond|VPPrecond|VEPrecond|iDDPMPrecond", 0, 0, true, "of EDM networks stored as a bare state dict"}
+
+ConvertOptions checkpoint_options(const CheckpointOptions *o);
+#endif

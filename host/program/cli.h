@@ -1,0 +1,57 @@
+/* cli.h -- commands and their options as tables: parsing, corrections of misspellings, help texts, values as JSON.
+ * To add an option: one row in its command's table; parsing, --help and the run manifest follow from it.          */
+#ifndef DG_CLI_H
+#define DG_CLI_H
+#include "base/json.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+typedef enum {
+    OPTION_FLAG,   /* bool; also --flag=0, --flag 1 */
+    OPTION_INT,    /* int within [lo, hi] */
+    OPTION_DOUBLE, /* double within [lo, hi]; NAN stands for "not given" */
+    OPTION_TEXT,   /* const char *, not empty; NULL stands for "not given" */
+    OPTION_CHOICE  /* int: the index of one of the words in `value` */
+} OptionKind;
+typedef struct {
+    const char *group;   /* heading in the help, on the first option of a group */
+    const char *name;    /* without dashes, as the help prints it; '-' and '_' are the same, capitals do not matter */
+    const char *aliases; /* other spellings, separated by spaces, or NULL */
+    OptionKind kind;
+    size_t offset;       /* of the value in the command's options */
+    const char *value;   /* in the help: N, FILE; of a choice: its words, "heun|euler" */
+    double lo, hi;
+    bool image;          /* the images depend on it: a run with another value does not continue an earlier one */
+    const char *help;
+} Option;
+typedef struct {
+    const char *name, *settings; /* "steps=18 rho=7" */
+    const char *help;
+} Preset;
+
+typedef struct Command Command;
+typedef struct {
+    const Command *command;
+    void *options; /* filled */
+    bool *given;   /* [command->options] */
+    const char **operand;
+    int operands;
+} Args;
+struct Command {
+    const char *name, *operands, *summary, *details; /* operands: "CASE...", or "" */
+    int operands_min, operands_max;
+    size_t options_bytes;
+    void (*defaults)(void *options);
+    const Option *option;
+    int options;
+    const Preset *preset; /* for an option named "preset"; or NULL */
+    int presets;
+    int (*run)(const Args *a, Error *e); /* an exit code; when not EXIT_DONE, e has the sentence */
+};
+
+/* Parses, runs, or prints a help text. Returns the exit code; with e->text not empty there is an error to print. */
+int cli_run(const Command *const *command, int commands, int argc, char **argv, Error *e);
+bool args_given(const Args *a, const char *name);
+void option_json(const Option *o, const void *options, Text *out); /* its value */
+void text_json_double(Text *out, double value);                    /* the shortest digits that give value back */
+#endif

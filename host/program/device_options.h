@@ -1,0 +1,31 @@
+/* device_options.h -- the options that every command which computes has, and the device they name. */
+#ifndef DG_DEVICE_OPTIONS_H
+#define DG_DEVICE_OPTIONS_H
+#include "program/cli.h"
+#include "graph/dg.h"
+
+typedef struct {
+    const char *device; /* NULL: the first of cuda, cpu, ref that opens */
+    int dtype;          /* index into DTYPE_CHOICE; 0: the device's own default */
+    bool no_fuse;
+    int autotune; /* 0: off */
+    int threads; /* 0: as OpenMP decides */
+} DeviceOptions;
+#define DTYPE_CHOICE "auto|fp16|bf16|tf32|fp32|fp64"
+enum { MAX_THREADS = 1024 };
+
+/* Rows for the option table of a command whose options, of type T, have a DeviceOptions as member m. */
+#define DEVICE_OPTIONS(T, m)                                                                                           \
+    {"Where it runs", "device", NULL, OPTION_TEXT, offsetof(T, m.device), "NAME", 0, 0, false,                         \
+     "cuda, cuda:N, cpu, ref (plain loops), ref64 (the same in double), rounded (cpu, every result rounded to fp16, bf16 or tf32); default: cuda where there is a GPU, else cpu"}, \
+        {NULL, "dtype", NULL, OPTION_CHOICE, offsetof(T, m.dtype), DTYPE_CHOICE, 0, 0, false,                          \
+         "storage of images and feature maps; auto: fp16 on cuda, fp32 elsewhere; sums are fp32 always"},              \
+        {NULL, "no-fuse", NULL, OPTION_FLAG, offsetof(T, m.no_fuse), NULL, 0, 0, true,                                 \
+         "run the networks op by op as they are written, to find mistakes"},                                           \
+        {NULL, "autotune", NULL, OPTION_CHOICE, offsetof(T, m.autotune), "off|on", 0, 0, true,                         \
+         "on cuda: measure once whether cuDNN or cuBLASLt runs a layer faster than the program's own kernels, and remember it"}, \
+        {NULL, "threads", NULL, OPTION_INT, offsetof(T, m.threads), "N", 0, MAX_THREADS, false,                        \
+         "processor threads; 0: as many as there are cores"}
+
+Device *device_from_options(const DeviceOptions *o, Error *e);
+#endif

@@ -1,0 +1,155 @@
+/* networks.c -- opening, hashing and binding the networks of a run. */
+#include "program/networks.h"
+#include "models/shapes32/shapes32.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *role_name(Role r) {
+    static const char *const names[] = {"network", "extractor", "discriminator"};
+    return names[r];
+}
+/* The example model's part. */
+static NetworkSource embedded(Role r) {
+    switch (r) {
+    case ROLE_EXTRACTOR: return (NetworkSource){.data = shapes32_extractor, .bytes = (size_t)(shapes32_extractor_end - shapes32_extractor)};
+    case ROLE_DISCRIMINATOR: return (NetworkSource){.data = shapes32_discriminator, .bytes = (size_t)(shapes32_discriminator_end - shapes32_discriminator)};
+    default: return (NetworkSource){.data = shapes32_network, .bytes = (size_t)(shapes32_network_end - shapes32_network)};
+    }
+}
+static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error *e) {
+    char name[64] = "shapes32", notice[1024] = "";
+    if (r != ROLE_NETWORK) snprintf(name, sizeof name, "shapes32 %s", role_name(r));
+    s->weights = s->path ? weights_open_any(s->path, o, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
+    if (s->weights && notice[0]) printf("%s\n", notice);
+    return s->weights != NULL;
+}
+bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e) {
+    *n = (Networks){0};
+    for (Role r = 0; r < ROLES; r++) {
+        if (r != ROLE_NETWORK && !guided) continue;
+        n->source[r] = path[r] ? (NetworkSource){.path = path[r]} : embedded(r);
+        if (!open_source(&n->source[r], r, o, e)) {
+            networks_close(n);
+            return false;
+        }
+    }
+    const Weights *w = n->source[ROLE_NETWORK].weights;
+    if (network_config(&n->config, weights_config(w), e)) return true;
+    dg_error_context(e, "%s", weights_name(w));
+    networks_close(n);
+    return false;
+}
+void networks_close(Networks *n) {
+    for (Role r = 0; r < ROLES; r++) weights_free(n->source[r].weights);
+    *n = (Networks){0};
+}
+bool networks_class(const Networks *n, const char *text, int *out, Error *e) {
+    int classes = n->config.label_dim;
+    if (!classes) return dg_error(e, "--class %s: this network is unconditional, it knows no classes", text);
+    const Json *names = json_get(weights_config(n->source[ROLE_NETWORK].weights), "classes"), *name = names ? names->child : NULL;
+    for (int i = 0; name && i < classes; i++, name = name->next)
+        if (name->kind == JSON_STRING && !strcmp(name->string, text)) return *out = i, true;
+    char *end;
+    long k = strtol(text, &end, 10);
+    if (end == text || *end) return dg_error(e, "--class: \"%s\" is none of this network's classes: give seeded, balanced, or 0 to %d", text, classes - 1);
+    if (k < 0 || k >= classes) return dg_error(e, "--class: %s is outside this network's classes, 0 to %d", text, classes - 1);
+    return *out = (int)k, true;
+}
+
+/* ---- hashes ---------------------------------------------------------------------------------------------------------- */
+struct Hashes {
+    NetworkSource source[ROLES];
+    pthread_t thread;
+    char hex[ROLES][SHA256_HEX];
+    bool ok;
+    Error error;
+};
+static void *hash_all(void *arg) {
+    Hashes *h = arg;
+    h->ok = true;
+    for (Role r = 0; r < ROLES && h->ok; r++) {
+        const NetworkSource *s = &h->source[r];
+        if (!s->weights) continue;
+        if (s->path) {
+            h->ok = sha256_file(s->path, h->hex[r], &h->error);
+            continue;
+        }
+        Sha256 sha;
+        uint8_t digest[SHA256_BYTES];
+        sha256_init(&sha);
+        sha256_update(&sha, s->data, s->bytes);
+        sha256_final(&sha, digest);
+        sha256_hex(digest, h->hex[r]);
+    }
+    return NULL;
+}
+Hashes *hashes_start(const Networks *n) {
+    Hashes *h = dg_alloc(sizeof *h);
+    memcpy(h->source, n->source, sizeof h->source);
+    DG_CHECK(pthread_create(&h->thread, NULL, hash_all, h) == 0, "no thread for the hashes");
+    return h;
+}
+bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e) {
+    pthread_join(h->thread, NULL);
+    memcpy(hex, h->hex, sizeof h->hex);
+    bool ok = h->ok || dg_error(e, "%s", h->error.text);
+    free(h);
+    return ok;
+}
+
+/* ---- engine ---------------------------------------------------------------------------------------------------------- */
+bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e) {
+    *g = (Engine){.batch = batch};
+    Weights *extractor = n->source[ROLE_EXTRACTOR].weights, *head = n->source[ROLE_DISCRIMINATOR].weights;
+    g->denoiser = denoiser_new(d, n->source[ROLE_NETWORK].weights, batch, fuse, e);
+    bool ok = g->denoiser != NULL;
+    if (ok && extractor) ok = (g->guide = guide_new(d, extractor, head, batch, false, fuse, e)) != NULL;
+    if (ok) ok = (g->sampler = sampler_new(o, g->denoiser, g->guide, e)) != NULL;
+    if (!ok) engine_free(g);
+    return ok;
+}
+void engine_free(Engine *g) {
+    sampler_free(g->sampler);
+    guide_free(g->guide);
+    denoiser_free(g->denoiser);
+    *g = (Engine){.batch = g->batch};
+}
+
+/* ---- the plan ------------------------------------------------------------------------------------------------------- */
+static double weight_bytes(const Graph *g) {
+    double bytes = 0;
+    for (Tid t = 1; t < g->nt; t++)
+        if (g->t[t].kind == T_WEIGHT) bytes += (double)(shape_count(g->t[t].shape) * dtype_bytes(g->t[t].dtype));
+    return bytes;
+}
+static void print_graph(const char *what, const Graph *g, int batch) {
+    printf("%-14s %9.1f MiB activations, %9.1f MiB weights, %9.3f GFLOP an image and call\n", what, (double)g->arena_bytes / 1048576,
+           weight_bytes(g) / 1048576, graph_flops(g) / batch * 1e-9);
+}
+bool engine_print_plan(const Networks *n, const SampleOptions *o, DType act, int batch, bool fuse, Error *e) {
+    NetworkGraph net;
+    Guide guide = {.batch = batch};
+    Graph *g = graph_new(act);
+    bool ok = network_build(g, &n->config, batch, &net, e);
+    if (ok && fuse) graph_fuse(g);
+    const Weights *extractor = n->source[ROLE_EXTRACTOR].weights, *head = n->source[ROLE_DISCRIMINATOR].weights;
+    int guided = 0;
+    if (ok && extractor) {
+        ok = encoder_config(&guide.extractor, weights_config(extractor), e) && encoder_config(&guide.head, weights_config(head), e) &&
+             guide_build(&guide, act, false, fuse, e) && (guided = sample_guided_steps(o, &n->config, &guide, e)) >= 0;
+    }
+    if (ok) {
+        graph_plan(g);
+        int calls = o->solver == SOLVER_EULER && o->ablation ? o->num_steps : 2 * o->num_steps - 1;
+        guided *= (o->dg_weight_1st_order != 0) + (o->dg_weight_2nd_order != 0);
+        double flops = calls * graph_flops(g) / batch + (extractor ? guided * graph_flops(guide.graph) / batch : 0);
+        printf("at batch %d:\n", batch);
+        print_graph("  network", g, batch);
+        if (extractor) print_graph("  guide", guide.graph, batch);
+        printf("  an image       %d network calls, %d guide calls, %.1f GFLOP\n", calls, guided, flops * 1e-9);
+    }
+    graph_free(guide.graph);
+    graph_free(g);
+    return ok;
+}

@@ -1,0 +1,44 @@
+/* networks.h -- the networks of a run: opened from their files or from the program itself, hashed, bound to a device. */
+#ifndef DG_NETWORKS_H
+#define DG_NETWORKS_H
+#include "weights_tools/weights_tools.h"
+#include "sample/sampler.h"
+#include "base/sha256.h"
+
+typedef enum { ROLE_NETWORK, ROLE_EXTRACTOR, ROLE_DISCRIMINATOR, ROLES } Role;
+const char *role_name(Role r); /* "network", as the option is called */
+typedef struct {
+    const char *path; /* of the file given; NULL: the example model, whose bytes are: */
+    const unsigned char *data;
+    size_t bytes;
+    Weights *weights; /* NULL: not part of this run */
+} NetworkSource;
+typedef struct {
+    NetworkSource source[ROLES];
+    NetworkConfig config; /* of the network */
+} Networks;
+/* Files of any format (weights_tools.h), by role. No network: the example model, with its own extractor and discriminator
+ * unless others are given. Without `guided`, extractor and discriminator stay closed. Notices go to standard output.    */
+bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e);
+void networks_close(Networks *n);
+/* The class that a name or number means to the network: its configuration may list "classes". */
+bool networks_class(const Networks *n, const char *text, int *out, Error *e);
+
+/* SHA-256 of every source, computed on a thread of its own while the caller builds. */
+typedef struct Hashes Hashes;
+Hashes *hashes_start(const Networks *n);
+/* Waits, frees; hex[r] is "" for a role that has no part in the run. */
+bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e);
+
+/* Everything that is sized by the batch. */
+typedef struct {
+    Denoiser *denoiser;
+    Guide *guide; /* NULL: unguided */
+    Sampler *sampler;
+    int batch;
+} Engine;
+bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e);
+void engine_free(Engine *g);
+/* What that would take, from the configurations alone: prints memory and work to standard output. */
+bool engine_print_plan(const Networks *n, const SampleOptions *o, DType act, int batch, bool fuse, Error *e);
+#endif

@@ -1,0 +1,53 @@
+/* sampler.h -- the samplers of EDM (Algorithm 2, and the ablation sampler of its Table 1) and of Discriminator Guidance.
+ * The host computes per-sample coefficient tables in f64; the state lives on the device.                              */
+#ifndef DG_SAMPLER_H
+#define DG_SAMPLER_H
+#include "sample/denoiser.h"
+#include "sample/guidance.h"
+
+typedef enum { SOLVER_HEUN, SOLVER_EULER } Solver;
+typedef enum { DISC_EDM, DISC_VP, DISC_VE, DISC_IDDPM } Discretization;
+typedef enum { SCHEDULE_LINEAR, SCHEDULE_VP, SCHEDULE_VE } Schedule;
+typedef enum { SCALING_NONE, SCALING_VP } Scaling;
+typedef enum { GATE_SAMPLE, GATE_BATCH } Gate;
+typedef struct { /* names are the official option names */
+    int num_steps;
+    double sigma_min, sigma_max; /* NAN: the sampler's default for the discretization */
+    double rho, S_churn, S_min, S_max, S_noise;
+    bool ablation;               /* set when any of the next four was given */
+    Solver solver;
+    Discretization discretization;
+    Schedule schedule;
+    Scaling scaling;
+    double dg_weight_1st_order, dg_weight_2nd_order, time_min, time_max;
+    bool boosting;
+    Gate dg_gate;                /* sample (default): an image depends on its seed alone; batch: the official rule */
+} SampleOptions;
+SampleOptions sample_defaults(void);
+bool sample_check(const SampleOptions *o, Error *e); /* the values by themselves; sampler_new does it too */
+
+typedef struct Sampler Sampler; /* device buffers for one batch size */
+/* guide may be NULL. Checks that options, networks and batch fit together. */
+Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e);
+void sampler_free(Sampler *s);
+/* One batch. Where the noise comes from: */
+typedef struct {
+    const uint64_t *seed;         /* [batch], counter-based noise (rng.h); or, when NULL: */
+    const double *latents;        /* recorded: [batch][per_sample] NHWC, unit variance */
+    const double *const *noise;   /* recorded: [num_steps] of the same */
+} SampleNoise;
+/* Called after every step (where work is enqueued, as on a GPU: when the step before has been done, so that the device
+ * never waits for the host); returning false stops early (sampler_run then returns false). */
+typedef bool (*StepFn)(void *ctx, int step, int steps);
+bool sampler_run(Sampler *s, const SampleNoise *noise, const int *label, StepFn step, void *ctx);
+void sampler_state(Sampler *s, double *x);                     /* [batch][per_sample] NHWC, after a run */
+void sampler_images(Sampler *s, uint8_t *out, int *bad);       /* NHWC bytes; bad[batch]: non-finite elements */
+/* Steps of a run whose first evaluation lies in the guidance's time window, where no sample is boosted. -1: e says why not. */
+int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e);
+/* The same in two halves, so that the images of one batch come home while the next is computed: begin after a run, end when
+ * they are wanted. What end gives is the sampler's, until the next begin with that slot.                                  */
+enum { SAMPLER_SLOTS = 2 };
+void sampler_images_begin(Sampler *s, int slot);
+void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad);
+int sampler_calls(const Sampler *s, int *guided);              /* network (and guide) evaluations per batch of the last run */
+#endif
