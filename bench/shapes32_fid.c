@@ -5,6 +5,7 @@
  * the clean image, u8/127.5 - 1 at t = 0, averaged over its positions. models/shapes32/README.md has the values that
  * the official code gives.                                  */
 #include "measure/metrics.h"
+#include "device/device.h"
 #include "files/npz.h"
 #include "models/models.h"
 #include <math.h>

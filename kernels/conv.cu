@@ -7,7 +7,7 @@
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
 //         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
 // Limits: none on sizes; channels that fill no whole pieces are gathered one by one, outputs with k % 8 are stored so.
-// The input gradient is the same operator with the flipped weight (dg.h, WeightView.flip).
+// The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
 #include "kernels/kernels.h"
 #include "kernels/values.h"
 #include <string.h>

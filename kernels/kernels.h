@@ -7,7 +7,8 @@
  * The result for an image depends on that image alone, bit for bit: never on n or on its place.                          */
 #ifndef DG_KERNELS_H
 #define DG_KERNELS_H
-#include "graph/dg.h"
+#include "base/term.h"
+#include "graph/graph.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -129,7 +130,7 @@ typedef struct { /* OP_FIRST_TOKEN: {n,tokens,c} -> {n,c}; backward {n,c} -> {n,
 int cuda_first_token(const FirstTokenArgs *a, void *stream);
 int cuda_first_token_bwd(const FirstTokenArgs *a, void *stream);
 
-/* ---- sampler state: the contracts are Backend's combine, randn and to_u8 (dg.h). All memory is the device's, but for the array of
+/* ---- sampler state: the contracts are Backend's combine, randn and to_u8 (device/device.h). All memory is the device's, but for the array of
  * terms, which has been read when the call returns.                                                                       */
 int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms, void *stream);
 int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step, void *stream);

@@ -1,4 +1,4 @@
-// state.cu -- the sampler's state on the device, in f64: combinations, noise and 8-bit images; the contracts are dg.h's.
+// state.cu -- the sampler's state on the device, in f64: combinations, noise and 8-bit images; the contracts are device/device.h's.
 //   combine  out[i] = sum over k of coef[k][image] * term[k][i], products and sums each rounded, in the terms' order, zero
 //            coefficients skipped, one rounding to the output type: every bit as host_combine makes it.
 //   randn    normals 2j and 2j+1 of (seed, step) from one Philox4x32-10 block, counters and uniforms as in host/base/rng.h. The integers,

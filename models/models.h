@@ -3,7 +3,7 @@
  * Names and order follow the official code, so that checkpoints load without a name map.               */
 #ifndef DG_MODELS_H
 #define DG_MODELS_H
-#include "graph/dg.h"
+#include "graph/graph.h"
 #include "base/json.h"
 #include "graph/weights.h"
 

@@ -3,6 +3,6 @@
 #define DG_REF_SUM float
 #define DG_REF_NAME "naive"
 #define DG_REF_BACKEND backend_naive
-#include "graph/dg.h"
+#include "device/device.h"
 extern const Backend backend_naive;
 #include "device/ref.c"

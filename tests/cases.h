@@ -3,7 +3,7 @@
  * Spatial sizes are small because every backend, the emulated kernels included, runs all of them.                     */
 #ifndef DG_CASES_H
 #define DG_CASES_H
-#include "graph/dg.h"
+#include "device/device.h"
 
 typedef enum { ADD_NONE, ADD_FULL, ADD_VECTOR } AddKind; /* a second operand: none, same shape, per-image vector */
 typedef enum { FREE, OPPOSED, ALIKE } AttnInput; /* opposed: queries at least 0, keys at most 0; alike: one value for all tokens */

@@ -1,10 +1,12 @@
 /* test_cli.c -- the program from outside: wrong command lines, help texts, resuming, refusing, interrupting, full disks,
  * images that do not depend on the batch. Usage: test_cli [PROGRAM]; without it, dg_cuda of the same build folder.      */
+#include "device/device.h"
 #include "program/commands.h"
 #include "files/image.h"
 #include "files/npz.h"
 #include "program.h"
 #include "tiny_model.h"
+#include "base/version.h"
 #include <signal.h>
 #include <time.h>
 

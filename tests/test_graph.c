@@ -1,5 +1,6 @@
 /* test_graph.c -- properties of the core: the planner keeps live tensors apart, fusion changes nothing but rounding,
  * gradients of whole blocks equal central differences, and a run with poisoned dead memory gives the same bits.       */
+#include "device/device.h"
 #include "graph/weights.h"
 #include "models/models.h"
 #include "check.h"

@@ -1,6 +1,7 @@
 /* open_any.c -- weight files of any format as weights: what is not ready is converted once, into the cache. */
 #include "base/folder.h"
 #include "weights_tools/package.h"
+#include "base/version.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* torch_storage.h -- PyTorch's element types, and the persistent ids that name its storages. */
 #ifndef DG_TORCH_STORAGE_H
 #define DG_TORCH_STORAGE_H
-#include "graph/dg.h"
+#include "base/dtype.h"
 #include "weights_tools/pickle.h"
 
 typedef enum { EL_F64, EL_F32, EL_F16, EL_BF16, EL_U8, EL_BOOL, EL_I8, EL_I16, EL_I32, EL_I64, EL_COUNT } ElementType;

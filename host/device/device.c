@@ -1,5 +1,5 @@
 /* device.c -- the backends that are compiled in, and opening one by name. */
-#include "graph/dg.h"
+#include "device/device.h"
 #include <stdlib.h>
 #include <string.h>
 

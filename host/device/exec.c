@@ -1,5 +1,5 @@
 /* exec.c -- bind a planned graph to a device: one arena, one buffer per weight, then run the op list. */
-#include "graph/dg.h"
+#include "device/device.h"
 #include "base/dtype.h"
 #include "graph/weights.h"
 #include <math.h>

@@ -1,7 +1,7 @@
 /* host_state.h -- what every backend that computes in host memory shares: memory, copies and the sampler's state. */
 #ifndef DG_HOST_MEMORY_H
 #define DG_HOST_MEMORY_H
-#include "graph/dg.h"
+#include "device/device.h"
 
 bool host_open(Device *d, DType act, const char *accepted, const char *precision, Error *e);
 void host_close(Device *d);

@@ -1,7 +1,7 @@
 /* npz.h -- NumPy .npy and .npz files, reading (int, float, fp16, ZIP64, deflate, Fortran order) and streaming writing. */
 #ifndef DG_NPZ_H
 #define DG_NPZ_H
-#include "graph/dg.h"
+#include "base/dtype.h"
 
 typedef struct {
     char dtype;  /* NumPy kind: 'f', 'i', 'u', 'b' */

@@ -3,7 +3,7 @@
  * Format: https://github.com/huggingface/safetensors (README, "Format").                              */
 #ifndef DG_SAFETENSORS_H
 #define DG_SAFETENSORS_H
-#include "graph/dg.h"
+#include "base/dtype.h"
 #include "base/file.h"
 #include "base/json.h"
 

@@ -1,7 +1,7 @@
 /* store_npz.h -- the npz form of a store (store.h): an index over samples.npz and the parts beside it. */
 #ifndef DG_STORE_NPZ_H
 #define DG_STORE_NPZ_H
-#include "files/store.h"
+#include "base/error.h"
 
 typedef struct NpzStore NpzStore;
 NpzStore *npz_store_open(const char *dir, int height, int width, int channels, Error *e);

@@ -1,5 +1,5 @@
 /* fuse.c -- peephole pass. In each pattern op i reads the output of op p, and nobody else does. */
-#include "graph/dg.h"
+#include "graph/graph.h"
 #include <stdlib.h>
 
 static const OpKind OP_REMOVED = OP_COUNT; /* marks an op for the final sweep */

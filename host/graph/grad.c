@@ -1,6 +1,6 @@
 /* grad.c -- reverse mode over the op list, with respect to inputs and activations only.
  * A rule says what an op's inputs receive, in terms of other ops wherever it can. The driver adds. */
-#include "graph/dg.h"
+#include "graph/graph.h"
 #include <stdlib.h>
 
 /* Fill dx[i] for the inputs with need[i]; leave the others 0. `op` is a copy: appending moves g->op. */

@@ -1,5 +1,5 @@
 /* graph.c -- builders: shape checks and shape inference live here and nowhere else. */
-#include "graph/dg.h"
+#include "graph/graph.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* plan.c -- lifetimes, then offsets: the biggest tensor first, at the lowest place that is free while it lives. */
-#include "graph/dg.h"
+#include "graph/graph.h"
 #include <stdlib.h>
 
 typedef struct {

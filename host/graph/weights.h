@@ -3,6 +3,9 @@
 #ifndef DG_WEIGHTS_H
 #define DG_WEIGHTS_H
 #include "files/safetensors.h"
+#include "graph/graph.h"
+
+typedef struct Weights Weights;
 
 Weights *weights_open(const char *path, Error *e);
 Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied */

@@ -1,7 +1,7 @@
 /* metrics.h -- Gaussian statistics of image features, and the Frechet distance between two of them; all in double. */
 #ifndef DG_METRICS_H
 #define DG_METRICS_H
-#include "graph/dg.h"
+#include "base/dtype.h"
 
 typedef struct {
     int dims;

@@ -7,6 +7,7 @@
 #include "program/networks.h"
 #include "program/op_table.h"
 #include "base/progress.h"
+#include "base/version.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  * convolutions there; the copy is an add of nothing. Both grow until they take long enough to mean something, or memory ends. */
 #ifndef DG_CEILINGS_H
 #define DG_CEILINGS_H
-#include "graph/dg.h"
+#include "device/device.h"
 #include "base/json.h"
 
 typedef struct {

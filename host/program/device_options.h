@@ -2,7 +2,7 @@
 #ifndef DG_DEVICE_OPTIONS_H
 #define DG_DEVICE_OPTIONS_H
 #include "program/cli.h"
-#include "graph/dg.h"
+#include "device/device.h"
 
 typedef struct {
     const char *device; /* NULL: the first of cuda, cpu, ref that opens */

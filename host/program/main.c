@@ -1,6 +1,7 @@
 /* main.c -- the program: hands the command line to its command, prints the error, if any, and exits. */
 #include "program/commands.h"
-#include "graph/dg.h"
+#include "device/device.h"
+#include "base/version.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "files/store.h"
+#include "base/version.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 /* verify_case.h -- replays golden cases: inputs and outputs of the official code (tests/golden/README.md). */
 #ifndef DG_VERIFY_H
 #define DG_VERIFY_H
-#include "graph/dg.h"
+#include "device/device.h"
 #include <stdio.h>
 
 typedef struct {

@@ -2,6 +2,7 @@
  * The state x stays on the device (f64, NHWC); only per-sample scalars and embeddings cross.           */
 #ifndef DG_DENOISER_H
 #define DG_DENOISER_H
+#include "device/device.h"
 #include "models/models.h"
 
 typedef struct {
@@ -31,7 +32,7 @@ bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e);
  * the preconditioning in coef[batch].                                                                                     */
 void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef *coef);
 Term denoiser_output(const Denoiser *d, const double *coef); /* coef: device, [batch] */
-/* denoiser_run in two halves, for work that is replayed (dg.h): fill puts what a run takes from the host into `table` (host,
+/* denoiser_run in two halves, for work that is replayed (device/device.h): fill puts what a run takes from the host into `table` (host,
  * denoiser_table_bytes), enqueue runs F with a copy of it in device memory. Both tables are aligned for a double. The network
  * sees c_in * scale[i] * x (NULL: 1).                                                                                     */
 size_t denoiser_table_bytes(const Denoiser *d);

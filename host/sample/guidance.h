@@ -5,6 +5,7 @@
  * m = 1/sqrt(1+s^2) in its official form; z = m x in fp32; L = clamp(logit(z, tau)); G = -s^2 m dL/dz.             */
 #ifndef DG_GUIDANCE_H
 #define DG_GUIDANCE_H
+#include "device/device.h"
 #include "models/models.h"
 
 /* fp16 keeps 5 exponent bits: started at 1, more than half of the gradients of the full-size discriminators would be subnormal,

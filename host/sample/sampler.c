@@ -3,7 +3,6 @@
  * buffers that stay on the device, which reads all that varies in the device's copy of the table: so it can be replayed. */
 #include "sample/sampler.h"
 #include "base/rng.h"
-#include "sample/schedule.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

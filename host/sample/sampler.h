@@ -4,25 +4,8 @@
 #define DG_SAMPLER_H
 #include "sample/denoiser.h"
 #include "sample/guidance.h"
+#include "sample/schedule.h"
 
-typedef enum { SOLVER_HEUN, SOLVER_EULER } Solver;
-typedef enum { DISC_EDM, DISC_VP, DISC_VE, DISC_IDDPM } Discretization;
-typedef enum { SCHEDULE_LINEAR, SCHEDULE_VP, SCHEDULE_VE } Schedule;
-typedef enum { SCALING_NONE, SCALING_VP } Scaling;
-typedef enum { GATE_SAMPLE, GATE_BATCH } Gate;
-typedef struct { /* names are the official option names */
-    int num_steps;
-    double sigma_min, sigma_max; /* NAN: the sampler's default for the discretization */
-    double rho, S_churn, S_min, S_max, S_noise;
-    bool ablation;               /* set when any of the next four was given */
-    Solver solver;
-    Discretization discretization;
-    Schedule schedule;
-    Scaling scaling;
-    double dg_weight_1st_order, dg_weight_2nd_order, time_min, time_max;
-    bool boosting;
-    Gate dg_gate;                /* sample (default): an image depends on its seed alone; batch: the official rule */
-} SampleOptions;
 SampleOptions sample_defaults(void);
 bool sample_check(const SampleOptions *o, Error *e); /* the values by themselves; sampler_new does it too */
 

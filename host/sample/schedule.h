@@ -1,7 +1,27 @@
-/* schedule.h -- noise levels and time: the choices of EDM's Table 1, in f64. No device, no network runs here. */
+/* schedule.h -- the options of sampling, and what they make of noise levels and time: EDM's Table 1, in f64. No device, no network
+ * runs here. */
 #ifndef DG_SCHEDULE_H
 #define DG_SCHEDULE_H
-#include "sample/sampler.h"
+#include "models/models.h"
+
+typedef enum { SOLVER_HEUN, SOLVER_EULER } Solver;
+typedef enum { DISC_EDM, DISC_VP, DISC_VE, DISC_IDDPM } Discretization;
+typedef enum { SCHEDULE_LINEAR, SCHEDULE_VP, SCHEDULE_VE } Schedule;
+typedef enum { SCALING_NONE, SCALING_VP } Scaling;
+typedef enum { GATE_SAMPLE, GATE_BATCH } Gate;
+typedef struct { /* names are the official option names */
+    int num_steps;
+    double sigma_min, sigma_max; /* NAN: the sampler's default for the discretization */
+    double rho, S_churn, S_min, S_max, S_noise;
+    bool ablation;               /* set when any of the next four was given */
+    Solver solver;
+    Discretization discretization;
+    Schedule schedule;
+    Scaling scaling;
+    double dg_weight_1st_order, dg_weight_2nd_order, time_min, time_max;
+    bool boosting;
+    Gate dg_gate;                /* sample (default): an image depends on its seed alone; batch: the official rule */
+} SampleOptions;
 
 typedef struct { /* sigma(t) and s(t), with the VP constants refitted to the range in use */
     Schedule schedule;

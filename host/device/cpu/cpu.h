@@ -4,7 +4,7 @@
  * image decides, whichever thread, tile or batch the element falls into.                                               */
 #ifndef DG_CPU_H
 #define DG_CPU_H
-#include "graph/dg.h"
+#include "device/device.h"
 #ifdef _OPENMP
 #include <omp.h>
 #endif

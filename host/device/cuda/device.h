@@ -2,7 +2,7 @@
  * Shared by the files of the CUDA backend; compiled for "cuda" (DG_HAVE_CUDA) and, over tests/cuda_on_cpu, for "emu". */
 #ifndef DG_CUDA_DEVICE_H
 #define DG_CUDA_DEVICE_H
-#include "graph/dg.h"
+#include "device/device.h"
 #include <cuda_runtime_api.h>
 
 #ifdef DG_EMU

@@ -1,7 +1,7 @@
 /* norm_stats.h -- which convolutions leave the statistics of their output for a norm, and where a norm finds its input's. */
 #ifndef DG_CUDA_STATS_H
 #define DG_CUDA_STATS_H
-#include "graph/dg.h"
+#include "device/device.h"
 
 /* Bytes of the statistics that op i leaves, a convolution whose output a norm reads, at once or joined to another's; else 0. */
 size_t cuda_stats_bytes(const Graph *g, int i);

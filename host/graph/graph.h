@@ -1,0 +1,145 @@
+/* graph.h -- all that a model sees: tensors, ops, the builders that make a graph of them, and its transforms. Read this first.
+ *
+ *   build  models/X.c calls the g_* builders      graph.c      shapes are checked here and nowhere else
+ *   fuse   merge neighbouring ops                 fuse.c
+ *   grad   append the ops of d(y.dy)/dx           grad.c
+ *   plan   give every activation an arena offset  plan.c
+ *   exec   bind to weights and a device, run      device/device.h
+ *
+ * A Graph is two arrays, tensors and ops, in execution order. A tensor is named by its index (Tid); 0 means "none".
+ * The graph never changes after graph_plan, so memory is known before it is allocated, a run is a loop over ops, and
+ * on CUDA one captured graph. Layout is NHWC everywhere. Sizes are in bytes where the name says so, else in elements. */
+#ifndef DG_GRAPH_H
+#define DG_GRAPH_H
+#include "base/dtype.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- tensors ------------------------------------------------------------------------------------------------------ */
+typedef int Tid;
+typedef struct {
+    int n, h, w, c; /* image {n,h,w,c}; per-image vector {n,1,1,c}; conv weight {K,R,S,C}; bias {1,1,1,K} */
+} Shape;
+typedef enum { T_INPUT, T_WEIGHT, T_ACT } TensorKind;
+
+/* How a tensor of the weight file becomes the weight in memory. */
+typedef enum {
+    VIEW_CONV,      /* [K,C,R,S], [K,C,1] or [K,C] -> {K,R,S,C} */
+    VIEW_VECTOR,    /* [C] -> {1,1,1,C} */
+    VIEW_EMBEDDING, /* [classes,K], a lookup table -> {K,1,1,classes}: a linear layer on the one-hot label */
+    VIEW_TOKENS     /* [C,T], a positional embedding -> {1,1,T,C} */
+} ViewKind;
+typedef enum { /* upstream order of the 3C rows (or 3C biases) of a qkv projection; ours is always [3][head][d] */
+    QKV_NONE,
+    QKV_HEAD_D_3, /* EDM: row = (head*d + c)*3 + {q,k,v} */
+    QKV_HEAD_3_D, /* ADM "legacy": row = head*3d + {q,k,v}*d + c */
+    QKV_3_HEAD_D  /* ADM "new", attention pool */
+} QkvOrder;
+typedef struct {
+    ViewKind kind;
+    QkvOrder qkv;
+    int heads;
+    bool flip; /* VIEW_CONV only: {C,R,S,K}, spatially flipped: the weight of the conv's input gradient */
+} WeightView;
+
+typedef struct {
+    char name[112]; /* weights: exactly the upstream state-dict name */
+    TensorKind kind;
+    DType dtype;
+    Shape shape;     /* in memory; a flipped weight has K and C exchanged */
+    int producer;    /* index of the op that writes it; -1 for inputs and weights */
+    WeightView view; /* weights only */
+    bool keep;       /* an output: valid after the run */
+    int first, last; /* plan: must stay intact from op first to op last */
+    size_t offset;   /* plan: bytes from the start of the arena, a multiple of DG_ALIGN */
+} Tensor;
+enum { DG_ALIGN = 256 };
+
+/* ---- ops: a kind, inputs, an output, and the kind's own named parameters ------------------------------------------ */
+typedef enum {
+    OP_CONV,            /* scale * (conv(in0, w in1) + bias in2? + in3?), stride 1, zero padding; linear = 1x1 on {n,1,1,c}.
+                           in3 has the output's shape (residual) or {n,1,1,K} (broadcast over pixels) */
+    OP_NORM,            /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */
+    OP_NORM_BWD,        /* in0..in3 as OP_NORM, in4 = d out -> d in0 */
+    OP_ATTN,            /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */
+    OP_ATTN_BWD,        /* in0 = qkv, in1 = d out -> d qkv */
+    OP_UNARY,           /* unary.f of in0 */
+    OP_UNARY_BWD,       /* in0 = x, in1 = d out -> f'(x) * d out; F_CLAMP: 0 outside [lo,hi] */
+    OP_ADD,             /* a*in0 + b*in1; in1 may be none or {n,1,1,c} */
+    OP_CONCAT,          /* channels of in0, then of in1 */
+    OP_SLICE,           /* channels [first, first + out.c) of in0 */
+    OP_RESAMPLE,        /* 2x down: scale * depthwise conv with tap x tap, stride 2, zero padding pad;
+                           2x up: scale * its transpose, stride 2, padding pad. Taps are symmetric, so each is the other's adjoint */
+    OP_POOL_TOKENS,     /* {n,h,w,c} -> {n,1,h*w+1,c}: the mean over pixels, then the pixels; plus in1 {1,1,h*w+1,c} */
+    OP_POOL_TOKENS_BWD, /* in0 = d out -> d in0 of the above */
+    OP_FIRST_TOKEN,     /* {n,1,t,c} -> {n,1,1,c}: token 0 (f32: what follows is the logit) */
+    OP_FIRST_TOKEN_BWD, /* in0 = d out {n,1,1,c} -> {n,1,t,c}, zero but for token 0 */
+    OP_COUNT
+} OpKind;
+typedef enum { F_SILU, F_CLAMP } UnaryKind;
+enum { OP_INPUTS = 5, RESAMPLE_TAPS = 4 };
+typedef struct {
+    OpKind kind;
+    Tid in[OP_INPUTS], out;
+    union {
+        struct { int pad; float scale; } conv;
+        struct { int groups; float eps; bool silu; } norm; /* also OP_NORM_BWD */
+        struct { int heads; } attn;                        /* also OP_ATTN_BWD */
+        struct { UnaryKind f; float lo, hi; } unary;       /* also OP_UNARY_BWD */
+        struct { float a, b; } add;
+        struct { int first; } slice;
+        struct { bool up; int taps, pad; float tap[RESAMPLE_TAPS], scale; } resample;
+    };
+} Op;
+typedef struct {
+    Tensor *t;
+    int nt;
+    Op *op;
+    int nop;
+    DType act;          /* storage of images and feature maps; vectors are f32 (f64 where act is) */
+    char prefix[96];    /* put before the names given to g_weight */
+    size_t guard_bytes; /* tests: this many unused bytes after every tensor of the arena */
+    size_t arena_bytes; /* filled by graph_plan */
+} Graph;
+
+/* ---- build (graph.c): each checks shapes, appends one op, returns its output ---------------------------------------- */
+Graph *graph_new(DType act);
+void graph_free(Graph *g);
+Tid g_input(Graph *g, const char *name, Shape s); /* {n,1,1,c}: f32, else act */
+Tid g_weight(Graph *g, const char *name, Shape s, WeightView v); /* full name = g->prefix + name; the same name and view
+                                                                    give the same Tid */
+Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);
+Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps);
+Tid g_attn(Graph *g, Tid qkv, int heads);
+Tid g_silu(Graph *g, Tid x);
+Tid g_clamp(Graph *g, Tid x, float lo, float hi);
+Tid g_add(Graph *g, Tid x, Tid y, float a, float b);
+Tid g_concat(Graph *g, Tid x, Tid y);
+Tid g_slice(Graph *g, Tid x, int first, int c);
+Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
+Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
+Tid g_pool_tokens(Graph *g, Tid x, Tid positional_embedding);
+Tid g_first_token(Graph *g, Tid x);
+Tid g_output(Graph *g, Tid t); /* marks t as kept, and f32 when a conv or add writes it; returns t */
+
+Tid g_emit(Graph *g, Op op, Shape out);      /* what every builder and gradient rule ends with */
+Tid g_flip(Graph *g, Tid w);                 /* the weight of the input gradient of a conv with weight w */
+size_t shape_count(Shape s);
+bool shape_eq(Shape a, Shape b);
+const char *op_name(OpKind k);
+static inline Shape shape_of(const Graph *g, Tid id) { return g->t[id].shape; }
+static inline bool is_vector(Shape s) { return s.h == 1 && s.w == 1; }
+double op_flops(const Graph *g, int i);      /* of op i; 2 per multiply-add of convs and attention, 0 for the rest */
+double op_bytes(const Graph *g, int i);      /* bytes of all inputs and the output, each once */
+double graph_flops(const Graph *g);
+
+/* ---- transform ------------------------------------------------------------------------------------------------------ */
+int graph_fuse(Graph *g);                              /* returns the number of ops removed; call before or after backward */
+Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x);    /* appends; returns d(y.dy)/dx; no weight gradients */
+size_t graph_plan(Graph *g);                           /* returns arena_bytes; nothing is allocated yet */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
