@@ -43,63 +43,48 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
     float sum[R::PARTS][MT][R::WIDTH][4], top[MT][2], total[MT][2]; // top: the maximum so far; total: of this lane
     uint32_t query[Tile::IN_REGISTERS ? (int)R::STEPS : 1][MT][4];
     clear(sum);
-    GPU_UNROLL
-    for (int m = 0; m < MT; m++) top[m][0] = top[m][1] = -INFINITY, total[m][0] = total[m][1] = 0;
+    GPU_FOR (int m = 0; m < MT; m++) top[m][0] = top[m][1] = -INFINITY, total[m][0] = total[m][1] = 0;
     for (int block = 0; block < blocks; block++) {
         gpu::cp_async_wait<0>();
         __syncthreads(); // the block has landed for all, and nobody still reads the other stage
         if (block + 1 < blocks) load(block + 1);
         if (Tile::IN_REGISTERS && block == 0)
-            GPU_UNROLL
-            for (int step = 0; step < (int)(sizeof query / sizeof *query); step++) load_left<T, D>(query[step], base, row, step);
+            GPU_FOR (int step = 0; step < (int)(sizeof query / sizeof *query); step++) load_left<T, D>(query[step], base, row, step);
 
         float s[MT][NT][4];
         clear(s);
-        GPU_UNROLL
-        for (int step = 0; step < R::STEPS; step++) {
+        GPU_FOR (int step = 0; step < R::STEPS; step++) {
             uint32_t(&a)[MT][4] = query[Tile::IN_REGISTERS ? step : 0];
             if (!Tile::IN_REGISTERS) load_left<T, D>(a, base, row, step);
             multiply_rows<T, D>(s, a, base + stage_of(block), step);
         }
         if ((block + 1) * Tile::KEYS > p.tokens)
-            GPU_UNROLL
-            for (int n = 0; n < NT; n++)
-                GPU_UNROLL
-                for (int i = 0; i < 4; i++)
+            GPU_FOR (int n = 0; n < NT; n++)
+                GPU_FOR (int i = 0; i < 4; i++)
                     if (block * Tile::KEYS + 8 * n + (lane & 3) * 2 + i % 2 >= p.tokens)
-                        GPU_UNROLL
-                        for (int m = 0; m < MT; m++) s[m][n][i] = -INFINITY;
+                        GPU_FOR (int m = 0; m < MT; m++) s[m][n][i] = -INFINITY;
 
         Factors<T, MT, NT> weights;
-        GPU_UNROLL
-        for (int m = 0; m < MT; m++)
-            GPU_UNROLL
-            for (int h = 0; h < 2; h++) { // rows 16m + lane/4 and 8 further
+        GPU_FOR (int m = 0; m < MT; m++)
+            GPU_FOR (int h = 0; h < 2; h++) { // rows 16m + lane/4 and 8 further
                 float most = s[m][0][2 * h];
-                GPU_UNROLL
-                for (int n = 0; n < NT; n++) most = fmaxf(most, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
+                GPU_FOR (int n = 0; n < NT; n++) most = fmaxf(most, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
                 most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
                 most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
                 const float next = fmaxf(top[m][h], most), shrink = gpu::exp2_approx((top[m][h] - next) * p.log2_scale);
                 top[m][h] = next, total[m][h] *= shrink;
-                GPU_UNROLL
-                for (int part = 0; part < R::PARTS; part++)
-                    GPU_UNROLL
-                    for (int n = 0; n < R::WIDTH; n++) sum[part][m][n][2 * h] *= shrink, sum[part][m][n][2 * h + 1] *= shrink;
-                GPU_UNROLL
-                for (int n = 0; n < NT; n++) {
+                GPU_FOR (int part = 0; part < R::PARTS; part++)
+                    GPU_FOR (int n = 0; n < R::WIDTH; n++) sum[part][m][n][2 * h] *= shrink, sum[part][m][n][2 * h + 1] *= shrink;
+                GPU_FOR (int n = 0; n < NT; n++) {
                     float w[2];
-                    GPU_UNROLL
-                    for (int i = 0; i < 2; i++) w[i] = gpu::exp2_approx(fmaf(s[m][n][2 * h + i] - next, p.log2_scale, Range<T>::P_EXPONENT));
+                    GPU_FOR (int i = 0; i < 2; i++) w[i] = gpu::exp2_approx(fmaf(s[m][n][2 * h + i] - next, p.log2_scale, Range<T>::P_EXPONENT));
                     total[m][h] += weights.put(m, n, h, w[0], w[1]);
                 }
             }
         multiply_columns<T, D>(sum, weights, shared, base, stage_of(block) + Tile::KEYS * R::PITCH);
     }
-    GPU_UNROLL
-    for (int m = 0; m < MT; m++)
-        GPU_UNROLL
-        for (int h = 0; h < 2; h++) {
+    GPU_FOR (int m = 0; m < MT; m++)
+        GPU_FOR (int h = 0; h < 2; h++) {
             total[m][h] += __shfl_xor_sync(~0u, total[m][h], 1);
             total[m][h] += __shfl_xor_sync(~0u, total[m][h], 2);
             total[m][h] = 1 / total[m][h];
@@ -116,39 +101,29 @@ template <int V, int PARTS> __global__ void __launch_bounds__(F32_THREADS) attn_
     const AttnPlace at = attn_place(p, F32_ROWS);
     const Matrix q = matrix(p, at, QUERY), k = matrix(p, at, KEY), v = matrix(p, at, VALUE);
     float sum[PARTS][4][4], top[4], total[4];
-    GPU_UNROLL
-    for (int i = 0; i < PARTS * 16; i++) (&sum[0][0][0])[i] = 0;
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++) top[i] = -INFINITY, total[i] = 0;
+    GPU_FOR (int i = 0; i < PARTS * 16; i++) (&sum[0][0][0])[i] = 0;
+    GPU_FOR (int i = 0; i < 4; i++) top[i] = -INFINITY, total[i] = 0;
     for (int first = 0; first < p.tokens; first += F32_ROWS) {
         float s[4][4];
         f32_dots<V>(p, s, buffer, q, at.first, k, first);
-        GPU_UNROLL
-        for (int i = 0; i < 4; i++) {
+        GPU_FOR (int i = 0; i < 4; i++) {
             float most = -INFINITY;
-            GPU_UNROLL
-            for (int j = 0; j < 4; j++) {
+            GPU_FOR (int j = 0; j < 4; j++) {
                 if (first + t % 16 * 4 + j >= p.tokens) s[i][j] = -INFINITY;
                 most = fmaxf(most, s[i][j]);
             }
-            GPU_UNROLL
-            for (int apart = 8; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
+            GPU_FOR (int apart = 8; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
             const float next = fmaxf(top[i], most), shrink = exp2f((top[i] - next) * p.log2_scale);
             top[i] = next, total[i] *= shrink;
-            GPU_UNROLL
-            for (int j = 0; j < 4; j++) total[i] += s[i][j] = exp2f((s[i][j] - next) * p.log2_scale);
-            GPU_UNROLL
-            for (int c = 0; c < PARTS; c++)
-                GPU_UNROLL
-                for (int j = 0; j < 4; j++) sum[c][i][j] *= shrink;
+            GPU_FOR (int j = 0; j < 4; j++) total[i] += s[i][j] = exp2f((s[i][j] - next) * p.log2_scale);
+            GPU_FOR (int c = 0; c < PARTS; c++)
+                GPU_FOR (int j = 0; j < 4; j++) sum[c][i][j] *= shrink;
         }
         f32_keep(weights, s); // f32_dots's barriers: everybody has read the block before
         f32_sum<V>(p, sum, weights, buffer, v, first, column);
     }
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++) {
-        GPU_UNROLL
-        for (int apart = 8; apart; apart /= 2) total[i] += __shfl_xor_sync(~0u, total[i], apart);
+    GPU_FOR (int i = 0; i < 4; i++) {
+        GPU_FOR (int apart = 8; apart; apart /= 2) total[i] += __shfl_xor_sync(~0u, total[i], apart);
         total[i] = 1 / total[i];
     }
     f32_store<V>(p, sum, total, at, DY, column);

@@ -25,12 +25,10 @@ GPU_FN float finite_base(float top) { return top == -INFINITY ? 0 : top; }
 // Adds keys; score is q.k, or -inf for keys past the last.
 template <bool FAST, int COUNT> GPU_FN void add_keys(Statistics &s, const float (&score)[COUNT], const float (&dp)[COUNT], float log2_scale) {
     float most = score[0];
-    GPU_UNROLL
-    for (int i = 0; i < COUNT; i++) most = fmaxf(most, score[i]), s.largest = fmaxf(s.largest, fabsf(dp[i]));
+    GPU_FOR (int i = 0; i < COUNT; i++) most = fmaxf(most, score[i]), s.largest = fmaxf(s.largest, fabsf(dp[i]));
     const float top = fmaxf(s.top, most), base = finite_base(top), shrink = power_of_two<FAST>((s.top - base) * log2_scale);
     s.top = top, s.total *= shrink, s.dot *= shrink;
-    GPU_UNROLL
-    for (int i = 0; i < COUNT; i++) {
+    GPU_FOR (int i = 0; i < COUNT; i++) {
         const float weight = power_of_two<FAST>((score[i] - base) * log2_scale);
         s.total += weight, s.dot += weight * dp[i];
     }
@@ -88,8 +86,7 @@ template <typename T, int D> struct GradWalk {
     }
     GPU_FN void keep_own() {
         if (Tile::IN_REGISTERS)
-            GPU_UNROLL
-            for (int step = 0; step < Tile::STEPS_KEPT; step++) {
+            GPU_FOR (int step = 0; step < Tile::STEPS_KEPT; step++) {
                 load_left<T, D>(own[0][step], base, row, step);
                 load_left<T, D>(own[1][step], base + Tile::OWN * R::PITCH, row, step);
             }
@@ -98,8 +95,7 @@ template <typename T, int D> struct GradWalk {
     GPU_FN void products(float (&s)[1][Tile::NT][4], float (&dp)[1][Tile::NT][4], int block) {
         clear(s);
         clear(dp);
-        GPU_UNROLL
-        for (int step = 0; step < R::STEPS; step++) {
+        GPU_FOR (int step = 0; step < R::STEPS; step++) {
             const int kept = Tile::IN_REGISTERS ? step : 0;
             if (!Tile::IN_REGISTERS) {
                 load_left<T, D>(own[0][0], base, row, step);
@@ -128,19 +124,16 @@ template <typename T, int D> __global__ void __launch_bounds__(GradTile<T, D>::T
         if (block == 0) walk.keep_own();
         float s[1][Tile::NT][4], dp[1][Tile::NT][4];
         walk.products(s, dp, block);
-        GPU_UNROLL
-        for (int h = 0; h < 2; h++) {
+        GPU_FOR (int h = 0; h < 2; h++) {
             float score[2 * Tile::NT], slope[2 * Tile::NT];
-            GPU_UNROLL
-            for (int i = 0; i < 2 * Tile::NT; i++) {
+            GPU_FOR (int i = 0; i < 2 * Tile::NT; i++) {
                 const int key = block * Tile::OTHERS + i / 2 * 8 + (lane & 3) * 2 + i % 2;
                 score[i] = key < p.tokens ? s[0][i / 2][2 * h + i % 2] : -INFINITY, slope[i] = dp[0][i / 2][2 * h + i % 2];
             }
             add_keys<true>(found[h], score, slope, p.log2_scale);
         }
     }
-    GPU_UNROLL
-    for (int h = 0; h < 2; h++) {
+    GPU_FOR (int h = 0; h < 2; h++) {
         add_lane(found[h], 1, p.log2_scale);
         add_lane(found[h], 2, p.log2_scale);
         const int query = at.first + walk.row + 8 * h + (lane >> 2);
@@ -158,12 +151,10 @@ template <int THREADS> GPU_FN float largest_of_head(const AttnParams &p, AttnPla
     SHARED(float, of_warp, [THREADS / 32]);
     float most = 0;
     for (int i = (int)threadIdx.x; i < p.tokens; i += THREADS) most = fmaxf(most, p.rows[row_number(p, at) + (size_t)i].w);
-    GPU_UNROLL
-    for (int apart = 16; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
+    GPU_FOR (int apart = 16; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = most;
     __syncthreads();
-    GPU_UNROLL
-    for (int i = 0; i < THREADS / 32; i++) most = fmaxf(most, of_warp[i]);
+    GPU_FOR (int i = 0; i < THREADS / 32; i++) most = fmaxf(most, of_warp[i]);
     return most;
 }
 
@@ -182,8 +173,7 @@ template <typename T, int D, bool OWN_KEYS> __global__ void __launch_bounds__(Gr
 
     float4 row[2];      // own queries: their statistics
     float factor[2];    // of dS
-    GPU_UNROLL
-    for (int h = 0; h < 2; h++) {
+    GPU_FOR (int h = 0; h < 2; h++) {
         const int query = at.first + walk.row + 8 * h + (lane >> 2);
         row[h] = !OWN_KEYS && query < p.tokens ? p.rows[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);
         factor[h] = IsHalf<T>::VALUE && !OWN_KEYS ? range_factor(row[h].w) : 1;
@@ -201,13 +191,10 @@ template <typename T, int D, bool OWN_KEYS> __global__ void __launch_bounds__(Gr
         float s[1][Tile::NT][4], dp[1][Tile::NT][4];
         walk.products(s, dp, block);
         Factors<T, 1, Tile::NT> slopes, probabilities;
-        GPU_UNROLL
-        for (int n = 0; n < Tile::NT; n++)
-            GPU_UNROLL
-            for (int h = 0; h < 2; h++) {
+        GPU_FOR (int n = 0; n < Tile::NT; n++)
+            GPU_FOR (int h = 0; h < 2; h++) {
                 float weight[2], slope[2];
-                GPU_UNROLL
-                for (int i = 0; i < 2; i++) {
+                GPU_FOR (int i = 0; i < 2; i++) {
                     const int other = 8 * n + (lane & 3) * 2 + i;
                     const float4 q = OWN_KEYS ? *(const float4 *)(shared + walk.statistics_of(block) + other * 16) : row[h];
                     weight[i] = gpu::exp2_approx(fmaf(s[0][n][2 * h + i] - q.x, p.log2_scale, -q.y));
@@ -233,24 +220,19 @@ template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_ke
     const AttnPlace at = attn_place(p, F32_ROWS);
     const Matrix q = matrix(p, at, QUERY), k = matrix(p, at, KEY), v = matrix(p, at, VALUE), dy = matrix(p, at, DY);
     Statistics found[4];
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++) found[i] = {-INFINITY, 0, 0, 0};
+    GPU_FOR (int i = 0; i < 4; i++) found[i] = {-INFINITY, 0, 0, 0};
     for (int first = 0; first < p.tokens; first += F32_ROWS) {
         float s[4][4], dp[4][4];
         f32_dots<V>(p, s, (float *)shared, q, at.first, k, first);
         f32_dots<V>(p, dp, (float *)shared, dy, at.first, v, first);
-        GPU_UNROLL
-        for (int i = 0; i < 4; i++) {
-            GPU_UNROLL
-            for (int j = 0; j < 4; j++)
+        GPU_FOR (int i = 0; i < 4; i++) {
+            GPU_FOR (int j = 0; j < 4; j++)
                 if (first + t % 16 * 4 + j >= p.tokens) s[i][j] = -INFINITY;
             add_keys<false>(found[i], s[i], dp[i], p.log2_scale);
         }
     }
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++) {
-        GPU_UNROLL
-        for (int apart = 8; apart; apart /= 2) add_lane(found[i], apart, p.log2_scale);
+    GPU_FOR (int i = 0; i < 4; i++) {
+        GPU_FOR (int apart = 8; apart; apart /= 2) add_lane(found[i], apart, p.log2_scale);
         const int query = at.first + t / 16 * 4 + i;
         if (t % 16 == 0 && query < p.tokens) p.rows[row_number(p, at) + (size_t)query] = finished(found[i], 0);
     }
@@ -263,16 +245,13 @@ template <int V, int PARTS, bool OWN_KEYS> __global__ void __launch_bounds__(F32
     const AttnPlace at = attn_place(p, F32_ROWS);
     const Matrix a0 = matrix(p, at, own0), a1 = matrix(p, at, own1), b0 = matrix(p, at, other0), b1 = matrix(p, at, other1);
     float sum0[PARTS][4][4], sum1[PARTS][4][4]; // dq; dk and dv
-    GPU_UNROLL
-    for (int i = 0; i < PARTS * 16; i++) (&sum0[0][0][0])[i] = (&sum1[0][0][0])[i] = 0;
+    GPU_FOR (int i = 0; i < PARTS * 16; i++) (&sum0[0][0][0])[i] = (&sum1[0][0][0])[i] = 0;
     for (int first = 0; first < p.tokens; first += F32_ROWS) {
         float s[4][4], dp[4][4];
         f32_dots<V>(p, s, buffer, a0, at.first, b0, first);
         f32_dots<V>(p, dp, buffer, a1, at.first, b1, first);
-        GPU_UNROLL
-        for (int i = 0; i < 4; i++)
-            GPU_UNROLL
-            for (int j = 0; j < 4; j++) {
+        GPU_FOR (int i = 0; i < 4; i++)
+            GPU_FOR (int j = 0; j < 4; j++) {
                 const int own = at.first + t / 16 * 4 + i, other = first + t % 16 * 4 + j, query = OWN_KEYS ? other : own;
                 const bool valid = own < p.tokens && other < p.tokens;
                 const float4 q = valid ? p.rows[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);

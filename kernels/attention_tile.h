@@ -66,8 +66,7 @@ GPU_FN void copy_rows(uint32_t to, const AttnParams &p, AttnPlace at, Part part,
     static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
     const AttnRows rows = attn_rows(p, at, part);
     const T *const from = (const T *)(part == DY ? p.dy : p.qkv) + rows.first;
-    GPU_UNROLL
-    for (int i = 0; i < COPIES; i++) {
+    GPU_FOR (int i = 0; i < COPIES; i++) {
         const int n = (int)threadIdx.x + i * THREADS, row = n / PIECES, piece = n % PIECES;
         const bool valid = first + row < p.tokens && piece * E < p.d;
         gpu::cp_async16(to + (uint32_t)(row * Rows<T, D>::PITCH + piece * 16),
@@ -101,11 +100,9 @@ template <typename T, int MT, int NT> GPU_FN void multiply(float (&sum)[MT][NT][
 // One step of 16 * MT rows from `row` on, as the left operand.
 template <typename T, int D, int MT> GPU_FN void load_left(uint32_t (&a)[MT][4], uint32_t tile, int row, int step) {
     const int lane = (int)threadIdx.x & 31;
-    GPU_UNROLL
-    for (int m = 0; m < MT; m++) {
+    GPU_FOR (int m = 0; m < MT; m++) {
         gpu::ldmatrix<4>(a[m], tile + (uint32_t)((row + 16 * m + (lane & 15)) * Rows<T, D>::PITCH + (2 * step + (lane >> 4)) * 16));
-        GPU_UNROLL
-        for (int i = 0; i < 4; i++) a[m][i] = operand<T>(a[m][i]);
+        GPU_FOR (int i = 0; i < 4; i++) a[m][i] = operand<T>(a[m][i]);
     }
 }
 // sum[rows of a][rows of the tile] += one step of the dot products of their channels.
@@ -113,8 +110,7 @@ template <typename T, int D, int MT, int NT>
 GPU_FN void multiply_rows(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], uint32_t tile, int step) {
     const int lane = (int)threadIdx.x & 31, row = ((lane >> 4) << 3) + (lane & 7), piece = 2 * step + (lane >> 3 & 1);
     uint32_t b[NT][2];
-    GPU_UNROLL
-    for (int n = 0; n < NT; n += 2) {
+    GPU_FOR (int n = 0; n < NT; n += 2) {
         uint32_t q[4];
         gpu::ldmatrix<4>(q, tile + (uint32_t)((row + 8 * n) * Rows<T, D>::PITCH + piece * 16));
         b[n][0] = operand<T>(q[0]), b[n][1] = operand<T>(q[1]), b[n + 1][0] = operand<T>(q[2]), b[n + 1][1] = operand<T>(q[3]);
@@ -147,13 +143,10 @@ GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WID
                              uint32_t base, uint32_t tile) {
     enum { PITCH = Rows<T, D>::PITCH, WIDTH = Rows<T, D>::WIDTH };
     const int lane = (int)threadIdx.x & 31;
-    GPU_UNROLL
-    for (int step = 0; step < Factors<T, MT, NT>::STEPS; step++) {
-        GPU_UNROLL
-        for (int part = 0; part < Rows<T, D>::PARTS; part++) {
+    GPU_FOR (int step = 0; step < Factors<T, MT, NT>::STEPS; step++) {
+        GPU_FOR (int part = 0; part < Rows<T, D>::PARTS; part++) {
             uint32_t b[WIDTH][2];
-            GPU_UNROLL
-            for (int n = 0; n < WIDTH; n += 2) {
+            GPU_FOR (int n = 0; n < WIDTH; n += 2) {
                 const int first = part * WIDTH + n; // 8 channels: 16 bytes of f16, 32 of f32
                 if (sizeof(T) == 2) {
                     uint32_t q[4];
@@ -161,8 +154,7 @@ GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WID
                     b[n][0] = q[0], b[n][1] = q[1], b[n + 1][0] = q[2], b[n + 1][1] = q[3];
                 } else {
                     const uint8_t *q = shared + tile + (8 * step + 2 * (lane & 3)) * PITCH + (8 * first + (lane >> 2)) * 4;
-                    GPU_UNROLL
-                    for (int i = 0; i < 4; i++) b[n + i / 2][i % 2] = gpu::to_tf32(*(const uint32_t *)(q + i % 2 * PITCH + i / 2 * 32));
+                    GPU_FOR (int i = 0; i < 4; i++) b[n + i / 2][i % 2] = gpu::to_tf32(*(const uint32_t *)(q + i % 2 * PITCH + i / 2 * 32));
                 }
             }
             multiply<T>(sum[part], weight.operand[step], b);
@@ -178,14 +170,10 @@ GPU_FN void store_rows(const AttnParams &p, const float (&sum)[Rows<T, D>::PARTS
     enum { WIDTH = Rows<T, D>::WIDTH };
     const AttnRows y = attn_rows(p, at, part_of_y);
     const int lane = (int)threadIdx.x & 31, odd = lane & 1;
-    GPU_UNROLL
-    for (int part = 0; part < Rows<T, D>::PARTS; part++)
-        GPU_UNROLL
-        for (int m = 0; m < MT; m++)
-            GPU_UNROLL
-            for (int n = 0; n < WIDTH; n += 2)
-                GPU_UNROLL
-                for (int i = 0; i < 2; i++) {
+    GPU_FOR (int part = 0; part < Rows<T, D>::PARTS; part++)
+        GPU_FOR (int m = 0; m < MT; m++)
+            GPU_FOR (int n = 0; n < WIDTH; n += 2)
+                GPU_FOR (int i = 0; i < 2; i++) {
                     const float *left = &sum[part][m][n][2 * i], *right = &sum[part][m][n + 1][2 * i], f = factor[m][i];
                     const float got0 = __shfl_xor_sync(~0u, odd ? left[0] : right[0], 1), got1 = __shfl_xor_sync(~0u, odd ? left[1] : right[1], 1);
                     const float v[4] = {f * (odd ? got0 : left[0]), f * (odd ? got1 : left[1]), f * (odd ? right[0] : got0), f * (odd ? right[1] : got1)};
@@ -194,12 +182,10 @@ GPU_FN void store_rows(const AttnParams &p, const float (&sum)[Rows<T, D>::PARTS
                 }
 }
 template <int A, int B, int C> GPU_FN void clear(float (&v)[A][B][C][4]) {
-    GPU_UNROLL
-    for (int i = 0; i < A * B * C * 4; i++) (&v[0][0][0][0])[i] = 0;
+    GPU_FOR (int i = 0; i < A * B * C * 4; i++) (&v[0][0][0][0])[i] = 0;
 }
 template <int B, int C> GPU_FN void clear(float (&v)[B][C][4]) {
-    GPU_UNROLL
-    for (int i = 0; i < B * C * 4; i++) (&v[0][0][0])[i] = 0;
+    GPU_FOR (int i = 0; i < B * C * 4; i++) (&v[0][0][0])[i] = 0;
 }
 
 // ---- f32: 64 own rows by 64 others, 256 threads, 4 x 4 of their dot products each -------------------------------------------
@@ -219,13 +205,11 @@ GPU_FN Matrix matrix(const AttnParams &p, AttnPlace at, Part part) {
 template <int V> GPU_FN float4 load_channels(const AttnParams &p, const Matrix &x, int row, int c) {
     float v[4] = {0, 0, 0, 0};
     if (row < p.tokens) {
-        GPU_UNROLL
-        for (int i = 0; i < 4; i += V) {
+        GPU_FOR (int i = 0; i < 4; i += V) {
             float part[V];
             if (c + i >= p.d) continue;
             load_floats(part, x.data, x.type, x.at.first + (size_t)row * x.at.stride + (size_t)(c + i));
-            GPU_UNROLL
-            for (int e = 0; e < V; e++) v[i + e] = part[e];
+            GPU_FOR (int e = 0; e < V; e++) v[i + e] = part[e];
         }
     }
     return make_float4(v[0], v[1], v[2], v[3]);
@@ -234,10 +218,8 @@ GPU_FN void store_channels(float *to, float4 v) { to[0] = v.x, to[F32_PITCH] = v
 GPU_FN void add_products(float (&sum)[4][4], const float *a, const float *b) {
     const float4 x = *(const float4 *)a, y = *(const float4 *)b;
     const float u[4] = {x.x, x.y, x.z, x.w}, v[4] = {y.x, y.y, y.z, y.w};
-    GPU_UNROLL
-    for (int i = 0; i < 4; i++)
-        GPU_UNROLL
-        for (int j = 0; j < 4; j++) sum[i][j] += u[i] * v[j];
+    GPU_FOR (int i = 0; i < 4; i++)
+        GPU_FOR (int j = 0; j < 4; j++) sum[i][j] += u[i] * v[j];
 }
 // dot[i][j] = own row . other row, over all channels, through 2 * F32_TILE floats of buffer. A barrier comes before anything is
 // written, and whatever the threads wrote before the call has then been read by all; the same holds for f32_sum.
@@ -245,8 +227,7 @@ template <int V>
 GPU_FN void f32_dots(const AttnParams &p, float (&dot)[4][4], float *buffer, const Matrix &own, int own_first, const Matrix &other, int other_first) {
     const int t = (int)threadIdx.x, row = t / 4, channel = t % 4 * 4;
     float *const a = buffer, *const b = buffer + F32_TILE;
-    GPU_UNROLL
-    for (int i = 0; i < 16; i++) dot[i / 4][i % 4] = 0;
+    GPU_FOR (int i = 0; i < 16; i++) dot[i / 4][i % 4] = 0;
     float4 next_own = load_channels<V>(p, own, own_first + row, channel), next_other = load_channels<V>(p, other, other_first + row, channel);
     for (int c = 0; c < p.d; c += F32_DEPTH) {
         __syncthreads();
@@ -257,15 +238,13 @@ GPU_FN void f32_dots(const AttnParams &p, float (&dot)[4][4], float *buffer, con
             next_own = load_channels<V>(p, own, own_first + row, c + F32_DEPTH + channel);
             next_other = load_channels<V>(p, other, other_first + row, c + F32_DEPTH + channel);
         }
-        GPU_UNROLL
-        for (int k = 0; k < F32_DEPTH; k++) add_products(dot, a + k * F32_PITCH + t / 16 * 4, b + k * F32_PITCH + t % 16 * 4);
+        GPU_FOR (int k = 0; k < F32_DEPTH; k++) add_products(dot, a + k * F32_PITCH + t / 16 * 4, b + k * F32_PITCH + t % 16 * 4);
     }
 }
 // The weights of the block, [other][own], for f32_sum.
 GPU_FN void f32_keep(float *weights, const float (&w)[4][4]) {
     const int t = (int)threadIdx.x;
-    GPU_UNROLL
-    for (int j = 0; j < 4; j++)
+    GPU_FOR (int j = 0; j < 4; j++)
         *(float4 *)(weights + (t % 16 * 4 + j) * F32_PITCH + t / 16 * 4) = make_float4(w[0][j], w[1][j], w[2][j], w[3][j]);
 }
 // sum[c][i][j] += weights[others][own row i] * x[others][column + 64 c + 4 (t % 16) + j]. Through F32_DEPTH * 64 * PARTS floats of buffer.
@@ -275,19 +254,15 @@ GPU_FN void f32_sum(const AttnParams &p, float (&sum)[PARTS][4][4], const float 
     const int t = (int)threadIdx.x;
     for (int o = 0; o < F32_ROWS && first + o < p.tokens; o += F32_DEPTH) {
         float4 next[PARTS];
-        GPU_UNROLL
-        for (int i = 0; i < PARTS; i++) {
+        GPU_FOR (int i = 0; i < PARTS; i++) {
             const int n = (t + i * F32_THREADS) * 4;
             next[i] = load_channels<V>(p, x, first + o + n / COLUMNS, column + n % COLUMNS);
         }
         __syncthreads();
-        GPU_UNROLL
-        for (int i = 0; i < PARTS; i++) ((float4 *)buffer)[t + i * F32_THREADS] = next[i];
+        GPU_FOR (int i = 0; i < PARTS; i++) ((float4 *)buffer)[t + i * F32_THREADS] = next[i];
         __syncthreads();
-        GPU_UNROLL
-        for (int k = 0; k < F32_DEPTH; k++)
-            GPU_UNROLL
-            for (int c = 0; c < PARTS; c++)
+        GPU_FOR (int k = 0; k < F32_DEPTH; k++)
+            GPU_FOR (int c = 0; c < PARTS; c++)
                 add_products(sum[c], weights + (o + k) * F32_PITCH + t / 16 * 4, buffer + k * COLUMNS + 64 * c + t % 16 * 4);
     }
 }
@@ -296,16 +271,12 @@ template <int V, int PARTS>
 GPU_FN void f32_store(const AttnParams &p, const float (&sum)[PARTS][4][4], const float (&factor)[4], AttnPlace at, Part part_of_y, int column) {
     const int t = (int)threadIdx.x;
     const AttnRows y = attn_rows(p, at, part_of_y);
-    GPU_UNROLL
-    for (int n = 0; n < PARTS; n++)
-        GPU_UNROLL
-        for (int i = 0; i < 4; i++)
-            GPU_UNROLL
-            for (int j = 0; j < 4; j += V) {
+    GPU_FOR (int n = 0; n < PARTS; n++)
+        GPU_FOR (int i = 0; i < 4; i++)
+            GPU_FOR (int j = 0; j < 4; j += V) {
                 const int token = at.first + t / 16 * 4 + i, c = column + 64 * n + t % 16 * 4 + j;
                 float v[V];
-                GPU_UNROLL
-                for (int e = 0; e < V; e++) v[e] = factor[i] * sum[n][i][j + e];
+                GPU_FOR (int e = 0; e < V; e++) v[e] = factor[i] * sum[n][i][j + e];
                 if (token < p.tokens && c < p.d) store_floats(p.y, p.y_type, y.first + (size_t)token * y.stride + (size_t)c, v);
             }
 }

@@ -71,8 +71,7 @@ template <typename T> GPU_FN uint4 gather_piece(const ConvParams &p, const Input
     memset(v, 0, sizeof v);
     if (inside(p, i, f)) {
         const T *x = (const T *)p.x + input_element<E>(p, i, f);
-        GPU_UNROLL
-        for (int e = 0; e < E; e++)
+        GPU_FOR (int e = 0; e < E; e++)
             if (f.piece * E + e < p.c) v[e] = x[e];
     }
     uint4 q;
@@ -87,24 +86,19 @@ template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_by(const ConvPar
     const int t = (int)threadIdx.x, column = t % ACROSS * V, k = column0 + column;
     if (k >= p.k) return;
     float bias[V];
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) bias[e] = p.bias ? p.bias[k + e] : 0;
+    GPU_FOR (int e = 0; e < V; e++) bias[e] = p.bias ? p.bias[k + e] : 0;
     for (int r = t / ACROSS; r < ROWS && row0 + r < p.rows; r += THREADS / ACROSS) {
         const size_t out = (size_t)(row0 + r) * (size_t)p.k + (size_t)k;
         float v[V], add[V];
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) v[e] = sums[r * PITCH + column + e] + bias[e];
+        GPU_FOR (int e = 0; e < V; e++) v[e] = sums[r * PITCH + column + e] + bias[e];
         if (p.add) {
             load_floats(add, p.add, p.add_type, p.add_vector ? (size_t)((row0 + r) / p.out_pixels) * (size_t)p.k + (size_t)k : out);
-            GPU_UNROLL
-            for (int e = 0; e < V; e++) v[e] += add[e];
+            GPU_FOR (int e = 0; e < V; e++) v[e] += add[e];
         }
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) v[e] *= p.scale;
+        GPU_FOR (int e = 0; e < V; e++) v[e] *= p.scale;
         store_floats(p.y, p.y_type, out, v);
         if (!p.stats) continue;
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) sums[r * PITCH + column + e] = as_stored(v[e], p.y_type);
+        GPU_FOR (int e = 0; e < V; e++) sums[r * PITCH + column + e] = as_stored(v[e], p.y_type);
     }
 }
 // A thread makes the statistics of one channel in one segment; segments lie whole in a tile and in an image.
@@ -158,14 +152,10 @@ template <typename T> struct MmaOperand { // f16, bf16: pairs as they lie in mem
 };
 template <> struct MmaOperand<float> { // tf32: rounded on the way in
     template <int MT, int NT> static GPU_FN void multiply(float (&d)[MT][NT][4], uint32_t (&a)[MT][4], uint32_t (&b)[NT][2]) {
-        GPU_UNROLL
-        for (int m = 0; m < MT; m++)
-            GPU_UNROLL
-            for (int i = 0; i < 4; i++) a[m][i] = gpu::to_tf32(a[m][i]);
-        GPU_UNROLL
-        for (int n = 0; n < NT; n++)
-            GPU_UNROLL
-            for (int i = 0; i < 2; i++) b[n][i] = gpu::to_tf32(b[n][i]);
+        GPU_FOR (int m = 0; m < MT; m++)
+            GPU_FOR (int i = 0; i < 4; i++) a[m][i] = gpu::to_tf32(a[m][i]);
+        GPU_FOR (int n = 0; n < NT; n++)
+            GPU_FOR (int i = 0; i < 2; i++) b[n][i] = gpu::to_tf32(b[n][i]);
         gpu::mma_m16n8k8_tf32(d, a, b);
     }
 };
@@ -182,21 +172,18 @@ template <typename T, int COLUMNS, bool WHOLE_PIECES> __global__ void __launch_b
     // This thread copies piece `lc` of rows lr, lr + 64 of x and of columns lr, lr + 64 of w.
     const int lc = t % STAGE_PIECES, lr = t / STAGE_PIECES;
     InputPlace input[A_COPIES];
-    GPU_UNROLL
-    for (int i = 0; i < A_COPIES; i++) input[i] = input_place(p, row0 + lr + i * COPY_ROWS);
+    GPU_FOR (int i = 0; i < A_COPIES; i++) input[i] = input_place(p, row0 + lr + i * COPY_ROWS);
     FilterPlace place = filter_place(p, lc);
     auto load = [&](int stage) {
         const uint32_t a = (uint32_t)(stage * Tile::STAGE_BYTES), b = a + ROWS * ROW_BYTES;
-        GPU_UNROLL
-        for (int i = 0; i < A_COPIES; i++) {
+        GPU_FOR (int i = 0; i < A_COPIES; i++) {
             const uint32_t at = a + piece_at(lr + i * COPY_ROWS, lc);
             if (WHOLE_PIECES) {
                 const bool valid = inside(p, input[i], place);
                 gpu::cp_async16(base + at, valid ? (const T *)p.x + input_element<E>(p, input[i], place) : p.x, valid);
             } else *(uint4 *)(shared + at) = gather_piece<T>(p, input[i], place);
         }
-        GPU_UNROLL
-        for (int i = 0; i < B_COPIES; i++) {
+        GPU_FOR (int i = 0; i < B_COPIES; i++) {
             const int k = column0 + lr + i * COPY_ROWS;
             const bool valid = k < p.k && place.number < p.row_pieces;
             const size_t piece = (size_t)k * (size_t)p.row_pieces + (size_t)place.number;
@@ -206,15 +193,11 @@ template <typename T, int COLUMNS, bool WHOLE_PIECES> __global__ void __launch_b
     };
 
     float sum[Tile::MT][Tile::NT][4];
-    GPU_UNROLL
-    for (int m = 0; m < Tile::MT; m++)
-        GPU_UNROLL
-        for (int n = 0; n < Tile::NT; n++)
-            GPU_UNROLL
-            for (int i = 0; i < 4; i++) sum[m][n][i] = 0;
+    GPU_FOR (int m = 0; m < Tile::MT; m++)
+        GPU_FOR (int n = 0; n < Tile::NT; n++)
+            GPU_FOR (int i = 0; i < 4; i++) sum[m][n][i] = 0;
 
-    GPU_UNROLL
-    for (int s = 0; s < STAGES - 1; s++) {
+    GPU_FOR (int s = 0; s < STAGES - 1; s++) {
         if (s < steps) load(s);
         gpu::cp_async_commit();
     }
@@ -227,13 +210,10 @@ template <typename T, int COLUMNS, bool WHOLE_PIECES> __global__ void __launch_b
         if (step + STAGES - 1 < steps) load((step + STAGES - 1) % STAGES);
         gpu::cp_async_commit();
         const uint32_t a = base + (uint32_t)(step % STAGES * Tile::STAGE_BYTES), b = a + ROWS * ROW_BYTES;
-        GPU_UNROLL
-        for (int half = 0; half < STAGE_PIECES / 2; half++) {
+        GPU_FOR (int half = 0; half < STAGE_PIECES / 2; half++) {
             uint32_t fa[Tile::MT][4], fb[Tile::NT][2];
-            GPU_UNROLL
-            for (int m = 0; m < Tile::MT; m++) gpu::ldmatrix<4>(fa[m], a + piece_at(a_row + 16 * m, half * 2 + a_piece));
-            GPU_UNROLL
-            for (int n = 0; n < Tile::NT; n += 2) {
+            GPU_FOR (int m = 0; m < Tile::MT; m++) gpu::ldmatrix<4>(fa[m], a + piece_at(a_row + 16 * m, half * 2 + a_piece));
+            GPU_FOR (int n = 0; n < Tile::NT; n += 2) {
                 uint32_t q[4];
                 gpu::ldmatrix<4>(q, b + piece_at(b_row + 8 * n, half * 2 + b_piece));
                 fb[n][0] = q[0], fb[n][1] = q[1], fb[n + 1][0] = q[2], fb[n + 1][1] = q[3];
@@ -244,10 +224,8 @@ template <typename T, int COLUMNS, bool WHOLE_PIECES> __global__ void __launch_b
     gpu::cp_async_wait<0>();
     __syncthreads(); // the stages become the tile of sums
     float *sums = (float *)shared;
-    GPU_UNROLL
-    for (int m = 0; m < Tile::MT; m++)
-        GPU_UNROLL
-        for (int n = 0; n < Tile::NT; n++) {
+    GPU_FOR (int m = 0; m < Tile::MT; m++)
+        GPU_FOR (int n = 0; n < Tile::NT; n++) {
             float *q = sums + (warp_row + 16 * m + (lane >> 2)) * Tile::PITCH + warp_column + 8 * n + (lane & 3) * 2;
             *(float2 *)q = make_float2(sum[m][n][0], sum[m][n][1]);
             *(float2 *)(q + 8 * Tile::PITCH) = make_float2(sum[m][n][2], sum[m][n][3]);
@@ -286,8 +264,7 @@ template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_
     uint4 next[3]; // two pieces of x, one of w
     auto fetch = [&]() {
         const uint4 zero = make_uint4(0, 0, 0, 0);
-        GPU_UNROLL
-        for (int i = 0; i < 2; i++) {
+        GPU_FOR (int i = 0; i < 2; i++) {
             if (!WHOLE_PIECES) next[i] = gather_piece<float>(p, input[i], place);
             else next[i] = inside(p, input[i], place) ? *(const uint4 *)((const float *)p.x + input_element<E>(p, input[i], place)) : zero;
         }
@@ -303,30 +280,25 @@ template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_
 
     const int row = t / 16 * 4, column = t % 16 * 4; // this thread's rows: row..row+3 and 64 further down
     float sum[8][4];
-    GPU_UNROLL
-    for (int i = 0; i < 8; i++)
-        GPU_UNROLL
-        for (int j = 0; j < 4; j++) sum[i][j] = 0;
+    GPU_FOR (int i = 0; i < 8; i++)
+        GPU_FOR (int j = 0; j < 4; j++) sum[i][j] = 0;
     fetch();
     keep(buffer);
     for (int step = 0; step < steps; step++) {
         __syncthreads(); // this step's buffer is complete, and nobody still reads the other one
         const float *a = buffer + step % 2 * Tile::BUFFER, *b = a + Tile::DEPTH * Tile::A_PITCH;
         if (step + 1 < steps) fetch();
-        GPU_UNROLL
-        for (int d = 0; d < Tile::DEPTH; d++) {
+        GPU_FOR (int d = 0; d < Tile::DEPTH; d++) {
             const float4 low = *(const float4 *)(a + d * Tile::A_PITCH + row), high = *(const float4 *)(a + d * Tile::A_PITCH + 64 + row);
             const float4 w = *(const float4 *)(b + d * Tile::B_PITCH + column);
             const float x[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-            GPU_UNROLL
-            for (int i = 0; i < 8; i++)
+            GPU_FOR (int i = 0; i < 8; i++)
                 sum[i][0] += x[i] * w.x, sum[i][1] += x[i] * w.y, sum[i][2] += x[i] * w.z, sum[i][3] += x[i] * w.w;
         }
         if (step + 1 < steps) keep(buffer + (step + 1) % 2 * Tile::BUFFER);
     }
     __syncthreads(); // the buffers become the tile of sums
-    GPU_UNROLL
-    for (int i = 0; i < 8; i++)
+    GPU_FOR (int i = 0; i < 8; i++)
         *(float4 *)(buffer + (row + i % 4 + i / 4 * 64) * Tile::SUM_PITCH + column) = make_float4(sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
     __syncthreads();
     store_tile<Tile::COLUMNS, Tile::SUM_PITCH>(p, buffer, row0, column0);
@@ -346,18 +318,14 @@ __global__ void __launch_bounds__(32 * LINEAR_WARPS) linear_kernel(LinearParams 
     const int first = (int)blockIdx.y * LINEAR_VECTORS, count = min((int)LINEAR_VECTORS, p.n - first);
     if (k >= p.k) return;
     float sum[LINEAR_VECTORS];
-    GPU_UNROLL
-    for (int i = 0; i < LINEAR_VECTORS; i++) sum[i] = 0;
+    GPU_FOR (int i = 0; i < LINEAR_VECTORS; i++) sum[i] = 0;
     for (int c = lane; c < p.c; c += 32) {
         const float w = p.w[(size_t)k * (size_t)p.c + (size_t)c];
-        GPU_UNROLL
-        for (int i = 0; i < LINEAR_VECTORS; i++)
+        GPU_FOR (int i = 0; i < LINEAR_VECTORS; i++)
             if (i < count) sum[i] += w * p.x[(size_t)(first + i) * (size_t)p.c + (size_t)c];
     }
-    GPU_UNROLL
-    for (int i = 0; i < LINEAR_VECTORS; i++) {
-        GPU_UNROLL
-        for (int apart = 16; apart; apart /= 2) sum[i] += __shfl_xor_sync(~0u, sum[i], apart);
+    GPU_FOR (int i = 0; i < LINEAR_VECTORS; i++) {
+        GPU_FOR (int apart = 16; apart; apart /= 2) sum[i] += __shfl_xor_sync(~0u, sum[i], apart);
         if (i >= count || lane != i) continue;
         const size_t out = (size_t)(first + i) * (size_t)p.k + (size_t)k;
         p.y[out] = p.scale * (sum[i] + (p.bias ? p.bias[k] : 0) + (p.add ? p.add[out] : 0));

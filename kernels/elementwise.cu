@@ -13,8 +13,7 @@ enum { RUN = 8, ROWS_PER_THREAD = 4 };
 template <int V> GPU_FN void unary_run(const UnaryArgs &p, size_t i) {
     float x[V], y[V];
     load_floats(x, p.x, p.x_type, i);
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) {
+    GPU_FOR (int e = 0; e < V; e++) {
         if (p.f == F_SILU) y[e] = x[e] * sigmoid(x[e]);
         else y[e] = x[e] < p.lo ? p.lo : x[e] > p.hi ? p.hi : x[e]; // NaN stays NaN
     }
@@ -24,8 +23,7 @@ template <int V> GPU_FN void unary_bwd_run(const UnaryArgs &p, size_t i) {
     float x[V], d[V];
     load_floats(x, p.x, p.x_type, i);
     load_floats(d, p.dy, p.dy_type, i);
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) {
+    GPU_FOR (int e = 0; e < V; e++) {
         if (p.f == F_SILU) d[e] *= silu_slope(x[e]);
         else if (x[e] < p.lo || x[e] > p.hi) d[e] = 0;
     }
@@ -49,8 +47,7 @@ template <int V> GPU_FN void add_run(const AddArgs &p, size_t i) {
     float x[V], z[V];
     load_floats(x, p.x, p.x_type, i);
     if (p.z) load_floats(z, p.z, p.z_type, i);
-    GPU_UNROLL
-    for (int e = 0; e < V; e++)
+    GPU_FOR (int e = 0; e < V; e++)
         x[e] = p.z ? fmaf(p.b, z[e], p.a * x[e]) : p.a * x[e]; // stated: runs and their rests must agree
     store_floats(p.y, p.y_type, i, x);
 }
@@ -66,15 +63,13 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_vector_kerne
     const size_t image = blockIdx.z, c = (size_t)p.c;
     float z[V];
     load_floats(z, p.z, p.z_type, image * c + (size_t)at.channel);
-    GPU_UNROLL
-    for (int r = 0; r < ROWS_PER_THREAD; r++) {
+    GPU_FOR (int r = 0; r < ROWS_PER_THREAD; r++) {
         const int pixel = ((int)blockIdx.x * ROWS_PER_THREAD + r) * b.lanes + at.lane;
         if (pixel >= p.pixels) return;
         const size_t i = (image * (size_t)p.pixels + (size_t)pixel) * c + (size_t)at.channel;
         float x[V];
         load_floats(x, p.x, p.x_type, i);
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) x[e] = fmaf(p.b, z[e], p.a * x[e]);
+        GPU_FOR (int e = 0; e < V; e++) x[e] = fmaf(p.b, z[e], p.a * x[e]);
         store_floats(p.y, p.y_type, i, x);
     }
 }
@@ -82,8 +77,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_vector_kerne
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) copy_channels_kernel(CopyChannelsArgs p, RowBlock b) {
     const RowPlace at = row_place(b, V);
     if (!at.active) return;
-    GPU_UNROLL
-    for (int r = 0; r < ROWS_PER_THREAD; r++) {
+    GPU_FOR (int r = 0; r < ROWS_PER_THREAD; r++) {
         const size_t pixel = ((size_t)blockIdx.x * ROWS_PER_THREAD + (size_t)r) * (size_t)b.lanes + (size_t)at.lane;
         if (pixel >= p.pixels) return;
         float v[V];
@@ -106,8 +100,7 @@ __global__ void __launch_bounds__(ROW_THREADS) resample_kernel(const __grid_cons
     const int oh = pixel / p.out_width, ow = pixel % p.out_width;
     const size_t image = blockIdx.z, c = (size_t)p.c;
     float sum[V];
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) sum[e] = 0;
+    GPU_FOR (int e = 0; e < V; e++) sum[e] = 0;
     for (int r = 0; r < p.taps; r++) {
         int h, w;
         if (!resample_source(p, oh, r, p.height, &h)) continue;
@@ -118,12 +111,10 @@ __global__ void __launch_bounds__(ROW_THREADS) resample_kernel(const __grid_cons
             load_floats(x, p.x, p.x_type,
                         ((image * (size_t)p.height + (size_t)h) * (size_t)p.width + (size_t)w) * c +
                             (size_t)at.channel);
-            GPU_UNROLL
-            for (int e = 0; e < V; e++) sum[e] += tap * x[e];
+            GPU_FOR (int e = 0; e < V; e++) sum[e] += tap * x[e];
         }
     }
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) sum[e] *= p.scale;
+    GPU_FOR (int e = 0; e < V; e++) sum[e] *= p.scale;
     store_floats(p.y, p.y_type, (image * (size_t)(p.out_height * p.out_width) + (size_t)pixel) * c + (size_t)at.channel,
                  sum);
 }
@@ -132,8 +123,7 @@ __global__ void __launch_bounds__(ROW_THREADS) resample_kernel(const __grid_cons
 template <int V> GPU_FN void store_token(const PoolTokensArgs &p, int token, int channel, float (&v)[V]) {
     float embedding[V];
     load_floats(embedding, p.embedding, DG_F32, (size_t)token * (size_t)p.c + (size_t)channel);
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) v[e] += embedding[e];
+    GPU_FOR (int e = 0; e < V; e++) v[e] += embedding[e];
     store_floats(p.y, p.y_type,
                  ((size_t)blockIdx.x * (size_t)(p.pixels + 1) + (size_t)token) * (size_t)p.c + (size_t)channel, v);
 }
@@ -142,24 +132,19 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_kern
     const RowPlace at = row_place(b, V);
     const int t = (int)threadIdx.x;
     float sum[V];
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) sum[e] = 0;
+    GPU_FOR (int e = 0; e < V; e++) sum[e] = 0;
     for (int pixel = at.lane; at.active && pixel < p.pixels; pixel += b.lanes) {
         float x[V];
         load_floats(x, p.x, p.x_type,
                     ((size_t)blockIdx.x * (size_t)p.pixels + (size_t)pixel) * (size_t)p.c + (size_t)at.channel);
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) sum[e] += x[e];
+        GPU_FOR (int e = 0; e < V; e++) sum[e] += x[e];
         store_token(p, pixel + 1, at.channel, x);
     }
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) sums[t * V + e] = sum[e];
+    GPU_FOR (int e = 0; e < V; e++) sums[t * V + e] = sum[e];
     __syncthreads();
     if (!at.active || at.lane) return;
-    for (int lane = 1; lane < b.lanes; lane++) GPU_UNROLL
-    for (int e = 0; e < V; e++) sum[e] += sums[(lane * b.across + t) * V + e];
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) sum[e] /= (float)p.pixels;
+    for (int lane = 1; lane < b.lanes; lane++) GPU_FOR (int e = 0; e < V; e++) sum[e] += sums[(lane * b.across + t) * V + e];
+    GPU_FOR (int e = 0; e < V; e++) sum[e] /= (float)p.pixels;
     store_token(p, 0, at.channel, sum);
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_bwd_kernel(PoolTokensArgs p, RowBlock b) {
@@ -170,8 +155,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_bwd_
     float mean[V], token[V];
     load_floats(mean, p.x, p.x_type, tokens * c + (size_t)at.channel);
     load_floats(token, p.x, p.x_type, (tokens + (size_t)(pixel + 1)) * c + (size_t)at.channel);
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) token[e] += mean[e] / (float)p.pixels;
+    GPU_FOR (int e = 0; e < V; e++) token[e] += mean[e] / (float)p.pixels;
     store_floats(p.y, p.y_type, (image * (size_t)p.pixels + (size_t)pixel) * c + (size_t)at.channel, token);
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) first_token_bwd_kernel(FirstTokenArgs p, RowBlock b) {
@@ -180,8 +164,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) first_token_bwd_
     if (!at.active || token >= p.tokens) return;
     const size_t image = blockIdx.z, c = (size_t)p.c;
     float v[V];
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) v[e] = 0;
+    GPU_FOR (int e = 0; e < V; e++) v[e] = 0;
     if (token == 0) load_floats(v, p.x, p.x_type, image * c + (size_t)at.channel);
     store_floats(p.y, p.y_type, (image * (size_t)p.tokens + (size_t)token) * c + (size_t)at.channel, v);
 }

@@ -37,17 +37,13 @@ template <int R, int V>
 GPU_FN void load_rows(float (&v)[R][V], const NormParams &p, const void *x, DType type, size_t first, int apart,
                       int valid) {
     size_t at[R];
-    GPU_UNROLL
-    for (int r = 0; r < R; r++) at[r] = first + (size_t)(min(r, valid - 1) * apart) * (size_t)p.c;
+    GPU_FOR (int r = 0; r < R; r++) at[r] = first + (size_t)(min(r, valid - 1) * apart) * (size_t)p.c;
     if (type == DG_F32) { // one branch for all rows, so that their loads are in flight together
-        GPU_UNROLL
-        for (int r = 0; r < R; r++) load_run(v[r], (const float *)x + at[r]);
+        GPU_FOR (int r = 0; r < R; r++) load_run(v[r], (const float *)x + at[r]);
     } else if (type == DG_F16) {
-        GPU_UNROLL
-        for (int r = 0; r < R; r++) load_run(v[r], (const __half *)x + at[r]);
+        GPU_FOR (int r = 0; r < R; r++) load_run(v[r], (const __half *)x + at[r]);
     } else {
-        GPU_UNROLL
-        for (int r = 0; r < R; r++) load_run(v[r], (const __nv_bfloat16 *)x + at[r]);
+        GPU_FOR (int r = 0; r < R; r++) load_run(v[r], (const __nv_bfloat16 *)x + at[r]);
     }
 }
 // How many of rows first, first + apart, ... lie below `rows`, and at most `most`.
@@ -64,15 +60,13 @@ template <int V> GPU_FN Channels<V> channels_at(const NormParams &p, int image, 
     load_floats(beta, p.beta, DG_F32, (size_t)channel);
     if (p.scale_shift) {
         const size_t row = (size_t)image * 2 * (size_t)p.c + (size_t)channel;
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) {
+        GPU_FOR (int e = 0; e < V; e++) {
             const float scale = 1 + p.scale_shift[row + (size_t)e];
             gamma[e] *= scale, beta[e] = beta[e] * scale + p.scale_shift[row + (size_t)(p.c + e)];
         }
     }
     int group = channel / p.per_group, place = channel % p.per_group;
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) {
+    GPU_FOR (int e = 0; e < V; e++) {
         const float2 m = p.moments[(size_t)image * (size_t)p.groups + (size_t)group];
         k.mean[e] = m.x, k.rstd[e] = m.y, k.factor[e] = m.y * gamma[e], k.shift[e] = beta[e];
         if (++place == p.per_group) place = 0, group++;
@@ -94,29 +88,24 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
     const int image = (int)blockIdx.z, segment = (int)blockIdx.x,
               rows = min((int)SEGMENT, p.pixels - segment * SEGMENT);
     float mean[V], squares[V];
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) mean[e] = squares[e] = 0;
+    GPU_FOR (int e = 0; e < V; e++) mean[e] = squares[e] = 0;
     int count = 0;
     for (int row = at.lane; at.active && row < rows; row += ROWS_AT_ONCE * b.lanes) {
         const int valid = rows_from(row, b.lanes, rows, ROWS_AT_ONCE);
         float x[ROWS_AT_ONCE][V];
         load_rows(x, p, p.x, p.x_type, element(p, image, segment * SEGMENT + row, at.channel), b.lanes, valid);
         const float share = (float)valid / (float)(count + valid);
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) { // these rows' mean and squares about it, merged with those before
+        GPU_FOR (int e = 0; e < V; e++) { // these rows' mean and squares about it, merged with those before
             float sum = 0, about = 0;
-            GPU_UNROLL
-            for (int r = 0; r < ROWS_AT_ONCE; r++) sum += r < valid ? x[r][e] : 0;
+            GPU_FOR (int r = 0; r < ROWS_AT_ONCE; r++) sum += r < valid ? x[r][e] : 0;
             sum /= (float)valid;
-            GPU_UNROLL
-            for (int r = 0; r < ROWS_AT_ONCE; r++) about += r < valid ? (x[r][e] - sum) * (x[r][e] - sum) : 0;
+            GPU_FOR (int r = 0; r < ROWS_AT_ONCE; r++) about += r < valid ? (x[r][e] - sum) * (x[r][e] - sum) : 0;
             const float apart = sum - mean[e];
             mean[e] += apart * share, squares[e] += about + apart * apart * ((float)count * share);
         }
         count += valid;
     }
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) put_lane<V>(shared, e, mean[e], squares[e]);
+    GPU_FOR (int e = 0; e < V; e++) put_lane<V>(shared, e, mean[e], squares[e]);
     __syncthreads();
     const int first = (int)blockIdx.y * b.across * V, lanes = min(b.lanes, rows);
     for (int i = (int)threadIdx.x; i < b.across * V && first + i < p.c; i += ROW_THREADS) {
@@ -136,8 +125,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
 }
 
 GPU_FN float warp_sum(float v) {
-    GPU_UNROLL
-    for (int apart = 16; apart; apart /= 2) v += __shfl_xor_sync(~0u, v, apart);
+    GPU_FOR (int apart = 16; apart; apart /= 2) v += __shfl_xor_sync(~0u, v, apart);
     return v;
 }
 // Entry i of a group's partial statistics: all channels of a segment, then the next segment.
@@ -181,11 +169,9 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_apply_kerne
         if (!valid) return;
         float x[ROWS_AT_ONCE][V];
         load_rows(x, p, p.x, p.x_type, element(p, image, pixel, at.channel), b.lanes, valid);
-        GPU_UNROLL
-        for (int r = 0; r < ROWS_AT_ONCE; r++) {
+        GPU_FOR (int r = 0; r < ROWS_AT_ONCE; r++) {
             if (r >= valid) break;
-            GPU_UNROLL
-            for (int e = 0; e < V; e++) {
+            GPU_FOR (int e = 0; e < V; e++) {
                 const float u = (x[r][e] - k.mean[e]) * k.factor[e] + k.shift[e];
                 x[r][e] = p.silu ? u * sigmoid(u) : u;
             }
@@ -196,8 +182,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_apply_kerne
 
 // The gradient at xhat's place in the formula, from x (which becomes xhat) and dy (which becomes g).
 template <int V> GPU_FN void backward_values(const NormParams &p, const Channels<V> &k, float (&x)[V], float (&d)[V]) {
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) {
+    GPU_FOR (int e = 0; e < V; e++) {
         const float centred = x[e] - k.mean[e];
         if (p.silu) d[e] *= silu_slope(centred * k.factor[e] + k.shift[e]);
         x[e] = centred * k.rstd[e];
@@ -212,8 +197,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_bwd_partial
     const int image = (int)blockIdx.z, segment = (int)blockIdx.x,
               rows = min((int)SEGMENT, p.pixels - segment * SEGMENT);
     float sum[V], sum_x[V];
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) sum[e] = sum_x[e] = 0;
+    GPU_FOR (int e = 0; e < V; e++) sum[e] = sum_x[e] = 0;
     if (at.active && at.lane < rows) {
         const Channels<V> k = channels_at<V>(p, image, at.channel);
         for (int row = at.lane; row < rows; row += BACKWARD_ROWS_AT_ONCE * b.lanes) {
@@ -222,19 +206,15 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_bwd_partial
             float x[BACKWARD_ROWS_AT_ONCE][V], d[BACKWARD_ROWS_AT_ONCE][V];
             load_rows(x, p, p.x, p.x_type, start, b.lanes, valid);
             load_rows(d, p, p.dy, p.dy_type, start, b.lanes, valid);
-            GPU_UNROLL
-            for (int r = 0; r < BACKWARD_ROWS_AT_ONCE; r++) {
+            GPU_FOR (int r = 0; r < BACKWARD_ROWS_AT_ONCE; r++) {
                 if (r >= valid) break;
                 backward_values(p, k, x[r], d[r]);
-                GPU_UNROLL
-                for (int e = 0; e < V; e++) sum[e] += d[r][e], sum_x[e] += d[r][e] * x[r][e];
+                GPU_FOR (int e = 0; e < V; e++) sum[e] += d[r][e], sum_x[e] += d[r][e] * x[r][e];
             }
         }
-        GPU_UNROLL
-        for (int e = 0; e < V; e++) sum[e] *= gain(k, e), sum_x[e] *= gain(k, e);
+        GPU_FOR (int e = 0; e < V; e++) sum[e] *= gain(k, e), sum_x[e] *= gain(k, e);
     }
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) put_lane<V>(shared, e, sum[e], sum_x[e]);
+    GPU_FOR (int e = 0; e < V; e++) put_lane<V>(shared, e, sum[e], sum_x[e]);
     __syncthreads();
     const int first = (int)blockIdx.y * b.across * V;
     for (int i = (int)threadIdx.x; i < b.across * V && first + i < p.c; i += ROW_THREADS) {
@@ -267,8 +247,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_bwd_apply_k
     const Channels<V> k = channels_at<V>(p, image, at.channel);
     float mean[V], mean_x[V]; // times rstd
     int group = at.channel / p.per_group, place = at.channel % p.per_group;
-    GPU_UNROLL
-    for (int e = 0; e < V; e++) {
+    GPU_FOR (int e = 0; e < V; e++) {
         const float2 m = p.slopes[(size_t)image * (size_t)p.groups + (size_t)group];
         mean[e] = m.x * k.rstd[e], mean_x[e] = m.y * k.rstd[e];
         if (++place == p.per_group) place = 0, group++;
@@ -281,12 +260,10 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_bwd_apply_k
         float x[BACKWARD_ROWS_AT_ONCE][V], d[BACKWARD_ROWS_AT_ONCE][V];
         load_rows(x, p, p.x, p.x_type, start, b.lanes, valid);
         load_rows(d, p, p.dy, p.dy_type, start, b.lanes, valid);
-        GPU_UNROLL
-        for (int r = 0; r < BACKWARD_ROWS_AT_ONCE; r++) {
+        GPU_FOR (int r = 0; r < BACKWARD_ROWS_AT_ONCE; r++) {
             if (r >= valid) break;
             backward_values(p, k, x[r], d[r]);
-            GPU_UNROLL
-            for (int e = 0; e < V; e++) d[r][e] = d[r][e] * k.factor[e] - mean[e] - x[r][e] * mean_x[e];
+            GPU_FOR (int e = 0; e < V; e++) d[r][e] = d[r][e] * k.factor[e] - mean[e] - x[r][e] * mean_x[e];
             store_floats(p.y, p.y_type, element(p, image, pixel + r * b.lanes, at.channel), d[r]);
         }
     }

@@ -75,8 +75,7 @@ GPU_FN void sine_cosine(double angle, double *sine, double *cosine) {
     const double quarter = rint(angle * 0.63661977236758134308);
     const double r = fma(-quarter, rest_of_half_pi, fma(-quarter, half_pi, angle)), z = r * r;
     double s = 1, c = 1;
-    GPU_UNROLL
-    for (int k = 17; k > 1; k -= 2) s = 1 - z * (1.0 / (k * (k - 1))) * s, c = 1 - z * (1.0 / ((k - 1) * (k - 2))) * c;
+    GPU_FOR (int k = 17; k > 1; k -= 2) s = 1 - z * (1.0 / (k * (k - 1))) * s, c = 1 - z * (1.0 / ((k - 1) * (k - 2))) * c;
     s *= r;
     const int turn = (int)quarter & 3;
     *sine = turn & 1 ? c : s, *cosine = turn & 1 ? s : c;

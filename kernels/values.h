@@ -17,23 +17,19 @@ template <> struct Word<32> { typedef uint4 type; };
 template <int V, typename T> GPU_FN void load_run(float (&v)[V], const T *p) {
     typedef typename Word<V * (int)sizeof(T)>::type W;
     enum { WORDS = V * (int)sizeof(T) / (int)sizeof(W), PER_WORD = V / WORDS };
-    GPU_UNROLL
-    for (int w = 0; w < WORDS; w++) {
+    GPU_FOR (int w = 0; w < WORDS; w++) {
         const W word = ((const W *)p)[w];
         T e[PER_WORD];
         memcpy(e, &word, sizeof word);
-        GPU_UNROLL
-        for (int i = 0; i < PER_WORD; i++) v[w * PER_WORD + i] = (float)e[i];
+        GPU_FOR (int i = 0; i < PER_WORD; i++) v[w * PER_WORD + i] = (float)e[i];
     }
 }
 template <int V, typename T> GPU_FN void store_run(T *p, const float (&v)[V]) {
     typedef typename Word<V * (int)sizeof(T)>::type W;
     enum { WORDS = V * (int)sizeof(T) / (int)sizeof(W), PER_WORD = V / WORDS };
-    GPU_UNROLL
-    for (int w = 0; w < WORDS; w++) {
+    GPU_FOR (int w = 0; w < WORDS; w++) {
         T e[PER_WORD];
-        GPU_UNROLL
-        for (int i = 0; i < PER_WORD; i++) e[i] = (T)v[w * PER_WORD + i];
+        GPU_FOR (int i = 0; i < PER_WORD; i++) e[i] = (T)v[w * PER_WORD + i];
         W word;
         memcpy(&word, e, sizeof word);
         ((W *)p)[w] = word;

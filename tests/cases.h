@@ -13,6 +13,7 @@ typedef struct {
     Shape x;     /* in0, at batch 1: the tests choose n */
     float x_gain, dy_gain; /* inputs and the output's gradient are uniform in [-gain, gain]; 0 means 1 */
     bool f32_out;          /* the output is f32 where activations have 16 bits, as g_output makes it */
+    /* clang-format off */
     union {
         struct { int k, r, pad; float scale; bool bias; AddKind add; } conv;
         struct { int groups; float eps; bool silu, scale_shift; } norm;
@@ -25,6 +26,7 @@ typedef struct {
     };
 } OpCase;
 
+/* a row a case */
 #define BOX 2, 0, {.5f, .5f}
 #define TENT 4, 1, {.125f, .375f, .375f, .125f}
 static const OpCase op_cases[] = {
@@ -115,6 +117,7 @@ static const OpCase op_cases[] = {
     {"pool_tokens_odd", "odd sizes", OP_POOL_TOKENS, {1, 3, 5, 9}, .attn = {0}},
     {"first_token", "what the logit reads", OP_FIRST_TOKEN, {1, 1, 65, 32}, .attn = {0}},
 };
+/* clang-format on */
 #undef BOX
 #undef TENT
 enum { OP_CASES = sizeof op_cases / sizeof *op_cases };

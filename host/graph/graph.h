@@ -30,7 +30,8 @@ typedef enum {
     VIEW_EMBEDDING, /* [classes,K], a lookup table -> {K,1,1,classes}: a linear layer on the one-hot label */
     VIEW_TOKENS     /* [C,T], a positional embedding -> {1,1,T,C} */
 } ViewKind;
-typedef enum { /* upstream order of the 3C rows (or 3C biases) of a qkv projection; ours is always [3][head][d] */
+/* Upstream order of the 3C rows (or 3C biases) of a qkv projection; ours is always [3][head][d]. */
+typedef enum {
     QKV_NONE,
     QKV_HEAD_D_3, /* EDM: row = (head*d + c)*3 + {q,k,v} */
     QKV_HEAD_3_D, /* ADM "legacy": row = head*3d + {q,k,v}*d + c */
@@ -82,6 +83,7 @@ enum { OP_INPUTS = 5, RESAMPLE_TAPS = 4 };
 typedef struct {
     OpKind kind;
     Tid in[OP_INPUTS], out;
+    /* clang-format off */
     union {
         struct { int pad; float scale; } conv;
         struct { int groups; float eps; bool silu; } norm; /* also OP_NORM_BWD */
@@ -91,6 +93,7 @@ typedef struct {
         struct { int first; } slice;
         struct { bool up; int taps, pad; float tap[RESAMPLE_TAPS], scale; } resample;
     };
+    /* clang-format on */
 } Op;
 typedef struct {
     Tensor *t;

@@ -269,15 +269,13 @@ __global__ void k_wgmma(const uint8_t *img, int bytes, int boff, WgCase w, const
     const uint32_t s = gpu::smem_u32(sm);
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     float d[N / 2];
-    GPU_UNROLL
-    for (int i = 0; i < N / 2; ++i) d[i] = 2.f;
+    GPU_FOR (int i = 0; i < N / 2; ++i) d[i] = 2.f;
     gpu::wgmma_fence();
     for (int k = 0; k < w.steps; ++k) {
         const uint64_t db = w.db + ((s + boff + k * w.dk_b) >> 4);
         if constexpr (RS) {
             uint32_t a[4];
-            GPU_UNROLL
-            for (int i = 0; i < 4; ++i)
+            GPU_FOR (int i = 0; i < 4; ++i)
                 a[i] = *reinterpret_cast<const uint32_t *>(A + (warp * 16 + (lane >> 2) + (i & 1) * 8) * 16 * w.steps +
                                                            k * 16 + (lane & 3) * 2 + (i >> 1) * 8);
             gpu::wgmma_fence();
@@ -286,9 +284,7 @@ __global__ void k_wgmma(const uint8_t *img, int bytes, int boff, WgCase w, const
     }
     gpu::wgmma_commit();
     gpu::wgmma_wait<0>();
-    GPU_UNROLL
-    for (int j = 0; j < N / 8; ++j) GPU_UNROLL
-    for (int i = 0; i < 4; ++i)
+    GPU_FOR (int j = 0; j < N / 8; ++j) GPU_FOR (int i = 0; i < 4; ++i)
         D[(warp * 16 + (lane >> 2) + (i >> 1) * 8) * N + j * 8 + (lane & 3) * 2 + (i & 1)] = d[j * 4 + i];
 }
 // byte offset of (mn, k) in a tile of 16-bit elements; sw 0..3 = none, 32, 64, 128 bytes. K-major rows hold 8<<sw
