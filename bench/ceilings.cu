@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK_STATUS(call, good)                                                                                       \
-    do {                                                                                                               \
-        int status_ = (int)(call);                                                                                     \
-        if (status_ != (int)(good)) {                                                                                  \
-            fprintf(stderr, "ceilings: %s: status %d\n", #call, status_);                                              \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
+#define CHECK_STATUS(call, good)                                                                                                           \
+    do {                                                                                                                                   \
+        int status_ = (int)(call);                                                                                                         \
+        if (status_ != (int)(good)) {                                                                                                      \
+            fprintf(stderr, "ceilings: %s: status %d\n", #call, status_);                                                                  \
+            exit(1);                                                                                                                       \
+        }                                                                                                                                  \
     } while (0)
-#define CUDA(call) CHECK_STATUS(call, cudaSuccess)
+#define CUDA(call)   CHECK_STATUS(call, cudaSuccess)
 #define CUBLAS(call) CHECK_STATUS(call, CUBLAS_STATUS_SUCCESS)
 
 enum { REPEATS = 10, WARM_UP = 3 };
@@ -51,8 +51,7 @@ static double copy_bytes_per_second(Timer t, size_t bytes) {
     CUDA(cudaFree(b));
     return 2.0 * (double)bytes / seconds; /* read and written */
 }
-template <typename T>
-static double matmul_flops(Timer t, cublasHandle_t handle, int n, cudaDataType_t type, cublasComputeType_t compute) {
+template <typename T> static double matmul_flops(Timer t, cublasHandle_t handle, int n, cudaDataType_t type, cublasComputeType_t compute) {
     size_t count = (size_t)n * (size_t)n;
     T *a, *b, *c;
     float one = 1, zero = 0;

@@ -55,17 +55,15 @@ static bool extractor_open(Extractor *x, Device *dev, Weights *w, Error *e) {
 static bool read_images(const char *path, const EncoderConfig *c, Set *s, Error *e) {
     Npz *z = npz_open(path, e);
     if (!z) return false;
-    bool ok =
-        npz_read(z, "arr_0", &s->images, e) && npz_read(z, npz_has(z, "label") ? "label" : "arr_1", &s->labels, e);
+    bool ok = npz_read(z, "arr_0", &s->images, e) && npz_read(z, npz_has(z, "label") ? "label" : "arr_1", &s->labels, e);
     npz_close(z);
     if (!ok) return false;
     const int64_t *shape = s->images.shape;
-    if (s->images.dtype != 'u' || s->images.bytes != 1 || s->images.dims != 4 || shape[1] != c->image_size ||
-        shape[2] != c->image_size || shape[3] != c->in_channels)
-        return dg_error(e, "%s: arr_0 does not hold 8-bit images of %d x %d with %d channels", path, c->image_size,
-                        c->image_size, c->in_channels);
-    if (s->labels.dims != 1 || s->labels.shape[0] != shape[0])
-        return dg_error(e, "%s: there is not a class for each image", path);
+    if (s->images.dtype != 'u' || s->images.bytes != 1 || s->images.dims != 4 || shape[1] != c->image_size || shape[2] != c->image_size ||
+        shape[3] != c->in_channels)
+        return dg_error(e, "%s: arr_0 does not hold 8-bit images of %d x %d with %d channels", path, c->image_size, c->image_size,
+                        c->in_channels);
+    if (s->labels.dims != 1 || s->labels.shape[0] != shape[0]) return dg_error(e, "%s: there is not a class for each image", path);
     s->count = (size_t)shape[0];
     return true;
 }
@@ -73,8 +71,7 @@ static bool read_images(const char *path, const EncoderConfig *c, Set *s, Error 
 static void extract(Extractor *x, Set *s) {
     const uint8_t *pixel = s->images.data;
     Shape f = shape_of(x->graph, x->net.features);
-    size_t per_image = s->images.count / s->count, positions = (size_t)f.h * (size_t)f.w,
-           classes = (size_t)x->config.out_channels;
+    size_t per_image = s->images.count / s->count, positions = (size_t)f.h * (size_t)f.w, classes = (size_t)x->config.out_channels;
     float *in = dg_alloc(BATCH * per_image * sizeof *in), *out = dg_alloc(shape_count(f) * sizeof *out);
     float *logit = dg_alloc(BATCH * classes * sizeof *logit);
     s->dims = (size_t)f.c;
@@ -135,8 +132,7 @@ static bool report(const char *path, const Set *s, const Gaussian *reference, Er
     }
     double sd = sqrt((squares - sum * sum / BOOTSTRAPS) / (BOOTSTRAPS - 1));
     printf("| %s | %zu | %.3f | %.2f | %.3f | %.3f |%s\n", path, s->count, f.distance, sd, f.mean_term,
-           (double)s->correct / (double)s->count,
-           f.rank_deficient ? " fewer images than dimensions: not comparable" : "");
+           (double)s->correct / (double)s->count, f.rank_deficient ? " fewer images than dimensions: not comparable" : "");
     return true;
 }
 static bool evaluate(Extractor *x, const Gaussian *reference, const char *path, Error *e) {

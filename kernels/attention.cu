@@ -16,7 +16,9 @@ template <typename T, int D, int MT> struct ForwardTile {
         WARPS = R::BYTES > 512 ? 2 : 4,
         THREADS = 32 * WARPS,
         QUERIES = 16 * MT * WARPS,
-        KEYS = R::BYTES <= (sizeof(T) == 2 ? 256 : 128) ? 64 : R::BYTES <= 512 ? 32 : 16,
+        KEYS = R::BYTES <= (sizeof(T) == 2 ? 256 : 128) ? 64
+               : R::BYTES <= 512                        ? 32
+                                                        : 16,
         STAGE_BYTES = 2 * KEYS * R::PITCH, // keys, then values
         SHARED_BYTES = QUERIES * R::PITCH + 2 * STAGE_BYTES,
         IN_REGISTERS = R::BYTES <= 128 // the queries
@@ -77,7 +79,8 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
                     GPU_FOR (int n = 0; n < R::WIDTH; n++) sum[part][m][n][2 * h] *= shrink, sum[part][m][n][2 * h + 1] *= shrink;
                 GPU_FOR (int n = 0; n < NT; n++) {
                     float w[2];
-                    GPU_FOR (int i = 0; i < 2; i++) w[i] = gpu::exp2_approx(fmaf(s[m][n][2 * h + i] - next, p.log2_scale, Range<T>::P_EXPONENT));
+                    GPU_FOR (int i = 0; i < 2; i++)
+                        w[i] = gpu::exp2_approx(fmaf(s[m][n][2 * h + i] - next, p.log2_scale, Range<T>::P_EXPONENT));
                     total[m][h] += weights.put(m, n, h, w[0], w[1]);
                 }
             }
@@ -162,7 +165,8 @@ template <int V> static int launch_f32(const AttnParams &p, int n, cudaStream_t 
 }
 extern "C" int cuda_attn(const AttnArgs *a, void *stream) {
     const AttnParams p = attn_params(a);
-    if (!on_tensor_cores(a, 256)) return a->d % 4 == 0 ? launch_f32<4>(p, a->n, (cudaStream_t)stream) : launch_f32<1>(p, a->n, (cudaStream_t)stream);
+    if (!on_tensor_cores(a, 256))
+        return a->d % 4 == 0 ? launch_f32<4>(p, a->n, (cudaStream_t)stream) : launch_f32<1>(p, a->n, (cudaStream_t)stream);
     if (a->qkv_type == DG_F16) return launch_mma<__half>(p, a->n, (cudaStream_t)stream);
     if (a->qkv_type == DG_BF16) return launch_mma<__nv_bfloat16>(p, a->n, (cudaStream_t)stream);
     return launch_mma<float>(p, a->n, (cudaStream_t)stream);

@@ -23,7 +23,8 @@ template <bool FAST> GPU_FN float power_of_two(float x) { return FAST ? gpu::exp
 // top - base, where base is top unless no key has been seen: then both are -inf and nothing has been summed.
 GPU_FN float finite_base(float top) { return top == -INFINITY ? 0 : top; }
 // Adds keys; score is q.k, or -inf for keys past the last.
-template <bool FAST, int COUNT> GPU_FN void add_keys(Statistics &s, const float (&score)[COUNT], const float (&dp)[COUNT], float log2_scale) {
+template <bool FAST, int COUNT>
+GPU_FN void add_keys(Statistics &s, const float (&score)[COUNT], const float (&dp)[COUNT], float log2_scale) {
     float most = score[0];
     GPU_FOR (int i = 0; i < COUNT; i++) most = fmaxf(most, score[i]), s.largest = fmaxf(s.largest, fabsf(dp[i]));
     const float top = fmaxf(s.top, most), base = finite_base(top), shrink = power_of_two<FAST>((s.top - base) * log2_scale);
@@ -41,7 +42,9 @@ GPU_FN void add_lane(Statistics &s, int apart, float log2_scale) {
     const float mine = exp2f((s.top - base) * log2_scale), its = exp2f((o.top - base) * log2_scale);
     s = {top, s.total * mine + o.total * its, s.dot * mine + o.dot * its, fmaxf(s.largest, o.largest)};
 }
-GPU_FN float4 finished(const Statistics &s, int exponent) { return make_float4(s.top, log2f(s.total) - (float)exponent, s.dot / s.total, s.largest); }
+GPU_FN float4 finished(const Statistics &s, int exponent) {
+    return make_float4(s.top, log2f(s.total) - (float)exponent, s.dot / s.total, s.largest);
+}
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
 
@@ -158,7 +161,8 @@ template <int THREADS> GPU_FN float largest_of_head(const AttnParams &p, AttnPla
     return most;
 }
 
-template <typename T, int D, bool OWN_KEYS> __global__ void __launch_bounds__(GradTile<T, D>::THREADS, 2) attn_grad_mma_kernel(AttnParams p) {
+template <typename T, int D, bool OWN_KEYS>
+__global__ void __launch_bounds__(GradTile<T, D>::THREADS, 2) attn_grad_mma_kernel(AttnParams p) {
     typedef Rows<T, D> R;
     typedef GradTile<T, D> Tile;
     const Part own0 = OWN_KEYS ? KEY : QUERY, own1 = OWN_KEYS ? VALUE : DY, other0 = OWN_KEYS ? QUERY : KEY, other1 = OWN_KEYS ? DY : VALUE;
@@ -171,8 +175,8 @@ template <typename T, int D, bool OWN_KEYS> __global__ void __launch_bounds__(Gr
     walk.copy_own(p, at, own0, own1);
     walk.copy_others(p, at, other0, other1, OWN_KEYS, 0);
 
-    float4 row[2];      // own queries: their statistics
-    float factor[2];    // of dS
+    float4 row[2];   // own queries: their statistics
+    float factor[2]; // of dS
     GPU_FOR (int h = 0; h < 2; h++) {
         const int query = at.first + walk.row + 8 * h + (lane >> 2);
         row[h] = !OWN_KEYS && query < p.tokens ? p.rows[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);

@@ -48,16 +48,24 @@ template <typename T, int D> struct Rows {
         PITCH = BYTES + 16,
         PIECES = BYTES / 16,
         STEPS = BYTES / 32,
-        N = D / 8,                        // columns of accumulators, 8 channels each
-        WIDTH = N % 8 ? (int)N : sizeof(T) == 2 ? 8 : 4,  // multiplied so many at a time, to bound the operands' registers
+        N = D / 8, // columns of accumulators, 8 channels each
+        WIDTH = N % 8            ? (int)N
+                : sizeof(T) == 2 ? 8
+                                 : 4, // multiplied so many at a time, to bound the operands' registers
         PARTS = N / WIDTH
     };
 };
-template <typename T> struct IsHalf { enum { VALUE = 0 }; };
-template <> struct IsHalf<__half> { enum { VALUE = 1 }; };
+template <typename T> struct IsHalf {
+    enum { VALUE = 0 };
+};
+template <> struct IsHalf<__half> {
+    enum { VALUE = 1 };
+};
 
 // Probabilities times 2^P_EXPONENT become operands: f16 then holds them with all bits down to 2^-28, not 2^-14.
-template <typename T> struct Range { enum { P_EXPONENT = IsHalf<T>::VALUE ? 14 : 0 }; };
+template <typename T> struct Range {
+    enum { P_EXPONENT = IsHalf<T>::VALUE ? 14 : 0 };
+};
 
 // Rows [first, first + ROWS) to shared memory, asynchronously; zeros past the last token and past the head's d channels.
 template <typename T, int D, int ROWS, int THREADS>
@@ -93,7 +101,8 @@ template <typename T> GPU_FN uint32_t pack(float &low, float &high) {
     }
     return bits;
 }
-template <typename T, int MT, int NT> GPU_FN void multiply(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], const uint32_t (&b)[NT][2]) {
+template <typename T, int MT, int NT>
+GPU_FN void multiply(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], const uint32_t (&b)[NT][2]) {
     if constexpr (std::is_same<T, float>::value) gpu::mma_m16n8k8_tf32(sum, a, b);
     else gpu::mma_m16n8k16<T>(sum, a, b);
 }
@@ -139,8 +148,8 @@ template <typename T, int MT, int NT> struct Factors {
 // sum[rows][channels] += weight[rows][rows of the tile] * tile[rows of the tile][channels]. The tile lies `tile` bytes into shared
 // memory, whose address is base.
 template <typename T, int D, int MT, int NT>
-GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const Factors<T, MT, NT> &weight, const uint8_t *shared,
-                             uint32_t base, uint32_t tile) {
+GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const Factors<T, MT, NT> &weight,
+                             const uint8_t *shared, uint32_t base, uint32_t tile) {
     enum { PITCH = Rows<T, D>::PITCH, WIDTH = Rows<T, D>::WIDTH };
     const int lane = (int)threadIdx.x & 31;
     GPU_FOR (int step = 0; step < Factors<T, MT, NT>::STEPS; step++) {
@@ -175,8 +184,10 @@ GPU_FN void store_rows(const AttnParams &p, const float (&sum)[Rows<T, D>::PARTS
             GPU_FOR (int n = 0; n < WIDTH; n += 2)
                 GPU_FOR (int i = 0; i < 2; i++) {
                     const float *left = &sum[part][m][n][2 * i], *right = &sum[part][m][n + 1][2 * i], f = factor[m][i];
-                    const float got0 = __shfl_xor_sync(~0u, odd ? left[0] : right[0], 1), got1 = __shfl_xor_sync(~0u, odd ? left[1] : right[1], 1);
-                    const float v[4] = {f * (odd ? got0 : left[0]), f * (odd ? got1 : left[1]), f * (odd ? right[0] : got0), f * (odd ? right[1] : got1)};
+                    const float got0 = __shfl_xor_sync(~0u, odd ? left[0] : right[0], 1),
+                                got1 = __shfl_xor_sync(~0u, odd ? left[1] : right[1], 1);
+                    const float v[4] = {f * (odd ? got0 : left[0]), f * (odd ? got1 : left[1]), f * (odd ? right[0] : got0),
+                                        f * (odd ? right[1] : got1)};
                     const int token = row + 16 * m + 8 * i + (lane >> 2), c = 8 * (part * WIDTH + n + odd) + (lane & 2) * 2;
                     if (token < p.tokens && c < p.d) store_floats(p.y, p.y_type, y.first + (size_t)token * y.stride + (size_t)c, v);
                 }
@@ -190,7 +201,14 @@ template <int B, int C> GPU_FN void clear(float (&v)[B][C][4]) {
 
 // ---- f32: 64 own rows by 64 others, 256 threads, 4 x 4 of their dot products each -------------------------------------------
 // Thread t has own rows 4 * (t / 16) + i and others 4 * (t % 16) + j. V: channels read at once, 4 where d allows, else 1.
-enum { F32_ROWS = 64, F32_THREADS = 256, F32_DEPTH = 16, F32_PITCH = F32_ROWS + 4, F32_TILE = F32_DEPTH * F32_PITCH, F32_WEIGHTS = F32_ROWS * F32_PITCH };
+enum {
+    F32_ROWS = 64,
+    F32_THREADS = 256,
+    F32_DEPTH = 16,
+    F32_PITCH = F32_ROWS + 4,
+    F32_TILE = F32_DEPTH * F32_PITCH,
+    F32_WEIGHTS = F32_ROWS * F32_PITCH
+};
 
 struct Matrix { // rows of one head: queries, keys, values or dy
     const void *data;
@@ -224,11 +242,13 @@ GPU_FN void add_products(float (&sum)[4][4], const float *a, const float *b) {
 // dot[i][j] = own row . other row, over all channels, through 2 * F32_TILE floats of buffer. A barrier comes before anything is
 // written, and whatever the threads wrote before the call has then been read by all; the same holds for f32_sum.
 template <int V>
-GPU_FN void f32_dots(const AttnParams &p, float (&dot)[4][4], float *buffer, const Matrix &own, int own_first, const Matrix &other, int other_first) {
+GPU_FN void f32_dots(const AttnParams &p, float (&dot)[4][4], float *buffer, const Matrix &own, int own_first, const Matrix &other,
+                     int other_first) {
     const int t = (int)threadIdx.x, row = t / 4, channel = t % 4 * 4;
     float *const a = buffer, *const b = buffer + F32_TILE;
     GPU_FOR (int i = 0; i < 16; i++) dot[i / 4][i % 4] = 0;
-    float4 next_own = load_channels<V>(p, own, own_first + row, channel), next_other = load_channels<V>(p, other, other_first + row, channel);
+    float4 next_own = load_channels<V>(p, own, own_first + row, channel),
+           next_other = load_channels<V>(p, other, other_first + row, channel);
     for (int c = 0; c < p.d; c += F32_DEPTH) {
         __syncthreads();
         store_channels(a + channel * F32_PITCH + row, next_own);
@@ -249,7 +269,8 @@ GPU_FN void f32_keep(float *weights, const float (&w)[4][4]) {
 }
 // sum[c][i][j] += weights[others][own row i] * x[others][column + 64 c + 4 (t % 16) + j]. Through F32_DEPTH * 64 * PARTS floats of buffer.
 template <int V, int PARTS>
-GPU_FN void f32_sum(const AttnParams &p, float (&sum)[PARTS][4][4], const float *weights, float *buffer, const Matrix &x, int first, int column) {
+GPU_FN void f32_sum(const AttnParams &p, float (&sum)[PARTS][4][4], const float *weights, float *buffer, const Matrix &x, int first,
+                    int column) {
     enum { COLUMNS = 64 * PARTS };
     const int t = (int)threadIdx.x;
     for (int o = 0; o < F32_ROWS && first + o < p.tokens; o += F32_DEPTH) {
@@ -268,7 +289,8 @@ GPU_FN void f32_sum(const AttnParams &p, float (&sum)[PARTS][4][4], const float 
 }
 // sum * factor (of own row i) to the block's rows of a part of the output, channels from `column` on.
 template <int V, int PARTS>
-GPU_FN void f32_store(const AttnParams &p, const float (&sum)[PARTS][4][4], const float (&factor)[4], AttnPlace at, Part part_of_y, int column) {
+GPU_FN void f32_store(const AttnParams &p, const float (&sum)[PARTS][4][4], const float (&factor)[4], AttnPlace at, Part part_of_y,
+                      int column) {
     const int t = (int)threadIdx.x;
     const AttnRows y = attn_rows(p, at, part_of_y);
     GPU_FOR (int n = 0; n < PARTS; n++)

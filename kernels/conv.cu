@@ -22,8 +22,8 @@ struct ConvParams {
     DType add_type, y_type;
     bool add_vector;
     int height, width, c, k, out_width, out_pixels, filter_width, pad; // out_pixels: of one image
-    int rows;   // output pixels of all images
-    int pieces, row_pieces; // per tap, of all taps
+    int rows;                                                          // output pixels of all images
+    int pieces, row_pieces;                                            // per tap, of all taps
     float scale;
 };
 
@@ -134,7 +134,7 @@ template <int COLUMNS> struct MmaTile {
         PITCH = COLUMNS + 4, // of the f32 sums, in floats
         STAGE_BYTES = (ROWS + COLUMNS) * ROW_BYTES,
         SUM_BYTES = ROWS * PITCH * 4,
-        SHARED_BYTES = (int)STAGES * (int)STAGE_BYTES > (int)SUM_BYTES ? (int)STAGES * (int)STAGE_BYTES : (int)SUM_BYTES,
+        SHARED_BYTES = (int)STAGES * (int)STAGE_BYTES > (int)SUM_BYTES ? (int)STAGES *(int)STAGE_BYTES : (int)SUM_BYTES,
         WARP_COLUMNS = 32,
         WARPS_ACROSS = COLUMNS / WARP_COLUMNS,
         WARP_ROWS = ROWS * WARPS_ACROSS / (THREADS / 32),
@@ -299,7 +299,8 @@ template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_
     }
     __syncthreads(); // the buffers become the tile of sums
     GPU_FOR (int i = 0; i < 8; i++)
-        *(float4 *)(buffer + (row + i % 4 + i / 4 * 64) * Tile::SUM_PITCH + column) = make_float4(sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
+        *(float4 *)(buffer + (row + i % 4 + i / 4 * 64) * Tile::SUM_PITCH + column) =
+            make_float4(sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
     __syncthreads();
     store_tile<Tile::COLUMNS, Tile::SUM_PITCH>(p, buffer, row0, column0);
 }

@@ -47,8 +47,7 @@ template <int V> GPU_FN void add_run(const AddArgs &p, size_t i) {
     float x[V], z[V];
     load_floats(x, p.x, p.x_type, i);
     if (p.z) load_floats(z, p.z, p.z_type, i);
-    GPU_FOR (int e = 0; e < V; e++)
-        x[e] = p.z ? fmaf(p.b, z[e], p.a * x[e]) : p.a * x[e]; // stated: runs and their rests must agree
+    GPU_FOR (int e = 0; e < V; e++) x[e] = p.z ? fmaf(p.b, z[e], p.a * x[e]) : p.a * x[e]; // stated: runs and their rests must agree
     store_floats(p.y, p.y_type, i, x);
 }
 __global__ void __launch_bounds__(ROW_THREADS) add_kernel(AddArgs p, size_t count) {
@@ -92,8 +91,7 @@ GPU_FN bool resample_source(const ResampleArgs &p, int o, int t, int size, int *
     *source = p.up ? v / 2 : v;
     return v >= 0 && !(p.up && v % 2) && *source < size;
 }
-template <int V>
-__global__ void __launch_bounds__(ROW_THREADS) resample_kernel(const __grid_constant__ ResampleArgs p, RowBlock b) {
+template <int V> __global__ void __launch_bounds__(ROW_THREADS) resample_kernel(const __grid_constant__ ResampleArgs p, RowBlock b) {
     const RowPlace at = row_place(b, V);
     const int pixel = (int)blockIdx.x * b.lanes + at.lane;
     if (!at.active || pixel >= p.out_height * p.out_width) return;
@@ -108,15 +106,12 @@ __global__ void __launch_bounds__(ROW_THREADS) resample_kernel(const __grid_cons
             if (!resample_source(p, ow, s, p.width, &w)) continue;
             const float tap = p.tap[r] * p.tap[s];
             float x[V];
-            load_floats(x, p.x, p.x_type,
-                        ((image * (size_t)p.height + (size_t)h) * (size_t)p.width + (size_t)w) * c +
-                            (size_t)at.channel);
+            load_floats(x, p.x, p.x_type, ((image * (size_t)p.height + (size_t)h) * (size_t)p.width + (size_t)w) * c + (size_t)at.channel);
             GPU_FOR (int e = 0; e < V; e++) sum[e] += tap * x[e];
         }
     }
     GPU_FOR (int e = 0; e < V; e++) sum[e] *= p.scale;
-    store_floats(p.y, p.y_type, (image * (size_t)(p.out_height * p.out_width) + (size_t)pixel) * c + (size_t)at.channel,
-                 sum);
+    store_floats(p.y, p.y_type, (image * (size_t)(p.out_height * p.out_width) + (size_t)pixel) * c + (size_t)at.channel, sum);
 }
 
 // Adds the embedding to run `channel` of token `token` and stores it.
@@ -124,8 +119,7 @@ template <int V> GPU_FN void store_token(const PoolTokensArgs &p, int token, int
     float embedding[V];
     load_floats(embedding, p.embedding, DG_F32, (size_t)token * (size_t)p.c + (size_t)channel);
     GPU_FOR (int e = 0; e < V; e++) v[e] += embedding[e];
-    store_floats(p.y, p.y_type,
-                 ((size_t)blockIdx.x * (size_t)(p.pixels + 1) + (size_t)token) * (size_t)p.c + (size_t)channel, v);
+    store_floats(p.y, p.y_type, ((size_t)blockIdx.x * (size_t)(p.pixels + 1) + (size_t)token) * (size_t)p.c + (size_t)channel, v);
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_kernel(PoolTokensArgs p, RowBlock b) {
     SHARED(float, sums, [ROW_THREADS * V]);
@@ -135,15 +129,15 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_kern
     GPU_FOR (int e = 0; e < V; e++) sum[e] = 0;
     for (int pixel = at.lane; at.active && pixel < p.pixels; pixel += b.lanes) {
         float x[V];
-        load_floats(x, p.x, p.x_type,
-                    ((size_t)blockIdx.x * (size_t)p.pixels + (size_t)pixel) * (size_t)p.c + (size_t)at.channel);
+        load_floats(x, p.x, p.x_type, ((size_t)blockIdx.x * (size_t)p.pixels + (size_t)pixel) * (size_t)p.c + (size_t)at.channel);
         GPU_FOR (int e = 0; e < V; e++) sum[e] += x[e];
         store_token(p, pixel + 1, at.channel, x);
     }
     GPU_FOR (int e = 0; e < V; e++) sums[t * V + e] = sum[e];
     __syncthreads();
     if (!at.active || at.lane) return;
-    for (int lane = 1; lane < b.lanes; lane++) GPU_FOR (int e = 0; e < V; e++) sum[e] += sums[(lane * b.across + t) * V + e];
+    for (int lane = 1; lane < b.lanes; lane++)
+        GPU_FOR (int e = 0; e < V; e++) sum[e] += sums[(lane * b.across + t) * V + e];
     GPU_FOR (int e = 0; e < V; e++) sum[e] /= (float)p.pixels;
     store_token(p, 0, at.channel, sum);
 }
@@ -172,15 +166,14 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) first_token_bwd_
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
 static size_t blocks_for(size_t work, size_t per_block) { return (work + per_block - 1) / per_block; }
-template <class... P, class... A>
-static int launch_flat(void (*kernel)(P...), size_t count, void *stream, const A &...a) {
+template <class... P, class... A> static int launch_flat(void (*kernel)(P...), size_t count, void *stream, const A &...a) {
     const dim3 grid((unsigned)blocks_for(count, (size_t)ROW_THREADS * RUN));
     return gpu::launch(kernel, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a...);
 }
 // `rows` rows of `images` images, each thread making `per_thread` of them; `eights` is the kernel for whole runs.
 template <class A>
-static int launch_rows(void (*ones)(A, RowBlock), void (*eights)(A, RowBlock), bool whole_runs, int c, size_t rows,
-                       int per_thread, int images, void *stream, const A &a) {
+static int launch_rows(void (*ones)(A, RowBlock), void (*eights)(A, RowBlock), bool whole_runs, int c, size_t rows, int per_thread,
+                       int images, void *stream, const A &a) {
     const int run = whole_runs ? RUN : 1;
     const RowBlock b = row_block(c, run, ROW_THREADS);
     const dim3 grid((unsigned)blocks_for(rows, (size_t)(b.lanes * per_thread)), row_columns(b, run), (unsigned)images);
@@ -188,19 +181,16 @@ static int launch_rows(void (*ones)(A, RowBlock), void (*eights)(A, RowBlock), b
 }
 
 extern "C" int cuda_unary(const UnaryArgs *a, void *stream) { return launch_flat(unary_kernel, a->count, stream, *a); }
-extern "C" int cuda_unary_bwd(const UnaryArgs *a, void *stream) {
-    return launch_flat(unary_bwd_kernel, a->count, stream, *a);
-}
+extern "C" int cuda_unary_bwd(const UnaryArgs *a, void *stream) { return launch_flat(unary_bwd_kernel, a->count, stream, *a); }
 extern "C" int cuda_add(const AddArgs *a, void *stream) {
     const size_t count = (size_t)a->n * (size_t)a->pixels * (size_t)a->c;
     if (!a->z_vector) return launch_flat(add_kernel, count, stream, *a, count);
-    return launch_rows(add_vector_kernel<1>, add_vector_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels,
-                       ROWS_PER_THREAD, a->n, stream, *a);
+    return launch_rows(add_vector_kernel<1>, add_vector_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels, ROWS_PER_THREAD, a->n,
+                       stream, *a);
 }
 extern "C" int cuda_copy_channels(const CopyChannelsArgs *a, void *stream) {
     const bool whole_runs = (a->c | a->x_c | a->x_first | a->y_c | a->y_first) % RUN == 0;
-    return launch_rows(copy_channels_kernel<1>, copy_channels_kernel<RUN>, whole_runs, a->c, a->pixels, ROWS_PER_THREAD,
-                       1, stream, *a);
+    return launch_rows(copy_channels_kernel<1>, copy_channels_kernel<RUN>, whole_runs, a->c, a->pixels, ROWS_PER_THREAD, 1, stream, *a);
 }
 extern "C" int cuda_resample(const ResampleArgs *a, void *stream) {
     const size_t rows = (size_t)a->out_height * (size_t)a->out_width;
@@ -210,12 +200,11 @@ extern "C" int cuda_pool_tokens(const PoolTokensArgs *a, void *stream) {
     const int run = row_run(a->c);
     const RowBlock b = row_block(a->c, run, 32);
     const dim3 grid((unsigned)a->n, row_columns(b, run));
-    return gpu::launch(run == 1 ? pool_tokens_kernel<1> : pool_tokens_kernel<RUN>, grid, dim3(ROW_THREADS), 0,
-                       (cudaStream_t)stream, *a, b);
+    return gpu::launch(run == 1 ? pool_tokens_kernel<1> : pool_tokens_kernel<RUN>, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, *a, b);
 }
 extern "C" int cuda_pool_tokens_bwd(const PoolTokensArgs *a, void *stream) {
-    return launch_rows(pool_tokens_bwd_kernel<1>, pool_tokens_bwd_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels,
-                       1, a->n, stream, *a);
+    return launch_rows(pool_tokens_bwd_kernel<1>, pool_tokens_bwd_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels, 1, a->n, stream,
+                       *a);
 }
 extern "C" int cuda_first_token(const FirstTokenArgs *a, void *stream) {
     CopyChannelsArgs copy = {};
@@ -225,6 +214,6 @@ extern "C" int cuda_first_token(const FirstTokenArgs *a, void *stream) {
     return cuda_copy_channels(&copy, stream);
 }
 extern "C" int cuda_first_token_bwd(const FirstTokenArgs *a, void *stream) {
-    return launch_rows(first_token_bwd_kernel<1>, first_token_bwd_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->tokens,
-                       1, a->n, stream, *a);
+    return launch_rows(first_token_bwd_kernel<1>, first_token_bwd_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->tokens, 1, a->n, stream,
+                       *a);
 }

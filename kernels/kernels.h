@@ -16,7 +16,7 @@ extern "C" {
 /* Statistics of a tensor {n,height,width,c}: for each image, each segment of NORM_SEGMENT of its pixels in order (the last
  * may be shorter) and each channel, the mean of the stored values and the sum of their squares about it, in f32: [image][segment][c][2]. */
 enum { NORM_SEGMENT = 64 };
-typedef struct { /* OP_CONV on images: y = scale * (conv(x, w) + bias + add), stride 1, zero padding */
+typedef struct {       /* OP_CONV on images: y = scale * (conv(x, w) + bias + add), stride 1, zero padding */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
     const void *add;   /* {n,p,q,k}; where add_vector, {n,1,1,k}; or NULL */
@@ -33,7 +33,7 @@ int cuda_conv(const ConvArgs *a, void *stream);
 size_t conv_packed_bytes(Shape weight, DType type);
 void conv_pack(void *packed, const void *weight, Shape shape, DType type);
 
-typedef struct { /* OP_CONV on vectors: y = scale * (x w^T + bias + add); all f32, never less */
+typedef struct {                     /* OP_CONV on vectors: y = scale * (x w^T + bias + add); all f32, never less */
     const float *x, *w, *bias, *add; /* {n,c}, {k,c}, [k] or NULL, {n,k} or NULL */
     float *y;                        /* {n,k} */
     int n, c, k;
@@ -41,9 +41,9 @@ typedef struct { /* OP_CONV on vectors: y = scale * (x w^T + bias + add); all f3
 } LinearArgs;
 int cuda_linear(const LinearArgs *a, void *stream);
 
-typedef struct { /* OP_NORM, and OP_NORM_BWD with dy */
-    const void *x, *dy; /* {n,height,width,c}; dy: backward only */
-    void *y;            /* the output: y, or dx */
+typedef struct {                             /* OP_NORM, and OP_NORM_BWD with dy */
+    const void *x, *dy;                      /* {n,height,width,c}; dy: backward only */
+    void *y;                                 /* the output: y, or dx */
     const float *gamma, *beta, *scale_shift; /* [c], [c], {n,2c} or NULL */
     DType x_type, dy_type, y_type;
     int n, height, width, c, groups;
@@ -52,14 +52,14 @@ typedef struct { /* OP_NORM, and OP_NORM_BWD with dy */
     void *workspace;       /* cuda_norm_workspace(a) bytes: of this op alone */
     const float *stats[2]; /* optional: statistics of x's channels [0, stats_c[0]) as ConvArgs.stats, then of the rest */
     int stats_c[2];
-    const float *moments;  /* optional, backward only: the workspace of a forward norm of the same x, groups and eps that
+    const float *moments; /* optional, backward only: the workspace of a forward norm of the same x, groups and eps that
                               ran before: it starts with mean and 1/deviation of each {image, group} */
 } NormArgs;
 size_t cuda_norm_workspace(const NormArgs *a);
 int cuda_norm(const NormArgs *a, void *stream);
 int cuda_norm_bwd(const NormArgs *a, void *stream);
 
-typedef struct { /* OP_ATTN, and OP_ATTN_BWD with dy */
+typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
     const void *qkv, *dy; /* {n,tokens,3*heads*d} channels [3][head][d]; dy {n,tokens,heads*d}: backward only */
     void *y;              /* {n,tokens,heads*d}; backward: d qkv */
     DType qkv_type, dy_type, y_type;
@@ -82,7 +82,7 @@ typedef struct { /* OP_UNARY; OP_UNARY_BWD with dy */
 int cuda_unary(const UnaryArgs *a, void *stream);
 int cuda_unary_bwd(const UnaryArgs *a, void *stream);
 
-typedef struct { /* OP_ADD: y = a*x + b*z */
+typedef struct {       /* OP_ADD: y = a*x + b*z */
     const void *x, *z; /* {n,pixels,c}; z the same, or {n,1,c} where z_vector, or NULL */
     void *y;
     DType x_type, z_type, y_type;
@@ -92,7 +92,7 @@ typedef struct { /* OP_ADD: y = a*x + b*z */
 } AddArgs;
 int cuda_add(const AddArgs *a, void *stream);
 
-typedef struct { /* one run of channels into another tensor: OP_SLICE is one of these, OP_CONCAT two */
+typedef struct {   /* one run of channels into another tensor: OP_SLICE is one of these, OP_CONCAT two */
     const void *x; /* [pixels][x_c], channels [x_first, x_first + c) are read */
     void *y;       /* [pixels][y_c], channels [y_first, y_first + c) are written */
     DType x_type, y_type;
@@ -101,7 +101,7 @@ typedef struct { /* one run of channels into another tensor: OP_SLICE is one of 
 } CopyChannelsArgs;
 int cuda_copy_channels(const CopyChannelsArgs *a, void *stream);
 
-typedef struct { /* OP_RESAMPLE */
+typedef struct {   /* OP_RESAMPLE */
     const void *x; /* {n,height,width,c} */
     void *y;       /* {n,out_height,out_width,c} */
     DType x_type, y_type;
@@ -111,7 +111,7 @@ typedef struct { /* OP_RESAMPLE */
 } ResampleArgs;
 int cuda_resample(const ResampleArgs *a, void *stream);
 
-typedef struct { /* OP_POOL_TOKENS; backward: x = d out {n,1+pixels,c}, y = d in {n,pixels,c}, embedding NULL */
+typedef struct {            /* OP_POOL_TOKENS; backward: x = d out {n,1+pixels,c}, y = d in {n,pixels,c}, embedding NULL */
     const void *x;          /* {n,pixels,c} */
     const float *embedding; /* [1+pixels][c] */
     void *y;                /* {n,1+pixels,c} */

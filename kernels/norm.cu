@@ -34,8 +34,7 @@ GPU_FN size_t element(const NormParams &p, int image, int pixel, int channel) {
 }
 // R rows of a run of channels, `apart` pixels from each other; those past the `valid` ones repeat the last.
 template <int R, int V>
-GPU_FN void load_rows(float (&v)[R][V], const NormParams &p, const void *x, DType type, size_t first, int apart,
-                      int valid) {
+GPU_FN void load_rows(float (&v)[R][V], const NormParams &p, const void *x, DType type, size_t first, int apart, int valid) {
     size_t at[R];
     GPU_FOR (int r = 0; r < R; r++) at[r] = first + (size_t)(min(r, valid - 1) * apart) * (size_t)p.c;
     if (type == DG_F32) { // one branch for all rows, so that their loads are in flight together
@@ -47,9 +46,7 @@ GPU_FN void load_rows(float (&v)[R][V], const NormParams &p, const void *x, DTyp
     }
 }
 // How many of rows first, first + apart, ... lie below `rows`, and at most `most`.
-GPU_FN int rows_from(int first, int apart, int rows, int most) {
-    return first < rows ? min((rows - first - 1) / apart + 1, most) : 0;
-}
+GPU_FN int rows_from(int first, int apart, int rows, int most) { return first < rows ? min((rows - first - 1) / apart + 1, most) : 0; }
 
 // A thread's channels: y = act((x - mean) * factor + shift), xhat = (x - mean) * rstd.
 template <int V> struct Channels { float mean[V], rstd[V], factor[V], shift[V]; };
@@ -85,8 +82,7 @@ template <int V> GPU_FN float2 get_lane(const float2 *shared, const RowBlock &b,
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_kernel(NormParams p, RowBlock b) {
     SHARED(float2, shared, [V * LANE_PITCH]);
     const RowPlace at = row_place(b, V);
-    const int image = (int)blockIdx.z, segment = (int)blockIdx.x,
-              rows = min((int)SEGMENT, p.pixels - segment * SEGMENT);
+    const int image = (int)blockIdx.z, segment = (int)blockIdx.x, rows = min((int)SEGMENT, p.pixels - segment * SEGMENT);
     float mean[V], squares[V];
     GPU_FOR (int e = 0; e < V; e++) mean[e] = squares[e] = 0;
     int count = 0;
@@ -110,8 +106,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
     const int first = (int)blockIdx.y * b.across * V, lanes = min(b.lanes, rows);
     for (int i = (int)threadIdx.x; i < b.across * V && first + i < p.c; i += ROW_THREADS) {
         float mean = 0, rest = 0, squares = 0; // rest: what rounding took from the mean
-        for (int lane = 0; lane < lanes; lane++)
-            mean += get_lane<V>(shared, b, lane, i).x * (float)rows_from(lane, b.lanes, rows, rows);
+        for (int lane = 0; lane < lanes; lane++) mean += get_lane<V>(shared, b, lane, i).x * (float)rows_from(lane, b.lanes, rows, rows);
         mean /= (float)rows;
         for (int lane = 0; lane < lanes; lane++) {
             const float2 m = get_lane<V>(shared, b, lane, i);
@@ -164,8 +159,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_apply_kerne
     if (!at.active || first >= p.pixels) return;
     const Channels<V> k = channels_at<V>(p, image, at.channel);
     for (int part = 0; part < APPLY_ROWS / ROWS_AT_ONCE; part++) {
-        const int pixel = first + part * ROWS_AT_ONCE * b.lanes,
-                  valid = rows_from(pixel, b.lanes, p.pixels, ROWS_AT_ONCE);
+        const int pixel = first + part * ROWS_AT_ONCE * b.lanes, valid = rows_from(pixel, b.lanes, p.pixels, ROWS_AT_ONCE);
         if (!valid) return;
         float x[ROWS_AT_ONCE][V];
         load_rows(x, p, p.x, p.x_type, element(p, image, pixel, at.channel), b.lanes, valid);
@@ -194,8 +188,7 @@ template <int V> GPU_FN float gain(const Channels<V> &k, int e) { return k.facto
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_bwd_partial_kernel(NormParams p, RowBlock b) {
     SHARED(float2, shared, [V * LANE_PITCH]);
     const RowPlace at = row_place(b, V);
-    const int image = (int)blockIdx.z, segment = (int)blockIdx.x,
-              rows = min((int)SEGMENT, p.pixels - segment * SEGMENT);
+    const int image = (int)blockIdx.z, segment = (int)blockIdx.x, rows = min((int)SEGMENT, p.pixels - segment * SEGMENT);
     float sum[V], sum_x[V];
     GPU_FOR (int e = 0; e < V; e++) sum[e] = sum_x[e] = 0;
     if (at.active && at.lane < rows) {
@@ -285,11 +278,10 @@ static NormParams norm_params(const NormArgs *a) {
     NormParams p = {};
     p.x = a->x, p.dy = a->dy, p.y = a->y, p.gamma = a->gamma, p.beta = a->beta, p.scale_shift = a->scale_shift;
     p.x_type = a->x_type, p.dy_type = a->dy_type, p.y_type = a->y_type;
-    p.pixels = a->height * a->width, p.c = a->c, p.groups = a->groups, p.per_group = a->c / a->groups,
-    p.segments = segments_of(a), p.n = a->n;
+    p.pixels = a->height * a->width, p.c = a->c, p.groups = a->groups, p.per_group = a->c / a->groups, p.segments = segments_of(a),
+    p.n = a->n;
     p.eps = a->eps, p.silu = a->silu;
-    p.own_moments = (float2 *)a->workspace, p.slopes = p.own_moments + pairs_of(a),
-    p.partial = p.slopes + (a->dy ? pairs_of(a) : 0);
+    p.own_moments = (float2 *)a->workspace, p.slopes = p.own_moments + pairs_of(a), p.partial = p.slopes + (a->dy ? pairs_of(a) : 0);
     p.moments = a->moments ? (const float2 *)a->moments : p.own_moments;
     p.stats[0] = p.partial, p.stats_c[0] = a->c;
     if (a->stats[0])
@@ -311,8 +303,7 @@ static NormGrid norm_grid(const NormParams &p) {
     return g;
 }
 typedef void (*RowKernel)(NormParams, RowBlock);
-static int launch_rows(RowKernel ones, RowKernel eights, const NormGrid &g, dim3 grid, cudaStream_t stream,
-                       const NormParams &p) {
+static int launch_rows(RowKernel ones, RowKernel eights, const NormGrid &g, dim3 grid, cudaStream_t stream, const NormParams &p) {
     return gpu::launch(g.run == 1 ? ones : eights, grid, dim3(ROW_THREADS), 0, stream, p, g.block);
 }
 static int launch_moments(const NormArgs *a, const NormGrid &g, cudaStream_t stream, const NormParams &p) {

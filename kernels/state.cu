@@ -95,8 +95,7 @@ __global__ void __launch_bounds__(STATE_THREADS) randn_kernel(const __grid_const
 }
 
 // One block per image, so that the count needs no atomics.
-__global__ void __launch_bounds__(STATE_THREADS)
-    to_u8_kernel(uint8_t *out, const double *x, size_t per_sample, int *bad) {
+__global__ void __launch_bounds__(STATE_THREADS) to_u8_kernel(uint8_t *out, const double *x, size_t per_sample, int *bad) {
     SHARED(int, counts, [STATE_THREADS / 32]);
     const int t = (int)threadIdx.x;
     const size_t image = blockIdx.x * per_sample;
@@ -118,8 +117,7 @@ __global__ void __launch_bounds__(STATE_THREADS)
 
 static unsigned state_blocks(size_t threads) { return (unsigned)((threads + STATE_THREADS - 1) / STATE_THREADS); }
 
-extern "C" int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms,
-                            void *stream) {
+extern "C" int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms, void *stream) {
     CombineParams p = {};
     p.out = out, p.out_type = out_type, p.terms = terms, p.per_sample = per_sample, p.blocks = state_blocks(per_sample);
     for (int k = 0; k < terms; k++) p.term[k] = term[k];
@@ -130,6 +128,5 @@ extern "C" int cuda_randn(double *out, int n, size_t per_sample, const uint64_t 
     return gpu::launch(randn_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
 }
 extern "C" int cuda_to_u8(uint8_t *out, const double *x, int n, size_t per_sample, int *bad, void *stream) {
-    return gpu::launch(to_u8_kernel, dim3((unsigned)n), dim3(STATE_THREADS), 0, (cudaStream_t)stream, out, x,
-                       per_sample, bad);
+    return gpu::launch(to_u8_kernel, dim3((unsigned)n), dim3(STATE_THREADS), 0, (cudaStream_t)stream, out, x, per_sample, bad);
 }

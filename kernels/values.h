@@ -15,7 +15,7 @@ template <> struct Word<16> { typedef uint4 type; };
 template <> struct Word<32> { typedef uint4 type; };
 
 template <int V, typename T> GPU_FN void load_run(float (&v)[V], const T *p) {
-    typedef typename Word<V * (int)sizeof(T)>::type W;
+    typedef typename Word<V *(int)sizeof(T)>::type W;
     enum { WORDS = V * (int)sizeof(T) / (int)sizeof(W), PER_WORD = V / WORDS };
     GPU_FOR (int w = 0; w < WORDS; w++) {
         const W word = ((const W *)p)[w];
@@ -25,7 +25,7 @@ template <int V, typename T> GPU_FN void load_run(float (&v)[V], const T *p) {
     }
 }
 template <int V, typename T> GPU_FN void store_run(T *p, const float (&v)[V]) {
-    typedef typename Word<V * (int)sizeof(T)>::type W;
+    typedef typename Word<V *(int)sizeof(T)>::type W;
     enum { WORDS = V * (int)sizeof(T) / (int)sizeof(W), PER_WORD = V / WORDS };
     GPU_FOR (int w = 0; w < WORDS; w++) {
         T e[PER_WORD];

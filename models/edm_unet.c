@@ -127,7 +127,11 @@ static Tid song_decoder(const UNet *u, Tid x, SkipStack *skips) {
     return out;
 }
 static Tid song_unet(const NetworkConfig *c, Graph *g, const NetworkGraph *in) {
-    UNet u = {.c = c, .g = g, .emb_channels = c->model_channels * c->channel_mult_emb, .eps = 1e-6f, .skip_scale = sqrtf(.5f),
+    UNet u = {.c = c,
+              .g = g,
+              .emb_channels = c->model_channels * c->channel_mult_emb,
+              .eps = 1e-6f,
+              .skip_scale = sqrtf(.5f),
               .resample_proj = true};
     block_enter(g, "model.");
     Tid emb = in->noise;
@@ -139,8 +143,13 @@ static Tid song_unet(const NetworkConfig *c, Graph *g, const NetworkGraph *in) {
 }
 
 static Tid dhariwal_unet(const NetworkConfig *c, Graph *g, const NetworkGraph *in) {
-    UNet u = {.c = c, .g = g, .emb_channels = c->model_channels * c->channel_mult_emb, .eps = 1e-5f, .skip_scale = 1,
-              .adaptive_scale = true, .channels_per_head = 64};
+    UNet u = {.c = c,
+              .g = g,
+              .emb_channels = c->model_channels * c->channel_mult_emb,
+              .eps = 1e-5f,
+              .skip_scale = 1,
+              .adaptive_scale = true,
+              .channels_per_head = 64};
     block_enter(g, "model.");
     Tid emb = g_silu(g, block_linear(g, in->noise, "map_layer0", u.emb_channels, true));
     emb = block_linear(g, emb, "map_layer1", u.emb_channels, true);

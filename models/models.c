@@ -17,7 +17,8 @@ static bool get_choice(const Json *config, const char *key, const char *dflt, co
 }
 #define CHOICE(config, key, dflt, list, out, e) get_choice(config, key, dflt, list, (int)(sizeof(list) / sizeof *(list)), out, e)
 
-static const Choice preconds[] = {{"EDMPrecond", PRECOND_EDM}, {"VPPrecond", PRECOND_VP}, {"VEPrecond", PRECOND_VE}, {"iDDPMPrecond", PRECOND_IDDPM}};
+static const Choice preconds[] = {
+    {"EDMPrecond", PRECOND_EDM}, {"VPPrecond", PRECOND_VP}, {"VEPrecond", PRECOND_VE}, {"iDDPMPrecond", PRECOND_IDDPM}};
 static const Choice model_types[] = {{"SongUNet", MODEL_SONG_UNET}, {"DhariwalUNet", MODEL_DHARIWAL_UNET}};
 static const Choice embeddings[] = {{"positional", EMBEDDING_POSITIONAL}, {"fourier", EMBEDDING_FOURIER}};
 static const Choice coders[] = {{"standard", CODER_STANDARD}, {"skip", CODER_SKIP}, {"residual", CODER_RESIDUAL}};
@@ -34,7 +35,8 @@ static bool get_levels(const Json *config, int model_channels, int *mult, int *l
     if (*levels == 0) return dg_error(e, "the configuration has no \"channel_mult\"");
     for (int i = 0; i < *levels; i++)
         if (mult[i] < 1 || mult[i] > MAX_CHANNELS / model_channels)
-            return dg_error(e, "\"channel_mult\" has %d for %d channels: at most %d channels are possible", mult[i], model_channels, MAX_CHANNELS);
+            return dg_error(e, "\"channel_mult\" has %d for %d channels: at most %d channels are possible", mult[i], model_channels,
+                            MAX_CHANNELS);
     return true;
 }
 static bool get_filter(NetworkConfig *c, const Json *config, Error *e) {
@@ -43,7 +45,8 @@ static bool get_filter(NetworkConfig *c, const Json *config, Error *e) {
     if (c->resample_taps == 0) tap[0] = tap[1] = 1, c->resample_taps = 2;
     if (c->resample_taps % 2) return dg_error(e, "\"resample_filter\" has an odd number of taps");
     for (int i = 0; i < c->resample_taps; i++) {
-        if (tap[i] < 1 || tap[i] > 1000 || tap[i] != tap[c->resample_taps - 1 - i]) return dg_error(e, "\"resample_filter\" is not positive and symmetric");
+        if (tap[i] < 1 || tap[i] > 1000 || tap[i] != tap[c->resample_taps - 1 - i])
+            return dg_error(e, "\"resample_filter\" is not positive and symmetric");
         c->resample_filter[i] = (float)tap[i];
     }
     return true;
@@ -59,7 +62,8 @@ static bool get_precond(NetworkConfig *c, const Json *config, Error *e) {
         return dg_error(e, "a constant of the preconditioning is not positive");
     double lo = 0, hi = linf;
     precond_range(c, &lo, &hi);
-    if (!json_get_double(config, "sigma_min", lo, &c->sigma_min, e) || !json_get_double(config, "sigma_max", hi, &c->sigma_max, e)) return false;
+    if (!json_get_double(config, "sigma_min", lo, &c->sigma_min, e) || !json_get_double(config, "sigma_max", hi, &c->sigma_max, e))
+        return false;
     if (c->sigma_max >= 1e30) c->sigma_max = linf;
     return (c->sigma_min >= 0 && c->sigma_min < c->sigma_max) || dg_error(e, "\"sigma_min\" is not below \"sigma_max\"");
 }
@@ -72,13 +76,15 @@ bool network_config(NetworkConfig *c, const Json *config, Error *e) {
     int precond = 0, model = 0, embedding = 0, encoder = 0, decoder = 0;
     if (!CHOICE(config, "precond", "EDMPrecond", preconds, &precond, e) || !CHOICE(config, "model_type", NULL, model_types, &model, e) ||
         !CHOICE(config, "embedding_type", "positional", embeddings, &embedding, e) ||
-        !CHOICE(config, "encoder_type", "standard", coders, &encoder, e) || !CHOICE(config, "decoder_type", "standard", coders, &decoder, e))
+        !CHOICE(config, "encoder_type", "standard", coders, &encoder, e) ||
+        !CHOICE(config, "decoder_type", "standard", coders, &decoder, e))
         return false;
     c->precond = (Precond)precond, c->model_type = (ModelType)model, c->embedding_type = (EmbeddingType)embedding;
     c->encoder_type = (CoderType)encoder, c->decoder_type = (CoderType)decoder;
     bool dhariwal = c->model_type == MODEL_DHARIWAL_UNET;
     if (!get_int(config, "img_resolution", 0, 2, MAX_RESOLUTION, &c->img_resolution, e) ||
-        !get_int(config, "img_channels", 0, 1, 64, &c->img_channels, e) || !get_int(config, "label_dim", 0, 0, MAX_LABELS, &c->label_dim, e) ||
+        !get_int(config, "img_channels", 0, 1, 64, &c->img_channels, e) ||
+        !get_int(config, "label_dim", 0, 0, MAX_LABELS, &c->label_dim, e) ||
         !get_int(config, "model_channels", dhariwal ? 192 : 128, 8, MAX_CHANNELS, &c->model_channels, e) ||
         !get_int(config, "num_blocks", dhariwal ? 3 : 4, 1, MAX_BLOCKS, &c->num_blocks, e) ||
         !get_int(config, "channel_mult_noise", 1, 1, 16, &c->channel_mult_noise, e) ||
@@ -90,13 +96,15 @@ bool network_config(NetworkConfig *c, const Json *config, Error *e) {
     if (c->decoder_type == CODER_RESIDUAL) return dg_error(e, "\"decoder_type\" is \"residual\", which does not exist");
     if (c->img_resolution % (1 << (c->levels - 1)))
         return dg_error(e, "\"img_resolution\" %d cannot be halved %d times", c->img_resolution, c->levels - 1);
-    if (dhariwal && (c->channel_mult_noise != 1 || c->embedding_type != EMBEDDING_POSITIONAL || c->encoder_type != CODER_STANDARD || c->decoder_type != CODER_STANDARD))
+    if (dhariwal && (c->channel_mult_noise != 1 || c->embedding_type != EMBEDDING_POSITIONAL || c->encoder_type != CODER_STANDARD ||
+                     c->decoder_type != CODER_STANDARD))
         return dg_error(e, "a DhariwalUNet has no embedding, encoder or decoder types");
     for (int i = 0; i < c->levels; i++) {
         int channels = c->model_channels * c->channel_mult[i], res = c->img_resolution >> i;
         bool attention = i == c->levels - 1;
         for (int k = 0; k < c->attn_count; k++) attention |= c->attn_resolutions[k] == res;
-        if (dhariwal && attention && channels % 64) return dg_error(e, "%d channels at %dx%d do not split into heads of 64", channels, res, res);
+        if (dhariwal && attention && channels % 64)
+            return dg_error(e, "%d channels at %dx%d do not split into heads of 64", channels, res, res);
         if (channels / 4 >= 32 && channels % 32) return dg_error(e, "%d channels do not split into 32 groups", channels);
     }
     return get_precond(c, config, e);
@@ -122,7 +130,8 @@ const int network_unused_count = (int)(sizeof network_unused / sizeof *network_u
 
 bool encoder_config(EncoderConfig *c, const Json *config, Error *e) {
     *c = (EncoderConfig){.image_size = 0};
-    if (!config || config->kind != JSON_OBJECT) return dg_error(e, "no configuration of an encoder: is this an extractor's or a head's file?");
+    if (!config || config->kind != JSON_OBJECT)
+        return dg_error(e, "no configuration of an encoder: is this an extractor's or a head's file?");
     const char *kind, *pool, *time;
     if (!json_get_string(config, "kind", "extractor", &kind, e) || !json_get_string(config, "pool", "attention", &pool, e) ||
         !json_get_string(config, "time", "linear", &time, e))
@@ -131,22 +140,27 @@ bool encoder_config(EncoderConfig *c, const Json *config, Error *e) {
     if (strcmp(pool, "attention")) return dg_error(e, "\"pool\" is \"%s\"; only \"attention\" is known", pool);
     if (strcmp(time, "linear") && strcmp(time, "cosine")) return dg_error(e, "\"time\" is \"%s\", neither linear nor cosine", time);
     c->cosine_time = !strcmp(time, "cosine");
-    if (!get_int(config, "image_size", 0, 1, MAX_RESOLUTION, &c->image_size, e) || !get_int(config, "in_channels", 3, 1, MAX_CHANNELS, &c->in_channels, e) ||
+    if (!get_int(config, "image_size", 0, 1, MAX_RESOLUTION, &c->image_size, e) ||
+        !get_int(config, "in_channels", 3, 1, MAX_CHANNELS, &c->in_channels, e) ||
         !get_int(config, "model_channels", 128, 32, MAX_CHANNELS, &c->model_channels, e) ||
         !get_int(config, "out_channels", 1, 1, MAX_LABELS, &c->out_channels, e) ||
         !get_int(config, "num_res_blocks", 2, 1, MAX_BLOCKS, &c->num_res_blocks, e) ||
         !get_int(config, "num_head_channels", 64, 1, MAX_CHANNELS, &c->num_head_channels, e) ||
-        !get_int(config, "num_class", 1000, 1, MAX_LABELS, &c->num_class, e) || !json_get_bool(config, "condition", false, &c->condition, e) ||
+        !get_int(config, "num_class", 1000, 1, MAX_LABELS, &c->num_class, e) ||
+        !json_get_bool(config, "condition", false, &c->condition, e) ||
         !json_get_bool(config, "use_scale_shift_norm", true, &c->use_scale_shift_norm, e) ||
         !json_get_bool(config, "resblock_updown", true, &c->resblock_updown, e) ||
         !get_levels(config, c->model_channels, c->channel_mult, &c->levels, e) ||
         !json_get_ints(config, "attention_resolutions", c->attention_resolutions, MAX_LEVELS, &c->attn_count, e))
         return false;
-    if (!c->use_scale_shift_norm || !c->resblock_updown) return dg_error(e, "only encoders with scale-shift norm and resblock_updown are known");
+    if (!c->use_scale_shift_norm || !c->resblock_updown)
+        return dg_error(e, "only encoders with scale-shift norm and resblock_updown are known");
     if (c->model_channels % 32) return dg_error(e, "\"model_channels\" is %d, not a multiple of 32", c->model_channels);
-    if (c->image_size % (1 << (c->levels - 1))) return dg_error(e, "\"image_size\" %d cannot be halved %d times", c->image_size, c->levels - 1);
+    if (c->image_size % (1 << (c->levels - 1)))
+        return dg_error(e, "\"image_size\" %d cannot be halved %d times", c->image_size, c->levels - 1);
     for (int i = 0; i < c->levels; i++)
         if (c->model_channels * c->channel_mult[i] % c->num_head_channels)
-            return dg_error(e, "%d channels do not split into heads of %d (\"num_head_channels\")", c->model_channels * c->channel_mult[i], c->num_head_channels);
+            return dg_error(e, "%d channels do not split into heads of %d (\"num_head_channels\")", c->model_channels * c->channel_mult[i],
+                            c->num_head_channels);
     return true;
 }

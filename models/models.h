@@ -25,21 +25,21 @@ typedef struct { /* field names are the official argument names (training/networ
     int attn_resolutions[MAX_LEVELS], attn_count;
     float resample_filter[RESAMPLE_TAPS];
     int resample_taps;
-    double sigma_data, sigma_min, sigma_max;      /* the network's own range; sigma_max may be infinite */
-    double beta_d, beta_min, epsilon_t;           /* VP */
-    double C_1, C_2;                              /* iDDPM */
-    int M;                                        /* VP, iDDPM: number of discrete steps */
+    double sigma_data, sigma_min, sigma_max; /* the network's own range; sigma_max may be infinite */
+    double beta_d, beta_min, epsilon_t;      /* VP */
+    double C_1, C_2;                         /* iDDPM */
+    int M;                                   /* VP, iDDPM: number of discrete steps */
 } NetworkConfig;
 typedef struct {
-    Tid x;      /* in: c_in * x, {n,R,R,C} */
-    Tid noise;  /* in: the noise embedding before map_layer0, {n,1,1,network_noise_channels} */
-    Tid label;  /* in: one-hot labels scaled as the network wants them, {n,1,1,label_dim}; 0 when unconditional */
-    Tid out;    /* F, {n,R,R,C} (iDDPM: the first half of the channels), kept */
+    Tid x;     /* in: c_in * x, {n,R,R,C} */
+    Tid noise; /* in: the noise embedding before map_layer0, {n,1,1,network_noise_channels} */
+    Tid label; /* in: one-hot labels scaled as the network wants them, {n,1,1,label_dim}; 0 when unconditional */
+    Tid out;   /* F, {n,R,R,C} (iDDPM: the first half of the channels), kept */
 } NetworkGraph;
 bool network_config(NetworkConfig *c, const Json *config, Error *e); /* unknown values and impossible sizes are errors */
 bool network_build(Graph *g, const NetworkConfig *c, int batch, NetworkGraph *out, Error *e);
 int network_noise_channels(const NetworkConfig *c);
-int network_out_channels(const NetworkConfig *c); /* of the U-Net itself: iDDPM's has twice the image's */
+int network_out_channels(const NetworkConfig *c);  /* of the U-Net itself: iDDPM's has twice the image's */
 float network_label_scale(const NetworkConfig *c); /* sqrt(label_dim) for SongUNet, 1 for DhariwalUNet */
 /* The embedding of one c_noise in fp32, as the official code computes it; freqs [noise_channels/2] for Fourier. */
 void network_noise_embedding(const NetworkConfig *c, const float *freqs, float c_noise, float *out);
@@ -51,10 +51,10 @@ extern const int network_unused_count;
 typedef struct {
     float c_skip, c_out, c_in, c_noise;
 } PrecondCoef;
-PrecondCoef precond_coef(const NetworkConfig *c, double sigma); /* computed in fp32 from (float)sigma, as officially */
-enum { PRECOND_MAX_STEPS = 4000 }; /* of M */
+PrecondCoef precond_coef(const NetworkConfig *c, double sigma);     /* computed in fp32 from (float)sigma, as officially */
+enum { PRECOND_MAX_STEPS = 4000 };                                  /* of M */
 void precond_range(const NetworkConfig *c, double *lo, double *hi); /* the network's own sigma_min and sigma_max */
-double precond_round_sigma(const NetworkConfig *c, double sigma); /* iDDPM: the nearest u, compared in fp32; else sigma */
+double precond_round_sigma(const NetworkConfig *c, double sigma);   /* iDDPM: the nearest u, compared in fp32; else sigma */
 
 /* ---- the discriminator: ADM "EncoderUNetModel" of guided-diffusion, as feature extractor and as head ---------------- */
 typedef struct { /* field names are the official argument names (guided_diffusion/unet.py, script_util.py) */
@@ -63,15 +63,15 @@ typedef struct { /* field names are the official argument names (guided_diffusio
     int attention_resolutions[MAX_LEVELS], attn_count; /* downsampling factors */
     int num_head_channels;
     bool use_scale_shift_norm, resblock_updown;
-    bool condition;  /* head: adds label_emb[class] to the time embedding */
+    bool condition; /* head: adds label_emb[class] to the time embedding */
     int num_class;
     bool cosine_time; /* extractor, "time": "cosine": tau is re-parameterised (64x64 OpenAI classifier) */
 } EncoderConfig;
 typedef struct {
-    Tid temb;      /* in: sinusoid of 999 * tau, {n,1,1,model_channels} */
-    Tid label;     /* in: one-hot class, {n,1,1,num_class}; 0 when not conditional */
-    Tid features;  /* after the middle block */
-    Tid logit;     /* {n,1,1,out_channels}; 0 when the head was not asked for */
+    Tid temb;     /* in: sinusoid of 999 * tau, {n,1,1,model_channels} */
+    Tid label;    /* in: one-hot class, {n,1,1,num_class}; 0 when not conditional */
+    Tid features; /* after the middle block */
+    Tid logit;    /* {n,1,1,out_channels}; 0 when the head was not asked for */
 } EncoderGraph;
 bool encoder_config(EncoderConfig *c, const Json *config, Error *e);
 /* x: {n,image_size,image_size,in_channels}. with_pool: also out.0 and the attention pool. prefix is put before every

@@ -68,7 +68,8 @@ __attribute__((unused)) static double *case_to_device(Device *d, const double *h
     return p;
 }
 /* D(x; sigma); a label below 0 is none. */
-__attribute__((unused)) static bool case_denoise(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma, const int *label, double *out) {
+__attribute__((unused)) static bool case_denoise(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma,
+                                                 const int *label, double *out) {
     Error e = {""};
     Denoiser *u = denoiser_new(d, c->network, n, true, &e);
     bool made = u != NULL;
@@ -84,7 +85,8 @@ __attribute__((unused)) static bool case_denoise(const CaseWeights *c, Device *d
     return CHECK(made, "%s on %s: %s", c->name, d->be->name, e.text);
 }
 /* G(x; sigma). */
-__attribute__((unused)) static bool case_guidance(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma, const int *label, double *out) {
+__attribute__((unused)) static bool case_guidance(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma,
+                                                  const int *label, double *out) {
     Error e = {""};
     Guide *u = guide_new(d, c->extractor, c->head, n, false, true, &e);
     bool made = u != NULL;

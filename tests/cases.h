@@ -6,11 +6,11 @@
 #include "device/device.h"
 
 typedef enum { ADD_NONE, ADD_FULL, ADD_VECTOR } AddKind; /* a second operand: none, same shape, per-image vector */
-typedef enum { FREE, OPPOSED, ALIKE } AttnInput; /* opposed: queries at least 0, keys at most 0; alike: one value for all tokens */
+typedef enum { FREE, OPPOSED, ALIKE } AttnInput;         /* opposed: queries at least 0, keys at most 0; alike: one value for all tokens */
 typedef struct {
     const char *name, *why;
-    OpKind kind; /* the forward op; its gradient op is tested through graph_backward */
-    Shape x;     /* in0, at batch 1: the tests choose n */
+    OpKind kind;           /* the forward op; its gradient op is tested through graph_backward */
+    Shape x;               /* in0, at batch 1: the tests choose n */
     float x_gain, dy_gain; /* inputs and the output's gradient are uniform in [-gain, gain]; 0 means 1 */
     bool f32_out;          /* the output is f32 where activations have 16 bits, as g_output makes it */
     /* clang-format off */

@@ -10,8 +10,7 @@
 
 static int check_passed, check_failed, check_not_run;
 
-__attribute__((format(printf, 4, 5), unused)) static bool check_at(bool ok, const char *file, int line, const char *fmt,
-                                                                   ...) {
+__attribute__((format(printf, 4, 5), unused)) static bool check_at(bool ok, const char *file, int line, const char *fmt, ...) {
     if (ok) {
         check_passed++;
         return true;

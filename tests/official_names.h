@@ -173,7 +173,8 @@ static void vae_res(const VaeNames *v, const char *p, int in, int out) {
     if (in != out) layer(v->l, out, in, 1, v->compvis ? "%s.nin_shortcut" : "%s.conv_shortcut", p);
 }
 static void vae_middle(const VaeNames *v, const char *half, int c) {
-    static const char *const diffusers[] = {"group_norm", "to_q", "to_k", "to_v", "to_out.0"}, *const compvis[] = {"norm", "q", "k", "v", "proj_out"};
+    static const char *const diffusers[] = {"group_norm", "to_q", "to_k", "to_v", "to_out.0"}, *const compvis[] = {"norm", "q", "k", "v",
+                                                                                                                   "proj_out"};
     char p[64];
     snprintf(p, sizeof p, v->compvis ? "%s.mid.block_1" : "%s.mid_block.resnets.0", half);
     vae_res(v, p, c, c);
@@ -195,7 +196,8 @@ static void vae_names(NameList *l, const Json *c, bool compvis) {
             snprintf(p, sizeof p, compvis ? "encoder.down.%d.block.%d" : "encoder.down_blocks.%d.resnets.%d", i, k);
             vae_res(&v, p, ch, channels[i]);
         }
-        if (i < levels - 1) layer(l, ch, ch, 3, compvis ? "encoder.down.%d.downsample.conv" : "encoder.down_blocks.%d.downsamplers.0.conv", i);
+        if (i < levels - 1)
+            layer(l, ch, ch, 3, compvis ? "encoder.down.%d.downsample.conv" : "encoder.down_blocks.%d.downsamplers.0.conv", i);
     }
     vae_middle(&v, "encoder", low);
     norm(l, low, compvis ? "encoder.norm_out" : "encoder.conv_norm_out");

@@ -53,10 +53,14 @@ static void check_measured(const Autotune *a, bool remembered) {
     Error e = {""};
     autotune_measured(a, &t);
     Json *j = json_parse(t.text, t.len, &e);
-    const Json *layer = json_get(json_get(j, "layers"), "conv 3x3"), *times = json_get(layer, "microseconds"), *runs = json_get(layer, "runs");
+    const Json *layer = json_get(json_get(j, "layers"), "conv 3x3"), *times = json_get(layer, "microseconds"),
+               *runs = json_get(layer, "runs");
     const Json *said = json_get(layer, "remembered"), *device = json_get(j, "device");
-    CHECK(runs && !strcmp(runs->string, "cudnn") && said && said->boolean == remembered && device && !strcmp(device->string, "GPU A, driver 1"), "%s%s", t.text, e.text);
-    CHECK(times && times->count == 3 && json_get(times, "own")->number == 3e6 && json_get(times, "cudnn")->number == 1e6 && json_get(times, "cublaslt")->number == 2e6,
+    CHECK(runs && !strcmp(runs->string, "cudnn") && said && said->boolean == remembered && device &&
+              !strcmp(device->string, "GPU A, driver 1"),
+          "%s%s", t.text, e.text);
+    CHECK(times && times->count == 3 && json_get(times, "own")->number == 3e6 && json_get(times, "cudnn")->number == 1e6 &&
+              json_get(times, "cublaslt")->number == 2e6,
           "%s", t.text);
     json_free(j);
     text_free(&t);
@@ -109,17 +113,28 @@ static void test_refused(const char *path) {
         const char *why, *text;
         size_t bytes; /* 0: up to the end of text */
     } row[] = {
-        {"another file", "[core]\n\teditor = vi\n", 0}, {"another format", "dg_cuda autotune, format 1\n" GOOD, 0},
-        {"no format", GOOD, 0}, {"a field short", HEAD "GPU\tconv\tcudnn\n", 0}, {"a field more", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5}\tx\n", 0},
-        {"no times", HEAD "GPU\tconv\tcudnn\t\n", 0}, {"a number for the times", HEAD "GPU\tconv\tcudnn\t5.0\n", 0},
-        {"a word for a time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": \"fast\"}\n", 0}, {"a negative time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": -1}\n", 0},
-        {"not a number", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": nan}\n", 0}, {"an infinite time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 1e999}\n", 0},
-        {"times of others", HEAD "GPU\tconv\tcudnn\t{\"own\": 5}\n", 0}, {"half of the times", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5, \n", 0},
+        {"another file", "[core]\n\teditor = vi\n", 0},
+        {"another format", "dg_cuda autotune, format 1\n" GOOD, 0},
+        {"no format", GOOD, 0},
+        {"a field short", HEAD "GPU\tconv\tcudnn\n", 0},
+        {"a field more", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5}\tx\n", 0},
+        {"no times", HEAD "GPU\tconv\tcudnn\t\n", 0},
+        {"a number for the times", HEAD "GPU\tconv\tcudnn\t5.0\n", 0},
+        {"a word for a time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": \"fast\"}\n", 0},
+        {"a negative time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": -1}\n", 0},
+        {"not a number", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": nan}\n", 0},
+        {"an infinite time", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 1e999}\n", 0},
+        {"times of others", HEAD "GPU\tconv\tcudnn\t{\"own\": 5}\n", 0},
+        {"half of the times", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5, \n", 0},
         {"a time of nothing beside it", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5, \"own\": 0}\n", 0},
-        {"an empty line", HEAD "\n" GOOD, 0}, {"an empty field", HEAD "GPU\t\tcudnn\t{\"cudnn\": 5}\n", 0},
-        {"an escape", HEAD "GPU\t\033[31m\tcudnn\t{\"cudnn\": 5}\n", 0}, {"not ASCII", HEAD "GPU\t\303\244\tcudnn\t{\"cudnn\": 5}\n", 0},
-        {"cut in the middle of a line", HEAD GOOD "GPU\tco", 0}, {"no end of the line", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5}", 0},
-        {"a NUL", HEAD "GPU\tco\0nv\tcudnn\t{\"cudnn\": 5}\n", sizeof HEAD - 1 + 29}, {"DOS ends of lines", "dg_cuda autotune, format 2\r\n", 0},
+        {"an empty line", HEAD "\n" GOOD, 0},
+        {"an empty field", HEAD "GPU\t\tcudnn\t{\"cudnn\": 5}\n", 0},
+        {"an escape", HEAD "GPU\t\033[31m\tcudnn\t{\"cudnn\": 5}\n", 0},
+        {"not ASCII", HEAD "GPU\t\303\244\tcudnn\t{\"cudnn\": 5}\n", 0},
+        {"cut in the middle of a line", HEAD GOOD "GPU\tco", 0},
+        {"no end of the line", HEAD "GPU\tconv\tcudnn\t{\"cudnn\": 5}", 0},
+        {"a NUL", HEAD "GPU\tco\0nv\tcudnn\t{\"cudnn\": 5}\n", sizeof HEAD - 1 + 29},
+        {"DOS ends of lines", "dg_cuda autotune, format 2\r\n", 0},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         size_t bytes = row[i].bytes ? row[i].bytes : strlen(row[i].text);
@@ -139,7 +154,8 @@ static void test_refused(const char *path) {
     Error e = {""};
     int measured = 0;
     Autotune *a = autotune_open(path, "GPU", &e);
-    CHECK(!e.text[0] && choose(a, "conv", (Times){.seconds = {1, 2, 3}}, 3, &measured) == 1 && measured == 0, "the good line alone: %s", e.text);
+    CHECK(!e.text[0] && choose(a, "conv", (Times){.seconds = {1, 2, 3}}, 3, &measured) == 1 && measured == 0, "the good line alone: %s",
+          e.text);
     CHECK(autotune_close(a, &e), "%s", e.text);
 }
 static void test_unwritable(const char *folder) {

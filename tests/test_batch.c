@@ -23,7 +23,8 @@ typedef struct { /* of every seed, whatever batch it came from */
 } Images;
 
 static Images images_new(size_t per_sample) {
-    return (Images){.per_sample = per_sample, .state = dg_alloc(SEEDS * per_sample * sizeof(double)), .bytes = dg_alloc(SEEDS * per_sample)};
+    return (Images){
+        .per_sample = per_sample, .state = dg_alloc(SEEDS * per_sample * sizeof(double)), .bytes = dg_alloc(SEEDS * per_sample)};
 }
 static void images_free(Images *m) { free(m->state), free(m->bytes); }
 
@@ -78,13 +79,15 @@ static void test_setup(Device *d, const Setup *setup) {
         for (int k = 0; k < runs[b].seeds; k++) {
             int i = mixed[k];
             size_t at = (size_t)i * m.per_sample;
-            CHECK(m.seen[i] && !memcmp(m.state + at, all.state + at, m.per_sample * sizeof *m.state) && !memcmp(m.bytes + at, all.bytes + at, m.per_sample),
+            CHECK(m.seen[i] && !memcmp(m.state + at, all.state + at, m.per_sample * sizeof *m.state) &&
+                      !memcmp(m.bytes + at, all.bytes + at, m.per_sample),
                   "%s on %s: seed %d differs between batches of %d and %d", setup->name, d->be->name, i, runs[b].batch, MOST_BATCH);
         }
         images_free(&m);
     }
     for (int i = 1; i < SEEDS; i++)
-        CHECK(memcmp(all.bytes, all.bytes + (size_t)i * all.per_sample, all.per_sample) != 0, "%s: seeds 0 and %d make one image", setup->name, i);
+        CHECK(memcmp(all.bytes, all.bytes + (size_t)i * all.per_sample, all.per_sample) != 0, "%s: seeds 0 and %d make one image",
+              setup->name, i);
     images_free(&all);
     printf("%s on %s: %.1f s of processor time\n", setup->name, d->be->name, (double)(clock() - begin) / CLOCKS_PER_SEC);
 }
@@ -115,7 +118,8 @@ static void test_device(const char *spec) {
         not_run("batches on %s: %s", spec, e.text);
         return;
     }
-    Weights *network = synthetic(11, tiny_network_config), *extractor = synthetic(12, tiny_extractor_config), *head = synthetic(13, tiny_head_config);
+    Weights *network = synthetic(11, tiny_network_config), *extractor = synthetic(12, tiny_extractor_config),
+            *head = synthetic(13, tiny_head_config);
     Setup tiny = setup_new("8x8 pixels", network, extractor, head, 3, 6);
     test_setup(d, &tiny);
     weights_free(network), weights_free(extractor), weights_free(head);

@@ -17,16 +17,16 @@ static double number(const Json *j, const char *key) {
 /* ---- ceilings -------------------------------------------------------------------------------------------------------------- */
 static void arithmetic(void) {
     Ceilings c = {.flops = 2e9, .bytes = 5e8}, none = {.flops = 2e9};
-    CHECK(ceilings_floor(&c, 4e9, 5e8) == 2 && ceilings_floor(&c, 1e9, 2e9) == 4, "the longer of the two: %g, %g", ceilings_floor(&c, 4e9, 5e8),
-          ceilings_floor(&c, 1e9, 2e9));
+    CHECK(ceilings_floor(&c, 4e9, 5e8) == 2 && ceilings_floor(&c, 1e9, 2e9) == 4, "the longer of the two: %g, %g",
+          ceilings_floor(&c, 4e9, 5e8), ceilings_floor(&c, 1e9, 2e9));
     CHECK(ceilings_floor(&c, 0, 5e8) == 1 && ceilings_floor(&c, 0, 0) == 0, "a copy: %g", ceilings_floor(&c, 0, 5e8));
     CHECK(ceilings_floor(&none, 4e9, 5e8) == 0, "without a ceiling there is no floor: %g", ceilings_floor(&none, 4e9, 5e8));
 }
 static void measured(Device *d) {
     Ceilings c = ceilings_measure(d);
     CHECK(c.flops > 0 && isfinite(c.flops) && c.bytes > 0 && isfinite(c.bytes), "%g operations, %g bytes per second", c.flops, c.bytes);
-    CHECK(c.rows >= c.channels && c.channels > 0 && c.copied > 0 && !strcmp(c.implementation, "own"), "a product of %d x %d by %s, a copy of %zu", c.rows, c.channels,
-          c.implementation, c.copied);
+    CHECK(c.rows >= c.channels && c.channels > 0 && c.copied > 0 && !strcmp(c.implementation, "own"),
+          "a product of %d x %d by %s, a copy of %zu", c.rows, c.channels, c.implementation, c.copied);
 }
 
 /* ---- profile ---------------------------------------------------------------------------------------------------------------- */
@@ -63,7 +63,8 @@ static void profile(Device *d) {
         int timed = 0;
         double sum = 0;
         for (int i = 0; i < g->nop; i++) timed += seconds[i] > 0, sum += seconds[i];
-        CHECK(timed == g->nop && sum * REPEATS <= took, "%d of %d ops were timed, %g s together, %d times in %g s", timed, g->nop, sum, REPEATS, took);
+        CHECK(timed == g->nop && sum * REPEATS <= took, "%d of %d ops were timed, %g s together, %d times in %g s", timed, g->nop, sum,
+              REPEATS, took);
         double *y = dg_alloc(count * sizeof *y), *again = dg_alloc(count * sizeof *again);
         exec_get(x, net.out, DG_F64, y);
         for (int i = 0; i < 2; i++) exec_run(x);
@@ -93,21 +94,24 @@ static void check_ops(const Json *j, const char *name, const char *out, const Js
         Error e;
         json_get_string(op, "op", "", &what, &e);
         double ms = number(op, "ms"), of = number(op, "of_ceiling");
-        double flops = number(op, "gflops") * 1e9 / number(ceilings, "flops"), bytes = number(op, "gbytes") * 1e9 / number(ceilings, "bytes");
-        CHECK(near(of, fmax(flops, bytes)), "%s: %g of the ceiling, its operations are %g of theirs and its bytes %g", what, of, flops, bytes);
+        double flops = number(op, "gflops") * 1e9 / number(ceilings, "flops"),
+               bytes = number(op, "gbytes") * 1e9 / number(ceilings, "bytes");
+        CHECK(near(of, fmax(flops, bytes)), "%s: %g of the ceiling, its operations are %g of theirs and its bytes %g", what, of, flops,
+              bytes);
         CHECK(ms > 0 && ms <= last, "%s: %g ms after %g", what, ms, last);
         /* its line: name, count, ms, share, GFLOP/s where it has operations, GB/s, of ceiling */
         char start[64], rest[256] = "";
         snprintf(start, sizeof start, "\n%-48s ", what);
         const char *line = strstr(out, start);
         if (line) snprintf(rest, sizeof rest, "%.*s\n", (int)strcspn(line + 1, "\n"), line + 1);
-        snprintf(pattern, sizeof pattern, "^.{48} +%.0f +[0-9]+\\.[0-9]{4} +[0-9.]+%% +%s[0-9]+\\.[0-9]{2} +[0-9]+\\.[0-9]%% %s\n", number(op, "count"),
-                 flops > 0 ? "[0-9]+\\.[0-9]{2} +" : "", flops > bytes ? "flops" : "bytes");
+        snprintf(pattern, sizeof pattern, "^.{48} +%.0f +[0-9]+\\.[0-9]{4} +[0-9.]+%% +%s[0-9]+\\.[0-9]{2} +[0-9]+\\.[0-9]%% %s\n",
+                 number(op, "count"), flops > 0 ? "[0-9]+\\.[0-9]{2} +" : "", flops > bytes ? "flops" : "bytes");
         CHECK(line && matches(rest, pattern), "%s: its line is \"%s\"", what, rest);
         shares += number(op, "share"), floor += of * ms, last = ms;
     }
     snprintf(key, sizeof key, "%s floor ms", name);
-    CHECK(near(shares, 1) && near(floor, number(j, key)), "%s: shares of %g together, ceilings of %g ms, not %g", name, shares, floor, number(j, key));
+    CHECK(near(shares, 1) && near(floor, number(j, key)), "%s: shares of %g together, ceilings of %g ms, not %g", name, shares, floor,
+          number(j, key));
 }
 /* Rows are sums: together they are the operations and bytes of the graph. */
 static void check_sums(const Json *j, DType act, int batch) {
@@ -135,18 +139,23 @@ static void check_sums(const Json *j, DType act, int batch) {
 static void table(const Setup *s, DType act) {
     char args[512];
     Error e = {""};
-    snprintf(args, sizeof args, "bench --device %s --batch 2 --repeats 2 --steps 2 --ops --json ops.json --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors",
+    snprintf(args, sizeof args,
+             "bench --device %s --batch 2 --repeats 2 --steps 2 --ops --json ops.json --network tiny.safetensors --extractor "
+             "extractor.safetensors --discriminator head.safetensors",
              s->device);
     Result *r = run(s, args);
     if (!succeeds(r, args)) return;
     Json *j = json_parse_file(at(s, "ops.json"), &e);
     if (!CHECK(j, "%s", e.text)) return;
     const Json *ceilings = json_get(j, "ceilings");
-    CHECK(matches(r->out, "\nceilings +[0-9.]+ GFLOP/s, a product of [0-9]+ x [0-9]+ by [0-9]+ x [0-9]+ in fp(16|32) .own.; [0-9.]+ GB/s, a copy of [0-9.]+ MiB\n"), "%s", r->out);
+    CHECK(matches(r->out, "\nceilings +[0-9.]+ GFLOP/s, a product of [0-9]+ x [0-9]+ by [0-9]+ x [0-9]+ in fp(16|32) .own.; [0-9.]+ GB/s, "
+                          "a copy of [0-9.]+ MiB\n"),
+          "%s", r->out);
     CHECK(number(ceilings, "flops") > 0 && number(ceilings, "bytes") > 0, "ceilings in the file");
     const char *guide = strstr(r->out, "\nguide, op by op");
     char *network = guide ? strndup(r->out, (size_t)(guide - r->out)) : NULL;
-    if (CHECK(network, "no table of the guide's ops: %s", r->out)) check_ops(j, "network", network, ceilings), check_ops(j, "guide", guide, ceilings);
+    if (CHECK(network, "no table of the guide's ops: %s", r->out))
+        check_ops(j, "network", network, ceilings), check_ops(j, "guide", guide, ceilings);
     check_sums(j, act, 2);
     free(network);
     json_free(j);
@@ -159,7 +168,8 @@ static void no_ceilings(const Setup *s) {
     unsetenv("EMU_MEMORY");
     if (!succeeds(r, "bench with little memory")) return;
     Json *j = json_parse_file(at(s, "none.json"), &e);
-    CHECK(strstr(r->out, "ceilings       not measured") && j && !json_get(j, "ceilings") && json_get(j, "network ops"), "%s%s", r->out, e.text);
+    CHECK(strstr(r->out, "ceilings       not measured") && j && !json_get(j, "ceilings") && json_get(j, "network ops"), "%s%s", r->out,
+          e.text);
     CHECK(j && !json_get(json_get(j, "network ops")->child, "of_ceiling") && !strstr(r->out, "at their ceilings"), "%s", r->out);
     json_free(j);
 }
@@ -181,8 +191,10 @@ int main(int argc, char **argv) {
     char *real = argc > 2 ? realpath(argv[2], NULL) : program_of_build(argv[0], emu, emu ? "dg_cuda-emu" : "dg_cuda");
     s.program = real;
     if (CHECK(real, "no program beside the tests") && CHECK(mkdtemp(s.dir), "no temporary folder") &&
-        CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) && tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
-              tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e), "%s", e.text)) {
+        CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) &&
+                  tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
+                  tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e),
+              "%s", e.text)) {
         table(&s, act);
         if (emu) no_ceilings(&s);
         remove_folder(s.dir);

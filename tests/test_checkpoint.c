@@ -72,14 +72,15 @@ typedef struct {
     const char *wanted;
     /* Opcodes of protocol 0 that replace those of an honest file; NULL: honest. */
     const char *root, *entry, *builder, *persistent, *storage, *key, *elements, *offset, *shape, *stride;
-    int bytes;               /* of the storage, when not 64 */
+    int bytes;                /* of the storage, when not 64 */
     const char *keys, *count; /* legacy: the list of keys; the storage's own count, 8 bytes */
     const char *order, *name; /* zip: the byteorder record; the storage's entry */
 } Lie;
 #define OR(a, b) ((a) ? (a) : (b))
 static void state_dict(const Lie *l, Text *t) {
     Text p = {0}, w = {0};
-    text_printf(&p, "(S'storage'\n%s%sS'cpu'\n%st", OR(l->storage, "ctorch\nFloatStorage\n"), OR(l->key, "S'0'\n"), OR(l->elements, "I16\n"));
+    text_printf(&p, "(S'storage'\n%s%sS'cpu'\n%st", OR(l->storage, "ctorch\nFloatStorage\n"), OR(l->key, "S'0'\n"),
+                OR(l->elements, "I16\n"));
     text_printf(&w, "%s(%sQ%s%s%sI00\nccollections\nOrderedDict\n(tRtR", OR(l->builder, "ctorch._utils\n_rebuild_tensor_v2\n"),
                 OR(l->persistent, p.text), OR(l->offset, "I0\n"), OR(l->shape, "(I4\nI4\nt"), OR(l->stride, "(I4\nI1\nt"));
     if (l->root) text_printf(t, "%s.", l->root);
@@ -103,7 +104,9 @@ static void make_zip(const Lie *l, const Text *pickle, const uint8_t *data, size
 #endif
     made_finish(m, false);
 }
-static const uint8_t legacy_head[] = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." "\x80\x02M\xe9\x03." "(dS'little_endian'\nI01\ns.";
+static const uint8_t legacy_head[] = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+                                     "\x80\x02M\xe9\x03."
+                                     "(dS'little_endian'\nI01\ns.";
 static void make(const Lie *l, Made *m) {
     Text t = {0};
     size_t bytes = l->bytes ? (size_t)l->bytes : 64;
@@ -124,7 +127,7 @@ static void make(const Lie *l, Made *m) {
     free(data);
     text_free(&t);
 }
-#define REDUCE "ctorch._utils\n_rebuild_tensor_v2\n"
+#define REDUCE    "ctorch._utils\n_rebuild_tensor_v2\n"
 #define PARAMETER "ctorch._utils\n_rebuild_parameter\n("
 static const Lie lies[] = {
     /* what is in the file */
@@ -163,13 +166,17 @@ static const Lie lies[] = {
     {"a persistent id that is a number", ZIP, "a persistent id is an integer", .persistent = "I3\n"},
     {"a persistent id of another kind", ZIP, "not a storage", .persistent = "(S'module'\nI1\nt"},
     {"an empty persistent id", LEGACY, "names one that nothing refers to", .persistent = "(t"},
-    {"a view of a storage past its end", LEGACY, "a view of a storage lies outside", .persistent = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI16\n(S'1'\nI9\nI8\ntt"},
+    {"a view of a storage past its end", LEGACY, "a view of a storage lies outside",
+     .persistent = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI16\n(S'1'\nI9\nI8\ntt"},
     {"a view of a storage before its beginning", LEGACY, "a view of a storage lies outside",
      .persistent = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI16\n(S'1'\nI-1\nI8\ntt"},
-    {"a view of a storage that is a number", LEGACY, "a view of a storage lies outside", .persistent = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI16\nI5\nt"},
+    {"a view of a storage that is a number", LEGACY, "a view of a storage lies outside",
+     .persistent = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI16\nI5\nt"},
     {"a storage that lies in another file", PLAIN, "lies in another file"},
-    {"a storage from a text", PLAIN, "made of a text instead of bytes", .entry = REDUCE "(ctorch.storage\n_load_from_bytes\n(S'abc'\ntRI0\n(I4\nt(I1\ntI00\nNtR"},
-    {"a storage from damaged bytes", PLAIN, "magic number", .entry = REDUCE "(ctorch.storage\n_load_from_bytes\n(S'\\xff\\xfe'\ntRI0\n(I4\nt(I1\ntI00\nNtR"},
+    {"a storage from a text", PLAIN, "made of a text instead of bytes",
+     .entry = REDUCE "(ctorch.storage\n_load_from_bytes\n(S'abc'\ntRI0\n(I4\nt(I1\ntI00\nNtR"},
+    {"a storage from damaged bytes", PLAIN, "magic number",
+     .entry = REDUCE "(ctorch.storage\n_load_from_bytes\n(S'\\xff\\xfe'\ntRI0\n(I4\nt(I1\ntI00\nNtR"},
     {"a storage that is a list", ZIP, "its storage is a list", .entry = REDUCE "((lI0\n(I4\nt(I1\ntI00\nNtR"},
     /* views */
     {"an offset past the end", ZIP, "lie outside its storage", .offset = "I17\n"},
@@ -193,7 +200,8 @@ static const Lie lies[] = {
     {"a stride of nothing", ZIP, "its stride is None", .stride = "N"},
     {"a tensor of a terabyte from 64 bytes", ZIP, "are said to hold", .shape = "(I1000000\nI1000000\nt", .stride = "(I0\nI0\nt"},
     {"an unknown dtype", ZIP, "its dtype is torch.float8_e4m3fn",
-     .entry = "ctorch._utils\n_rebuild_tensor_v3\n((S'storage'\nctorch.storage\nUntypedStorage\nS'0'\nS'cpu'\nI64\ntQI0\n(I4\nt(I1\ntI00\nNctorch\nfloat8_e4m3fn\ntR"},
+     .entry = "ctorch._utils\n_rebuild_tensor_v3\n((S'storage'\nctorch.storage\nUntypedStorage\nS'0'\nS'cpu'\nI64\ntQI0\n(I4\nt("
+              "I1\ntI00\nNctorch\nfloat8_e4m3fn\ntR"},
     /* containers */
     {"big-endian numbers", ZIP, "\"big\"-endian", .order = "big"},
     {"a long byteorder record", ZIP, "byteorder record has 20 bytes", .order = "little little little"},
@@ -282,7 +290,8 @@ static void strangers(const Setup *s) {
         {"an archive of nothing", "PK\x05\x06", "too short for a ZIP archive"},
         {"a pickle with more behind it", "(dS'a'\nI1\ns.and more", "8 bytes follow the pickle's end"},
     };
-    for (size_t i = 0; i < sizeof other / sizeof *other; i++) refuse(s, other[i].what, other[i].data, strlen(other[i].data), other[i].wanted);
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        refuse(s, other[i].what, other[i].data, strlen(other[i].data), other[i].wanted);
     uint8_t tar[1024] = "sys_info";
     memcpy(tar + 257, "ustar", 5);
     refuse(s, "a tar file", tar, sizeof tar, "a tar file");
@@ -314,9 +323,12 @@ static void bombs(const Setup *s) {
     bomb(s, "a hundred thousand tensors in one", one, "S't%d'\ng0\ns", 100000, ".", "lies in another file");
     bomb(s, "two hundred thousand entries", "(d", "S'%d'\nNs", 200000, ".", "none, or more than one");
     bomb(s, "a deep tuple", "N", "\x85", 5000, ".", "nested more than 1000 deep");
-    bomb(s, "a module whose parameters are a list", "cm\nM\n(tR(dS'_parameters'\n(lI1\nasS'_modules'\n(dsb.", "", 0, "", "parameters of  are a list");
-    bomb(s, "a module whose parameter is a number", "cm\nM\n(tR(dS'_parameters'\n(dS'w'\nI1\nssS'_modules'\n(dsb.", "", 0, "", "parameter w is an integer");
-    bomb(s, "a module with a part that is a number", "cm\nM\n(tR(dS'_parameters'\n(dsS'_modules'\n(dS'w'\nI1\nssb.", "", 0, "", "module w. is an integer");
+    bomb(s, "a module whose parameters are a list", "cm\nM\n(tR(dS'_parameters'\n(lI1\nasS'_modules'\n(dsb.", "", 0, "",
+         "parameters of  are a list");
+    bomb(s, "a module whose parameter is a number", "cm\nM\n(tR(dS'_parameters'\n(dS'w'\nI1\nssS'_modules'\n(dsb.", "", 0, "",
+         "parameter w is an integer");
+    bomb(s, "a module with a part that is a number", "cm\nM\n(tR(dS'_parameters'\n(dsS'_modules'\n(dS'w'\nI1\nssb.", "", 0, "",
+         "module w. is an integer");
     bomb(s, "a module with a part of no name", "cm\nM\n(tR(dS'_parameters'\n(dsS'_modules'\n(dI1\nI1\nssb.", "", 0, "", "is an integer");
     /* the same, where the storage is there */
     Text t = {0};
@@ -347,7 +359,9 @@ static void zip_bombs(const Setup *s) {
         Text t = {0};
         state_dict(&(Lie){.elements = "I10485760\n", .shape = "(I10485760\nt", .stride = "(I1\nt"}, &t);
         if (i == 0) made_stored(&m, "x/data.pkl", t.text, t.len);
-        made_local(&m, (MadeEntry){.name = names[i], .data = packed, .packed_bytes = packed_bytes, .bytes = HUGE_BYTES, .crc = crc, .deflated = true});
+        made_local(
+            &m,
+            (MadeEntry){.name = names[i], .data = packed, .packed_bytes = packed_bytes, .bytes = HUGE_BYTES, .crc = crc, .deflated = true});
         made_finish(&m, false);
         refuse(s, i ? "a zip bomb for a pickle" : "a zip bomb for a storage", m.data, m.bytes, "zip bomb");
         made_free(&m);
@@ -366,8 +380,11 @@ static void same_images(const Setup *s) {
     for (int official = 0; official < 2; official++) {
         char out[96], samples[128];
         in_dir(s, official ? "official" : "native", out, sizeof out);
-        const char *args[] = {"generate", "--device=cpu", "--seeds=0-3", "--steps=4", "--format=npz", "--outdir", out, NULL, NULL, NULL, NULL};
-        if (official) args[7] = "--network=tests/data/shapes32-score.pkl", args[8] = "--extractor=tests/data/shapes32-extractor.pt", args[9] = "--discriminator=tests/data/shapes32-head.pt";
+        const char *args[] = {"generate", "--device=cpu", "--seeds=0-3", "--steps=4", "--format=npz", "--outdir", out,
+                              NULL,       NULL,           NULL,          NULL};
+        if (official)
+            args[7] = "--network=tests/data/shapes32-score.pkl", args[8] = "--extractor=tests/data/shapes32-extractor.pt",
+            args[9] = "--discriminator=tests/data/shapes32-head.pt";
         int code = run(s, false, said, sizeof said, args);
         CHECK(code == 0, "generate: exit code %d: %s", code, said);
         Error e = {""};
@@ -377,7 +394,8 @@ static void same_images(const Setup *s) {
         npz_close(z);
     }
     size_t bytes = a[0].count * (size_t)a[0].bytes;
-    CHECK(bytes == 4 * 32 * 32 * 3 && a[1].count == a[0].count && !memcmp(a[0].data, a[1].data, bytes), "the official files give other images");
+    CHECK(bytes == 4 * 32 * 32 * 3 && a[1].count == a[0].count && !memcmp(a[0].data, a[1].data, bytes),
+          "the official files give other images");
     CHECK(strstr(said, "converted once"), "no word of the conversion: %s", said);
     npy_free(&a[0]);
     npy_free(&a[1]);

@@ -13,8 +13,10 @@
 /* generate with the tiny model, its discriminator, two steps. */
 static Result *generate(const Setup *s, const char *args) {
     char all[2048];
-    snprintf(all, sizeof all, "generate --device %s --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors --steps 2 %s",
-             s->device, args);
+    snprintf(
+        all, sizeof all,
+        "generate --device %s --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors --steps 2 %s",
+        s->device, args);
     return run(s, all);
 }
 
@@ -143,7 +145,8 @@ static void help_texts(const Setup *s) {
             CHECK(strstr(r->out, wanted), "%s does not list --%s", args, c->option[i].name);
             CHECK(c->option[i].help && strlen(c->option[i].help) > 5, "--%s has no help", c->option[i].name);
         }
-        for (int i = 0; i < c->presets; i++) CHECK(strstr(r->out, c->preset[i].name), "%s does not list preset %s", args, c->preset[i].name);
+        for (int i = 0; i < c->presets; i++)
+            CHECK(strstr(r->out, c->preset[i].name), "%s does not list preset %s", args, c->preset[i].name);
     }
     CHECK(strstr(run(s, "--version")->out, DG_VERSION), "--version");
     CHECK(run(s, "help generate")->code == 0, "help generate");
@@ -159,8 +162,8 @@ static void resuming(const Setup *s) {
     Json *j = manifest(s, "a");
     const Json *runs = json_get(j, "runs"), *one = runs ? runs->child : NULL;
     CHECK(one && runs->count == 1 && json_get(one, "complete")->boolean && json_get(one, "made")->number == 10, "the manifest's run");
-    CHECK(one && json_get(one, "network calls")->number == 3 && json_get(one, "guided calls")->number == 1, "2 steps are 3 network calls, %g",
-          one ? json_get(one, "network calls")->number : 0);
+    CHECK(one && json_get(one, "network calls")->number == 3 && json_get(one, "guided calls")->number == 1,
+          "2 steps are 3 network calls, %g", one ? json_get(one, "network calls")->number : 0);
     CHECK(json_get(json_get(j, "images"), "network sha256"), "the manifest has no hash");
     json_free(j);
     Result *again = generate(s, "--seeds 0-9 --outdir a");
@@ -169,17 +172,21 @@ static void resuming(const Setup *s) {
     unlink(at(s, "a/000003.png")), unlink(at(s, "a/000007.png"));
     succeeds(generate(s, "--seeds 0-11 --batch 64 --outdir a"), "a run that goes on");
     succeeds(generate(s, "--seeds 3,11,7 --outdir b"), "other seeds");
-    CHECK(same_file(s, "a/000003.png", "b/000003.png") && same_file(s, "a/000007.png", "b/000007.png") && same_file(s, "a/000011.png", "b/000011.png"),
+    CHECK(same_file(s, "a/000003.png", "b/000003.png") && same_file(s, "a/000007.png", "b/000007.png") &&
+              same_file(s, "a/000011.png", "b/000011.png"),
           "an image depends on the seeds beside it");
     CHECK(!same_file(s, "a/000003.png", "a/000007.png"), "two seeds make one image");
     CHECK(count_files(s, "a", "partial") == 0, "unfinished files are left");
 }
 static void refusing(const Setup *s) {
     fails(generate(s, "--seeds 0-9 --outdir a --dg_weight_1st_order 1"), "another weight", 1, "dg_weight_1st_order was 2, is now 1");
-    fails(generate(s, "--seeds 0-9 --outdir a --rho 5 --class balanced"), "another rho", 1, "class was \"seeded\", is now \"balanced\"; rho was 7, is now 5");
+    fails(generate(s, "--seeds 0-9 --outdir a --rho 5 --class balanced"), "another rho", 1,
+          "class was \"seeded\", is now \"balanced\"; rho was 7, is now 5");
     fails(generate(s, "--seeds 0-9 --outdir a --format npz"), "another format", 1, "format was");
     char args[512];
-    snprintf(args, sizeof args, "generate --device %s --network other.safetensors --extractor extractor.safetensors --discriminator head.safetensors --steps 2 --seeds 0-9 --outdir a",
+    snprintf(args, sizeof args,
+             "generate --device %s --network other.safetensors --extractor extractor.safetensors --discriminator head.safetensors --steps "
+             "2 --seeds 0-9 --outdir a",
              s->device);
     fails(run(s, args), "another network", 1, "network sha256 was");
     CHECK(count_files(s, "a", ".png") == 12, "refusing changed the folder");
@@ -200,7 +207,10 @@ static void batches(const Setup *s) {
     static const char hard[] = "--S_churn 10 --S_noise 1.01 --boosting --dg_weight_2nd_order 1 --steps 6";
     static const struct {
         const char *dir, *args;
-    } runs[] = {{"n1", "--batch 1 --seeds 0-8"}, {"n7", "--batch 7 --seeds 0-8"}, {"n64", "--batch 64 --seeds 0-8"}, {"mixed", "--batch 4 --seeds 100-104,8,3,0-1,70"}};
+    } runs[] = {{"n1", "--batch 1 --seeds 0-8"},
+                {"n7", "--batch 7 --seeds 0-8"},
+                {"n64", "--batch 64 --seeds 0-8"},
+                {"mixed", "--batch 4 --seeds 100-104,8,3,0-1,70"}};
     char args[512], a[64], b[64];
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         snprintf(args, sizeof args, "%s --outdir %s %s", runs[i].args, runs[i].dir, hard);
@@ -222,8 +232,10 @@ static void npz_folders(const Setup *s) {
     Error e = {0};
     Npz *z = npz_open(at(s, "z/samples.npz"), &e);
     NpyArray images = {0}, labels = {0}, seeds = {0};
-    if (CHECK(z && npz_read(z, "arr_0", &images, &e) && npz_read(z, "arr_1", &labels, &e) && npz_read(z, "seeds", &seeds, &e), "%s", e.text)) {
-        CHECK(images.dims == 4 && images.shape[0] == 14 && images.shape[1] == 8 && images.shape[3] == 3 && images.bytes == 1, "arr_0's shape");
+    if (CHECK(z && npz_read(z, "arr_0", &images, &e) && npz_read(z, "arr_1", &labels, &e) && npz_read(z, "seeds", &seeds, &e), "%s",
+              e.text)) {
+        CHECK(images.dims == 4 && images.shape[0] == 14 && images.shape[1] == 8 && images.shape[3] == 3 && images.bytes == 1,
+              "arr_0's shape");
         CHECK(labels.count == 14 && seeds.count == 14, "%zu labels, %zu seeds", labels.count, seeds.count);
         for (size_t i = 0; i < seeds.count; i++) {
             uint64_t seed = (uint64_t)npy_value(&seeds, i);
@@ -232,7 +244,8 @@ static void npz_folders(const Setup *s) {
             snprintf(name, sizeof name, "zpng/%06d.png", (int)seed);
             CHECK(seed == (i < 4 ? i : 16 + i), "seed %d at %zu", (int)seed, i);
             CHECK(npy_value(&labels, i) >= 0 && npy_value(&labels, i) < 3, "label %g", npy_value(&labels, i));
-            CHECK(image_read_png(at(s, name), png, 8, 8, 3, &e) && !memcmp(png, (uint8_t *)images.data + i * sizeof png, sizeof png), "%s %s", name, e.text);
+            CHECK(image_read_png(at(s, name), png, 8, 8, 3, &e) && !memcmp(png, (uint8_t *)images.data + i * sizeof png, sizeof png),
+                  "%s %s", name, e.text);
         }
     }
     npy_free(&images), npy_free(&labels), npy_free(&seeds);
@@ -257,25 +270,33 @@ static void grids(const Setup *s) {
 }
 static void names_and_classes(const Setup *s) {
     succeeds(generate(s, "--seeds 0,999,1000,1234567 --subdirs --outdir d"), "--subdirs");
-    CHECK(exists(s, "d/000000/000000.png") && exists(s, "d/000000/000999.png") && exists(s, "d/001000/001000.png") && exists(s, "d/1234000/1234567.png"),
+    CHECK(exists(s, "d/000000/000000.png") && exists(s, "d/000000/000999.png") && exists(s, "d/001000/001000.png") &&
+              exists(s, "d/1234000/1234567.png"),
           "names in --subdirs");
     CHECK(strstr(generate(s, "--seeds 0,999,1000,1234567 --subdirs --outdir d")->out, "4 of 4"), "--subdirs, again");
     Result *dry = generate(s, "--dry-run --seeds 0-5 --S_churn 3 --outdir dry");
     succeeds(dry, "--dry-run");
-    CHECK(strstr(dry->out, "--S_churn = 3\n") && strstr(dry->out, "3 network calls, 1 guide calls") && !exists(s, "dry/manifest.json"), "%s", dry->out);
+    CHECK(strstr(dry->out, "--S_churn = 3\n") && strstr(dry->out, "3 network calls, 1 guide calls") && !exists(s, "dry/manifest.json"),
+          "%s", dry->out);
     succeeds(generate(s, "--seeds 0-5 --class green --outdir green"), "--class by name");
     succeeds(generate(s, "--seeds 0-5 --class=1 --outdir one"), "--class by number");
     succeeds(generate(s, "--seeds 0-5 --class balanced --outdir balanced"), "--class balanced");
     CHECK(same_file(s, "green/000000.png", "one/000000.png"), "green is class 1");
-    CHECK(same_file(s, "green/000004.png", "balanced/000004.png") && !same_file(s, "green/000003.png", "balanced/000003.png"), "balanced is seed modulo 3");
+    CHECK(same_file(s, "green/000004.png", "balanced/000004.png") && !same_file(s, "green/000003.png", "balanced/000003.png"),
+          "balanced is seed modulo 3");
     succeeds(generate(s, "--Seeds=0-1 --num_steps 2 --S-churn 0 --boosting 0 --outdir alias"), "other spellings");
     succeeds(generate(s, "--preset edm-cifar10-cond-dg --steps 2 --seeds 0 --outdir preset"), "a preset");
     Json *j = manifest(s, "preset");
     const Json *images = json_get(j, "images");
-    CHECK(json_get(images, "boosting")->boolean && json_get(images, "dg_weight_1st_order")->number == 1 && json_get(images, "steps")->number == 2, "the preset");
+    CHECK(json_get(images, "boosting")->boolean && json_get(images, "dg_weight_1st_order")->number == 1 &&
+              json_get(images, "steps")->number == 2,
+          "the preset");
     json_free(j);
     char args[256];
-    snprintf(args, sizeof args, "generate --device %s --network uncond.safetensors --seeds 0-2 --steps 3 --solver euler --disc vp --schedule vp --scaling vp --outdir uncond", s->device);
+    snprintf(args, sizeof args,
+             "generate --device %s --network uncond.safetensors --seeds 0-2 --steps 3 --solver euler --disc vp --schedule vp --scaling vp "
+             "--outdir uncond",
+             s->device);
     succeeds(run(s, args), "an unconditional network, ablation sampler");
     snprintf(args, sizeof args, "generate --device %s --seeds 5 --steps 1 --class heart --grid heart.png", s->device);
     succeeds(run(s, args), "the example model");
@@ -287,10 +308,13 @@ static void interrupting(const Setup *s) {
     for (int k = 0; k < 2; k++) {
         char args[512], dir[32];
         snprintf(dir, sizeof dir, "stop-%s", kind[k]);
-        snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 3 --batch 2 --seeds 0-99999 --format %s --outdir %s", s->device, kind[k], dir);
+        snprintf(args, sizeof args,
+                 "generate --device %s --network tiny.safetensors --steps 3 --batch 2 --seeds 0-99999 --format %s --outdir %s", s->device,
+                 kind[k], dir);
         pid_t pid = start(s, args, 0, "stdout.txt");
         int status = 0;
-        for (int i = 0; i < 3000 && count_files(s, dir, kind[k]) < 2 && waitpid(pid, &status, WNOHANG) == 0; i++) nanosleep(&(struct timespec){0, 10000000}, NULL);
+        for (int i = 0; i < 3000 && count_files(s, dir, kind[k]) < 2 && waitpid(pid, &status, WNOHANG) == 0; i++)
+            nanosleep(&(struct timespec){0, 10000000}, NULL);
         kill(pid, k ? SIGTERM : SIGINT);
         Result r;
         finish(s, pid, &r);
@@ -299,9 +323,11 @@ static void interrupting(const Setup *s) {
         CHECK(files >= 2 && count_files(s, dir, "partial") == 0, "%d files, %d of them unfinished", files, count_files(s, dir, "partial"));
         Json *j = manifest(s, dir);
         const Json *runs = json_get(j, "runs");
-        CHECK(runs && runs->count == 1 && !json_get(runs->child, "complete")->boolean && json_get(runs->child, "made")->number > 0, "the manifest of a stopped run");
+        CHECK(runs && runs->count == 1 && !json_get(runs->child, "complete")->boolean && json_get(runs->child, "made")->number > 0,
+              "the manifest of a stopped run");
         json_free(j);
-        snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 3 --seeds 0-5 --format %s --outdir %s", s->device, kind[k], dir);
+        snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 3 --seeds 0-5 --format %s --outdir %s",
+                 s->device, kind[k], dir);
         succeeds(run(s, args), "going on after an interruption");
     }
     uint8_t image[8 * 8 * 3];
@@ -328,7 +354,8 @@ static void full_disk(const Setup *s) {
 }
 static void not_finite(const Setup *s) {
     char args[512];
-    snprintf(args, sizeof args, "generate --device %s --network broken.safetensors --steps 2 --seeds 4-6 --outdir broken --grid broken.png", s->device);
+    snprintf(args, sizeof args, "generate --device %s --network broken.safetensors --steps 2 --seeds 4-6 --outdir broken --grid broken.png",
+             s->device);
     fails(run(s, args), args, 1, "3 images .*not finite.*seeds 4-6");
     CHECK(count_files(s, "broken", ".png") == 0, "an image that is not finite was written");
 }
@@ -339,7 +366,10 @@ static void facts(const Setup *s) {
     succeeds(run(s, "info extractor.safetensors --batch 2"), "info of an extractor");
     CHECK(strstr(run(s, "info head.safetensors --batch 2")->out, "conditional on 3 classes"), "info of a head");
     char args[512];
-    snprintf(args, sizeof args, "bench --device %s --batch 2 --repeats 2 --steps 4 --ops --json bench.json --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors", s->device);
+    snprintf(args, sizeof args,
+             "bench --device %s --batch 2 --repeats 2 --steps 4 --ops --json bench.json --network tiny.safetensors --extractor "
+             "extractor.safetensors --discriminator head.safetensors",
+             s->device);
     r = run(s, args);
     succeeds(r, "bench");
     CHECK(strstr(r->out, "guided step") && strstr(r->out, "norm_bwd"), "%s", r->out);
@@ -390,9 +420,12 @@ static bool write_models(const Setup *s, Error *e) {
     write_file(s, "notes.txt", "these are notes, not weights\n");
     write_file(s, "empty.json", "{}");
     write_file(s, "config.json", tiny_network_config);
-    return tiny_write(at(s, "tiny.safetensors"), tiny_network_config, 1, e) && tiny_write(at(s, "other.safetensors"), tiny_network_config, 2, e) &&
-           tiny_write(at(s, "broken.safetensors"), tiny_network_config, 1e38f, e) && tiny_write(at(s, "uncond.safetensors"), tiny_uncond_config, 1, e) &&
-           tiny_write(at(s, "extractor.safetensors"), tiny_extractor_config, 1, e) && tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e);
+    return tiny_write(at(s, "tiny.safetensors"), tiny_network_config, 1, e) &&
+           tiny_write(at(s, "other.safetensors"), tiny_network_config, 2, e) &&
+           tiny_write(at(s, "broken.safetensors"), tiny_network_config, 1e38f, e) &&
+           tiny_write(at(s, "uncond.safetensors"), tiny_uncond_config, 1, e) &&
+           tiny_write(at(s, "extractor.safetensors"), tiny_extractor_config, 1, e) &&
+           tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e);
 }
 int main(int argc, char **argv) {
     Setup s = {.device = argc > 2 ? argv[2] : "cpu", .dir = "/tmp/dg_test_cli_XXXXXX"};
@@ -402,7 +435,8 @@ int main(int argc, char **argv) {
     Device *d = device_open(s.device, NULL, NULL);
     if (d) device_close(d);
     else s.device = "ref";
-    if (!CHECK(real, "no program %s", argc > 1 ? argv[1] : "dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder") || !CHECK(write_models(&s, &e), "%s", e.text))
+    if (!CHECK(real, "no program %s", argc > 1 ? argv[1] : "dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder") ||
+        !CHECK(write_models(&s, &e), "%s", e.text))
         return check_done("test_cli");
     wrong_command_lines(&s);
     help_texts(&s);

@@ -70,7 +70,8 @@ static void example(const char *in, const char *given) {
     for (int i = 0; i < g->count; i++) {
         const StTensor *a = &g->tensor[i], *b = st_find(s, a->name);
         bool shape = b && b->dims == a->dims && !memcmp(a->shape, b->shape, (size_t)a->dims * sizeof *a->shape);
-        CHECK(shape && a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes), "%s: tensor %s differs", in, a->name);
+        CHECK(shape && a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes), "%s: tensor %s differs", in,
+              a->name);
     }
     same_config(in, st_metadata(s, "config"), st_metadata(g, "config"));
     char hex[SHA256_HEX];
@@ -83,10 +84,13 @@ static void example(const char *in, const char *given) {
     text_free(&notes);
     Inspection *x = inspect(in, NULL, &e), *y = inspect(in_folder("example.safetensors"), NULL, &e);
     if (CHECK(x && y, "inspect %s: %s", in, e.text)) {
-        CHECK(x->count == y->count && x->parameters == y->parameters && x->parameters > 100000, "%s: %d tensors, %llu parameters", in, x->count, (unsigned long long)x->parameters);
+        CHECK(x->count == y->count && x->parameters == y->parameters && x->parameters > 100000, "%s: %d tensors, %llu parameters", in,
+              x->count, (unsigned long long)x->parameters);
         CHECK(x->config && y->config && !strcmp(x->config, y->config), "%s: inspect finds another config", in);
-        CHECK(strcmp(x->architecture, "unknown") && strcmp(x->format, y->format) && !strcmp(y->format, "safetensors"), "%s: %s, %s", in, x->architecture, x->format);
-        for (int i = 0; i < x->count && i < y->count; i++) CHECK(!strcmp(x->tensor[i].name, y->tensor[i].name), "%s: %s", in, x->tensor[i].name);
+        CHECK(strcmp(x->architecture, "unknown") && strcmp(x->format, y->format) && !strcmp(y->format, "safetensors"), "%s: %s, %s", in,
+              x->architecture, x->format);
+        for (int i = 0; i < x->count && i < y->count; i++)
+            CHECK(!strcmp(x->tensor[i].name, y->tensor[i].name), "%s: %s", in, x->tensor[i].name);
     }
     inspection_free(x);
     inspection_free(y);
@@ -153,7 +157,8 @@ static void cache(void) {
     Weights *v = weights_open_any(examples[0][0], NULL, again, sizeof again, &e);
     CHECK(v && strstr(again, "of before") && !strcmp(weights_name(v), weights_name(w)), "the cache was not used: %s%s", again, e.text);
     Weights *u = weights_open_any(examples[0][0], &(ConvertOptions){.dtype = TO_F16}, again, sizeof again, &e);
-    CHECK(u && strstr(again, "converted once") && strcmp(weights_name(u), weights_name(w)), "other options, same conversion: %s%s", again, e.text);
+    CHECK(u && strstr(again, "converted once") && strcmp(weights_name(u), weights_name(w)), "other options, same conversion: %s%s", again,
+          e.text);
     Weights *native = weights_open_any(examples[0][1], NULL, again, sizeof again, &e);
     CHECK(native && !again[0] && !strcmp(weights_name(native), examples[0][1]), "a safetensors file is used as it is: %s%s", again, e.text);
     char *cached = dg_strdup(weights_name(w));
@@ -198,13 +203,13 @@ static void state_dict(const char *file) {
         int dims;
         int64_t shape[4];
     } wanted[] = {
-        {"types.float64", DG_F64, 2, {3, 5}}, {"types.float32", DG_F32, 2, {3, 5}},  {"types.float16", DG_F16, 2, {3, 5}},
-        {"types.bfloat16", DG_BF16, 2, {3, 5}}, {"types.int64", DG_I64, 2, {3, 5}},  {"types.int32", DG_I64, 2, {3, 5}},
-        {"types.int16", DG_I64, 2, {3, 5}},   {"types.int8", DG_I64, 2, {3, 5}},     {"types.uint8", DG_U8, 2, {3, 5}},
-        {"types.bool", DG_U8, 2, {3, 5}},     {"scalar", DG_F32, 0, {0}},            {"empty", DG_F32, 2, {0, 4}},
-        {"parameter", DG_F32, 2, {4, 4}},     {"transposed", DG_F32, 2, {6, 7}},     {"channels_last", DG_F32, 4, {2, 3, 4, 5}},
-        {"sliced", DG_F32, 2, {3, 3}},        {"shared.first", DG_F32, 2, {5, 8}},   {"shared.second", DG_F32, 3, {2, 3, 4}},
-        {"shared.same", DG_F32, 2, {5, 8}},   {"expanded", DG_F32, 2, {1, 1}},
+        {"types.float64", DG_F64, 2, {3, 5}},   {"types.float32", DG_F32, 2, {3, 5}}, {"types.float16", DG_F16, 2, {3, 5}},
+        {"types.bfloat16", DG_BF16, 2, {3, 5}}, {"types.int64", DG_I64, 2, {3, 5}},   {"types.int32", DG_I64, 2, {3, 5}},
+        {"types.int16", DG_I64, 2, {3, 5}},     {"types.int8", DG_I64, 2, {3, 5}},    {"types.uint8", DG_U8, 2, {3, 5}},
+        {"types.bool", DG_U8, 2, {3, 5}},       {"scalar", DG_F32, 0, {0}},           {"empty", DG_F32, 2, {0, 4}},
+        {"parameter", DG_F32, 2, {4, 4}},       {"transposed", DG_F32, 2, {6, 7}},    {"channels_last", DG_F32, 4, {2, 3, 4, 5}},
+        {"sliced", DG_F32, 2, {3, 3}},          {"shared.first", DG_F32, 2, {5, 8}},  {"shared.second", DG_F32, 3, {2, 3, 4}},
+        {"shared.same", DG_F32, 2, {5, 8}},     {"expanded", DG_F32, 2, {1, 1}},
     };
     enum { TENSORS = sizeof wanted / sizeof *wanted };
     Text notes = {0};

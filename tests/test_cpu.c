@@ -79,7 +79,8 @@ static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradi
         g->op[0].in[3] = extra, g->op[0].conv.scale = .7f;
     } else if (l->kind == OP_NORM) {
         WeightView v = {.kind = VIEW_VECTOR};
-        y = g_norm(g, x, g_weight(g, "n.weight", (Shape){1, 1, 1, l->c}, v), g_weight(g, "n.bias", (Shape){1, 1, 1, l->c}, v), 0, 32, 1e-5f);
+        y = g_norm(g, x, g_weight(g, "n.weight", (Shape){1, 1, 1, l->c}, v), g_weight(g, "n.bias", (Shape){1, 1, 1, l->c}, v), 0, 32,
+                   1e-5f);
         g->op[0].norm.silu = true;
     } else {
         y = g_attn(g, x, l->heads);
@@ -118,7 +119,8 @@ static void test_layer(const Layer *l, bool gradient) {
     Error err;
     CHECK(backend_naive.open(&naive, NULL, &err), "naive: %s", err.text);
     size_t n, batch;
-    double *a = run_layer(l, cpu, 1, 1, gradient, &n), *b = run_layer(l, ref, 1, 1, gradient, &n), *c = run_layer(l, &naive, 1, 1, gradient, &n);
+    double *a = run_layer(l, cpu, 1, 1, gradient, &n), *b = run_layer(l, ref, 1, 1, gradient, &n),
+           *c = run_layer(l, &naive, 1, 1, gradient, &n);
     double found = rel_l2(a, b, n), base = rel_l2(c, b, n), tol = 3 * base + 4 * FLT_EPSILON;
     CHECK(found <= tol, "%s %s: relative error %.3g, tolerance %.3g (naive %.3g): %s", l->name, what, found, tol, base, l->why);
     double *three = run_layer(l, cpu, 0, 3, gradient, &batch);
@@ -145,7 +147,8 @@ static const char extractor_config_text[] =
     " \"attention_resolutions\": [2, 4], \"channel_mult\": [1, 1, 2], \"num_head_channels\": 32, \"use_scale_shift_norm\": true,"
     " \"resblock_updown\": true, \"pool\": \"attention\"}";
 static const char head_config_text[] =
-    "{\"image_size\": 8, \"in_channels\": 128, \"model_channels\": 64, \"out_channels\": 1, \"num_res_blocks\": 1, \"attention_resolutions\": [1],"
+    "{\"image_size\": 8, \"in_channels\": 128, \"model_channels\": 64, \"out_channels\": 1, \"num_res_blocks\": 1, "
+    "\"attention_resolutions\": [1],"
     " \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, \"resblock_updown\": true, \"pool\": \"attention\","
     " \"condition\": false}";
 
@@ -189,7 +192,8 @@ static void net_free(Net *n) {
 }
 static double *net_run(Device *d, bool guide, int first, int batch, size_t *per_image) {
     Net n = net_new(d, guide, batch);
-    double *v = guide ? run_images(n.guide->exec, n.guide->gradient, first, per_image) : run_images(n.denoiser->exec, n.denoiser->net.out, first, per_image);
+    double *v = guide ? run_images(n.guide->exec, n.guide->gradient, first, per_image)
+                      : run_images(n.denoiser->exec, n.denoiser->net.out, first, per_image);
     net_free(&n);
     return v;
 }
@@ -205,8 +209,8 @@ static void test_network(bool guide) {
         int batch = first % 2 ? 1 : 7;
         if (first + batch > 64) batch = 1;
         double *some = net_run(d, guide, first, batch, &per);
-        CHECK(!memcmp(some, all + (size_t)first * per, (size_t)batch * per * sizeof *some), "%s: images %d to %d depend on the batch of %d", what,
-              first, first + batch - 1, batch);
+        CHECK(!memcmp(some, all + (size_t)first * per, (size_t)batch * per * sizeof *some), "%s: images %d to %d depend on the batch of %d",
+              what, first, first + batch - 1, batch);
         free(some);
     }
     device_close(d);
@@ -246,7 +250,8 @@ static void test_memory(void) {
     net_free(&n);
     device_close(d);
     double left = anonymous_bytes() - before;
-    CHECK(left <= .2 * planned, "memory: %.1f MiB of %.1f MiB are still in use after the network is closed", left / 1048576, planned / 1048576);
+    CHECK(left <= .2 * planned, "memory: %.1f MiB of %.1f MiB are still in use after the network is closed", left / 1048576,
+          planned / 1048576);
 }
 #endif
 

@@ -39,7 +39,8 @@ static void test_rounding(const Half *f) {
     int wrong = 0, infinite = (((1 << f->exponent_bits) - 1) << f->mantissa_bits);
     for (int sign = 0; sign <= 0x8000; sign += 0x8000)
         for (int h = 0; h < infinite; h++) {
-            double low = decode(f, (uint16_t)h), high = h + 1 < infinite ? decode(f, (uint16_t)(h + 1)) : 2 * low - decode(f, (uint16_t)(h - 1));
+            double low = decode(f, (uint16_t)h),
+                   high = h + 1 < infinite ? decode(f, (uint16_t)(h + 1)) : 2 * low - decode(f, (uint16_t)(h - 1));
             float middle = (float)((low + high) / 2), below = nextafterf(middle, 0), above = nextafterf(middle, INFINITY);
             float at = sign ? -1.f : 1.f;
             wrong += f->from(at * middle) != (sign | (h & 1 ? h + 1 : h));
@@ -60,7 +61,8 @@ static void test_rounding_f64(const Half *f) {
     int wrong = 0, infinite = (((1 << f->exponent_bits) - 1) << f->mantissa_bits);
     for (int sign = 0; sign <= 0x8000; sign += 0x8000)
         for (int h = 0; h < infinite; h++) {
-            double low = decode(f, (uint16_t)h), high = h + 1 < infinite ? decode(f, (uint16_t)(h + 1)) : 2 * low - decode(f, (uint16_t)(h - 1));
+            double low = decode(f, (uint16_t)h),
+                   high = h + 1 < infinite ? decode(f, (uint16_t)(h + 1)) : 2 * low - decode(f, (uint16_t)(h - 1));
             double middle = (low + high) / 2, at = sign ? -1 : 1;
             wrong += from_f64(f, at * low) != (sign | h);
             wrong += from_f64(f, at * middle) != (sign | (h & 1 ? h + 1 : h));
@@ -70,7 +72,8 @@ static void test_rounding_f64(const Half *f) {
     CHECK(wrong == 0, "%s: %d f64 values between two neighbours are rounded wrongly", f->name, wrong);
     static const double beyond[] = {0x1p128, 3.5e38, 1e300, INFINITY}, below[] = {0x1p-140, 1e-300, 0x1p-1074};
     for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++)
-        CHECK(from_f64(f, beyond[i]) == infinite && from_f64(f, -beyond[i]) == (0x8000 | infinite), "%s: %g does not overflow", f->name, beyond[i]);
+        CHECK(from_f64(f, beyond[i]) == infinite && from_f64(f, -beyond[i]) == (0x8000 | infinite), "%s: %g does not overflow", f->name,
+              beyond[i]);
     for (size_t i = 0; i < sizeof below / sizeof *below; i++)
         CHECK(from_f64(f, below[i]) == 0 && from_f64(f, -below[i]) == 0x8000, "%s: %g does not vanish", f->name, below[i]);
     CHECK(isnan(f->to(from_f64(f, NAN))), "%s: NaN of f64 becomes %g", f->name, (double)f->to(from_f64(f, NAN)));
@@ -98,7 +101,8 @@ static void test_arrays(void) {
             CHECK(wrong == 0, "%s to %s: %d of %d values differ", dtype_name(sources[s]), dtype_name(targets[t]), wrong, N);
             if (dtype_bytes(targets[t]) > dtype_bytes(sources[s])) continue;
             dtype_convert(targets[t], from + 1, sources[s], from + 1, N);
-            CHECK(!memcmp(from + 1, to + 1, N * dtype_bytes(targets[t])), "%s to %s in place differs", dtype_name(sources[s]), dtype_name(targets[t]));
+            CHECK(!memcmp(from + 1, to + 1, N * dtype_bytes(targets[t])), "%s to %s in place differs", dtype_name(sources[s]),
+                  dtype_name(targets[t]));
         }
 }
 int main(void) {

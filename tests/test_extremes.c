@@ -45,14 +45,15 @@ static void compare(const char *device, const char *precision, const CaseWeights
                (fp32 || run_on("rounded", itself ? "tf32" : precision, c, fn, x, naive));
     for (int i = 0; i < IMAGES && ran; i++) {
         size_t first = (size_t)i * per_sample;
-        double error = case_error(found + first, right + first, per_sample), base = fp32 ? 0 : case_error(naive + first, right + first, per_sample);
+        double error = case_error(found + first, right + first, per_sample),
+               base = fp32 ? 0 : case_error(naive + first, right + first, per_sample);
         double bound = step * base + (itself ? 0 : guide ? c->guidance : c->denoised), most = 0;
         for (size_t k = first; k < first + per_sample; k++) most = fmax(most, fabs(right[k]));
-        printf("%-34s %s %s %-8s %-15s largest %8.3g  error %9.3g  tolerance %9.3g\n", c->name, device, precision, guide ? "guidance" : "denoised",
-               image_name[i], most, error, bound);
+        printf("%-34s %s %s %-8s %-15s largest %8.3g  error %9.3g  tolerance %9.3g\n", c->name, device, precision,
+               guide ? "guidance" : "denoised", image_name[i], most, error, bound);
         CHECK(most > 0, "%s: nothing comes of %s", c->name, image_name[i]);
-        CHECK(error <= bound, "%s on %s in %s: %s of %s is off by %g, %g is allowed", c->name, device, precision, guide ? "guidance" : "the result",
-              image_name[i], error, bound);
+        CHECK(error <= bound, "%s on %s in %s: %s of %s is off by %g, %g is allowed", c->name, device, precision,
+              guide ? "guidance" : "the result", image_name[i], error, bound);
     }
     free(x), free(buffer);
 }
@@ -76,11 +77,12 @@ static void test_device(const char *device, const char *precision, const char *c
     device_close(d);
 }
 int main(int argc, char **argv) {
-    static const char *const small[] = {"tests/golden/nets/edm_tiny_ddpmpp.safetensors", "tests/golden/nets/edm_tiny_adm.safetensors",
-                                        "tests/golden/nets/edm_tiny_ncsnpp.safetensors", "tests/golden/nets/vp_tiny_ddpmpp.safetensors",
-                                        "tests/golden/nets/iddpm_tiny_adm.safetensors", "tests/golden/guidance/disc_tiny.safetensors",
+    static const char *const small[] = {"tests/golden/nets/edm_tiny_ddpmpp.safetensors",    "tests/golden/nets/edm_tiny_adm.safetensors",
+                                        "tests/golden/nets/edm_tiny_ncsnpp.safetensors",    "tests/golden/nets/vp_tiny_ddpmpp.safetensors",
+                                        "tests/golden/nets/iddpm_tiny_adm.safetensors",     "tests/golden/guidance/disc_tiny.safetensors",
                                         "tests/golden/guidance/disc_tiny_cond.safetensors", "shapes32"};
-    static const char *const everywhere[][2] = {{"rounded", "fp16"}, {"rounded", "bf16"}, {"cuda", "fp16"}, {"cuda", "bf16"}, {"cuda", "tf32"}};
+    static const char *const everywhere[][2] = {
+        {"rounded", "fp16"}, {"rounded", "bf16"}, {"cuda", "fp16"}, {"cuda", "bf16"}, {"cuda", "tf32"}};
     const char *const *path = argc > 2 ? (const char *const *)argv + 2 : small;
     int count = argc > 2 ? argc - 2 : (int)(sizeof small / sizeof *small);
     setvbuf(stdout, NULL, _IOLBF, 0); /* a long run shows how far it is */

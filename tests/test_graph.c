@@ -12,7 +12,9 @@ static uint64_t mix(uint64_t z) {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     return z ^ (z >> 31);
 }
-static double unit(uint64_t key, uint64_t i) { return (double)(mix(key * 0x2545F4914F6CDD1Du + (i + 1) * 0x9E3779B97F4A7C15u) >> 11) * 0x1p-52 - 1; }
+static double unit(uint64_t key, uint64_t i) {
+    return (double)(mix(key * 0x2545F4914F6CDD1Du + (i + 1) * 0x9E3779B97F4A7C15u) >> 11) * 0x1p-52 - 1;
+}
 static uint64_t rng = 1;
 static int below(int n) {
     rng = rng * 6364136223846793005u + 1442695040888963407u;
@@ -27,7 +29,8 @@ static Graph *random_graph(void) {
     g_input(g, "b", (Shape){1, 1, 1, 1 + below(300)});
     for (int i = 0; i < n; i++) {
         Tid x = 1 + below(g->nt - 1), y = 1 + below(g->nt - 1);
-        Tid t = below(2) && shape_of(g, x).c + shape_of(g, y).c < 100000 ? g_concat(g, x, y) : g_slice(g, x, 0, 1 + below(shape_of(g, x).c));
+        Tid t =
+            below(2) && shape_of(g, x).c + shape_of(g, y).c < 100000 ? g_concat(g, x, y) : g_slice(g, x, 0, 1 + below(shape_of(g, x).c));
         g->t[t].keep = !below(6);
     }
     return g;
@@ -81,25 +84,39 @@ static void build_params(Net *k) {
     const WeightView conv = {.kind = VIEW_CONV}, vector = {.kind = VIEW_VECTOR};
     k->x = g_input(g, "x", s);
     k->temb = g_input(g, "temb", (Shape){2, 1, 1, 32});
-    Tid n = g_norm(g, k->x, g_weight(g, "g.weight", (Shape){1, 1, 1, 32}, vector), g_weight(g, "g.bias", (Shape){1, 1, 1, 32}, vector), 0, 8, 1e-5f);
+    Tid n = g_norm(g, k->x, g_weight(g, "g.weight", (Shape){1, 1, 1, 32}, vector), g_weight(g, "g.bias", (Shape){1, 1, 1, 32}, vector), 0,
+                   8, 1e-5f);
     Tid h = g_silu(g, n); /* n is read twice: must not be fused */
     h = g_add(g, g_conv(g, h, g_weight(g, "w.weight", (Shape){32, 3, 3, 32}, conv), 0, 1), n, .7f, .7f);
     h = g_concat(g, g_up(g, g_down(g, h, box, 2, 0, .3f), box, 2, 0, 1.9f), g_add(g, h, k->x, .2f, -.4f));
-    h = g_add(g, g_conv(g, h, g_weight(g, "v.weight", (Shape){32, 1, 1, 64}, conv), g_weight(g, "v.bias", (Shape){1, 1, 1, 32}, vector), 0), k->temb, 1, 1);
-    Tid m = g_norm(g, h, g_weight(g, "m.weight", (Shape){1, 1, 1, 32}, vector), g_weight(g, "m.bias", (Shape){1, 1, 1, 32}, vector), 0, 8, 1e-5f);
+    h = g_add(g, g_conv(g, h, g_weight(g, "v.weight", (Shape){32, 1, 1, 64}, conv), g_weight(g, "v.bias", (Shape){1, 1, 1, 32}, vector), 0),
+              k->temb, 1, 1);
+    Tid m = g_norm(g, h, g_weight(g, "m.weight", (Shape){1, 1, 1, 32}, vector), g_weight(g, "m.bias", (Shape){1, 1, 1, 32}, vector), 0, 8,
+                   1e-5f);
     h = g_add(g, g_conv(g, g_silu(g, m), g_weight(g, "u.weight", (Shape){32, 3, 3, 32}, conv), 0, 1), h, .6f, .6f);
-    k->kept = g_norm(g, h, g_weight(g, "k.weight", (Shape){1, 1, 1, 32}, vector), g_weight(g, "k.bias", (Shape){1, 1, 1, 32}, vector), 0, 8, 1e-5f);
+    k->kept = g_norm(g, h, g_weight(g, "k.weight", (Shape){1, 1, 1, 32}, vector), g_weight(g, "k.bias", (Shape){1, 1, 1, 32}, vector), 0, 8,
+                     1e-5f);
     g->t[k->kept].keep = true; /* neither this norm nor this add, of two factors, may be fused */
     k->y = g_add(g, g_conv(g, g_silu(g, k->kept), g_weight(g, "q.weight", (Shape){32, 1, 1, 32}, conv), 0, 0), h, .3f, .8f);
 }
 /* The whole discriminator: extractor to the middle block, head with attention pool, clamp. */
 static void build_discriminator(Net *k) {
     Graph *g = k->g;
-    EncoderConfig extractor = {.image_size = 16, .in_channels = 3, .model_channels = 32, .out_channels = 10, .num_res_blocks = 1,
-                               .channel_mult = {1, 2}, .levels = 2, .attention_resolutions = {1, 2}, .attn_count = 2,
-                               .num_head_channels = 32, .use_scale_shift_norm = true, .resblock_updown = true};
+    EncoderConfig extractor = {.image_size = 16,
+                               .in_channels = 3,
+                               .model_channels = 32,
+                               .out_channels = 10,
+                               .num_res_blocks = 1,
+                               .channel_mult = {1, 2},
+                               .levels = 2,
+                               .attention_resolutions = {1, 2},
+                               .attn_count = 2,
+                               .num_head_channels = 32,
+                               .use_scale_shift_norm = true,
+                               .resblock_updown = true};
     EncoderConfig head = extractor;
-    head.image_size = 8, head.in_channels = 64, head.out_channels = 1, head.levels = 1, head.attention_resolutions[0] = 1, head.attn_count = 1;
+    head.image_size = 8, head.in_channels = 64, head.out_channels = 1, head.levels = 1, head.attention_resolutions[0] = 1,
+    head.attn_count = 1;
     k->x = g_input(g, "x", (Shape){2, 16, 16, 3});
     EncoderGraph a, b;
     Error err = {""};
@@ -186,7 +203,8 @@ static void test_net(const char *name, void (*build)(Net *), int least_fused) {
     check_slopes(&fast, name);
     size_t n, ny;
     exec_run(plain.e), exec_run(fast.e);
-    double *a = fetch(&plain, plain.dx, &n), *b = fetch(&fast, fast.dx, &n), *ya = fetch(&plain, plain.y, &ny), *yb = fetch(&fast, fast.y, &ny);
+    double *a = fetch(&plain, plain.dx, &n), *b = fetch(&fast, fast.dx, &n), *ya = fetch(&plain, plain.y, &ny),
+           *yb = fetch(&fast, fast.y, &ny);
     CHECK(distance(b, a, n) <= 1e-13 && distance(yb, ya, ny) <= 1e-13, "%s: fused differs by %.3g, gradient %.3g", name,
           distance(yb, ya, ny), distance(b, a, n));
     if (plain.kept) {

@@ -9,30 +9,73 @@ static void test_malformed(void) {
         const char *text, *why; /* part of the sentence */
         int at;                 /* the byte it names */
     } bad[] = {
-        {"", "ends too early", 0}, {"   ", "ends too early", 3}, {"{", "a key was expected", 1}, {"[", "ends too early", 1},
-        {"[1,", "ends too early", 3}, {"[1 2]", "',' or ']'", 3}, {"[1,]", "a value was expected", 3}, {"[,1]", "a value was expected", 1},
-        {"{\"a\":1,}", "a key was expected", 7}, {"{\"a\" 1}", "':' was expected", 5}, {"{\"a\":}", "a value was expected", 5},
-        {"{a:1}", "a key was expected", 1}, {"{1:1}", "a key was expected", 1}, {"{\"a\":1 \"b\":2}", "',' or '}'", 7},
-        {"{\"a\":1]", "',' or '}'", 6}, {"[1}", "',' or ']'", 2}, {"1 1", "something follows", 2}, {"{}{}", "something follows", 2},
-        {"nul", "a value was expected", 0}, {"nulls", "something follows", 4}, {"True", "a value was expected", 0}, {"NaN", "a value was expected", 0},
-        {"Infinity", "a value was expected", 0}, {"-Infinity", "a value was expected", 1}, {"+1", "a value was expected", 0}, {"-", "a value was expected", 1},
-        {"01", "something follows", 1}, {"-01", "something follows", 2}, {".5", "a value was expected", 0}, {"1.", "after the point", 2},
-        {"1.e5", "after the point", 2}, {"1e", "in the exponent", 2}, {"1e+", "in the exponent", 3}, {"0x10", "something follows", 1},
-        {"1_000", "something follows", 1}, {"'a'", "a value was expected", 0}, {"\"a", "does not end", 1}, {"\"a\\\"", "does not end", 1},
-        {"\"\\", "does not end", 1}, {"\"\\x41\"", "unknown escape", 2}, {"\"\\u12\"", "hexadecimal", 5}, {"\"\\u12g4\"", "hexadecimal", 5},
-        {"\"\\u0000\"", "u0000", 7}, {"\"\\ud800\"", "surrogate", 7}, {"\"\\ud800x\"", "surrogate", 7}, {"\"\\ud800\\u0041\"", "surrogate", 13},
-        {"\"\\udc00\"", "surrogate", 7}, {"\"a\nb\"", "control character", 2}, {"\"\t\"", "control character", 1}, {"\"\x7f\xff\"", "not UTF-8", 2},
-        {"\"\xc0\x80\"", "not UTF-8", 1}, {"\"\xed\xa0\x80\"", "not UTF-8", 1}, {"\"\xf4\x90\x80\x80\"", "not UTF-8", 1}, {"\"\xe2\x82\"", "not UTF-8", 1},
-        {"\xef\xbb\xbf{}", "a value was expected", 0}, {"{} // note", "something follows", 3}, {"/* note */ {}", "a value was expected", 0},
-        {"{\"a\":1,\"a\":2}", "stands twice", -1}, {"{\"b\":{\"x\":1,\"\\u0078\":2}}", "stands twice", -1},
+        {"", "ends too early", 0},
+        {"   ", "ends too early", 3},
+        {"{", "a key was expected", 1},
+        {"[", "ends too early", 1},
+        {"[1,", "ends too early", 3},
+        {"[1 2]", "',' or ']'", 3},
+        {"[1,]", "a value was expected", 3},
+        {"[,1]", "a value was expected", 1},
+        {"{\"a\":1,}", "a key was expected", 7},
+        {"{\"a\" 1}", "':' was expected", 5},
+        {"{\"a\":}", "a value was expected", 5},
+        {"{a:1}", "a key was expected", 1},
+        {"{1:1}", "a key was expected", 1},
+        {"{\"a\":1 \"b\":2}", "',' or '}'", 7},
+        {"{\"a\":1]", "',' or '}'", 6},
+        {"[1}", "',' or ']'", 2},
+        {"1 1", "something follows", 2},
+        {"{}{}", "something follows", 2},
+        {"nul", "a value was expected", 0},
+        {"nulls", "something follows", 4},
+        {"True", "a value was expected", 0},
+        {"NaN", "a value was expected", 0},
+        {"Infinity", "a value was expected", 0},
+        {"-Infinity", "a value was expected", 1},
+        {"+1", "a value was expected", 0},
+        {"-", "a value was expected", 1},
+        {"01", "something follows", 1},
+        {"-01", "something follows", 2},
+        {".5", "a value was expected", 0},
+        {"1.", "after the point", 2},
+        {"1.e5", "after the point", 2},
+        {"1e", "in the exponent", 2},
+        {"1e+", "in the exponent", 3},
+        {"0x10", "something follows", 1},
+        {"1_000", "something follows", 1},
+        {"'a'", "a value was expected", 0},
+        {"\"a", "does not end", 1},
+        {"\"a\\\"", "does not end", 1},
+        {"\"\\", "does not end", 1},
+        {"\"\\x41\"", "unknown escape", 2},
+        {"\"\\u12\"", "hexadecimal", 5},
+        {"\"\\u12g4\"", "hexadecimal", 5},
+        {"\"\\u0000\"", "u0000", 7},
+        {"\"\\ud800\"", "surrogate", 7},
+        {"\"\\ud800x\"", "surrogate", 7},
+        {"\"\\ud800\\u0041\"", "surrogate", 13},
+        {"\"\\udc00\"", "surrogate", 7},
+        {"\"a\nb\"", "control character", 2},
+        {"\"\t\"", "control character", 1},
+        {"\"\x7f\xff\"", "not UTF-8", 2},
+        {"\"\xc0\x80\"", "not UTF-8", 1},
+        {"\"\xed\xa0\x80\"", "not UTF-8", 1},
+        {"\"\xf4\x90\x80\x80\"", "not UTF-8", 1},
+        {"\"\xe2\x82\"", "not UTF-8", 1},
+        {"\xef\xbb\xbf{}", "a value was expected", 0},
+        {"{} // note", "something follows", 3},
+        {"/* note */ {}", "a value was expected", 0},
+        {"{\"a\":1,\"a\":2}", "stands twice", -1},
+        {"{\"b\":{\"x\":1,\"\\u0078\":2}}", "stands twice", -1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Error e = {""};
         Json *j = json_parse(bad[i].text, strlen(bad[i].text), &e);
         char place[32];
         snprintf(place, sizeof place, "at byte %d:", bad[i].at);
-        CHECK(!j && strstr(e.text, bad[i].why) && (bad[i].at < 0 || strstr(e.text, place)), "case %zu, %s, gave: %s; wanted %s %s", i, bad[i].text,
-              j ? "accepted" : e.text, bad[i].why, place);
+        CHECK(!j && strstr(e.text, bad[i].why) && (bad[i].at < 0 || strstr(e.text, place)), "case %zu, %s, gave: %s; wanted %s %s", i,
+              bad[i].text, j ? "accepted" : e.text, bad[i].why, place);
         json_free(j);
     }
     Error e = {""};
@@ -60,8 +103,10 @@ static void test_depth(void) {
 }
 static void test_values(void) {
     Error e = {""};
-    static const char text[] = " {\"n\": null, \"t\": true, \"f\": false, \"i\": -12, \"d\": 1.5e-3, \"big\": 18446744073709551615, \"over\": 18446744073709551616,"
-                               " \"s\": \"\\u00e9\\ud83d\\ude00\\n\\/\xc3\xa9\", \"list\": [1, 2, 3], \"half\": 0.5, \"empty\": {}, \"none\": []} ";
+    static const char text[] =
+        " {\"n\": null, \"t\": true, \"f\": false, \"i\": -12, \"d\": 1.5e-3, \"big\": 18446744073709551615, \"over\": "
+        "18446744073709551616,"
+        " \"s\": \"\\u00e9\\ud83d\\ude00\\n\\/\xc3\xa9\", \"list\": [1, 2, 3], \"half\": 0.5, \"empty\": {}, \"none\": []} ";
     Json *j = json_parse(text, strlen(text), &e);
     CHECK(j && j->kind == JSON_OBJECT && j->count == 12, "the object is refused: %s", e.text);
     if (!j) return;
@@ -71,16 +116,24 @@ static void test_values(void) {
     const char *s;
     uint64_t u;
     CHECK(json_get_int(j, "i", 0, &i, &e) && i == -12, "i is %d", i);
-    CHECK(json_get_int(j, "absent", 7, &i, &e) && i == 7 && json_get_int(j, "n", 8, &i, &e) && i == 8, "an absent member and null take the default");
+    CHECK(json_get_int(j, "absent", 7, &i, &e) && i == 7 && json_get_int(j, "n", 8, &i, &e) && i == 8,
+          "an absent member and null take the default");
     CHECK(!json_get_int(j, "half", 0, &i, &e) && strstr(e.text, "half"), "half an integer: %s", e.text);
-    CHECK(!json_get_int(j, "big", 0, &i, &e) && !json_get_int(j, "s", 0, &i, &e) && strstr(e.text, "\"s\""), "too large, or a string: %s", e.text);
+    CHECK(!json_get_int(j, "big", 0, &i, &e) && !json_get_int(j, "s", 0, &i, &e) && strstr(e.text, "\"s\""), "too large, or a string: %s",
+          e.text);
     CHECK(json_get_double(j, "d", 0, &d, &e) && d == 1.5e-3 && !json_get_double(j, "t", 0, &d, &e), "d is %g", d);
-    CHECK(json_get_bool(j, "t", false, &b, &e) && b && json_get_bool(j, "f", true, &b, &e) && !b && !json_get_bool(j, "i", false, &b, &e), "booleans");
-    CHECK(json_get_string(j, "s", NULL, &s, &e) && !strcmp(s, "\xc3\xa9\xf0\x9f\x98\x80\n/\xc3\xa9") && !json_get_string(j, "list", NULL, &s, &e), "the string is %s", s);
-    CHECK(json_get_ints(j, "list", ints, 3, &n, &e) && n == 3 && ints[2] == 3 && !json_get_ints(j, "list", ints, 2, &n, &e), "the list has %d entries", n);
-    CHECK(json_get_ints(j, "absent", ints, 3, &n, &e) && n == 0 && !json_get_ints(j, "i", ints, 3, &n, &e), "an absent list has %d entries", n);
+    CHECK(json_get_bool(j, "t", false, &b, &e) && b && json_get_bool(j, "f", true, &b, &e) && !b && !json_get_bool(j, "i", false, &b, &e),
+          "booleans");
+    CHECK(json_get_string(j, "s", NULL, &s, &e) && !strcmp(s, "\xc3\xa9\xf0\x9f\x98\x80\n/\xc3\xa9") &&
+              !json_get_string(j, "list", NULL, &s, &e),
+          "the string is %s", s);
+    CHECK(json_get_ints(j, "list", ints, 3, &n, &e) && n == 3 && ints[2] == 3 && !json_get_ints(j, "list", ints, 2, &n, &e),
+          "the list has %d entries", n);
+    CHECK(json_get_ints(j, "absent", ints, 3, &n, &e) && n == 0 && !json_get_ints(j, "i", ints, 3, &n, &e), "an absent list has %d entries",
+          n);
     CHECK(json_u64(json_get(j, "big"), &u) && u == UINT64_MAX, "big is %llu", (unsigned long long)u);
-    CHECK(!json_u64(json_get(j, "over"), &u) && !json_u64(json_get(j, "i"), &u) && !json_u64(json_get(j, "d"), &u) && !json_u64(NULL, &u), "what is not a uint64 was taken for one");
+    CHECK(!json_u64(json_get(j, "over"), &u) && !json_u64(json_get(j, "i"), &u) && !json_u64(json_get(j, "d"), &u) && !json_u64(NULL, &u),
+          "what is not a uint64 was taken for one");
     CHECK(!json_get(json_get(j, "list"), "i") && !json_get(NULL, "i"), "a list has members");
     /* writing back, and reading that */
     Text once = {0}, twice = {0};

@@ -51,8 +51,9 @@ static void predict(const Case *c, Device *d, const char *precision, int batch, 
     Exec *x = bind(c, d, batch, fuse, &denoiser, &guide, &e);
     const char *sum = strstr(e.text, "needs "), *opened = sum ? strchr(sum, '(') : NULL;
     size_t needed = 0, activations = 0, weights = 0, workspaces = 0;
-    bool said = !x && e.out_of_memory && opened &&
-                sscanf(opened, "(%zu bytes: activations %zu, weights %zu, workspaces %zu)", &needed, &activations, &weights, &workspaces) == 4;
+    bool said =
+        !x && e.out_of_memory && opened &&
+        sscanf(opened, "(%zu bytes: activations %zu, weights %zu, workspaces %zu)", &needed, &activations, &weights, &workspaces) == 4;
     bool free_said = said && strstr(e.text, "(256 bytes) free") != NULL;
     if (!CHECK(free_said, "%s, no memory: %s", what, e.text)) return;
     CHECK(needed == activations + weights + workspaces && activations > 0 && weights > 0, "%s: %s", what, e.text);
@@ -66,8 +67,8 @@ static void predict(const Case *c, Device *d, const char *precision, int batch, 
     x = bind(c, d, batch, fuse, &denoiser, &guide, &e);
     if (CHECK(x, "%s: does not fit into the %zu bytes that it was said to need: %s", what, needed, e.text)) {
         CHECK(!fits(d, 1), "%s: %zu of the %zu bytes predicted are not used", what, free_bytes(d, needed), needed);
-        CHECK(x->weight_bytes <= weights && weights - x->weight_bytes < (size_t)x->g->nt * UNIT, "%s: %zu bytes of weights, %zu predicted", what,
-              x->weight_bytes, weights);
+        CHECK(x->weight_bytes <= weights && weights - x->weight_bytes < (size_t)x->g->nt * UNIT, "%s: %zu bytes of weights, %zu predicted",
+              what, x->weight_bytes, weights);
         CHECK(x->g->arena_bytes == activations, "%s: %zu bytes of activations, %zu predicted", what, x->g->arena_bytes, activations);
     }
     denoiser_free(denoiser), guide_free(guide);
@@ -96,7 +97,8 @@ static void predict_case(const char *path, bool full_size) {
 /* ---- what fails later ------------------------------------------------------------------------------------------------------- */
 static bool open_tiny(const Setup *s, Networks *n, Error *e) {
     char network[128], extractor[128], head[128];
-    snprintf(network, sizeof network, "%s/tiny.safetensors", s->dir), snprintf(extractor, sizeof extractor, "%s/extractor.safetensors", s->dir);
+    snprintf(network, sizeof network, "%s/tiny.safetensors", s->dir),
+        snprintf(extractor, sizeof extractor, "%s/extractor.safetensors", s->dir);
     snprintf(head, sizeof head, "%s/head.safetensors", s->dir);
     const char *const path[ROLES] = {network, extractor, head};
     ConvertOptions o = {0};
@@ -120,7 +122,8 @@ static void fail_each(const Setup *s) {
         e = (Error){""};
         made = engine_new(&g, d, &n, &o, 2, true, &e);
         if (made) break;
-        CHECK(e.out_of_memory && strstr(e.text, "not enough memory on device emu for ") && !strchr(e.text, '\n'), "allocation %d fails: \"%s\"", k, e.text);
+        CHECK(e.out_of_memory && strstr(e.text, "not enough memory on device emu for ") && !strchr(e.text, '\n'),
+              "allocation %d fails: \"%s\"", k, e.text);
         CHECK(fits(d, ENOUGH), "allocation %d fails: memory is lost", k);
     }
     unsetenv("EMU_MALLOC_FAIL");
@@ -154,8 +157,11 @@ static size_t engine_bytes(const Setup *s, int batch) {
 }
 static Result *generate(const Setup *s, int batch, const char *outdir) {
     char args[512];
-    snprintf(args, sizeof args, "generate --device emu --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors --steps 2 "
-             "--format npz --seeds 0-%d --batch %d --outdir %s", BATCH - 1, batch, outdir);
+    snprintf(
+        args, sizeof args,
+        "generate --device emu --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors --steps 2 "
+        "--format npz --seeds 0-%d --batch %d --outdir %s",
+        BATCH - 1, batch, outdir);
     return run(s, args);
 }
 /* The run has gone on with a smaller batch, said so in one line, and made the images of `all`. */
@@ -164,7 +170,8 @@ static void check_halved(const Setup *s, Result *r, const char *outdir, int batc
     snprintf(line, sizeof line, "going on with --batch %d instead of %d", batch, wanted);
     CHECK(r->code == 0 && !r->err[0], "%s: exit code %d, %s", outdir, r->code, r->err);
     const char *said = strstr(r->out, "going on with");
-    CHECK(said && !strncmp(said, line, strlen(line)) && !strstr(said + 1, "going on with"), "%s: \"%s\" is not said once: %s", outdir, line, r->out);
+    CHECK(said && !strncmp(said, line, strlen(line)) && !strstr(said + 1, "going on with"), "%s: \"%s\" is not said once: %s", outdir, line,
+          r->out);
     const char *second = strchr(r->out, '\n'), *end = second ? strchr(second + 1, '\n') : NULL;
     CHECK(said && end && said > second && said < end, "%s: that is not the line after the networks: %s", outdir, r->out);
     snprintf(made, sizeof made, "%s/samples.npz", outdir);
@@ -177,7 +184,9 @@ static void check_halved(const Setup *s, Result *r, const char *outdir, int batc
 static void too_little(const Setup *s) {
     size_t needed[BATCH + 1];
     for (int n = 1; n <= BATCH; n *= 2) needed[n] = engine_bytes(s, n);
-    if (!CHECK(needed[1] && needed[1] < needed[2] && needed[2] < needed[4], "an engine takes %zu, %zu, %zu bytes", needed[1], needed[2], needed[4])) return;
+    if (!CHECK(needed[1] && needed[1] < needed[2] && needed[2] < needed[4], "an engine takes %zu, %zu, %zu bytes", needed[1], needed[2],
+               needed[4]))
+        return;
     set_memory(needed[4]);
     Result *r = generate(s, BATCH, "all");
     CHECK(r->code == 0 && !r->err[0] && !strstr(r->out, "going on"), "exactly enough memory: exit code %d, %s%s", r->code, r->out, r->err);
@@ -188,7 +197,8 @@ static void too_little(const Setup *s) {
     set_memory(needed[1] - UNIT);
     fails(generate(s, BATCH, "none"), "one image does not fit", 1, "one image at a time is too much: .*emu.*[0-9]+ bytes");
     set_memory(4096);
-    fails(generate(s, BATCH, "none"), "nothing fits", 1, "device emu:0 has 0.0 MiB \\(4096 bytes\\) free, and a network needs [0-9.]+ MiB \\([0-9]+ bytes: activations");
+    fails(generate(s, BATCH, "none"), "nothing fits", 1,
+          "device emu:0 has 0.0 MiB \\(4096 bytes\\) free, and a network needs [0-9.]+ MiB \\([0-9]+ bytes: activations");
     CHECK(count_files(s, "none", ".npz") == 0, "images without memory");
     fails(run(s, "bench --device emu --batch 4 --repeats 1 --network tiny.safetensors"), "bench", 1, "--batch 4 is too much: .*4096 bytes");
     /* memory in pieces: the prediction was right, and an allocation fails all the same */
@@ -201,7 +211,8 @@ static void too_little(const Setup *s) {
     unsetenv("EMU_MALLOC_FAIL");
 }
 int main(int argc, char **argv) {
-    static const char *const small[] = {"nets/edm_tiny_ddpmpp", "nets/edm_tiny_ncsnpp_skip", "nets/edm_tiny_adm", "nets/iddpm_tiny_adm", "guidance/disc_tiny", "guidance/disc_tiny_cond"};
+    static const char *const small[] = {"nets/edm_tiny_ddpmpp", "nets/edm_tiny_ncsnpp_skip", "nets/edm_tiny_adm",
+                                        "nets/iddpm_tiny_adm",  "guidance/disc_tiny",        "guidance/disc_tiny_cond"};
     static const char *const full[] = {"nets/edm_cifar10_uncond", "guidance/disc_cifar10_uncond"};
     Setup s = {.device = "emu", .dir = "/tmp/dg_test_memory_XXXXXX"};
     if (!strstr(device_list(), "emu")) {
@@ -210,12 +221,16 @@ int main(int argc, char **argv) {
     }
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], true, "dg_cuda-emu"), path[256];
     s.program = real;
-    for (size_t i = 0; i < sizeof small / sizeof *small; i++) snprintf(path, sizeof path, "tests/golden/%s.safetensors", small[i]), predict_case(path, false);
-    for (size_t i = 0; i < sizeof full / sizeof *full; i++) snprintf(path, sizeof path, "tests/golden/%s.safetensors", full[i]), predict_case(path, true);
+    for (size_t i = 0; i < sizeof small / sizeof *small; i++)
+        snprintf(path, sizeof path, "tests/golden/%s.safetensors", small[i]), predict_case(path, false);
+    for (size_t i = 0; i < sizeof full / sizeof *full; i++)
+        snprintf(path, sizeof path, "tests/golden/%s.safetensors", full[i]), predict_case(path, true);
     Error e = {""};
     bool ready = CHECK(real, "no program dg_cuda-emu") && CHECK(mkdtemp(s.dir), "no temporary folder") &&
-                 CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) && tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
-                       tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e), "%s", e.text);
+                 CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) &&
+                           tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
+                           tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e),
+                       "%s", e.text);
     if (ready) {
         fail_each(&s);
         too_little(&s);

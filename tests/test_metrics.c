@@ -69,8 +69,7 @@ static void statistics(double offset) {
         for (int j = 0; j < DIMS; j++) {
             tolerance = 4 * ROWS * DBL_EPSILON * spread * (1 + j);
             double want = (double)covariance[i * DIMS + j];
-            CHECK(fabs(*at(&g, i, j) - want) <= tolerance, "covariance %d %d: %.17g, not %.17g", i, j, *at(&g, i, j),
-                  want);
+            CHECK(fabs(*at(&g, i, j) - want) <= tolerance, "covariance %d %d: %.17g, not %.17g", i, j, *at(&g, i, j), want);
             CHECK(*at(&g, i, j) == *at(&g, j, i), "covariance %d %d: not symmetric", i, j);
         }
     }
@@ -80,8 +79,8 @@ static void statistics(double offset) {
 static void same_bits(const Gaussian *a, const Gaussian *b, const char *what) {
     size_t d = DIMS;
     CHECK(a->mean && b->mean && !memcmp(a->mean, b->mean, d * sizeof *a->mean), "%s: another mean", what);
-    CHECK(a->covariance && b->covariance && !memcmp(a->covariance, b->covariance, d * d * sizeof *a->covariance),
-          "%s: another covariance", what);
+    CHECK(a->covariance && b->covariance && !memcmp(a->covariance, b->covariance, d * d * sizeof *a->covariance), "%s: another covariance",
+          what);
 }
 static void splits(void) {
     double *x = random_rows(3);
@@ -94,8 +93,7 @@ static void splits(void) {
         for (size_t k = 0; k < ROWS; k += batch) {
             size_t n = k + batch < ROWS ? batch : ROWS - k;
             bool wide = k / batch % 2; /* floats and doubles of the same values mix */
-            CHECK(stats_add(s, wide ? DG_F64 : DG_F32, wide ? (const void *)(x + k * DIMS) : f + k * DIMS, n, &e), "%s",
-                  e.text);
+            CHECK(stats_add(s, wide ? DG_F64 : DG_F32, wide ? (const void *)(x + k * DIMS) : f + k * DIMS, n, &e), "%s", e.text);
             if (k > 1 && stats_gaussian(s, &g, &e)) gaussian_free(&g); /* looking changes nothing */
         }
         char what[64];
@@ -139,8 +137,8 @@ static void refused_rows(void) {
     gaussian_free(&a);
     gaussian_free(&b);
 }
-static void refused_file(const char *what, int dims_mu, const int64_t *mu, int dims_sigma, const int64_t *sigma,
-                         double value, const char *fragment) {
+static void refused_file(const char *what, int dims_mu, const int64_t *mu, int dims_sigma, const int64_t *sigma, double value,
+                         const char *fragment) {
     enum { VALUES = 64 };
     double data[VALUES];
     for (int i = 0; i < VALUES; i++) data[i] = value;
@@ -150,9 +148,7 @@ static void refused_file(const char *what, int dims_mu, const int64_t *mu, int d
     Error e = {""};
     NpzWriter *w = npz_writer_open(path, &e);
     CHECK(w && npz_writer_array(w, "mu", 'f', 8, dims_mu, mu, &e) && npz_writer_data(w, data, n * 8, &e), "%s", e.text);
-    if (sigma)
-        CHECK(npz_writer_array(w, "sigma", 'f', 8, dims_sigma, sigma, &e) && npz_writer_data(w, data, m * 8, &e), "%s",
-              e.text);
+    if (sigma) CHECK(npz_writer_array(w, "sigma", 'f', 8, dims_sigma, sigma, &e) && npz_writer_data(w, data, m * 8, &e), "%s", e.text);
     double images = 1;
     CHECK(npz_writer_array(w, "num_images", 'f', 8, 0, NULL, &e) && npz_writer_data(w, &images, 8, &e), "%s", e.text);
     CHECK(npz_writer_finish(w, &e), "%s", e.text);
@@ -170,10 +166,8 @@ static void refused_files(void) {
     refused_file("a mean that is a matrix", 2, SHAPE(3, 1), 2, SHAPE(3, 3), 1, "mu is not a vector");
     refused_file("a mean of no values", 1, SHAPE(0), 2, SHAPE(0, 0), 1, "mu is not a vector");
     refused_file("a covariance that is a vector", 1, SHAPE(3), 1, SHAPE(9), 1, "sigma does not have the shape (3, 3)");
-    refused_file("a covariance of another size", 1, SHAPE(3), 2, SHAPE(4, 4), 1,
-                 "sigma does not have the shape (3, 3)");
-    refused_file("a covariance that is not square", 1, SHAPE(3), 2, SHAPE(3, 4), 1,
-                 "sigma does not have the shape (3, 3)");
+    refused_file("a covariance of another size", 1, SHAPE(3), 2, SHAPE(4, 4), 1, "sigma does not have the shape (3, 3)");
+    refused_file("a covariance that is not square", 1, SHAPE(3), 2, SHAPE(3, 4), 1, "sigma does not have the shape (3, 3)");
     refused_file("NaN", 1, SHAPE(3), 2, SHAPE(3, 3), NAN, "mu: value 0 is not a finite number");
     refused_file("one image", 1, SHAPE(3), 2, SHAPE(3, 3), 1, "num_images");
 }
@@ -247,8 +241,8 @@ static void rank_one(int d) {
     }
     Frechet f = distance(&a, &b);
     check_distance("rank 1", f, f.trace_a + f.trace_b - 2 * sqrt(root), 2 * d * sqrt(d * DBL_EPSILON * root));
-    CHECK(f.negative > 0 && f.lowest < 0 && f.lowest > -d * DBL_EPSILON, "rank 1: %d negative eigenvalues, down to %g",
-          f.negative, f.lowest);
+    CHECK(f.negative > 0 && f.lowest < 0 && f.lowest > -d * DBL_EPSILON, "rank 1: %d negative eigenvalues, down to %g", f.negative,
+          f.lowest);
     gaussian_free(&a);
     gaussian_free(&b);
 }
@@ -257,8 +251,7 @@ static void dense(int d, double want) {
     Gaussian a = gaussian_new(d), b = gaussian_new(d);
     for (int i = 0; i < d; i++) {
         a.mean[i] = (double)i / d, b.mean[i] = (d - 1 - i) / (2.0 * d);
-        for (int j = 0; j < d; j++)
-            *at(&a, i, j) = exp2(-abs(i - j)), *at(&b, i, j) = (double)((i < j ? i : j) + 1) / d;
+        for (int j = 0; j < d; j++) *at(&a, i, j) = exp2(-abs(i - j)), *at(&b, i, j) = (double)((i < j ? i : j) + 1) / d;
     }
     check_distance("dense", distance(&a, &b), want, 1e-11);
     gaussian_free(&a);
@@ -282,8 +275,7 @@ static void from_features(void) {
     Gaussian a = gaussian_of(few, 5, 8), b = gaussian_of(few + 40, 6, 8);
     Frechet f = distance(&a, &b);
     check_distance("11 points in 8 dimensions", f, 64.133525628087578, 1e-6);
-    CHECK(f.rank_deficient && fabs(f.mean_term - 5306 / 225.0) <= 1e-12 && fabs(f.trace_a - 194 / 5.0) <= 1e-12,
-          "11 points: its parts");
+    CHECK(f.rank_deficient && fabs(f.mean_term - 5306 / 225.0) <= 1e-12 && fabs(f.trace_a - 194 / 5.0) <= 1e-12, "11 points: its parts");
     gaussian_free(&a);
     gaussian_free(&b);
     a = gaussian_of(few, 8, 8), b = gaussian_of(few, 9, 8); /* one image more than dimensions is enough */

@@ -15,8 +15,7 @@ static const char bad[] = "bad.npz", python[] = "/usr/bin/python3";
 static double value(int i, char kind, int bytes) {
     int v = i - 7;
     if (kind == 'b') return v != 0;
-    if (kind == 'u' && v < 0)
-        return bytes == 8 ? 18446744073709551616.0 + v : (double)((1ull << (8 * bytes)) + (uint64_t)(int64_t)v);
+    if (kind == 'u' && v < 0) return bytes == 8 ? 18446744073709551616.0 + v : (double)((1ull << (8 * bytes)) + (uint64_t)(int64_t)v);
     return v;
 }
 static void check_array(const char *file, const char *name, const NpyArray *a) {
@@ -25,13 +24,11 @@ static void check_array(const char *file, const char *name, const NpyArray *a) {
         return;
     }
     if (!strcmp(name, "empty")) {
-        CHECK(a->dims == 2 && a->count == 0 && a->shape[0] == 0 && a->shape[1] == 5, "%s: %s: not as written", file,
-              name);
+        CHECK(a->dims == 2 && a->count == 0 && a->shape[0] == 0 && a->shape[1] == 5, "%s: %s: not as written", file, name);
         return;
     }
     bool vector = !strcmp(name, "vector");
-    CHECK(a->count == COUNT &&
-              (vector ? a->dims == 1 && a->shape[0] == COUNT : a->dims == 3 && !memcmp(a->shape, shape, sizeof shape)),
+    CHECK(a->count == COUNT && (vector ? a->dims == 1 && a->shape[0] == COUNT : a->dims == 3 && !memcmp(a->shape, shape, sizeof shape)),
           "%s: %s: another shape", file, name);
     for (int i = 0; i < COUNT && a->count == COUNT; i++) {
         double got = npy_value(a, (size_t)i), want = value(i, a->dtype, a->bytes);
@@ -101,15 +98,14 @@ static bool write_file(const char *path, Error *e) {
         size_t bytes = (size_t)types[t].bytes;
         for (int i = 0; i < COUNT; i++) put_value(data + (size_t)i * bytes, i, types[t].kind, types[t].bytes);
         size_t first = (size_t)t * 3; /* in two pieces */
-        ok = npz_writer_array(w, types[t].name, types[t].kind, types[t].bytes, 3, shape, e) &&
-             npz_writer_data(w, data, first, e) && npz_writer_data(w, data + first, COUNT * bytes - first, e);
+        ok = npz_writer_array(w, types[t].name, types[t].kind, types[t].bytes, 3, shape, e) && npz_writer_data(w, data, first, e) &&
+             npz_writer_data(w, data + first, COUNT * bytes - first, e);
     }
     float scalar = 3.5f;
     int32_t vector[COUNT];
     for (int i = 0; i < COUNT; i++) vector[i] = i - 7;
     ok = ok && npz_writer_array(w, "scalar", 'f', 4, 0, NULL, e) && npz_writer_data(w, &scalar, sizeof scalar, e) &&
-         npz_writer_array(w, "vector", 'i', 4, 1, (const int64_t[]){COUNT}, e) &&
-         npz_writer_data(w, vector, sizeof vector, e) &&
+         npz_writer_array(w, "vector", 'i', 4, 1, (const int64_t[]){COUNT}, e) && npz_writer_data(w, vector, sizeof vector, e) &&
          npz_writer_array(w, "empty", 'f', 4, 2, (const int64_t[]){0, 5}, e);
     if (ok) return npz_writer_finish(w, e);
     npz_writer_abandon(w);
@@ -201,8 +197,7 @@ static const struct {
     {"a type without an end", "{'descr': '<f4", 24, "no valid 'descr'"},
     {"a very long type", HEADER("'<f4<f4<f4<f4<f4<f4'", "False", "(2, 3)"), 24, "no valid 'descr'"},
     {"an escape in a type", HEADER("'\\x3cf4'", "False", "(2, 3)"), 24, "no valid 'descr'"},
-    {"an unknown key", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'extra': 1}", 24,
-     "unknown key 'extra'"},
+    {"an unknown key", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'extra': 1}", 24, "unknown key 'extra'"},
     {"a key twice", "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}", 24, "'descr' twice"},
     {"no type", "{'fortran_order': False, 'shape': (2, 3)}", 24, "has no 'descr'"},
     {"no order", "{'descr': '<f4', 'shape': (2, 3)}", 24, "has no 'fortran_order'"},
@@ -212,8 +207,7 @@ static const struct {
     {"a header of spaces", "                \n", 0, "not a Python dictionary"},
     {"a list", "[]", 0, "not a Python dictionary"},
     {"a call", "__import__('os').system('true')", 0, "not a Python dictionary"},
-    {"a dictionary without an end", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), ", 24,
-     "not a Python dictionary"},
+    {"a dictionary without an end", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), ", 24, "not a Python dictionary"},
     {"no comma", "{'descr': '<f4' 'fortran_order': False, 'shape': (2, 3)}", 24, "not a Python dictionary"},
     {"no colon", "{'descr' '<f4', 'fortran_order': False, 'shape': (2, 3)}", 24, "not a Python dictionary"},
     {"something after the dictionary", HEADER("'<f4'", "False", "(2, 3)") " + 1", 24, "goes on after"},
@@ -252,8 +246,7 @@ static void tables(void) {
     uint8_t file[512];
     for (int i = 0; i < MALFORMED; i++)
         for (int version = 1; version <= 3; version++) {
-            size_t n = make_npy(file, version, strlen(malformed[i].header), malformed[i].header,
-                                (size_t)malformed[i].data_bytes);
+            size_t n = make_npy(file, version, strlen(malformed[i].header), malformed[i].header, (size_t)malformed[i].data_bytes);
             refuse(malformed[i].what, file, n, malformed[i].fragment);
             Made m = {0}; /* the same within an archive */
             made_stored(&m, "x.npy", file, n);
@@ -269,8 +262,7 @@ static void tables(void) {
     file[6] = 1, file[7] = 1, refuse("version 1.1", file, n, "version 1.1");
     file[0] = 'P', refuse("another first byte", file, n, "neither");
     n = make_npy(file, 1, 65535, good, 24), refuse("a header of 65535 bytes", file, n, "truncated");
-    n = make_npy(file, 1, sizeof good - 2, good, 24),
-    refuse("a header one byte too short", file, n, "not a Python dictionary");
+    n = make_npy(file, 1, sizeof good - 2, good, 24), refuse("a header one byte too short", file, n, "not a Python dictionary");
     n = make_npy(file, 1, sizeof good, good, 24), refuse("a header one byte too long", file, n, "goes on after");
     n = make_npy(file, 2, 0xffffffff, good, 24), refuse("a header of 4 GB", file, n, "at most 65536");
     n = make_npy(file, 2, 65536, good, 24), refuse("a header of 64 KiB", file, n, "truncated");

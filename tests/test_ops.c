@@ -131,7 +131,8 @@ static void fill_input(Run *r, const Mode *m, Tid t, int first) {
     float *v = dg_alloc(n * sizeof *v), gain = t == r->k.in[0] ? m->c->x_gain : t == r->dy ? m->c->dy_gain : 1;
     uint64_t key = hash(m->c->name, r->g->t[t].name);
     for (size_t i = 0; i < n; i++) {
-        float unit = m->c->kind == OP_ATTN && t == r->k.in[0] ? attn_value(m->c, key, skip + i, m->integer) : value(key, skip + i, m->integer);
+        float unit =
+            m->c->kind == OP_ATTN && t == r->k.in[0] ? attn_value(m->c, key, skip + i, m->integer) : value(key, skip + i, m->integer);
         v[i] = as_stored(gain > 0 ? gain * unit : unit, stored_type(m, r, t));
         if (m->tf32 && !is_vector(s)) v[i] = as_tf32(v[i]);
     }
@@ -187,8 +188,8 @@ static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive
         CHECK(wrong == 0, "%s exact %s on %s: %zu of %zu integers differ", m->c->name, what, dev->be->name, wrong, n);
     } else {
         double found = rel_l2(va, vb, n), base = rel_l2(vc, vb, n), tol = 3 * base + 4 * FLT_EPSILON;
-        CHECK(found <= tol, "%s %s on %s: relative error %.3g, tolerance %.3g (naive %.3g): %s", m->c->name, what, dev->be->name,
-              found, tol, base, m->c->why);
+        CHECK(found <= tol, "%s %s on %s: relative error %.3g, tolerance %.3g (naive %.3g): %s", m->c->name, what, dev->be->name, found,
+              tol, base, m->c->why);
     }
     /* again, on the run without checks, then one image at a time: the same bits */
     exec_run(a.e);
@@ -232,8 +233,8 @@ static void test_slope(const Mode *m, Device *ref64) {
     }
     for (size_t i = 0; i < ny; i++) numeric += (y[1][i] - y[0][i]) / (2 * h) * dy[i];
     CHECK(scale > 0 || nx == 1, "%s: the gradient is zero: this check could not fail", m->c->name);
-    CHECK(fabs(slope - numeric) <= 1e-7 * (fabs(slope) + fabs(numeric)) + 1e-9 * scale, "%s: slope %.12g, numeric %.12g", m->c->name,
-          slope, numeric);
+    CHECK(fabs(slope - numeric) <= 1e-7 * (fabs(slope) + fabs(numeric)) + 1e-9 * scale, "%s: slope %.12g, numeric %.12g", m->c->name, slope,
+          numeric);
     free(x0), free(z), free(y[0]), free(y[1]), free(dy), free(dx);
     run_free(&r);
 }
@@ -241,7 +242,10 @@ static void test_slope(const Mode *m, Device *ref64) {
 static bool is_exact(const OpCase *c) { /* sums of products of small integers, by powers of two */
     switch (c->kind) {
     case OP_CONV: return true;
-    case OP_ADD: case OP_CONCAT: case OP_SLICE: case OP_FIRST_TOKEN: return true;
+    case OP_ADD:
+    case OP_CONCAT:
+    case OP_SLICE:
+    case OP_FIRST_TOKEN: return true;
     case OP_RESAMPLE: return true;
     case OP_POOL_TOKENS: return (c->x.h * c->x.w & (c->x.h * c->x.w - 1)) == 0;
     default: return false;

@@ -23,7 +23,8 @@ static void dump_bytes(Text *t, const PickleValue *v) {
         return;
     }
     for (size_t i = 0; i < v->count; i++)
-        text_printf(t, (uint8_t)v->text[i] < 32 || (v->kind != PICKLE_TEXT && (uint8_t)v->text[i] > 126) ? "\\%02x" : "%c", (uint8_t)v->text[i]);
+        text_printf(t, (uint8_t)v->text[i] < 32 || (v->kind != PICKLE_TEXT && (uint8_t)v->text[i] > 126) ? "\\%02x" : "%c",
+                    (uint8_t)v->text[i]);
 }
 static void dump(Text *t, const PickleValue *v) {
     switch (v->kind) {
@@ -72,7 +73,9 @@ static void protocols(void) {
                                  "'bytearray': <__builtin__.bytearray>(<_codecs.encode>('abc', 'latin1')), "
                                  "'set': <__builtin__.set>([7]), 'frozenset': <__builtin__.frozenset>([8]), ";
     static const char *const blobs[6] = {
-        codecs, codecs, codecs,
+        codecs,
+        codecs,
+        codecs,
         "'bytes': b'\\00\\ffq', 'more bytes': [b'y*300'], 'bytearray': <builtins.bytearray>(b'abc'), "
         "'set': <builtins.set>([7]), 'frozenset': <builtins.frozenset>([8]), ",
         "'bytes': b'\\00\\ffq', 'more bytes': [b'y*300'], 'bytearray': <builtins.bytearray>(b'abc'), 'set': set{7}, 'frozenset': set{8}, ",
@@ -136,21 +139,39 @@ typedef struct {
     const char *wanted; /* part of the sentence; NULL: accepted */
 } Hostile;
 #define S(text) text, sizeof text - 1
-#define ONE(name, text, wanted) {name, S(text), S(""), 0, S(""), wanted}
+#define ONE(name, text, wanted)                                                                                                            \
+    { name, S(text), S(""), 0, S(""), wanted }
 static const Hostile hostile[] = {
     /* what Python would execute */
     ONE("os.system", "cos\nsystem\n(S'echo pwned'\ntR.", "os.system"),
-    ONE("posix.system", "\x80\x02" "cposix\nsystem\nX\x02\0\0\0id\x85R.", "posix.system"),
+    ONE("posix.system",
+        "\x80\x02"
+        "cposix\nsystem\nX\x02\0\0\0id\x85R.",
+        "posix.system"),
     ONE("nt.system", "\x80\x04\x8c\x02nt\x8c\x06system\x93\x8c\x02id\x85R.", "nt.system"),
-    ONE("builtins.eval", "\x80\x04\x8c\x08" "builtins\x8c\x04" "eval\x93\x8c\x03" "1+1\x85R.", "builtins.eval"),
+    ONE("builtins.eval",
+        "\x80\x04\x8c\x08"
+        "builtins\x8c\x04"
+        "eval\x93\x8c\x03"
+        "1+1\x85R.",
+        "builtins.eval"),
     ONE("builtins.exec", "cbuiltins\nexec\n(S'pass'\ntR.", "builtins.exec"),
     ONE("__builtin__.getattr", "c__builtin__\ngetattr\n(c__builtin__\nint\nS'__subclasses__'\ntR.", "__builtin__.getattr"),
     ONE("builtins.__import__", "cbuiltins\n__import__\n(S'os'\ntR.", "builtins.__import__"),
-    ONE("subprocess", "\x80\x03" "csubprocess\nPopen\n]X\x02\0\0\0shaa\x85R.", "subprocess.Popen"),
-    ONE("a submodule", "\x80\x03" "cimportlib.util\nfind_spec\n)R.", "importlib.util.find_spec"),
+    ONE("subprocess",
+        "\x80\x03"
+        "csubprocess\nPopen\n]X\x02\0\0\0shaa\x85R.",
+        "subprocess.Popen"),
+    ONE("a submodule",
+        "\x80\x03"
+        "cimportlib.util\nfind_spec\n)R.",
+        "importlib.util.find_spec"),
     ONE("by INST", "(S'id'\nios\nsystem\n.", "os.system"),
     ONE("by OBJ", "(cos\nsystem\nS'id'\no.", "os.system"),
-    ONE("by NEWOBJ", "\x80\x02" "csubprocess\nPopen\nX\x02\0\0\0id\x85\x81.", "subprocess.Popen"),
+    ONE("by NEWOBJ",
+        "\x80\x02"
+        "csubprocess\nPopen\nX\x02\0\0\0id\x85\x81.",
+        "subprocess.Popen"),
     ONE("by NEWOBJ_EX", "\x80\x04\x8c\nsubprocess\x8c\x05Popen\x93)}\x92.", "subprocess.Popen"),
     ONE("pickle inside", "cpickle\nloads\n(S'x'\ntR.", "pickle.loads"),
     ONE("nested reduce", "cmodule\nf\n)R)R)R)R.", NULL), /* inert: nodes only */
@@ -161,7 +182,11 @@ static const Hostile hostile[] = {
     ONE("a class named by a number", "\x80\x04K\x01K\x02\x93.", "name of a class is an integer"),
     ONE("an empty class name", "c\n\n.", "name of a class has 0 bytes"),
     ONE("a class name that is no text", "c\xff\xfe\nname\n.", "not text"),
-    ONE("a class name with a NUL", "\x80\x04\x8c\x03" "a\0b\x8c\x01" "c\x93.", "not text"),
+    ONE("a class name with a NUL",
+        "\x80\x04\x8c\x03"
+        "a\0b\x8c\x01"
+        "c\x93.",
+        "not text"),
     {"a huge class name", S("\x80\x04X\x00\x10\x00\x00"), S("m"), 4096, S("\x8c\x01n\x93."), "name of a class has 4097"},
     /* memory */
     {"a million values", S("("), S("K\x01"), 1000000, S("t."), NULL},
@@ -171,7 +196,10 @@ static const Hostile hostile[] = {
     {"a memo index in decimal", S("Np123456789012345678\n."), S(""), 0, S(""), "memo index 123456789012345678"},
     {"a negative memo index", S("Np-1\n."), S(""), 0, S(""), "no memo index"},
     {"a memo of two million", S("N"), S("\x94"), 2000000, S("."), "memo index 1048576"},
-    {"billion laughs, lists", S("]q\0"), S("0](h\0h\0h\0h\0" "eq\0"), 900, S("."), NULL},
+    {"billion laughs, lists", S("]q\0"),
+     S("0](h\0h\0h\0h\0"
+       "eq\0"),
+     900, S("."), NULL},
     {"billion laughs, tuples", S("\x80\x02K\x01"), S("2\x86"), 900, S("."), NULL},
     {"billion laughs, dicts", S("}q\0"), S("0}K\x01h\0sK\x02h\0sq\0"), 900, S("."), NULL},
     {"a list inside itself", S("]q\0h\0a."), S(""), 0, S(""), NULL},
@@ -186,13 +214,34 @@ static const Hostile hostile[] = {
     {"deep states", S("cm\nf\n)Rq\0"), S("cm\nf\n)Rh\0bq\0"), 2000, S("."), "nested more than 1000 deep"},
     {"deep persistent ids", S("N"), S("Q"), 2000, S("."), "nested more than 1000 deep"},
     /* lengths */
-    ONE("BINUNICODE of 4 GB", "X\xff\xff\xff\xff" "abc.", "4294967295 more bytes"),
-    ONE("BINUNICODE8 of 2^64", "\x8d\xff\xff\xff\xff\xff\xff\xff\xff" "abc.", "18446744073709551615 more bytes"),
-    ONE("BINBYTES8 of 2^63", "\x8e\0\0\0\0\0\0\0\x80" "abc.", "9223372036854775808 more bytes"),
-    ONE("BYTEARRAY8 of 2^40", "\x96\0\0\0\0\0\1\0\0" "abc.", "1099511627776 more bytes"),
-    ONE("BINSTRING of -1", "T\xff\xff\xff\xff" "abc.", "negative length"),
-    ONE("LONG4 of 4 GB", "\x8b\xff\xff\xff\xff" "abc.", "4294967295 more bytes"),
-    ONE("LONG1 past the end", "\x8a\xff" "abc.", "255 more bytes"),
+    ONE("BINUNICODE of 4 GB",
+        "X\xff\xff\xff\xff"
+        "abc.",
+        "4294967295 more bytes"),
+    ONE("BINUNICODE8 of 2^64",
+        "\x8d\xff\xff\xff\xff\xff\xff\xff\xff"
+        "abc.",
+        "18446744073709551615 more bytes"),
+    ONE("BINBYTES8 of 2^63",
+        "\x8e\0\0\0\0\0\0\0\x80"
+        "abc.",
+        "9223372036854775808 more bytes"),
+    ONE("BYTEARRAY8 of 2^40",
+        "\x96\0\0\0\0\0\1\0\0"
+        "abc.",
+        "1099511627776 more bytes"),
+    ONE("BINSTRING of -1",
+        "T\xff\xff\xff\xff"
+        "abc.",
+        "negative length"),
+    ONE("LONG4 of 4 GB",
+        "\x8b\xff\xff\xff\xff"
+        "abc.",
+        "4294967295 more bytes"),
+    ONE("LONG1 past the end",
+        "\x8a\xff"
+        "abc.",
+        "255 more bytes"),
     ONE("a frame past the end", "\x80\x04\x95\xff\0\0\0\0\0\0\0N.", "255 more bytes"),
     ONE("a frame of 2^64", "\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xffN.", "18446744073709551615 more bytes"),
     {"a decimal of a million digits", S("L"), S("9"), 1000000, S("\n."), "no integer"},
@@ -223,7 +272,10 @@ static const Hostile hostile[] = {
     ONE("an object both list and dict", "cm\nf\n)RNaNNs.", "both a list and a dict"),
     ONE("REDUCE of nothing", ")R.", "empty stack"),
     ONE("OBJ of nothing", "(o.", "no class"),
-    ONE("NEWOBJ_EX with a list", "\x80\x04" "cm\nf\n)]\x92.", "keyword arguments are a list"),
+    ONE("NEWOBJ_EX with a list",
+        "\x80\x04"
+        "cm\nf\n)]\x92.",
+        "keyword arguments are a list"),
     ONE("BUILD of a list", "]}b.", "sets the state of a list"),
     ONE("BUILD of nothing", "}b.", "empty stack"),
     ONE("GET of what was not put", "h\x07.", "value 7 of the memo"),
@@ -287,7 +339,9 @@ static void hostile_case(const Hostile *h) {
     bool exited = WIFEXITED(status);
     CHECK(exited, "%s: killed by signal %d", h->name, exited ? 0 : WTERMSIG(status));
     if (!h->wanted) CHECK(exited && WEXITSTATUS(status) == 0, "%s: refused: %s", h->name, said);
-    else CHECK(exited && WEXITSTATUS(status) == 1 && strstr(said, h->wanted) && strstr(said, "byte "), "%s: wanted \"%s\", said \"%s\"", h->name, h->wanted, said);
+    else
+        CHECK(exited && WEXITSTATUS(status) == 1 && strstr(said, h->wanted) && strstr(said, "byte "), "%s: wanted \"%s\", said \"%s\"",
+              h->name, h->wanted, said);
 }
 int main(void) {
     protocols();

@@ -24,7 +24,8 @@ static void test_steps(const char *path) {
     double fp16 = error_of(path, "fp16"), tf32 = error_of(path, "tf32"), bf16 = error_of(path, "bf16");
     CHECK(fp16 > 0 && tf32 > 0, "%s: an error of 0 (fp16 %g, tf32 %g): nothing was rounded", path, fp16, tf32);
     CHECK(fp16 <= LUCK * tf32, "%s: error %g in fp16, %g in tf32: values leave the range of fp16", path, fp16, tf32);
-    CHECK(bf16 <= LUCK * BF16_STEP * fp16 && bf16 >= BF16_STEP / LUCK * fp16, "%s: error %g in bf16, %g in fp16: not about 8 times", path, bf16, fp16);
+    CHECK(bf16 <= LUCK * BF16_STEP * fp16 && bf16 >= BF16_STEP / LUCK * fp16, "%s: error %g in bf16, %g in fp16: not about 8 times", path,
+          bf16, fp16);
 }
 
 /* ---- range: a network on noisy pictures of several levels, in f32, every stored value inspected ---------------------------- */
@@ -62,7 +63,7 @@ static void inspect_image(const float *v, size_t n, int scales, Range *r) {
         double f = seed_scale[k], error = 0;
         for (size_t i = 0; i < n; i++) {
             double m = fabs((double)v[i]) * f;
-            r->at[k].below += m > 0 && m < F16_NORMAL, r->at[k].lost += m > 0 && m <= F16_HALF_STEP;
+            r->at[k].below += m > 0 && m<F16_NORMAL, r->at[k].lost += m> 0 && m <= F16_HALF_STEP;
             error += pow((double)f16_to_f32(f32_to_f16((float)m)) - m, 2);
         }
         if (ideal > 0) r->at[k].worst = fmax(r->at[k].worst, sqrt(error / ideal) / f);
@@ -87,14 +88,15 @@ static double percent(size_t part, size_t all) { return 100 * (double)part / (do
 /* scale: which of seed_scale is in use. */
 static void check_range(const char *name, const char *part, const Range *r, int scale) {
     for (int k = 0; k < (scale == CHOSEN ? SCALES : 1); k++)
-        printf("%s, %s times %g: largest %.4g, in fp16 %.3f%% subnormal, %.4f%% lost to 0, worst tensor's error x %.3f\n", name, part, seed_scale[k],
-               r->most * seed_scale[k], percent(r->at[k].below, r->count), percent(r->at[k].lost, r->count), r->at[k].worst);
+        printf("%s, %s times %g: largest %.4g, in fp16 %.3f%% subnormal, %.4f%% lost to 0, worst tensor's error x %.3f\n", name, part,
+               seed_scale[k], r->most * seed_scale[k], percent(r->at[k].below, r->count), percent(r->at[k].lost, r->count), r->at[k].worst);
     double most = r->most * seed_scale[scale];
     CHECK(r->count > 0 && r->bad == 0, "%s, %s: %zu of %zu values are not finite", name, part, r->bad, r->count);
     CHECK(most > 0 && most <= F16_MAX / ROOM, "%s, %s: |value| %g comes near fp16's largest, %g", name, part, most, F16_MAX);
-    CHECK((double)r->at[scale].lost <= MOST_LOST * (double)r->count, "%s, %s: %zu of %zu values vanish in fp16", name, part, r->at[scale].lost, r->count);
-    CHECK(r->at[scale].worst >= 1 / LUCK && r->at[scale].worst <= LUCK, "%s, %s: a tensor's error is %g times that of its 11 bits", name, part,
-          r->at[scale].worst);
+    CHECK((double)r->at[scale].lost <= MOST_LOST * (double)r->count, "%s, %s: %zu of %zu values vanish in fp16", name, part,
+          r->at[scale].lost, r->count);
+    CHECK(r->at[scale].worst >= 1 / LUCK && r->at[scale].worst <= LUCK, "%s, %s: a tensor's error is %g times that of its 11 bits", name,
+          part, r->at[scale].worst);
 }
 /* A picture under noise of the level. */
 static double *noisy(Device *d, int res, int channels, const double *level) {
@@ -139,7 +141,8 @@ static void test_guide_range(Device *d, const CaseWeights *c) {
         inspect_run(g->exec, g->graph->t[g->log_ratio].producer + 1, r);
         check_range(c->name, "the guide's activations", &r[0], UNSCALED);
         check_range(c->name, "gradients", &r[1], CHOSEN);
-        CHECK(r[1].at[UNSCALED].worst > LUCK, "%s: unscaled gradients are as good as scaled ones, which this test should tell apart", c->name);
+        CHECK(r[1].at[UNSCALED].worst > LUCK, "%s: unscaled gradients are as good as scaled ones, which this test should tell apart",
+              c->name);
         d->be->release(d, x);
     }
     guide_free(g);

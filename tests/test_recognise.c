@@ -155,19 +155,32 @@ static const struct {
     const char *name;
     double parameters; /* of the official network; 0: not known */
 } known[] = {
-    {"adm_imagenet256", 553838086},      {"adm_imagenet64", 295904454},   {"adm_tiny_plain", 703366},        {"dit_xl_2", 675129632},
-    {"128x128_diffusion", 421529606},    {"512x512_diffusion", 558997638}, {"64_256_upsampler", 311795910},  {"128_512_upsampler", 308835270},
-    {"256x256_diffusion_uncond", 552814086}, {"64x64_classifier", 65438568}, {"128x128_classifier", 42568040}, {"256x256_classifier", 54096360},
-    {"512x512_classifier", 54448360},    {"vae_sd", 83653863},
+    {"adm_imagenet256", 553838086},
+    {"adm_imagenet64", 295904454},
+    {"adm_tiny_plain", 703366},
+    {"dit_xl_2", 675129632},
+    {"128x128_diffusion", 421529606},
+    {"512x512_diffusion", 558997638},
+    {"64_256_upsampler", 311795910},
+    {"128_512_upsampler", 308835270},
+    {"256x256_diffusion_uncond", 552814086},
+    {"64x64_classifier", 65438568},
+    {"128x128_classifier", 42568040},
+    {"256x256_classifier", 54096360},
+    {"512x512_classifier", 54448360},
+    {"vae_sd", 83653863},
 };
 static void parameters(const char *name, const NameList *l) {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (!strcmp(known[i].name, name)) CHECK(names_parameters(l) == known[i].parameters, "%s: the test's table has %.0f parameters", name, names_parameters(l));
+        if (!strcmp(known[i].name, name))
+            CHECK(names_parameters(l) == known[i].parameters, "%s: the test's table has %.0f parameters", name, names_parameters(l));
 }
 static void unet(const char *name, const Json *config, NameList *l) {
     bool tiny = adm_int(config, "model_channels") == 32; /* not one of the published ones */
     int heads = adm_int(config, "num_heads"), width = adm_int(config, "num_head_channels");
-    ConvertOptions o = {.image_size = adm_int(config, "image_size"), .num_head_channels = width > 0 ? width : 0, .num_heads = width > 0 ? 0 : heads,
+    ConvertOptions o = {.image_size = adm_int(config, "image_size"),
+                        .num_head_channels = width > 0 ? width : 0,
+                        .num_heads = width > 0 ? 0 : heads,
                         .attention_order = adm_int(config, "use_new_attention_order") ? "new" : "legacy"};
     adm_names(l, config, true);
     check_config(name, l, config, "adm_unet", tiny ? &o : NULL, tiny ? NULL : "taken as OpenAI's");
@@ -184,16 +197,19 @@ static void vae(const char *name, const Json *config, NameList *l) {
         snprintf(prefixed, sizeof prefixed, "first_stage_model.%s", other.t[i].name);
         names[i] = dg_strdup(prefixed);
     }
-    names[other.count] = dg_strdup("first_stage_model.loss.logvar"), names[other.count + 1] = dg_strdup("model.diffusion_model.out.0.weight");
+    names[other.count] = dg_strdup("first_stage_model.loss.logvar"),
+    names[other.count + 1] = dg_strdup("model.diffusion_model.out.0.weight");
     Naming n = naming_of(names, other.count + 2);
     char text[CANONICAL_NAME];
     for (int i = 0; i < other.count; i++) {
         const char *official = naming_apply(&n, names[i], text);
         NamedShape key = {.name = official}, *found = official ? bsearch(&key, l->t, (size_t)l->count, sizeof key, name_order) : NULL;
-        CHECK(found && found->shape[0] == other.t[i].shape[0] && (found->dims < 2 || found->shape[1] == other.t[i].shape[1]), "%s: %s became %s", name, names[i], official ? official : "nothing");
+        CHECK(found && found->shape[0] == other.t[i].shape[0] && (found->dims < 2 || found->shape[1] == other.t[i].shape[1]),
+              "%s: %s became %s", name, names[i], official ? official : "nothing");
     }
     CHECK(other.count == l->count, "%s: %d and %d names", name, other.count, l->count);
-    CHECK(!naming_apply(&n, names[other.count], text) && !naming_apply(&n, names[other.count + 1], text), "%s: what is not the autoencoder's is kept", name);
+    CHECK(!naming_apply(&n, names[other.count], text) && !naming_apply(&n, names[other.count + 1], text),
+          "%s: what is not the autoencoder's is kept", name);
     for (int i = 0; i < other.count + 2; i++) free((void *)(uintptr_t)names[i]);
     free(names);
     names_free(&other);
@@ -201,7 +217,8 @@ static void vae(const char *name, const Json *config, NameList *l) {
     const char *old = "decoder.mid_block.attentions.0.proj_attn.weight";
     n = naming_of(&old, 1);
     const char *official = naming_apply(&n, old, text);
-    CHECK(official && !strcmp(official, "decoder.mid_block.attentions.0.to_out.0.weight"), "%s became %s", old, official ? official : "nothing");
+    CHECK(official && !strcmp(official, "decoder.mid_block.attentions.0.to_out.0.weight"), "%s became %s", old,
+          official ? official : "nothing");
 }
 static void inception(const char *name, const Json *entry, NameList *l) {
     const Json *dict = json_get(entry, "state_dict");
@@ -224,7 +241,8 @@ static void published(void) {
         else if (!strcmp(kind, "dit")) {
             bool xl = adm_int(config, "hidden_size") == 1152;
             dit_names(&l, config);
-            check_config(j->key, &l, config, "dit", xl ? NULL : &(ConvertOptions){.num_heads = adm_int(config, "num_heads")}, xl ? "16 attention heads, as in" : NULL);
+            check_config(j->key, &l, config, "dit", xl ? NULL : &(ConvertOptions){.num_heads = adm_int(config, "num_heads")},
+                         xl ? "16 attention heads, as in" : NULL);
         } else if (!strcmp(kind, "vae")) vae(j->key, config, &l);
         else if (!strcmp(kind, "encoder")) {
             adm_names(&l, config, false);
@@ -244,9 +262,12 @@ int main(void) {
     Error e = {""};
     Recognition r;
     NAME_ADD(&l, "fc.weight", 10, 20);
-    CHECK(recognise(&(Clues){.shape = l.t, .count = 1}, &r, &e) && !r.architecture.len && !r.config.len && r.notes.len, "an unknown network: %s", e.text);
+    CHECK(recognise(&(Clues){.shape = l.t, .count = 1}, &r, &e) && !r.architecture.len && !r.config.len && r.notes.len,
+          "an unknown network: %s", e.text);
     recognition_free(&r);
-    CHECK(!recognise(&(Clues){.shape = l.t, .count = 1, .options = &(ConvertOptions){.precond = "X"}}, &r, &e) && strstr(e.text, "--precond"), "%s", e.text);
+    CHECK(!recognise(&(Clues){.shape = l.t, .count = 1, .options = &(ConvertOptions){.precond = "X"}}, &r, &e) &&
+              strstr(e.text, "--precond"),
+          "%s", e.text);
     names_free(&l);
     return check_done("test_recognise");
 }

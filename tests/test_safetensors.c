@@ -53,8 +53,7 @@ static void round_trip(void) {
     SafeTensors *s = st_open(path, &e);
     if (!CHECK(s, "read: %s", e.text)) return;
     CHECK(s->count == TYPES + 2, "%d tensors", s->count);
-    for (int i = 1; i < s->count; i++)
-        CHECK(strcmp(s->tensor[i - 1].name, s->tensor[i].name) < 0, "not sorted at %d", i);
+    for (int i = 1; i < s->count; i++) CHECK(strcmp(s->tensor[i - 1].name, s->tensor[i].name) < 0, "not sorted at %d", i);
     const char *config = st_metadata(s, "config"), *hash = st_metadata(s, "hash");
     CHECK(config && !strcmp(config, "{\"a\": \"b\\c\"}\n"), "metadata config: %s", config);
     CHECK(hash && !strcmp(hash, "cafe"), "metadata filled in at the end: %s", hash);
@@ -62,8 +61,8 @@ static void round_trip(void) {
     for (int t = 0; t < TYPES; t++) {
         const StTensor *x = st_find(s, types[t].name);
         bool integer = types[t].type == DG_U8 || types[t].type == DG_I64;
-        if (!CHECK(x && x->dtype == types[t].type && x->dims == 3 && !memcmp(x->shape, shape, sizeof shape) &&
-                       x->count == COUNT && x->bytes == COUNT * dtype_bytes(types[t].type),
+        if (!CHECK(x && x->dtype == types[t].type && x->dims == 3 && !memcmp(x->shape, shape, sizeof shape) && x->count == COUNT &&
+                       x->bytes == COUNT * dtype_bytes(types[t].type),
                    "%s: not as written", types[t].name))
             continue;
         float f[COUNT];
@@ -72,8 +71,7 @@ static void round_trip(void) {
         st_to_f64(x, d);
         for (int i = 0; i < COUNT; i++) {
             double want = integer ? i : value(i);
-            CHECK(d[i] == want && f[i] == (float)want, "%s[%d]: %g and %g, want %g", types[t].name, i, d[i],
-                  (double)f[i], want);
+            CHECK(d[i] == want && f[i] == (float)want, "%s[%d]: %g and %g, want %g", types[t].name, i, d[i], (double)f[i], want);
         }
     }
     const StTensor *scalar = st_find(s, "scalar"), *empty = st_find(s, "empty");
@@ -105,11 +103,9 @@ static void nothing_left_behind(void) {
 
 /* ---- malformed files -----------------------------------------------------------------------------------------------
  */
-#define TENSOR(dtype, dims, offsets)                                                                                   \
-    "{\"x\":{\"dtype\":\"" dtype "\",\"shape\":[" dims "],\"data_offsets\":[" offsets "]}}"
-#define TWO(a, b)                                                                                                      \
-    "{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[" a                                                     \
-    "]},\"y\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[" b "]}}"
+#define TENSOR(dtype, dims, offsets) "{\"x\":{\"dtype\":\"" dtype "\",\"shape\":[" dims "],\"data_offsets\":[" offsets "]}}"
+#define TWO(a, b)                                                                                                                          \
+    "{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[" a "]},\"y\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[" b "]}}"
 static const struct {
     const char *what, *header;
     int data_bytes;
@@ -156,8 +152,7 @@ static const struct {
     {"no shape", "{\"x\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", 8, "no shape"},
     {"a shape that is a number", "{\"x\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", 8, "no shape"},
     {"no offsets", "{\"x\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, "data_offsets"},
-    {"offsets that are an object", "{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":{\"0\":8}}}", 8,
-     "data_offsets"},
+    {"offsets that are an object", "{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":{\"0\":8}}}", 8, "data_offsets"},
     {"a tensor that is a number", "{\"x\":1}", 0, "not an object"},
     {"a tensor that is null", "{\"x\":null}", 0, "not an object"},
     {"metadata that is a list", "{\"__metadata__\":[]}", 0, "__metadata__ is not an object"},
@@ -165,8 +160,7 @@ static const struct {
     {"metadata that is an object", "{\"__metadata__\":{\"a\":{}}}", 0, "metadata a is not a string"},
     {"the same tensor twice", "{\"x\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},\"x\":{}}", 0, "twice"},
     {"the same tensor twice, once escaped", "{\"x\":{},\"\\u0078\":{}}", 0, "twice"},
-    {"the same field twice", "{\"x\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0,
-     "twice"},
+    {"the same field twice", "{\"x\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "twice"},
     {"metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "twice"},
     {"an array as header", "[]", 0, "does not begin with '{'"},
     {"a space before the header", " {}", 0, "does not begin with '{'"},

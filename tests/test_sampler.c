@@ -8,16 +8,18 @@
 #include <stdlib.h>
 
 /* As small as these networks can be: the emulated kernels run them, too. */
-static const char network_config_text[] =
-    "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 4, \"img_channels\": 3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
-    " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
+static const char network_config_text[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 4, \"img_channels\": "
+                                          "3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
+                                          " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
 static const char extractor_config_text[] =
     "{\"kind\": \"extractor\", \"image_size\": 4, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
-    " \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, \"resblock_updown\": true,"
+    " \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
+    "\"resblock_updown\": true,"
     " \"pool\": \"attention\"}";
 static const char head_config_text[] =
     "{\"kind\": \"head\", \"image_size\": 4, \"in_channels\": 32, \"model_channels\": 32, \"out_channels\": 1, \"num_res_blocks\": 1,"
-    " \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, \"resblock_updown\": true,"
+    " \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
+    "\"resblock_updown\": true,"
     " \"pool\": \"attention\", \"condition\": true, \"num_class\": 3}";
 enum { STEPS = 6, BATCH = 2, RUNS = 2, PER_SAMPLE = 4 * 4 * 3 };
 typedef struct {
@@ -30,7 +32,10 @@ static const Case cases[] = {
     {"euler", "no second evaluations", true, {.solver = SOLVER_EULER, .time_min = .2, .time_max = .7}},
     {"churn", "churn in some steps, and not in those before and after", false, {.S_churn = 3, .S_min = .05, .S_max = 20, .S_noise = 1.01}},
     {"window", "guidance begins and ends in mid-run", true, {.time_min = .2, .time_max = .85}},
-    {"second", "both orders are guided, in other steps; churn", true, {.dg_weight_2nd_order = .5, .time_min = .2, .time_max = .7, .S_churn = 2}},
+    {"second",
+     "both orders are guided, in other steps; churn",
+     true,
+     {.dg_weight_2nd_order = .5, .time_min = .2, .time_max = .7, .S_churn = 2}},
     {"boosting", "the host reads the log ratio in mid-step; noise levels differ", true, {.boosting = true, .time_max = .4, .S_churn = 2}},
     {"vp", "s(t) is not 1", false, {.ablation = true, .schedule = SCHEDULE_VP, .scaling = SCALING_VP, .discretization = DISC_VP}},
 };
@@ -40,7 +45,8 @@ static SampleOptions options_of(const Case *c) {
     const SampleOptions *n = &c->change;
     o.num_steps = STEPS;
     double *to[] = {&o.S_churn, &o.S_min, &o.S_max, &o.S_noise, &o.dg_weight_1st_order, &o.dg_weight_2nd_order, &o.time_min, &o.time_max};
-    const double from[] = {n->S_churn, n->S_min, n->S_max, n->S_noise, n->dg_weight_1st_order, n->dg_weight_2nd_order, n->time_min, n->time_max};
+    const double from[] = {n->S_churn,  n->S_min,   n->S_max, n->S_noise, n->dg_weight_1st_order, n->dg_weight_2nd_order,
+                           n->time_min, n->time_max};
     for (size_t i = 0; i < sizeof from / sizeof *from; i++)
         if (from[i] != 0) *to[i] = from[i];
     o.solver = n->solver, o.boosting = n->boosting, o.dg_gate = n->dg_gate, o.ablation = n->ablation;
@@ -143,7 +149,8 @@ static bool count_step(void *ctx, int step, int steps) {
     size_t kernels = now.kernels - c->before.kernels, graphs = now.graphs - c->before.graphs, copies = now.copies - c->before.copies;
     bool one = kernels == 0 && graphs == 1 && copies == 1, two = kernels == 0 && graphs == 2 && copies == 3;
     if (step && emuGetCalls)
-        CHECK(one || (c->boosting && two), "%s: step %d of %d takes %zu kernels, %zu graphs, %zu copies", c->name, step, steps, kernels, graphs, copies);
+        CHECK(one || (c->boosting && two), "%s: step %d of %d takes %zu kernels, %zu graphs, %zu copies", c->name, step, steps, kernels,
+              graphs, copies);
     c->before = now;
     return true;
 }
@@ -155,8 +162,9 @@ static void check_runs(const Case *c, Rig *r, const int *run, int runs, double *
         bool counted = k == 3 && r->d->dev->be->replay;
         CHECK(run_once(r, run[k], counted ? count_step : NULL, &calls), "%s: run %d was stopped", c->name, k);
         double *x = state_of(r);
-        CHECK(!memcmp(x, wanted[run[k] + 1], count * sizeof *x), "%s, batch %d on %s: run %d, %s, differs from the same steps enqueued anew",
-              c->name, r->d->batch, r->d->dev->be->name, k, run[k] < 0 ? "recorded noise" : "seeds");
+        CHECK(!memcmp(x, wanted[run[k] + 1], count * sizeof *x),
+              "%s, batch %d on %s: run %d, %s, differs from the same steps enqueued anew", c->name, r->d->batch, r->d->dev->be->name, k,
+              run[k] < 0 ? "recorded noise" : "seeds");
         free(x);
         if (k == 1) CHECK(!run_once(r, 1, stop_in_mid_run, NULL), "%s: the run was not stopped", c->name);
     }
@@ -176,7 +184,8 @@ static void check_case(Device *d, const Files *f, const Case *c, int batch, doub
         run_once(&plain, run, NULL, NULL);
         wanted[run + 1] = state_of(&plain);
         CHECK(finite_state(wanted[run + 1], (size_t)batch * plain.d->per_sample), "%s on %s: a value is not finite", c->name, d->be->name);
-        if (run >= 0) CHECK(memcmp(wanted[run], wanted[run + 1], image_bytes), "%s on %s: other noise, the same image", c->name, d->be->name);
+        if (run >= 0)
+            CHECK(memcmp(wanted[run], wanted[run + 1], image_bytes), "%s on %s: other noise, the same image", c->name, d->be->name);
     }
     sampler_calls(plain.s, &guided);
     CHECK(c->guided == (guided > 0), "%s: %d calls of the guide", c->name, guided);

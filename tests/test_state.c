@@ -33,9 +33,23 @@ static bool has_half_types(const Device *d) { return d->act == DG_F16 || d->act 
 
 /* ---- combine ------------------------------------------------------------------------------------------------------------ */
 /* Sums that f16 or bf16 get wrong when they are rounded to f32 on the way, and what has no plain value. */
-static const double rounding_trap[] = {1 + 0x1p-11 + 0x1p-30, 1 + 0x3p-11 - 0x1p-30, -1 - 0x1p-11 - 0x1p-40, 1 + 0x1p-8 + 0x1p-33,
-                                       1 + 0x3p-8 - 0x1p-33, 65519.999999999, 65520, 0x1p-24 + 0x1p-25 + 0x1p-60, 0x1p-25 + 0x1p-70,
-                                       3.4e38, 1e300, -1e300, 0x1p-140, -0.0, (double)NAN, (double)INFINITY, -(double)INFINITY};
+static const double rounding_trap[] = {1 + 0x1p-11 + 0x1p-30,
+                                       1 + 0x3p-11 - 0x1p-30,
+                                       -1 - 0x1p-11 - 0x1p-40,
+                                       1 + 0x1p-8 + 0x1p-33,
+                                       1 + 0x3p-8 - 0x1p-33,
+                                       65519.999999999,
+                                       65520,
+                                       0x1p-24 + 0x1p-25 + 0x1p-60,
+                                       0x1p-25 + 0x1p-70,
+                                       3.4e38,
+                                       1e300,
+                                       -1e300,
+                                       0x1p-140,
+                                       -0.0,
+                                       (double)NAN,
+                                       (double)INFINITY,
+                                       -(double)INFINITY};
 enum { TRAPS = sizeof rounding_trap / sizeof *rounding_trap };
 
 static uint16_t towards(uint16_t bits, bool up) { /* the next value of a 16-bit float; infinity comes after the largest */
@@ -215,7 +229,8 @@ static void check_randn(Device *d, int n, size_t per_sample, uint32_t step) {
     }
     CHECK(worst <= RANDN_BOUND, "randn on %s: relative difference from the host %.3g, at most %.3g", d->be->name, worst, RANDN_BOUND);
     double *last = randn(d, 1, per_sample, seed + n - 1, step);
-    CHECK(!memcmp(last, found + count - per_sample, per_sample * sizeof *last), "randn on %s: image %d depends on its batch", d->be->name, n - 1);
+    CHECK(!memcmp(last, found + count - per_sample, per_sample * sizeof *last), "randn on %s: image %d depends on its batch", d->be->name,
+          n - 1);
     free(seed), free(want), free(found), free(last);
 }
 /* Moments of many normals, each within five of its own standard deviations. */
@@ -271,7 +286,10 @@ static void test_copies(Device *d) {
 }
 /* Philox4x32-10 as published with its paper (Random123, kat_vectors). */
 static void test_philox(void) {
-    static const struct { uint64_t key, counter; uint32_t step, stream, out[4]; } known[] = {
+    static const struct {
+        uint64_t key, counter;
+        uint32_t step, stream, out[4];
+    } known[] = {
         {0, 0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {~0ull, ~0ull, ~0u, ~0u, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
         {0x299f31d0a4093822, 0x85a308d3243f6a88, 0x13198a2e, 0x03707344, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},

@@ -77,7 +77,8 @@ static Net net_build(const Case *c, DType act, int images) {
     n.normed = conv(&n, n.x, "first", c->k);
     if (c->joined) n.normed = g_concat(g, n.normed, conv(&n, n.x, "second", c->joined));
     Shape s = {1, 1, 1, c->k + c->joined};
-    Tid gamma = g_weight(g, "gamma", s, (WeightView){.kind = VIEW_VECTOR}), beta = g_weight(g, "beta", s, (WeightView){.kind = VIEW_VECTOR});
+    Tid gamma = g_weight(g, "gamma", s, (WeightView){.kind = VIEW_VECTOR}),
+        beta = g_weight(g, "beta", s, (WeightView){.kind = VIEW_VECTOR});
     n.y = g_norm(g, n.normed, gamma, beta, 0, c->groups, 1e-5f);
     n.norm = g->t[n.y].producer;
     g->op[n.norm].norm.silu = c->silu;
@@ -139,7 +140,8 @@ static void check_values(const Case *c, Device *d, Device *ref64, Device *naive,
         double *yi = get(&one, one.y, &per);
         CHECK(!memcmp(yi, y + (size_t)i * per, per * sizeof *yi), "%s %s: image %d depends on its batch", c->name, precision, i);
         double *dxi = get(&one, one.dx, &per);
-        CHECK(!memcmp(dxi, dx + (size_t)i * per, per * sizeof *dxi), "%s %s: the gradient of image %d depends on its batch", c->name, precision, i);
+        CHECK(!memcmp(dxi, dx + (size_t)i * per, per * sizeof *dxi), "%s %s: the gradient of image %d depends on its batch", c->name,
+              precision, i);
         free(yi), free(dxi);
     }
     free(y), free(dx), free(again);

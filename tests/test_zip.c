@@ -23,12 +23,7 @@ static Archive archive_new(Base base) {
     Archive a = {.text = text()};
     bool wide = base == WIDE;
     uint32_t crc = crc32_of(0, a.text, TEXT_BYTES);
-    MadeEntry x = {.name = "stored.bin",
-                   .data = a.text,
-                   .packed_bytes = TEXT_BYTES,
-                   .bytes = TEXT_BYTES,
-                   .crc = crc,
-                   .zip64 = wide};
+    MadeEntry x = {.name = "stored.bin", .data = a.text, .packed_bytes = TEXT_BYTES, .bytes = TEXT_BYTES, .crc = crc, .zip64 = wide};
     made_local(&a.made, x);
     x.name = "folder/described.bin", x.descriptor = true;
     made_local(&a.made, x);
@@ -52,18 +47,15 @@ static void read_whole(const Zip *z, const char *name, const uint8_t *want, size
     const ZipEntry *x = zip_find(z, name);
     if (!CHECK(x && x->bytes == bytes, "%s: not found, or of another size", name)) return;
     uint8_t *got = malloc(bytes + 1);
-    CHECK(zip_verify(z, x, &e) && zip_read(z, x, got, &e) && !memcmp(got, want, bytes), "%s: other bytes; %s", name,
-          e.text);
+    CHECK(zip_verify(z, x, &e) && zip_read(z, x, got, &e) && !memcmp(got, want, bytes), "%s: other bytes; %s", name, e.text);
     CHECK(x->deflated || !memcmp(x->packed, want, bytes), "%s: other bytes in the map", name);
     for (size_t piece = 1; piece <= bytes + 1; piece = piece * 3 + 1) {
         ZipStream *s = zip_stream_open(z, x, &e);
         if (!CHECK(s, "%s", e.text)) break;
         memset(got, 0xee, bytes);
         bool ok = true;
-        for (size_t at = 0; at < bytes && ok; at += piece)
-            ok = zip_stream_read(s, got + at, at + piece < bytes ? piece : bytes - at, &e);
-        CHECK(ok && zip_stream_read(s, NULL, 0, &e) && !memcmp(got, want, bytes), "%s in pieces of %zu: %s", name,
-              piece, e.text);
+        for (size_t at = 0; at < bytes && ok; at += piece) ok = zip_stream_read(s, got + at, at + piece < bytes ? piece : bytes - at, &e);
+        CHECK(ok && zip_stream_read(s, NULL, 0, &e) && !memcmp(got, want, bytes), "%s in pieces of %zu: %s", name, piece, e.text);
         zip_stream_close(s);
     }
     free(got);
@@ -107,10 +99,9 @@ static void comments(void) {
 static bool write_archive(const uint8_t *data, Error *e) {
     ZipWriter *w = zip_writer_open(path, e);
     if (!w) return false;
-    bool ok = zip_writer_entry(w, "x/first", TEXT_BYTES, e) && zip_writer_data(w, data, 100, e) &&
-              zip_writer_data(w, data + 100, 0, e) && zip_writer_data(w, data + 100, TEXT_BYTES - 100, e) &&
-              zip_writer_entry(w, "empty", 0, e) && zip_writer_entry(w, "\xc3\xa9", 1, e) &&
-              zip_writer_data(w, data, 1, e);
+    bool ok = zip_writer_entry(w, "x/first", TEXT_BYTES, e) && zip_writer_data(w, data, 100, e) && zip_writer_data(w, data + 100, 0, e) &&
+              zip_writer_data(w, data + 100, TEXT_BYTES - 100, e) && zip_writer_entry(w, "empty", 0, e) &&
+              zip_writer_entry(w, "\xc3\xa9", 1, e) && zip_writer_data(w, data, 1, e);
     if (ok) return zip_writer_finish(w, e);
     zip_writer_abandon(w);
     return false;
@@ -291,20 +282,13 @@ static bool accept_all(const uint8_t *file, size_t bytes, Error *e) {
 static size_t place_of(const Made *m, Place place, int entry) {
     const MadeEntry *x = &m->entry[entry];
     switch (place) {
-    case LOCAL:
-        return x->local;
-    case CENTRAL:
-        return x->central;
-    case DATA:
-        return x->end - x->packed_bytes;
-    case AFTER:
-        return x->end;
-    case END:
-        return m->end;
-    case END64:
-        return m->end64;
-    case LOCATOR:
-        return m->locator;
+    case LOCAL: return x->local;
+    case CENTRAL: return x->central;
+    case DATA: return x->end - x->packed_bytes;
+    case AFTER: return x->end;
+    case END: return m->end;
+    case END64: return m->end64;
+    case LOCATOR: return m->locator;
     }
     return 0;
 }
@@ -320,7 +304,8 @@ static void tell_lies(void) {
 static void truncations(void) {
     for (Base base = PLAIN; base <= WIDE; base++) {
         Archive a = archive_new(base);
-        for (size_t n = 0; n < a.made.bytes; n++) hostile_refuse(accept_all, "an archive cut short", a.made.data, n, bad, n < 22 ? "too short" : "no end");
+        for (size_t n = 0; n < a.made.bytes; n++)
+            hostile_refuse(accept_all, "an archive cut short", a.made.data, n, bad, n < 22 ? "too short" : "no end");
         for (size_t n = 1; n < a.made.end; n += 7) /* every offset lies */
             hostile_refuse(accept_all, "an archive without its beginning", a.made.data + n, a.made.bytes - n, bad, "");
         archive_free(&a);
@@ -366,10 +351,7 @@ static void structures(void) {
 #ifdef DG_HAVE_ZLIB
 static void add_zeros(Made *m, const char *name, size_t bytes, size_t declared) {
     uint8_t *zeros = dg_alloc(bytes);
-    MadeEntry x = {.name = name,
-                   .bytes = declared,
-                   .crc = crc32_of(0, zeros, bytes < declared ? bytes : declared),
-                   .deflated = true};
+    MadeEntry x = {.name = name, .bytes = declared, .crc = crc32_of(0, zeros, bytes < declared ? bytes : declared), .deflated = true};
     uint8_t *packed = made_deflate(zeros, bytes, &x.packed_bytes);
     x.data = packed;
     made_local(m, x);
@@ -412,8 +394,7 @@ static void corrupt_deflate(void) {
         }
     }
     /* The unused bits after the end mark are the only ones that may change. */
-    CHECK(refused >= 8 * (int)x->packed_bytes - 7, "%d of %zu changed bits of deflated data were found", refused,
-          8 * x->packed_bytes);
+    CHECK(refused >= 8 * (int)x->packed_bytes - 7, "%d of %zu changed bits of deflated data were found", refused, 8 * x->packed_bytes);
     archive_free(&a);
 }
 #else

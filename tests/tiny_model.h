@@ -6,19 +6,22 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const char tiny_network_config[] =
-    "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": 3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
-    " \"model_channels\": 8, \"channel_mult\": [1, 2], \"num_blocks\": 1, \"attn_resolutions\": [4], \"classes\": [\"red\", \"green\", \"blue\"]}";
-static const char tiny_uncond_config[] =
-    "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": 1, \"label_dim\": 0, \"model_type\": \"SongUNet\","
-    " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
+static const char tiny_network_config[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": "
+                                          "3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
+                                          " \"model_channels\": 8, \"channel_mult\": [1, 2], \"num_blocks\": 1, \"attn_resolutions\": [4], "
+                                          "\"classes\": [\"red\", \"green\", \"blue\"]}";
+static const char tiny_uncond_config[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": "
+                                         "1, \"label_dim\": 0, \"model_type\": \"SongUNet\","
+                                         " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
 static const char tiny_extractor_config[] =
     "{\"kind\": \"extractor\", \"image_size\": 8, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
-    " \"attention_resolutions\": [2], \"channel_mult\": [1, 1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, \"resblock_updown\": true,"
+    " \"attention_resolutions\": [2], \"channel_mult\": [1, 1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
+    "\"resblock_updown\": true,"
     " \"pool\": \"attention\"}";
 static const char tiny_head_config[] =
     "{\"kind\": \"head\", \"image_size\": 4, \"in_channels\": 32, \"model_channels\": 32, \"out_channels\": 1, \"num_res_blocks\": 1,"
-    " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, \"resblock_updown\": true,"
+    " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
+    "\"resblock_updown\": true,"
     " \"pool\": \"attention\", \"condition\": true, \"num_class\": 3}";
 
 /* The official shape of a weight. */
@@ -43,7 +46,9 @@ __attribute__((unused)) static bool tiny_write(const char *path, const char *con
     EncoderGraph encoder;
     bool ok = j != NULL, head = ok && strstr(config, "\"head\"");
     if (ok && strstr(config, "denoiser")) ok = network_config(&n, j, e) && network_build(g, &n, 1, &net, e);
-    else if (ok) ok = encoder_config(&c, j, e) && encoder_build(g, &c, "", g_input(g, "x", (Shape){1, c.image_size, c.image_size, c.in_channels}), head, &encoder, e);
+    else if (ok)
+        ok = encoder_config(&c, j, e) &&
+             encoder_build(g, &c, "", g_input(g, "x", (Shape){1, c.image_size, c.image_size, c.in_channels}), head, &encoder, e);
     StWriter *w = ok ? st_writer_open(path, e) : NULL;
     if ((ok = w != NULL)) {
         st_writer_metadata(w, "config", config);

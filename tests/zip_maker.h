@@ -51,21 +51,15 @@ static inline void made_local(Made *m, MadeEntry x) {
     made_common(m, &x, known);
     made_put(m, x.zip64 ? 20 : 0, 2);
     made_bytes(m, x.name, strlen(x.name));
-    if (x.zip64)
-        made_put(m, 1, 2), made_put(m, 16, 2), made_put(m, known ? x.bytes : 0, 8),
-            made_put(m, known ? x.packed_bytes : 0, 8);
+    if (x.zip64) made_put(m, 1, 2), made_put(m, 16, 2), made_put(m, known ? x.bytes : 0, 8), made_put(m, known ? x.packed_bytes : 0, 8);
     made_bytes(m, x.data, x.packed_bytes);
     x.end = m->bytes;
     int wide = x.zip64 ? 8 : 4;
-    if (x.descriptor)
-        made_put(m, 0x08074b50, 4), made_put(m, x.crc, 4), made_put(m, x.packed_bytes, wide),
-            made_put(m, x.bytes, wide);
+    if (x.descriptor) made_put(m, 0x08074b50, 4), made_put(m, x.crc, 4), made_put(m, x.packed_bytes, wide), made_put(m, x.bytes, wide);
     m->entry[m->count++] = x;
 }
 static inline void made_stored(Made *m, const char *name, const void *data, size_t bytes) {
-    made_local(m,
-               (MadeEntry){
-                   .name = name, .data = data, .packed_bytes = bytes, .bytes = bytes, .crc = crc32_of(0, data, bytes)});
+    made_local(m, (MadeEntry){.name = name, .data = data, .packed_bytes = bytes, .bytes = bytes, .crc = crc32_of(0, data, bytes)});
 }
 static inline void made_central(Made *m, MadeEntry *x) {
     x->central = m->bytes;
@@ -77,8 +71,7 @@ static inline void made_central(Made *m, MadeEntry *x) {
     made_put(m, x->zip64 ? 0xffffffff : x->local, 4);
     made_bytes(m, x->name, strlen(x->name));
     if (x->zip64)
-        made_put(m, 1, 2), made_put(m, 24, 2), made_put(m, x->bytes, 8), made_put(m, x->packed_bytes, 8),
-            made_put(m, x->local, 8);
+        made_put(m, 1, 2), made_put(m, 24, 2), made_put(m, x->bytes, 8), made_put(m, x->packed_bytes, 8), made_put(m, x->local, 8);
 }
 static inline void made_finish(Made *m, bool zip64) {
     m->directory = m->bytes;

@@ -10,7 +10,7 @@ enum {
     MAX_PART_DEPTH = 8,
     MAX_WORK = 4 << 20, /* entries of dicts looked at to find the part that holds the tensors */
     MAX_NAMES_BYTES = 8 << 20,
-    MAX_GROWTH = 8, /* tensors that share storages may hold this many times more than these... */
+    MAX_GROWTH = 8,       /* tensors that share storages may hold this many times more than these... */
     GROWTH_FREE = 1 << 20 /* ...and this: anything more is an attack */
 };
 typedef struct {
@@ -32,8 +32,10 @@ static bool add(void *user, const char *name, const PickleValue *v, Error *e) {
     t->dtype = element_dtype(t->torch.type), t->dims = t->torch.dims, t->count = t->torch.count;
     memcpy(t->shape, t->torch.shape, sizeof t->shape);
     if (__builtin_add_overflow(k->bytes, t->count * dtype_bytes(t->dtype), &k->bytes) || k->bytes / MAX_GROWTH > k->room)
-        return dg_error(e, "tensor %s: %" PRIu64 " bytes of storages are said to hold %" PRIu64 " bytes of tensors", name, k->room, k->bytes);
-    if ((k->name_bytes += strlen(name)) > MAX_NAMES_BYTES) return dg_error(e, "the names of its tensors have more than %d bytes", MAX_NAMES_BYTES);
+        return dg_error(e, "tensor %s: %" PRIu64 " bytes of storages are said to hold %" PRIu64 " bytes of tensors", name, k->room,
+                        k->bytes);
+    if ((k->name_bytes += strlen(name)) > MAX_NAMES_BYTES)
+        return dg_error(e, "the names of its tensors have more than %d bytes", MAX_NAMES_BYTES);
     t->name = dg_strdup(name);
     c->count++;
     return true;
@@ -141,21 +143,26 @@ static bool collect(Checkpoint *c, const char *key, Error *e) {
         bool object = v->kind == PICKLE_CALL && v->call->callee->kind == PICKLE_CLASS;
         if (part) text_printf(&c->notes, "took \"%s\" of its parts %s (--key)\n", name, has.text);
         else if (has.len) dg_error(e, "none, or more than one, of its parts holds tensors (%s): name one with --key", has.text);
-        else dg_error(e, "it holds %s%s%s, no tensors", pickle_kind_name(v), object ? " made by " : "", object ? v->call->callee->text : "");
+        else
+            dg_error(e, "it holds %s%s%s, no tensors", pickle_kind_name(v), object ? " made by " : "", object ? v->call->callee->text : "");
         text_free(&has);
         if (!part) return false;
         v = part;
     }
     if (!module_recognise(v)) {
         if (!collect_dict(&k, v, e)) return false;
-        if (k.skipped) text_printf(&c->notes, "left out %d entries that are not tensors (%s%s)\n", k.skipped, k.skipped_name, k.skipped > 1 ? ", ..." : "");
+        if (k.skipped)
+            text_printf(&c->notes, "left out %d entries that are not tensors (%s%s)\n", k.skipped, k.skipped_name,
+                        k.skipped > 1 ? ", ..." : "");
         return true;
     }
     return module_walk(v, add, &k, e) && module_describe(v, &c->class_name, &c->arguments, e);
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------------------- */
-static int by_name(const void *a, const void *b) { return strcmp(((const CheckpointTensor *)a)->name, ((const CheckpointTensor *)b)->name); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const CheckpointTensor *)a)->name, ((const CheckpointTensor *)b)->name);
+}
 static bool open_native(Checkpoint *c, const char *key, Error *e) {
     c->format = "safetensors";
     if (key) return dg_error(e, "a safetensors file has no parts (--key)");
@@ -178,7 +185,8 @@ static bool open_torch(Checkpoint *c, const char *key, Error *e) {
     if (!c->count) return dg_error(e, "%s: it holds no tensors", c->path);
     qsort(c->tensor, (size_t)c->count, sizeof *c->tensor, by_name);
     for (int i = 1; i < c->count; i++)
-        if (!strcmp(c->tensor[i].name, c->tensor[i - 1].name)) return dg_error(e, "%s: two tensors are named %s", c->path, c->tensor[i].name);
+        if (!strcmp(c->tensor[i].name, c->tensor[i - 1].name))
+            return dg_error(e, "%s: two tensors are named %s", c->path, c->tensor[i].name);
     return true;
 }
 bool checkpoint_is_native(const FileMap *m) { return m->bytes > 8 && m->data[8] == '{' && m->data[6] == 0 && m->data[7] == 0; }

@@ -27,14 +27,14 @@ typedef struct {
     bool mapped;
     SafeTensors *native;
     TorchFile *torch;
-    uint8_t *unpacked;           /* the compressed storage that was read last */
+    uint8_t *unpacked; /* the compressed storage that was read last */
     const ZipEntry *unpacked_of, *verified;
 } Checkpoint;
 /* key: the part to take ("ema", "state_dict", "a.b"), or NULL: chosen, and noted. */
 Checkpoint *checkpoint_open(const char *path, const char *key, Error *e);
 Checkpoint *checkpoint_memory(const void *data, size_t bytes, const char *name, const char *key, Error *e); /* not copied */
 bool checkpoint_is_native(const FileMap *m); /* begins as a safetensors file does */
-void checkpoint_close(Checkpoint *c); /* c may be NULL */
+void checkpoint_close(Checkpoint *c);        /* c may be NULL */
 
 /* Delivers the tensor's values as dtype, in C order, in pieces. Values that dtype cannot hold are an error. */
 typedef bool (*CheckpointSink)(void *user, const void *data, size_t bytes, Error *e);

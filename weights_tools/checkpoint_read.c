@@ -8,21 +8,21 @@
 #include <string.h>
 
 enum {
-    PIECE = 1 << 16,             /* elements */
-    WRITE_BYTES = 512 << 10,     /* of what is handed on as it lies: what the check has just read is written from the cache */
-    MAX_UNPACKED = 512 << 20     /* bytes of a deflated storage that is viewed in another order than its own */
+    PIECE = 1 << 16,         /* elements */
+    WRITE_BYTES = 512 << 10, /* of what is handed on as it lies: what the check has just read is written from the cache */
+    MAX_UNPACKED = 512 << 20 /* bytes of a deflated storage that is viewed in another order than its own */
 };
 typedef struct { /* elements of a tensor, one piece after the other */
     const CheckpointTensor *t;
-    const uint8_t *base;         /* of the storage; NULL: from the stream */
+    const uint8_t *base; /* of the storage; NULL: from the stream */
     const Zip *zip;
     ZipStream *stream;
-    size_t size;                 /* of an element */
-    bool check;                  /* the storage's CRC, along with the reading */
-    bool contiguous, whole;      /* whole: all of its storage, in order */
+    size_t size;            /* of an element */
+    bool check;             /* the storage's CRC, along with the reading */
+    bool contiguous, whole; /* whole: all of its storage, in order */
     uint64_t done;
-    int64_t index[ST_MAX_DIMS];  /* of the next element, where it is not contiguous */
-    uint8_t *raw, *wide;         /* a piece as it lies in the file, and integers as 64 bits */
+    int64_t index[ST_MAX_DIMS]; /* of the next element, where it is not contiguous */
+    uint8_t *raw, *wide;        /* a piece as it lies in the file, and integers as 64 bits */
 } Source;
 
 /* Compressed storages: unpacked on the way where the tensor is all of it, else once for all the tensors that view it. */
@@ -31,7 +31,8 @@ static bool unpack(Source *s, Checkpoint *c, Error *e) {
     const Zip *zip = torch_zip(c->torch);
     if (s->whole) return (s->stream = zip_stream_open(zip, t->entry, e)) != NULL;
     if (t->bytes > MAX_UNPACKED)
-        return dg_error(e, "its compressed storage of %" PRIu64 " bytes is shared or viewed: save the file again with torch.save", t->bytes);
+        return dg_error(e, "its compressed storage of %" PRIu64 " bytes is shared or viewed: save the file again with torch.save",
+                        t->bytes);
     if (c->unpacked_of != t->entry) {
         free(c->unpacked);
         c->unpacked_of = NULL;
@@ -130,7 +131,8 @@ static bool deliver_direct(const Source *s, CheckpointSink sink, void *user, Err
         if (s->check) crc = crc32_of(crc, s->base + at, n);
         if (!sink(user, s->base + at, n, e)) return false;
     }
-    if (s->check && crc != entry->crc) return dg_error(e, "the CRC-32 of entry %s is %08x, not %08x: the file is damaged", entry->name, crc, entry->crc);
+    if (s->check && crc != entry->crc)
+        return dg_error(e, "the CRC-32 of entry %s is %08x, not %08x: the file is damaged", entry->name, crc, entry->crc);
     return true;
 }
 static bool deliver(Source *s, DType dtype, CheckpointSink sink, void *user, Error *e) {

@@ -12,8 +12,8 @@ typedef struct {
 typedef struct {
     const NamedShape *shape; /* sorted by name */
     int count;
-    const char *class_name;  /* of a pickled module, or NULL */
-    const Json *arguments;   /* its constructor's, or NULL */
+    const char *class_name; /* of a pickled module, or NULL */
+    const Json *arguments;  /* its constructor's, or NULL */
     const ConvertOptions *options;
 } Clues;
 typedef struct {

@@ -7,9 +7,9 @@
 #include <string.h>
 
 enum {
-    MAX_DEPTH = 32,        /* of modules within modules */
-    MAX_WORK = 4 << 20,    /* dict entries looked at: shared branches are walked as often as they are referred to */
-    MAX_VALUES = 4096      /* of arguments */
+    MAX_DEPTH = 32,     /* of modules within modules */
+    MAX_WORK = 4 << 20, /* dict entries looked at: shared branches are walked as often as they are referred to */
+    MAX_VALUES = 4096   /* of arguments */
 };
 /* The __dict__ of an object: EDM's carry it in the description they are reconstructed from, others as their state. */
 static const PickleValue *state_of(const PickleValue *v) {
@@ -44,7 +44,8 @@ static bool extend(Walk *w, size_t length, const PickleValue *key, Error *e) {
 }
 static bool in_set(const PickleValue *set, const PickleValue *key) {
     for (size_t i = 0; set && i < set->count; i++)
-        if (set->item[i]->kind == PICKLE_TEXT && set->item[i]->count == key->count && !memcmp(set->item[i]->text, key->text, key->count)) return true;
+        if (set->item[i]->kind == PICKLE_TEXT && set->item[i]->count == key->count && !memcmp(set->item[i]->text, key->text, key->count))
+            return true;
     return false;
 }
 static bool walk_tensors(Walk *w, size_t length, const PickleValue *dict, const PickleValue *leave_out, Error *e) {
@@ -53,7 +54,8 @@ static bool walk_tensors(Walk *w, size_t length, const PickleValue *dict, const 
     if (!dict) return true;
     if (leave_out && leave_out->kind == PICKLE_CALL) leave_out = pickle_argument(leave_out, 0); /* set([...]) of older protocols */
     if (leave_out && leave_out->kind != PICKLE_SET && leave_out->kind != PICKLE_LIST) leave_out = NULL;
-    if (!pickle_pairs(dict, &item, &count)) return dg_error(e, "the parameters of %.*s are %s", (int)length, w->name, pickle_kind_name(dict));
+    if (!pickle_pairs(dict, &item, &count))
+        return dg_error(e, "the parameters of %.*s are %s", (int)length, w->name, pickle_kind_name(dict));
     for (size_t i = 0; i < count; i += 2) {
         if (!spend(w, 1 + (leave_out ? leave_out->count : 0), e) || !extend(w, length, item[i], e)) return false;
         if (item[i + 1]->kind == PICKLE_NONE || in_set(leave_out, item[i])) continue; /* a bias that is off, say */
@@ -72,7 +74,8 @@ static bool walk(Walk *w, size_t length, const PickleValue *module, int depth, E
     if (!module_recognise(module)) return dg_error(e, "module %s is %s", w->name, pickle_kind_name(module));
     if (!walk_tensors(w, length, pickle_get(state, "_parameters"), NULL, e)) return false;
     if (!walk_tensors(w, length, pickle_get(state, "_buffers"), pickle_get(state, "_non_persistent_buffers_set"), e)) return false;
-    if (!pickle_pairs(modules, &item, &count)) return dg_error(e, "the parts of %.*s are %s", (int)length, w->name, pickle_kind_name(modules));
+    if (!pickle_pairs(modules, &item, &count))
+        return dg_error(e, "the parts of %.*s are %s", (int)length, w->name, pickle_kind_name(modules));
     for (size_t i = 0; i < count; i += 2) {
         if (!spend(w, 1, e) || !extend(w, length, item[i], e)) return false;
         if (item[i + 1]->kind == PICKLE_NONE) continue;
@@ -125,7 +128,8 @@ static bool write_value(Text *t, const PickleValue *v, int *left) {
 }
 static bool seen(const PickleValue *const *item, size_t i) {
     for (size_t k = 0; k < i; k += 2)
-        if (item[k]->kind == PICKLE_TEXT && item[k]->count == item[i]->count && !memcmp(item[k]->text, item[i]->text, item[i]->count)) return true;
+        if (item[k]->kind == PICKLE_TEXT && item[k]->count == item[i]->count && !memcmp(item[k]->text, item[i]->text, item[i]->count))
+            return true;
     return false;
 }
 /* The members of dict, but for private ones and those that `over` has too. */
@@ -136,7 +140,9 @@ static void write_members(Text *t, const PickleValue *dict, const PickleValue *o
     if (!pickle_pairs(dict, &item, &count) || count > 2 * 256) return;
     for (size_t i = 0; i < count; i += 2) {
         const PickleValue *k = item[i];
-        if (k->kind != PICKLE_TEXT || !k->count || k->count >= sizeof key || k->text[0] == '_' || memchr(k->text, 0, k->count) || seen(item, i)) continue;
+        if (k->kind != PICKLE_TEXT || !k->count || k->count >= sizeof key || k->text[0] == '_' || memchr(k->text, 0, k->count) ||
+            seen(item, i))
+            continue;
         memcpy(key, k->text, k->count), key[k->count] = 0;
         if (over && pickle_get(over, key)) continue;
         size_t begin = t->len;
@@ -151,9 +157,11 @@ static void write_members(Text *t, const PickleValue *dict, const PickleValue *o
 bool module_describe(const PickleValue *module, char **class_name, Json **arguments, Error *e) {
     const PickleValue *state = state_of(module), *name = NULL;
     char text[64] = "";
-    if (pickle_is_call(module, "torch_utils.persistence._reconstruct_persistent_obj")) name = pickle_get(pickle_argument(module, 0), "class_name");
+    if (pickle_is_call(module, "torch_utils.persistence._reconstruct_persistent_obj"))
+        name = pickle_get(pickle_argument(module, 0), "class_name");
     if (name && name->kind == PICKLE_TEXT && name->count < sizeof text) memcpy(text, name->text, name->count);
-    else if (!name && module->call->callee->kind == PICKLE_CLASS) snprintf(text, sizeof text, "%s", strrchr(module->call->callee->text, '.') + 1);
+    else if (!name && module->call->callee->kind == PICKLE_CLASS)
+        snprintf(text, sizeof text, "%s", strrchr(module->call->callee->text, '.') + 1);
     *class_name = dg_strdup(text);
     const PickleValue *named = pickle_get(state, "_init_kwargs");
     int left = MAX_VALUES;

@@ -23,10 +23,12 @@ Naming naming_of(const char *const *name, int count) {
     for (int i = 0; n.vae && i < count; i++) {
         int level;
         const char *s = begins(name[i], n.prefix) ? name[i] + strlen(n.prefix) : "";
-        if ((sscanf(s, "decoder.up.%d.", &level) == 1 || sscanf(s, "encoder.down.%d.", &level) == 1) && level >= n.vae_levels && level < 16) n.vae_levels = level + 1;
+        if ((sscanf(s, "decoder.up.%d.", &level) == 1 || sscanf(s, "encoder.down.%d.", &level) == 1) && level >= n.vae_levels && level < 16)
+            n.vae_levels = level + 1;
     }
     /* EDM's U-Net without its preconditioner. */
-    if (has(name, count, n.prefix, "map_layer0.") && has(name, count, n.prefix, "enc.") && has(name, count, n.prefix, "dec.")) n.added = "model.";
+    if (has(name, count, n.prefix, "map_layer0.") && has(name, count, n.prefix, "enc.") && has(name, count, n.prefix, "dec."))
+        n.added = "model.";
     return n;
 }
 
@@ -50,20 +52,24 @@ static void rename_level(char *s, int levels) {
     if (sscanf(number, "%d.block.%d.%255s", &level, &block, rest) == 3)
         snprintf(s, CANONICAL_NAME, "%s.%d.resnets.%d.%s", half, down ? level : levels - 1 - level, block, rest);
     else if (sscanf(number, down ? "%d.downsample.conv.%255s" : "%d.upsample.conv.%255s", &level, rest) == 2)
-        snprintf(s, CANONICAL_NAME, "%s.%d.%s.0.conv.%s", half, down ? level : levels - 1 - level, down ? "downsamplers" : "upsamplers", rest);
+        snprintf(s, CANONICAL_NAME, "%s.%d.%s.0.conv.%s", half, down ? level : levels - 1 - level, down ? "downsamplers" : "upsamplers",
+                 rest);
 }
 static void rename_vae(char *s, int levels) {
     static const char *const compvis[][2] = {
-        {".mid.block_1.", ".mid_block.resnets.0."}, {".mid.block_2.", ".mid_block.resnets.1."}, {".mid.attn_1.", ".mid_block.attentions.0."},
-        {".nin_shortcut.", ".conv_shortcut."}, {"coder.norm_out.", "coder.conv_norm_out."},
+        {".mid.block_1.", ".mid_block.resnets.0."},   {".mid.block_2.", ".mid_block.resnets.1."},
+        {".mid.attn_1.", ".mid_block.attentions.0."}, {".nin_shortcut.", ".conv_shortcut."},
+        {"coder.norm_out.", "coder.conv_norm_out."},
     };
     static const char *const attention[][2] = {
-        {".0.norm.", ".0.group_norm."}, {".q.", ".to_q."}, {".k.", ".to_k."}, {".v.", ".to_v."}, {".proj_out.", ".to_out.0."},
-        {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."},
+        {".0.norm.", ".0.group_norm."}, {".q.", ".to_q."},     {".k.", ".to_k."},   {".v.", ".to_v."},
+        {".proj_out.", ".to_out.0."},   {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."},
+        {".proj_attn.", ".to_out.0."},
     };
     for (size_t i = 0; i < sizeof compvis / sizeof *compvis; i++) replace(s, compvis[i][0], compvis[i][1]);
     rename_level(s, levels);
-    for (size_t i = 0; strstr(s, ".attentions.") && i < sizeof attention / sizeof *attention; i++) replace(s, attention[i][0], attention[i][1]);
+    for (size_t i = 0; strstr(s, ".attentions.") && i < sizeof attention / sizeof *attention; i++)
+        replace(s, attention[i][0], attention[i][1]);
 }
 const char *naming_apply(const Naming *n, const char *name, char out[CANONICAL_NAME]) {
     if (!begins(name, n->prefix)) return NULL;

@@ -32,8 +32,10 @@ static bool check_names(const Package *p, Error *e) {
     for (int i = 1; i < p->count; i++) {
         const PackageTensor *a = &p->tensor[i - 1], *b = &p->tensor[i];
         if (strcmp(a->name, b->name)) continue;
-        if (a->from == b->from) return dg_error(e, "%s: its tensors %s and %s have one name", a->from->path, a->tensor->name, b->tensor->name);
-        return dg_error(e, "%s and %s both have a tensor %s: only files of one network, with different tensors, can be merged", a->from->path, b->from->path, a->name);
+        if (a->from == b->from)
+            return dg_error(e, "%s: its tensors %s and %s have one name", a->from->path, a->tensor->name, b->tensor->name);
+        return dg_error(e, "%s and %s both have a tensor %s: only files of one network, with different tensors, can be merged",
+                        a->from->path, b->from->path, a->name);
     }
     return true;
 }
@@ -44,7 +46,10 @@ static bool find_config(Package *p, const ConvertOptions *o, Error *e) {
         Json *j = json_parse(own, strlen(own), e); /* weights.c would refuse the result */
         if (!j) return dg_error_context(e, "%s: metadata \"config\"", p->input[i]->path);
         const Json *kind = json_get(j, "kind"), *type = json_get(j, "model_type"), *precond = json_get(j, "precond");
-        text_printf(&p->found.architecture, "%s", precond && precond->string ? precond->string : kind && kind->string ? kind->string : "configured");
+        text_printf(&p->found.architecture, "%s",
+                    precond && precond->string ? precond->string
+                    : kind && kind->string     ? kind->string
+                                               : "configured");
         if (type && type->string) text_printf(&p->found.architecture, " %s", type->string);
         text_printf(&p->found.config, "%s", own);
         json_free(j);

@@ -14,8 +14,8 @@ typedef struct {
     int inputs;
     PackageTensor *tensor; /* sorted by name */
     int count;
-    Recognition found;     /* config: the file's own where it has one */
-    Text notes;            /* of all steps */
+    Recognition found; /* config: the file's own where it has one */
+    Text notes;        /* of all steps */
 } Package;
 Package *package_open(const char *const *path, int count, const ConvertOptions *o, Error *e);
 void package_close(Package *p); /* p may be NULL */

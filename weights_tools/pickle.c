@@ -10,9 +10,10 @@ enum {
     CHUNK_BYTES = 1 << 14,
     MAX_MARKS = PICKLE_MAX_DEPTH,
     MAX_MEMO = 1 << 20,
-    MAX_DIGITS = 128, LONG_BYTES = 64, /* of an integer written in decimal, and what that takes in binary */
+    MAX_DIGITS = 128,
+    LONG_BYTES = 64, /* of an integer written in decimal, and what that takes in binary */
     MAX_CLASS_NAME = 1024,
-    SMALL_INTS = 256       /* one node each, shared */
+    SMALL_INTS = 256 /* one node each, shared */
 };
 typedef struct Chunk {
     struct Chunk *next;
@@ -275,9 +276,9 @@ typedef struct {
     PickleKind kind;
 } StringOp;
 static const StringOp string_ops[] = {
-    {'X', 4, PICKLE_TEXT},   {0x8c, 1, PICKLE_TEXT},  {0x8d, 8, PICKLE_TEXT},                         /* unicode */
-    {'B', 4, PICKLE_BYTES},  {'C', 1, PICKLE_BYTES},  {0x8e, 8, PICKLE_BYTES}, {0x96, 8, PICKLE_BYTES}, /* bytes, bytearray */
-    {'T', 4, PICKLE_BYTES},  {'U', 1, PICKLE_BYTES},                                                  /* str of Python 2 */
+    {'X', 4, PICKLE_TEXT},  {0x8c, 1, PICKLE_TEXT}, {0x8d, 8, PICKLE_TEXT},                           /* unicode */
+    {'B', 4, PICKLE_BYTES}, {'C', 1, PICKLE_BYTES}, {0x8e, 8, PICKLE_BYTES}, {0x96, 8, PICKLE_BYTES}, /* bytes, bytearray */
+    {'T', 4, PICKLE_BYTES}, {'U', 1, PICKLE_BYTES},                                                   /* str of Python 2 */
 };
 static bool op_string(Parser *p, uint8_t op) {
     const StringOp *o = string_ops;
@@ -350,8 +351,7 @@ static bool add_items(Parser *p, PickleValue *const *item, size_t count, PickleK
         if (to->count && to->call->pairs != pairs) return fail(p, "an object is both a list and a dict");
         to->call->pairs = pairs;
     } else if (to->kind != kind) {
-        return fail(p, "items for %s are added to %s", kind == PICKLE_LIST ? "a list" : pairs ? "a dict" : "a set",
-                    pickle_kind_name(to));
+        return fail(p, "items for %s are added to %s", kind == PICKLE_LIST ? "a list" : pairs ? "a dict" : "a set", pickle_kind_name(to));
     }
     PickleValue ***array = to->kind == PICKLE_CALL ? &to->call->item : &to->item;
     for (size_t i = 0; i < count; i++)
@@ -372,15 +372,16 @@ static bool op_add(Parser *p, uint8_t op) {
 /* ---- classes, calls, objects ---------------------------------------------------------------------------------------------- */
 static bool push_class(Parser *p, const char *module, size_t m, const char *name, size_t n) {
     if (m > MAX_CLASS_NAME || n > MAX_CLASS_NAME || !m || !n) return fail(p, "the name of a class has %zu bytes", m + n);
-    if (!pickle_is_utf8(module, m) || !pickle_is_utf8(name, n) || memchr(module, 0, m) || memchr(name, 0, n)) return fail(p, "the name of a class is not text");
+    if (!pickle_is_utf8(module, m) || !pickle_is_utf8(name, n) || memchr(module, 0, m) || memchr(name, 0, n))
+        return fail(p, "the name of a class is not text");
     PickleValue *v = value(p, PICKLE_CLASS);
     char *text = v ? arena(p, m + n + 2) : NULL;
     if (!text) return false;
     memcpy(text, module, m), text[m] = 0;
     memcpy(text + m + 1, name, n), text[m + n + 1] = 0;
     if (pickle_would_harm(text, text + m + 1))
-        return fail(p, "Python would be made to use %s.%s: this file is an attack, not a checkpoint (dg_cuda ran nothing of it)",
-                    text, text + m + 1);
+        return fail(p, "Python would be made to use %s.%s: this file is an attack, not a checkpoint (dg_cuda ran nothing of it)", text,
+                    text + m + 1);
     text[m] = '.';
     v->text = text, v->count = m + n + 1;
     return push(p, v);
@@ -501,25 +502,24 @@ static bool op_frame(Parser *p, uint8_t op) {
     return n <= 5 || fail(p, "it is of protocol %" PRIu64 "; 0 to 5 are known", n);
 }
 static bool op_refused(Parser *p, uint8_t op) {
-    if (op == 0x97 || op == 0x98) return fail(p, "part of its data lies outside the file (an out-of-band buffer), so that it cannot be read");
+    if (op == 0x97 || op == 0x98)
+        return fail(p, "part of its data lies outside the file (an out-of-band buffer), so that it cannot be read");
     return fail(p, "it uses the extension registry of the program that wrote it, which checkpoints do not");
 }
 typedef bool (*OpFn)(Parser *p, uint8_t op);
 static const OpFn ops[256] = {
-    ['N'] = op_constant, [0x88] = op_constant, [0x89] = op_constant,
-    ['I'] = op_int, ['J'] = op_int, ['K'] = op_int, ['M'] = op_int, ['L'] = op_int, [0x8a] = op_long, [0x8b] = op_long,
-    ['F'] = op_float, ['G'] = op_float,
-    ['X'] = op_string, [0x8c] = op_string, [0x8d] = op_string, ['B'] = op_string, ['C'] = op_string, [0x8e] = op_string, [0x96] = op_string,
-    ['T'] = op_string, ['U'] = op_string, ['V'] = op_text_line, ['S'] = op_text_line,
-    [')'] = op_empty, [']'] = op_empty, ['}'] = op_empty, [0x8f] = op_empty,
-    ['t'] = op_group, ['l'] = op_group, ['d'] = op_group, [0x91] = op_group, [0x85] = op_group, [0x86] = op_group, [0x87] = op_group,
-    ['a'] = op_add, ['e'] = op_add, ['s'] = op_add, ['u'] = op_add, [0x90] = op_add,
-    ['c'] = op_global, [0x93] = op_global, ['R'] = op_call, [0x81] = op_call, [0x92] = op_call, ['i'] = op_instance, ['o'] = op_instance,
-    ['b'] = op_build, ['P'] = op_persistent, ['Q'] = op_persistent,
-    ['g'] = op_get, ['h'] = op_get, ['j'] = op_get, ['p'] = op_put, ['q'] = op_put, ['r'] = op_put, [0x94] = op_put,
-    ['('] = op_stack, ['0'] = op_stack, ['1'] = op_stack, ['2'] = op_stack, ['.'] = op_stack,
-    [0x80] = op_frame, [0x95] = op_frame,
-    [0x82] = op_refused, [0x83] = op_refused, [0x84] = op_refused, [0x97] = op_refused, [0x98] = op_refused,
+    ['N'] = op_constant,   [0x88] = op_constant, [0x89] = op_constant, ['I'] = op_int,       ['J'] = op_int,       ['K'] = op_int,
+    ['M'] = op_int,        ['L'] = op_int,       [0x8a] = op_long,     [0x8b] = op_long,     ['F'] = op_float,     ['G'] = op_float,
+    ['X'] = op_string,     [0x8c] = op_string,   [0x8d] = op_string,   ['B'] = op_string,    ['C'] = op_string,    [0x8e] = op_string,
+    [0x96] = op_string,    ['T'] = op_string,    ['U'] = op_string,    ['V'] = op_text_line, ['S'] = op_text_line, [')'] = op_empty,
+    [']'] = op_empty,      ['}'] = op_empty,     [0x8f] = op_empty,    ['t'] = op_group,     ['l'] = op_group,     ['d'] = op_group,
+    [0x91] = op_group,     [0x85] = op_group,    [0x86] = op_group,    [0x87] = op_group,    ['a'] = op_add,       ['e'] = op_add,
+    ['s'] = op_add,        ['u'] = op_add,       [0x90] = op_add,      ['c'] = op_global,    [0x93] = op_global,   ['R'] = op_call,
+    [0x81] = op_call,      [0x92] = op_call,     ['i'] = op_instance,  ['o'] = op_instance,  ['b'] = op_build,     ['P'] = op_persistent,
+    ['Q'] = op_persistent, ['g'] = op_get,       ['h'] = op_get,       ['j'] = op_get,       ['p'] = op_put,       ['q'] = op_put,
+    ['r'] = op_put,        [0x94] = op_put,      ['('] = op_stack,     ['0'] = op_stack,     ['1'] = op_stack,     ['2'] = op_stack,
+    ['.'] = op_stack,      [0x80] = op_frame,    [0x95] = op_frame,    [0x82] = op_refused,  [0x83] = op_refused,  [0x84] = op_refused,
+    [0x97] = op_refused,   [0x98] = op_refused,
 };
 
 Pickle *pickle_parse(const void *data, size_t bytes, Error *e) {

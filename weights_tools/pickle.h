@@ -9,10 +9,10 @@
 typedef enum {
     PICKLE_NONE,
     PICKLE_BOOL,
-    PICKLE_INT,       /* fits int64_t */
-    PICKLE_LONG,      /* does not: the little-endian two's complement bytes */
+    PICKLE_INT,  /* fits int64_t */
+    PICKLE_LONG, /* does not: the little-endian two's complement bytes */
     PICKLE_FLOAT,
-    PICKLE_TEXT,      /* valid UTF-8 */
+    PICKLE_TEXT, /* valid UTF-8 */
     PICKLE_BYTES,
     PICKLE_LIST,
     PICKLE_TUPLE,
@@ -31,16 +31,16 @@ typedef struct {
 } PickleCall;
 struct PickleValue {
     PickleKind kind;
-    uint32_t depth;             /* of the nesting below, when it was made: at most PICKLE_MAX_DEPTH */
-    size_t count;               /* bytes of text; items of containers (two per pair of a dict) and of calls */
+    uint32_t depth; /* of the nesting below, when it was made: at most PICKLE_MAX_DEPTH */
+    size_t count;   /* bytes of text; items of containers (two per pair of a dict) and of calls */
     union {
         bool boolean;
         int64_t integer;
         double number;
-        const char *text;       /* TEXT, BYTES, LONG: within the data, no NUL at the end; CLASS: with a NUL */
-        PickleValue **item;     /* LIST, TUPLE, SET, DICT */
+        const char *text;   /* TEXT, BYTES, LONG: within the data, no NUL at the end; CLASS: with a NUL */
+        PickleValue **item; /* LIST, TUPLE, SET, DICT */
         PickleCall *call;
-        PickleValue *id;        /* PERSISTENT */
+        PickleValue *id; /* PERSISTENT */
     };
 };
 typedef struct Pickle Pickle;
@@ -56,13 +56,13 @@ const PickleValue *const *pickle_persistent(const Pickle *p, size_t *count); /* 
 
 bool pickle_would_harm(const char *module, const char *name); /* os.system and the like: such pickles are refused */
 
-bool pickle_is_text(const PickleValue *v, const char *text);        /* v may be NULL in all of these */
-bool pickle_is_class(const PickleValue *v, const char *name);       /* "torch._utils._rebuild_tensor_v2" */
-bool pickle_is_call(const PickleValue *v, const char *name);        /* a call of that class or function */
+bool pickle_is_text(const PickleValue *v, const char *text);  /* v may be NULL in all of these */
+bool pickle_is_class(const PickleValue *v, const char *name); /* "torch._utils._rebuild_tensor_v2" */
+bool pickle_is_call(const PickleValue *v, const char *name);  /* a call of that class or function */
 /* The pairs of a dict, or of an object that behaves as one (OrderedDict, EasyDict); false for anything else. */
 bool pickle_pairs(const PickleValue *v, const PickleValue *const **item, size_t *count);
-const PickleValue *pickle_get(const PickleValue *dict, const char *key);      /* the last one of that key; NULL when absent */
-const PickleValue *pickle_item(const PickleValue *sequence, size_t i);        /* of a list or tuple; NULL when out of range */
-const PickleValue *pickle_argument(const PickleValue *call, size_t i);        /* positional; NULL when there is none */
-const char *pickle_kind_name(const PickleValue *v);                           /* "a list"; "nothing" for NULL */
+const PickleValue *pickle_get(const PickleValue *dict, const char *key); /* the last one of that key; NULL when absent */
+const PickleValue *pickle_item(const PickleValue *sequence, size_t i);   /* of a list or tuple; NULL when out of range */
+const PickleValue *pickle_argument(const PickleValue *call, size_t i);   /* positional; NULL when there is none */
+const char *pickle_kind_name(const PickleValue *v);                      /* "a list"; "nothing" for NULL */
 #endif

@@ -4,13 +4,14 @@
 #include <string.h>
 
 bool pickle_would_harm(const char *module, const char *name) {
-    static const char *const modules[] = {"os", "posix", "nt", "subprocess", "sys", "runpy", "importlib", "shutil", "socket", "pty",
-                                          "ctypes", "pickle", "_pickle", "code", "codeop", "webbrowser", "timeit", "pdb", "bdb",
-                                          "profile", "cProfile", "commands", "popen2", "platform", "multiprocessing", "asyncio",
-                                          "requests", "urllib", "http", "ftplib", "pip", "marshal"};
+    static const char *const modules[] = {
+        "os",     "posix",   "nt",       "subprocess", "sys",    "runpy",    "importlib",       "shutil",  "socket",
+        "pty",    "ctypes",  "pickle",   "_pickle",    "code",   "codeop",   "webbrowser",      "timeit",  "pdb",
+        "bdb",    "profile", "cProfile", "commands",   "popen2", "platform", "multiprocessing", "asyncio", "requests",
+        "urllib", "http",    "ftplib",   "pip",        "marshal"};
     /* All that may be used of builtins. */
-    static const char *const harmless[] = {"set", "frozenset", "object", "dict", "list", "tuple", "int", "float", "complex",
-                                           "bytearray", "bytes", "str", "bool", "slice", "range", "long", "unicode", "type"};
+    static const char *const harmless[] = {"set",       "frozenset", "object", "dict", "list",  "tuple", "int",  "float",   "complex",
+                                           "bytearray", "bytes",     "str",    "bool", "slice", "range", "long", "unicode", "type"};
     size_t root = strcspn(module, ".");
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
         if (strlen(modules[i]) == root && !strncmp(module, modules[i], root)) return true;

@@ -6,7 +6,9 @@ bool pickle_is_text(const PickleValue *v, const char *text) {
     return v && v->kind == PICKLE_TEXT && v->count == strlen(text) && !memcmp(v->text, text, v->count);
 }
 bool pickle_is_class(const PickleValue *v, const char *name) { return v && v->kind == PICKLE_CLASS && !strcmp(v->text, name); }
-bool pickle_is_call(const PickleValue *v, const char *name) { return v && v->kind == PICKLE_CALL && pickle_is_class(v->call->callee, name); }
+bool pickle_is_call(const PickleValue *v, const char *name) {
+    return v && v->kind == PICKLE_CALL && pickle_is_class(v->call->callee, name);
+}
 bool pickle_pairs(const PickleValue *v, const PickleValue *const **item, size_t *count) {
     if (!v || (v->kind != PICKLE_DICT && !(v->kind == PICKLE_CALL && (v->call->pairs || !v->count)))) return false;
     *item = (const PickleValue *const *)(v->kind == PICKLE_DICT ? v->item : v->call->item), *count = v->count;
@@ -28,7 +30,7 @@ const PickleValue *pickle_argument(const PickleValue *call, size_t i) {
     return call && call->kind == PICKLE_CALL ? pickle_item(call->call->args, i) : NULL;
 }
 const char *pickle_kind_name(const PickleValue *v) {
-    static const char *const names[] = {"None", "a boolean", "an integer", "a long integer", "a number", "a text", "bytes", "a list",
-                                        "a tuple", "a set", "a dict", "a class", "an object", "a persistent id"};
+    static const char *const names[] = {"None",   "a boolean", "an integer", "a long integer", "a number", "a text",    "bytes",
+                                        "a list", "a tuple",   "a set",      "a dict",         "a class",  "an object", "a persistent id"};
     return v ? names[v->kind] : "nothing";
 }

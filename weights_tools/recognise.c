@@ -20,7 +20,8 @@ bool recognise(const Clues *c, Recognition *r, Error *e) {
     if (o->precond && !is_one_of(o->precond, preconds, e, "--precond")) return false;
     if (o->time && !is_one_of(o->time, times, e, "--time")) return false;
     if (o->attention_order && !is_one_of(o->attention_order, orders, e, "--attention_order")) return false;
-    if (o->num_head_channels < 0 || o->num_heads < 0 || o->image_size < 0) return dg_error(e, "--num_head_channels, --num_heads and --image_size are not negative");
+    if (o->num_head_channels < 0 || o->num_heads < 0 || o->image_size < 0)
+        return dg_error(e, "--num_head_channels, --num_heads and --image_size are not negative");
     Error problem = {""};
     bool known = recognise_edm(&with, r, &problem) || (!problem.text[0] && recognise_adm(&with, r, &problem)) ||
                  (!problem.text[0] && (recognise_dit(&with, r) || recognise_vae(&with, r) || recognise_inception(&with, r)));

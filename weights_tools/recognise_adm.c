@@ -6,24 +6,25 @@
 #include <string.h>
 
 enum { LEVELS = 8, MAX_BLOCKS = 128, HEAD_CHANNELS = 64 };
-typedef struct { /* one of input_blocks, after the first convolution */
+typedef struct {             /* one of input_blocks, after the first convolution */
     bool res, attention, op; /* op: a downsampling convolution */
     int in, out;
 } Block;
 typedef struct {
     const Clues *c;
     Block block[MAX_BLOCKS];
-    int count, width;        /* blocks; model_channels */
+    int count, width; /* blocks; model_channels */
     int in_channels, out_channels, classes, image_size;
     bool unet, scale_shift, updown, resample;
     int levels, res_blocks, channels[LEVELS], attended, factor[LEVELS];
-    const char *guess;       /* what the levels could be besides, or NULL */
+    const char *guess; /* what the levels could be besides, or NULL */
 } Adm;
 
 static void read_blocks(Adm *a) {
     const Clues *c = a->c;
     for (int i = 1; i < MAX_BLOCKS; i++) {
-        Block b = {.in = clue_dim(c, 1, "input_blocks.%d.0.in_layers.2.weight", i), .out = clue_dim(c, 0, "input_blocks.%d.0.in_layers.2.weight", i)};
+        Block b = {.in = clue_dim(c, 1, "input_blocks.%d.0.in_layers.2.weight", i),
+                   .out = clue_dim(c, 0, "input_blocks.%d.0.in_layers.2.weight", i)};
         b.res = b.in && b.out, b.attention = clue(c, "input_blocks.%d.1.qkv.weight", i), b.op = clue(c, "input_blocks.%d.0.op.weight", i);
         bool later = clue(c, "input_blocks.%d.0.in_layers.2.weight", i + 1); /* a pooling has no tensors */
         if (!b.res && !b.op && !later) break;
@@ -47,7 +48,8 @@ static bool explains(const Adm *a, int n) {
 static int first_up(const Adm *a) {
     for (int i = 0; clue(a->c, "output_blocks.%d.0.in_layers.2.weight", i); i++)
         for (int k = 1; k <= 2; k++)
-            if (clue(a->c, "output_blocks.%d.%d.in_layers.2.weight", i, k) || clue(a->c, "output_blocks.%d.%d.conv.weight", i, k)) return i + 1;
+            if (clue(a->c, "output_blocks.%d.%d.in_layers.2.weight", i, k) || clue(a->c, "output_blocks.%d.%d.conv.weight", i, k))
+                return i + 1;
     return 0;
 }
 static bool read_levels(Adm *a) {
@@ -126,10 +128,13 @@ static void write_unet(Adm *a, Recognition *r) {
     const ConvertOptions *o = a->c->options;
     const Published *p = lookup(a);
     Text *t = &r->config;
-    if (p) text_printf(&r->notes, "taken as OpenAI's %s.pt: image size %d, %s, %s order of q, k, v\n", p->name, p->size,
-                       p->heads ? "4 attention heads" : "attention heads of 64 channels", p->new_order ? "new" : "legacy");
+    if (p)
+        text_printf(&r->notes, "taken as OpenAI's %s.pt: image size %d, %s, %s order of q, k, v\n", p->name, p->size,
+                    p->heads ? "4 attention heads" : "attention heads of 64 channels", p->new_order ? "new" : "legacy");
     a->image_size = o->image_size ? o->image_size : p ? p->size : a->attended ? 32 * a->factor[0] : 64;
-    if (!p && !o->image_size) text_printf(&r->notes, "image size %d, so that attention begins at 32x32, which the file does not say (--image_size)\n", a->image_size);
+    if (!p && !o->image_size)
+        text_printf(&r->notes, "image size %d, so that attention begins at 32x32, which the file does not say (--image_size)\n",
+                    a->image_size);
     int heads = o->num_heads ? o->num_heads : p && !o->num_head_channels ? p->heads : 0;
     bool new_order = o->attention_order ? !strcmp(o->attention_order, "new") : p && p->new_order;
     if (!p && !o->attention_order) text_printf(&r->notes, "legacy order of q, k, v, which the file does not say (--attention_order new)\n");
@@ -150,7 +155,8 @@ static void write_unet(Adm *a, Recognition *r) {
 static bool write_encoder(Adm *a, int tokens, Recognition *r, Error *e) {
     int side = (int)lround(sqrt(tokens - 1)), image = side << (a->levels - 1);
     bool head = a->levels == 1 && a->in_channels > 16;
-    if (side * side != tokens - 1 || side < 1) return dg_error(e, "an attention pool of %d tokens, which is no square and one more", tokens);
+    if (side * side != tokens - 1 || side < 1)
+        return dg_error(e, "an attention pool of %d tokens, which is no square and one more", tokens);
     if (a->c->options->image_size && a->c->options->image_size != image)
         return dg_error(e, "--image_size %d: the tensors are those of an encoder for %dx%d", a->c->options->image_size, image, image);
     a->image_size = image;
@@ -158,7 +164,8 @@ static bool write_encoder(Adm *a, int tokens, Recognition *r, Error *e) {
     Text *t = &r->config;
     config_begin(t, head ? "head" : "extractor");
     if (!head) {
-        bool openai = image == 64 && a->in_channels == 3 && a->width == 128 && a->res_blocks == 4 && a->levels == 4 && a->out_channels == 1000;
+        bool openai =
+            image == 64 && a->in_channels == 3 && a->width == 128 && a->res_blocks == 4 && a->levels == 4 && a->out_channels == 1000;
         const char *time = a->c->options->time ? a->c->options->time : openai ? "cosine" : "linear";
         if (!a->c->options->time)
             text_printf(&r->notes, "time input by the %s schedule%s, which the file does not say (--time linear|cosine)\n", time,

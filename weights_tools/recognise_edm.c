@@ -48,13 +48,16 @@ static void resample_filter(const Clues *c, bool fourier, Recognition *r) {
         text_json(&r->config, given);
         return;
     }
-    if (!stored) text_printf(&r->notes, "resample_filter taken as %s, as in the official %s networks\n", long_filter ? "1,3,3,1" : "1,1", fourier ? "NCSN++" : "DDPM++");
+    if (!stored)
+        text_printf(&r->notes, "resample_filter taken as %s, as in the official %s networks\n", long_filter ? "1,3,3,1" : "1,1",
+                    fourier ? "NCSN++" : "DDPM++");
     config_ints(&r->config, "resample_filter", long_filter ? wide : box, long_filter ? 4 : 2);
 }
 static void song(const Clues *c, const Unet *u, Recognition *r) {
     bool fourier = clue(c, "model.map_noise.freqs") != NULL;
     int half = u->res / 2, low = u->res >> (u->levels - 1), noise = clue_dim(c, 1, "model.map_layer0.weight");
-    bool residual = clue(c, "model.enc.%dx%d_aux_residual.weight", half, half), skip = clue(c, "model.enc.%dx%d_aux_skip.weight", half, half);
+    bool residual = clue(c, "model.enc.%dx%d_aux_residual.weight", half, half),
+         skip = clue(c, "model.enc.%dx%d_aux_skip.weight", half, half);
     bool skip_decoder = u->levels > 1 && clue(c, "model.dec.%dx%d_aux_conv.weight", low, low);
     const char *embedding = text_argument(c, "embedding_type");
     if (embedding && (!strcmp(embedding, "fourier") || !strcmp(embedding, "positional"))) fourier = !strcmp(embedding, "fourier");
@@ -80,7 +83,8 @@ bool recognise_edm(const Clues *c, Recognition *r, Error *e) {
     u.channels = u.song ? clue_dim(c, 0, "model.enc.%dx%d_conv.weight", u.res, u.res) : clue_dim(c, 1, "model.map_layer0.weight");
     if (!image || !emb || !out || !u.channels || !read_levels(c, &u)) return false;
     const char *p = precond(c, image, out, r);
-    if (!strcmp(p, "iDDPMPrecond") != (out == 2 * image)) return dg_error(e, "--precond %s does not fit a network that predicts %d channels of %d", p, out, image);
+    if (!strcmp(p, "iDDPMPrecond") != (out == 2 * image))
+        return dg_error(e, "--precond %s does not fit a network that predicts %d channels of %d", p, out, image);
     text_printf(&r->architecture, "%s %s", p, u.song ? "SongUNet" : "DhariwalUNet");
     Text *t = &r->config;
     config_begin(t, "denoiser");

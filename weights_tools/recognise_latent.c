@@ -5,7 +5,8 @@
 
 bool recognise_dit(const Clues *c, Recognition *r) {
     static const int official[][2] = {{384, 6}, {768, 12}, {1024, 16}, {1152, 16}}; /* width, heads: S, B, L, XL */
-    int width = clue_dim(c, 0, "x_embedder.proj.weight"), in = clue_dim(c, 1, "x_embedder.proj.weight"), patch = clue_dim(c, 2, "x_embedder.proj.weight");
+    int width = clue_dim(c, 0, "x_embedder.proj.weight"), in = clue_dim(c, 1, "x_embedder.proj.weight"),
+        patch = clue_dim(c, 2, "x_embedder.proj.weight");
     int tokens = clue_dim(c, 1, "pos_embed"), classes = clue_dim(c, 0, "y_embedder.embedding_table.weight");
     int out = clue_dim(c, 0, "final_layer.linear.weight"), mlp = clue_dim(c, 0, "blocks.0.mlp.fc1.weight"), depth = 0;
     while (clue(c, "blocks.%d.attn.qkv.weight", depth)) depth++;
@@ -42,7 +43,8 @@ bool recognise_vae(const Clues *c, Recognition *r) {
     bool encoder = clue(c, "encoder.conv_in.weight"), decoder = clue(c, "decoder.conv_in.weight");
     if (!encoder && !decoder) return false;
     while (levels < LEVELS) {
-        int n = encoder ? clue_dim(c, 0, "encoder.down_blocks.%d.resnets.0.conv2.weight", levels) : clue_dim(c, 0, "decoder.up_blocks.%d.resnets.0.conv2.weight", levels);
+        int n = encoder ? clue_dim(c, 0, "encoder.down_blocks.%d.resnets.0.conv2.weight", levels)
+                        : clue_dim(c, 0, "decoder.up_blocks.%d.resnets.0.conv2.weight", levels);
         if (!n) break;
         channels[levels++] = n;
     }
@@ -51,7 +53,8 @@ bool recognise_vae(const Clues *c, Recognition *r) {
         int n = channels[i];
         channels[i] = channels[k], channels[k] = n;
     }
-    while (clue(c, encoder ? "encoder.down_blocks.0.resnets.%d.conv1.weight" : "decoder.up_blocks.0.resnets.%d.conv1.weight", layers)) layers++;
+    while (clue(c, encoder ? "encoder.down_blocks.0.resnets.%d.conv1.weight" : "decoder.up_blocks.0.resnets.%d.conv1.weight", layers))
+        layers++;
     int latent = decoder ? clue_dim(c, 1, "decoder.conv_in.weight") : clue_dim(c, 0, "encoder.conv_out.weight") / 2;
     text_printf(&r->architecture, "KL autoencoder (%s)", encoder && decoder ? "encoder and decoder" : encoder ? "encoder" : "decoder");
     text_printf(&r->notes, "scaling factor 0.18215, as in Stable Diffusion, which the file does not say\n");

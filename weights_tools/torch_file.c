@@ -89,7 +89,8 @@ static bool open_any(TorchFile *f, Error *e) {
     f->format = "pickle";
     f->pickle = pickle_parse(f->map.data, f->map.bytes, e);
     if (f->pickle && pickle_bytes(f->pickle) != f->map.bytes)
-        return dg_error(e, "%zu bytes follow the pickle's end: not a file of torch.save or pickle.dump", f->map.bytes - pickle_bytes(f->pickle));
+        return dg_error(e, "%zu bytes follow the pickle's end: not a file of torch.save or pickle.dump",
+                        f->map.bytes - pickle_bytes(f->pickle));
     if (!f->pickle && f->map.data[0] != 0x80) dg_error_context(e, "neither safetensors nor PyTorch");
     return f->pickle != NULL;
 }
@@ -170,7 +171,8 @@ static bool storage(TorchFile *f, const PickleValue *v, TorchTensor *t, Error *e
 }
 
 /* ---- tensors ------------------------------------------------------------------------------------------------------------------- */
-static const char *const builders[] = {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v3"};
+static const char *const builders[] = {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor",
+                                       "torch._utils._rebuild_tensor_v3"};
 static bool is_view(const PickleValue *v) {
     return pickle_is_call(v, builders[0]) || pickle_is_call(v, builders[1]) || pickle_is_call(v, builders[2]);
 }
@@ -186,8 +188,7 @@ static bool sizes(const PickleValue *v, const char *what, int64_t *out, int *cou
     if (v->count > ST_MAX_DIMS) return dg_error(e, "its %s has %zu dimensions, at most %d are possible", what, v->count, ST_MAX_DIMS);
     *count = (int)v->count;
     for (int i = 0; i < *count; i++) {
-        if (v->item[i]->kind != PICKLE_INT || v->item[i]->integer < 0)
-            return dg_error(e, "its %s is not of non-negative integers", what);
+        if (v->item[i]->kind != PICKLE_INT || v->item[i]->integer < 0) return dg_error(e, "its %s is not of non-negative integers", what);
         out[i] = v->item[i]->integer;
     }
     return true;
@@ -201,7 +202,8 @@ static bool check_view(TorchTensor *t, Error *e) {
             return dg_error(e, "its shape overflows");
     bool fits = t->first <= room;
     for (int i = 0; i < t->dims && t->count && fits; i++)
-        fits = !__builtin_mul_overflow((uint64_t)(t->shape[i] - 1), (uint64_t)t->stride[i], &step) && !__builtin_add_overflow(last, step, &last);
+        fits = !__builtin_mul_overflow((uint64_t)(t->shape[i] - 1), (uint64_t)t->stride[i], &step) &&
+               !__builtin_add_overflow(last, step, &last);
     if (!fits || (t->count && last >= room))
         return dg_error(e, "its elements lie outside its storage of %" PRIu64 " (offset %" PRIu64 ")", room, t->first);
     return true;
@@ -215,10 +217,12 @@ bool torch_tensor(TorchFile *f, const PickleValue *v, TorchTensor *t, Error *e) 
     if (!storage(f, pickle_argument(v, 0), t, e)) return false;
     const PickleValue *dtype = pickle_argument(v, 6);
     if (pickle_is_call(v, builders[2]) && !element_of_dtype(dtype, &t->type))
-        return dg_error(e, "its dtype is %s, which dg_cuda does not read", dtype && dtype->kind == PICKLE_CLASS ? dtype->text : pickle_kind_name(dtype));
+        return dg_error(e, "its dtype is %s, which dg_cuda does not read",
+                        dtype && dtype->kind == PICKLE_CLASS ? dtype->text : pickle_kind_name(dtype));
     if (!offset || offset->kind != PICKLE_INT || offset->integer < 0) return dg_error(e, "its offset is not a non-negative integer");
     t->first = (uint64_t)offset->integer;
-    if (!sizes(pickle_argument(v, 2), "shape", t->shape, &t->dims, e) || !sizes(pickle_argument(v, 3), "stride", t->stride, &strides, e)) return false;
+    if (!sizes(pickle_argument(v, 2), "shape", t->shape, &t->dims, e) || !sizes(pickle_argument(v, 3), "stride", t->stride, &strides, e))
+        return false;
     if (strides != t->dims) return dg_error(e, "it has %d dimensions and %d strides", t->dims, strides);
     return check_view(t, e);
 }

@@ -11,20 +11,20 @@ typedef struct {
     ElementType type;
     int dims;
     int64_t shape[ST_MAX_DIMS], stride[ST_MAX_DIMS]; /* in elements; checked against the storage */
-    uint64_t count;        /* elements */
-    uint64_t first;        /* element of the storage */
-    const uint8_t *data;   /* the storage, in the map; NULL: deflated, in `entry` */
-    const ZipEntry *entry; /* of zip files */
-    uint64_t bytes;        /* of the storage */
+    uint64_t count;                                  /* elements */
+    uint64_t first;                                  /* element of the storage */
+    const uint8_t *data;                             /* the storage, in the map; NULL: deflated, in `entry` */
+    const ZipEntry *entry;                           /* of zip files */
+    uint64_t bytes;                                  /* of the storage */
 } TorchTensor;
 
 typedef struct TorchFile TorchFile;
-TorchFile *torch_open(FileMap m, const char *name, Error *e); /* not copied: must outlive it */
-void torch_close(TorchFile *f);                        /* f may be NULL */
-const char *torch_format(const TorchFile *f);          /* "PyTorch zip", "PyTorch legacy", "pickle" */
-const PickleValue *torch_root(const TorchFile *f);     /* what was saved */
-const Zip *torch_zip(const TorchFile *f);              /* NULL unless it is a zip file */
-bool torch_is_tensor(const PickleValue *v);            /* a tensor or a parameter */
+TorchFile *torch_open(FileMap m, const char *name, Error *e);                    /* not copied: must outlive it */
+void torch_close(TorchFile *f);                                                  /* f may be NULL */
+const char *torch_format(const TorchFile *f);                                    /* "PyTorch zip", "PyTorch legacy", "pickle" */
+const PickleValue *torch_root(const TorchFile *f);                               /* what was saved */
+const Zip *torch_zip(const TorchFile *f);                                        /* NULL unless it is a zip file */
+bool torch_is_tensor(const PickleValue *v);                                      /* a tensor or a parameter */
 bool torch_tensor(TorchFile *f, const PickleValue *v, TorchTensor *t, Error *e); /* v is one */
-bool torch_contiguous(const TorchTensor *t);           /* in C order, without gaps */
+bool torch_contiguous(const TorchTensor *t);                                     /* in C order, without gaps */
 #endif

@@ -69,7 +69,8 @@ static bool locate(TorchLegacy *l, const uint8_t *data, size_t bytes, size_t at,
         at += s->id.bytes;
     }
     for (size_t i = 0; i < l->count; i++)
-        if (!l->storage[i].data) return dg_error(e, "storage %.*s is missing from the file", (int)l->storage[i].id.key_bytes, l->storage[i].id.key);
+        if (!l->storage[i].data)
+            return dg_error(e, "storage %.*s is missing from the file", (int)l->storage[i].id.key_bytes, l->storage[i].id.key);
     return at == bytes || dg_error(e, "%zu bytes follow the last storage", bytes - at);
 }
 bool torch_legacy_recognise(const uint8_t *data, size_t bytes) {
@@ -99,7 +100,8 @@ static bool read_head(const uint8_t *data, size_t bytes, size_t *at, Error *e) {
     if (ok && (pickle_value(protocol)->kind != PICKLE_INT || pickle_value(protocol)->integer != LEGACY_PROTOCOL))
         ok = dg_error(e, "its version is not %d", LEGACY_PROTOCOL);
     const PickleValue *little = ok ? pickle_get(pickle_value(system), "little_endian") : NULL;
-    if (ok && (!little || little->kind != PICKLE_BOOL || !little->boolean)) ok = dg_error(e, "its numbers are not stored in little-endian order");
+    if (ok && (!little || little->kind != PICKLE_BOOL || !little->boolean))
+        ok = dg_error(e, "its numbers are not stored in little-endian order");
     pickle_free(protocol);
     pickle_free(system);
     return ok;
@@ -122,7 +124,8 @@ void torch_legacy_close(TorchLegacy *l) {
     free(l);
 }
 const PickleValue *torch_legacy_root(const TorchLegacy *l) { return pickle_value(l->value); }
-bool torch_legacy_storage(const TorchLegacy *l, const PickleValue *persistent, ElementType *type, const uint8_t **data, uint64_t *bytes, Error *e) {
+bool torch_legacy_storage(const TorchLegacy *l, const PickleValue *persistent, ElementType *type, const uint8_t **data, uint64_t *bytes,
+                          Error *e) {
     TorchStorageId id;
     if (!torch_storage_id(persistent, &id, e)) return false;
     const Storage *s = find(l, id.key, id.key_bytes);

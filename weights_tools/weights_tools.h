@@ -6,16 +6,16 @@
 
 typedef enum { KEEP_DTYPE, TO_F16, TO_F32 } ConvertDType;
 typedef struct {
-    const char *key;        /* --key: the part of the checkpoint to take ("ema", "net", "state_dict"); NULL: chosen */
-    ConvertDType dtype;     /* --dtype fp16|fp32 */
+    const char *key;    /* --key: the part of the checkpoint to take ("ema", "net", "state_dict"); NULL: chosen */
+    ConvertDType dtype; /* --dtype fp16|fp32 */
     /* What names and shapes cannot tell; 0 or NULL: the official models' value, and the notice says so. */
-    int num_head_channels;  /* --num_head_channels: attention head width of ADM networks (official 64; shapes32: 32) */
-    int num_heads;          /* --num_heads: DiT, and ADM networks with a fixed number of heads */
-    int image_size;         /* --image_size: ADM and DiT networks whose tensors do not depend on it */
-    const char *time;       /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
+    int num_head_channels;       /* --num_head_channels: attention head width of ADM networks (official 64; shapes32: 32) */
+    int num_heads;               /* --num_heads: DiT, and ADM networks with a fixed number of heads */
+    int image_size;              /* --image_size: ADM and DiT networks whose tensors do not depend on it */
+    const char *time;            /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
     const char *attention_order; /* --attention_order legacy|new: of q, k, v in ADM U-Nets */
-    const char *precond;    /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
-    bool sync;              /* the result is on the disk before convert returns, as a cache that nobody looks at wants it */
+    const char *precond;         /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
+    bool sync;                   /* the result is on the disk before convert returns, as a cache that nobody looks at wants it */
 } ConvertOptions;
 
 /* Converts (and, for several inputs with disjoint tensor names, merges) into one safetensors file with the network's
@@ -31,13 +31,13 @@ typedef struct {
     int64_t shape[ST_MAX_DIMS];
 } InspectTensor;
 typedef struct {
-    const char *format;     /* "safetensors", "PyTorch zip", "PyTorch legacy", "pickle" */
-    char *architecture;     /* "EDMPrecond SongUNet", "ADM encoder (extractor)", "unknown" */
-    char *config;           /* JSON, as models/ reads it; NULL when unknown */
-    char *notes;            /* the choices that were made, one a line; may be empty */
-    uint64_t parameters;    /* values in floating-point tensors */
+    const char *format;  /* "safetensors", "PyTorch zip", "PyTorch legacy", "pickle" */
+    char *architecture;  /* "EDMPrecond SongUNet", "ADM encoder (extractor)", "unknown" */
+    char *config;        /* JSON, as models/ reads it; NULL when unknown */
+    char *notes;         /* the choices that were made, one a line; may be empty */
+    uint64_t parameters; /* values in floating-point tensors */
     int count;
-    InspectTensor *tensor;  /* sorted by name */
+    InspectTensor *tensor; /* sorted by name */
 } Inspection;
 Inspection *inspect(const char *path, const ConvertOptions *o, Error *e);
 void inspection_free(Inspection *i); /* i may be NULL */

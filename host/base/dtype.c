@@ -8,8 +8,8 @@ size_t dtype_bytes(DType t) {
     return bytes[t];
 }
 const char *dtype_name(DType t) {
-    static const char *const name[] = {[DG_F32] = "fp32", [DG_F16] = "fp16", [DG_BF16] = "bf16",
-                                       [DG_F64] = "fp64", [DG_U8] = "uint8", [DG_I64] = "int64"};
+    static const char *const name[] = {
+        [DG_F32] = "fp32", [DG_F16] = "fp16", [DG_BF16] = "bf16", [DG_F64] = "fp64", [DG_U8] = "uint8", [DG_I64] = "int64"};
     return name[t];
 }
 
@@ -33,8 +33,8 @@ float f16_to_f32(uint16_t h) {
 uint16_t f32_to_f16(float f) {
     uint32_t bits = bits_of(f), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff)); /* NaN keeps its payload */
-    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);                             /* rounds to 65536 or more */
-    if (magnitude < 0x38800000) {                                                              /* subnormal: adding 2^-1 rounds at 2^-24 */
+    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);                            /* rounds to 65536 or more */
+    if (magnitude < 0x38800000) {                                                             /* subnormal: adding 2^-1 rounds at 2^-24 */
         float shifted = float_of(magnitude) + 0x1p-1f;
         return (uint16_t)(sign | (bits_of(shifted) - bits_of(0x1p-1f)));
     }

@@ -27,15 +27,15 @@ bool dg_out_of_memory(Error *e, const char *fmt, ...) __attribute__((format(prin
 bool dg_error_context(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 void dg_abort(const char *file, int line, const char *fmt, ...) __attribute__((noreturn, format(printf, 3, 4)));
-#define DG_CHECK(cond, ...)                                                                                            \
-    do {                                                                                                               \
-        if (!(cond)) dg_abort(__FILE__, __LINE__, __VA_ARGS__);                                                        \
+#define DG_CHECK(cond, ...)                                                                                                                \
+    do {                                                                                                                                   \
+        if (!(cond)) dg_abort(__FILE__, __LINE__, __VA_ARGS__);                                                                            \
     } while (0)
 
 /* malloc/calloc/realloc for sizes the program chose itself: they abort when memory is exhausted.
  * A size that comes from a file is checked against the file's size first.                        */
-void *dg_alloc(size_t bytes);               /* zeroed; never NULL */
-void *dg_realloc(void *p, size_t bytes);    /* never NULL */
+void *dg_alloc(size_t bytes);            /* zeroed; never NULL */
+void *dg_realloc(void *p, size_t bytes); /* never NULL */
 char *dg_strdup(const char *s);
 
 /* Length of the valid UTF-8 sequence at s (no overlong forms, no surrogates), of which `left` bytes exist; 0: invalid. */

@@ -18,9 +18,9 @@ OutFile *out_open(const char *path, Error *e);
 void out_unsynced(OutFile *f);
 bool out_write(OutFile *f, const void *data, size_t bytes, Error *e);
 bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Error *e); /* within what was written */
-uint64_t out_position(const OutFile *f); /* bytes written so far */
-bool out_finish(OutFile *f, Error *e);   /* frees f either way */
-void out_abandon(OutFile *f);            /* f may be NULL */
+uint64_t out_position(const OutFile *f);                                               /* bytes written so far */
+bool out_finish(OutFile *f, Error *e);                                                 /* frees f either way */
+void out_abandon(OutFile *f);                                                          /* f may be NULL */
 /* Many small files of one file system: out_settle each (it holds no file descriptor then), and out_finish_all syncs once
  * for all of them, which takes a tenth of the time. It frees them; after a failure some may be there, whole, and no rest. */
 bool out_settle(OutFile *f, Error *e);

@@ -235,7 +235,8 @@ bool json_get_int(const Json *object, const char *key, int dflt, int *out, Error
     const Json *j = json_get(object, key);
     *out = dflt;
     if (!j || j->kind == JSON_NULL) return true;
-    if (j->kind != JSON_NUMBER || j->number != floor(j->number) || fabs(j->number) > 2e9) return dg_error(e, "\"%s\" is not an integer", key);
+    if (j->kind != JSON_NUMBER || j->number != floor(j->number) || fabs(j->number) > 2e9)
+        return dg_error(e, "\"%s\" is not an integer", key);
     *out = (int)j->number;
     return true;
 }
@@ -271,7 +272,8 @@ bool json_get_ints(const Json *object, const char *key, int *out, int max, int *
     if (j->kind != JSON_ARRAY) return dg_error(e, "\"%s\" is not a list", key);
     if (j->count > max) return dg_error(e, "\"%s\" has %d entries, at most %d are possible", key, j->count, max);
     for (const Json *c = j->child; c; c = c->next) {
-        if (c->kind != JSON_NUMBER || c->number != floor(c->number) || fabs(c->number) > 2e9) return dg_error(e, "\"%s\" holds something that is not an integer", key);
+        if (c->kind != JSON_NUMBER || c->number != floor(c->number) || fabs(c->number) > 2e9)
+            return dg_error(e, "\"%s\" holds something that is not an integer", key);
         out[(*count)++] = (int)c->number;
     }
     return true;

@@ -7,8 +7,8 @@
 typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } JsonKind;
 typedef struct Json {
     JsonKind kind;
-    char *key;                 /* of a member of an object, else NULL */
-    char *string;              /* strings, unescaped; numbers, as written. No embedded NUL: \u0000 is refused */
+    char *key;    /* of a member of an object, else NULL */
+    char *string; /* strings, unescaped; numbers, as written. No embedded NUL: \u0000 is refused */
     double number;
     bool boolean;
     int count;                 /* children of arrays and objects */
@@ -21,7 +21,7 @@ Json *json_parse_file(const char *path, Error *e); /* at most 64 MiB */
 void json_free(Json *j);
 
 const Json *json_get(const Json *object, const char *key); /* NULL when absent, or not an object */
-bool json_u64(const Json *j, uint64_t *out);                /* exact non-negative integers only */
+bool json_u64(const Json *j, uint64_t *out);               /* exact non-negative integers only */
 /* Typed members with a default for an absent key; a member of another type is an error that names it. */
 bool json_get_int(const Json *object, const char *key, int dflt, int *out, Error *e);
 bool json_get_double(const Json *object, const char *key, double dflt, double *out, Error *e);

@@ -6,7 +6,7 @@
 
 typedef struct {
     bool terminal;
-    size_t total; /* images to make */
+    size_t total;          /* images to make */
     double start, printed; /* seconds on the monotonic clock */
     bool drawn;            /* a bar is on the line */
 } Progress;

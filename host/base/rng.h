@@ -36,9 +36,7 @@ DG_RNG_FN Philox philox(uint64_t key, uint64_t counter_low, uint32_t step, uint3
     return c;
 }
 /* Uniform in (0,1) from two outputs: (53-bit integer + 1/2) * 2^-53. */
-DG_RNG_FN double philox_uniform(uint32_t low, uint32_t high) {
-    return ((double)((((uint64_t)high << 32) | low) >> 11) + 0.5) * 0x1p-53;
-}
+DG_RNG_FN double philox_uniform(uint32_t low, uint32_t high) { return ((double)((((uint64_t)high << 32) | low) >> 11) + 0.5) * 0x1p-53; }
 /* Normals 2*pair and 2*pair + 1 of (seed, step). */
 DG_RNG_FN void philox_normal_pair(uint64_t seed, uint64_t pair, uint32_t step, double out[2]) {
     Philox r = philox(seed, pair, step, RNG_STREAM_NOISE);

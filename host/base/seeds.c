@@ -19,7 +19,8 @@ static bool read_seed(const char **s, uint64_t *out, Error *e) {
     return true;
 }
 static bool append(SeedList *l, uint64_t first, uint64_t last, size_t *cap, Error *e) {
-    if (last < first) return dg_error(e, "--seeds: the range %llu-%llu runs backwards", (unsigned long long)first, (unsigned long long)last);
+    if (last < first)
+        return dg_error(e, "--seeds: the range %llu-%llu runs backwards", (unsigned long long)first, (unsigned long long)last);
     if (last - first >= MAX_SEEDS || l->count + (size_t)(last - first) >= MAX_SEEDS)
         return dg_error(e, "--seeds: more than %d at once: make several runs", MAX_SEEDS);
     size_t n = (size_t)(last - first) + 1;

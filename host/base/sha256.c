@@ -17,9 +17,7 @@ static const uint32_t K[64] = {
     0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 static uint32_t rotate(uint32_t x, int n) { return x >> n | x << (32 - n); }
-static uint32_t big_endian(const uint8_t *p) {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
+static uint32_t big_endian(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
 static void put_big_endian(uint8_t *p, uint64_t v, int bytes) {
     for (int i = bytes - 1; i >= 0; i--, v >>= 8) p[i] = (uint8_t)v;
 }
@@ -47,12 +45,13 @@ void sha256_compress_portable(uint32_t state[8], const uint8_t *data, size_t blo
 __attribute__((target("sha,sse4.1,ssse3"))) static void compress_sha_ni(uint32_t state[8], const uint8_t *data, size_t blocks) {
     /* The instructions keep the state as the words (f,e,b,a) and (h,g,d,c), lowest first. */
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
-    __m128i dcba = _mm_loadu_si128((const __m128i *)(const void *)state), hgfe = _mm_loadu_si128((const __m128i *)(const void *)(state + 4));
+    __m128i dcba = _mm_loadu_si128((const __m128i *)(const void *)state),
+            hgfe = _mm_loadu_si128((const __m128i *)(const void *)(state + 4));
     __m128i cdab = _mm_shuffle_epi32(dcba, 0xb1), efgh = _mm_shuffle_epi32(hgfe, 0x1b);
     __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
     for (; blocks > 0; blocks--, data += 64) {
         __m128i m[4], abef_before = abef, cdgh_before = cdgh;
-#pragma GCC unroll 16 /* m in registers: through memory, the schedule would be slower than the rounds */
+#pragma GCC unroll 16                  /* m in registers: through memory, the schedule would be slower than the rounds */
         for (int i = 0; i < 16; i++) { /* four rounds each; m[i % 4] = w[4i .. 4i+3] */
             __m128i *w = &m[i & 3], last = m[(i + 3) & 3];
             if (i < 4) *w = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(data + 16 * i)), swap);

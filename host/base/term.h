@@ -4,7 +4,7 @@
 #include "base/dtype.h"
 
 typedef struct {
-    const void *data;   /* device pointer, [n][per_sample] of `type` (f64, f32, f16, bf16) */
+    const void *data; /* device pointer, [n][per_sample] of `type` (f64, f32, f16, bf16) */
     DType type;
     const double *coef; /* device pointer, [n] */
 } Term;

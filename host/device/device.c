@@ -4,10 +4,7 @@
 #include <string.h>
 
 static const Backend *const backends[] = {
-    &backend_cpu,
-    &backend_ref,
-    &backend_ref64,
-    &backend_rounded,
+    &backend_cpu,  &backend_ref, &backend_ref64, &backend_rounded,
 #if defined(DG_HAVE_CUDA) || defined(DG_EMU)
     &backend_cuda,
 #endif

@@ -13,11 +13,11 @@ struct Text;                    /* base/json.h */
 typedef struct Weights Weights; /* graph/weights.h */
 typedef struct Device {
     const Backend *be;
-    int index;  /* which GPU */
-    DType act;  /* storage type for graphs that run here: graph_new(device->act) */
-    bool tf32;  /* f32 storage, tf32 tensor-core products */
+    int index;     /* which GPU */
+    DType act;     /* storage type for graphs that run here: graph_new(device->act) */
+    bool tf32;     /* f32 storage, tf32 tensor-core products */
     bool autotune; /* set after opening: exec_new may choose a library for a layer, by measurement */
-    void *impl; /* the backend's own: streams, handles, caches */
+    void *impl;    /* the backend's own: streams, handles, caches */
 } Device;
 /* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "rounded" (cpu, every result rounded to fp16, bf16 or
  * tf32: the yardstick of reduced precision), "cuda", "cuda:1", "emu".
@@ -32,8 +32,8 @@ const char *device_list(void); /* the names compiled in: "cpu, ref, ref64, ..." 
 typedef struct Exec {
     const Graph *g;
     Device *dev;
-    void **data;  /* [nt] device pointer of each tensor */
-    void **prep;  /* [nop] backend's own, made by prepare: descriptors, variant choice, packed weights */
+    void **data; /* [nt] device pointer of each tensor */
+    void **prep; /* [nop] backend's own, made by prepare: descriptors, variant choice, packed weights */
     void *arena, *captured;
     size_t weight_bytes; /* device memory of all weights, prepared forms included */
 } Exec;
@@ -57,7 +57,7 @@ struct Backend {
     const char *name;
     bool (*open)(Device *d, const char *precision, Error *e); /* fills act, tf32, impl */
     void (*close)(Device *d);
-    void *(*alloc)(Device *d, size_t bytes);                  /* DG_ALIGN-aligned; NULL when there is not enough */
+    void *(*alloc)(Device *d, size_t bytes); /* DG_ALIGN-aligned; NULL when there is not enough */
     void (*release)(Device *d, void *p);
     void (*upload)(Device *d, void *dst, const void *src, size_t bytes);
     void (*download)(Device *d, void *dst, const void *src, size_t bytes); /* waits for all earlier work */
@@ -68,8 +68,8 @@ struct Backend {
     void *(*alloc_host)(Device *d, size_t bytes);
     void (*release_host)(Device *d, void *p);
     void (*download_async)(Device *d, int slot, void *dst, const void *src, size_t bytes); /* once all earlier work is done */
-    void (*mark)(Device *d, int slot);                        /* here, after all earlier work */
-    void (*wait)(Device *d, int slot);                        /* for the slot's downloads, or its mark */
+    void (*mark)(Device *d, int slot);                                                     /* here, after all earlier work */
+    void (*wait)(Device *d, int slot);                                                     /* for the slot's downloads, or its mark */
     /* Optional, both or none: work(context, shape), done by replaying what it enqueued when it was done before with the same
      * shape. So the shape, and what is constant, must say all that it enqueues; what varies it reads in device memory, and it
      * copies nothing to or from the host. *kept, NULL at first, goes to replay_free before any memory that the work refers to
@@ -84,13 +84,13 @@ struct Backend {
     /* Optional. prepare may replace e->data[w] of a weight that only op i reads by its own packed form. */
     bool (*prepare)(Exec *e, int i, Error *err);
     void (*unprepare)(Exec *e, int i);
-    void (*run)(Exec *e);                                     /* optional: replay a captured run; else op by op */
-    void (*profile)(Exec *e, int repeats, double *seconds);   /* optional: exec_profile by the device's own clock */
+    void (*run)(Exec *e);                                   /* optional: replay a captured run; else op by op */
+    void (*profile)(Exec *e, int repeats, double *seconds); /* optional: exec_profile by the device's own clock */
     /* Optional: who runs op i, where exec_new chose by measurement; "own" is the backend itself. */
     const char *(*implementation)(const Exec *e, int i);
     /* And what was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). */
     void (*choices)(const Device *d, struct Text *chosen, struct Text *measured);
-    const OpFn *op;                                           /* [OP_COUNT]; NULL = unsupported, found out in exec_new */
+    const OpFn *op; /* [OP_COUNT]; NULL = unsupported, found out in exec_new */
 
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.
      * combine: out[i] = sum_k term[k].coef[n] * term[k].data[i], in f64, rounded once to out_type. out may be a term.

@@ -18,8 +18,8 @@ static bool upload_weight(Exec *e, Tid t, Weights *w, Error *err) {
     if (ok) {
         if (a->dtype != read) dtype_convert(a->dtype, host, read, host, n); /* in place: never wider than it was */
         e->data[t] = e->dev->be->alloc(e->dev, tensor_bytes(a));
-        ok = e->data[t] || dg_out_of_memory(err, "not enough memory on device %s for weight %s (%zu bytes)", e->dev->be->name, a->name,
-                                    tensor_bytes(a));
+        ok = e->data[t] ||
+             dg_out_of_memory(err, "not enough memory on device %s for weight %s (%zu bytes)", e->dev->be->name, a->name, tensor_bytes(a));
     }
     if (ok) {
         e->dev->be->upload(e->dev, e->data[t], host, tensor_bytes(a));

@@ -245,7 +245,8 @@ static void ref_pool_tokens_bwd(const Exec *e, int i) {
 static void ref_first_token(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     Shape a = shape(e, op->in[0]);
-    for (int n = 0; n < a.n; n++) memcpy(ptr(e, op->out) + (size_t)n * (size_t)a.c, ptr(e, op->in[0]) + at(a, n, 0, 0, 0), (size_t)a.c * sizeof(real));
+    for (int n = 0; n < a.n; n++)
+        memcpy(ptr(e, op->out) + (size_t)n * (size_t)a.c, ptr(e, op->in[0]) + at(a, n, 0, 0, 0), (size_t)a.c * sizeof(real));
 }
 static void ref_first_token_bwd(const Exec *e, int i) {
     const Op *op = &e->g->op[i];

@@ -74,7 +74,9 @@ static Twin *twin_new(const Exec *e, Error *err) {
     w->e->data = dg_alloc((size_t)e->g->nt * sizeof *w->e->data);
     w->e->prep = dg_alloc(((size_t)e->g->nop + 1) * sizeof *w->e->prep);
     w->e->arena = inner->be->alloc(inner, w->g.arena_bytes);
-    if (!w->e->arena) dg_out_of_memory(err, "not enough memory on device %s for %.1f MiB of activations", e->dev->be->name, (double)w->g.arena_bytes / 1048576);
+    if (!w->e->arena)
+        dg_out_of_memory(err, "not enough memory on device %s for %.1f MiB of activations", e->dev->be->name,
+                         (double)w->g.arena_bytes / 1048576);
     for (Tid t = 1; t < w->g.nt; t++) {
         Tensor *a = &w->g.t[t];
         a->dtype = DG_F32, a->offset *= TWICE;

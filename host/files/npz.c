@@ -83,8 +83,7 @@ static bool read_type(Cursor *c, Header *h, Error *e) {
     bool known = (kind == 'b' && bytes == 1) || (kind == 'f' && (bytes == 2 || bytes == 4 || bytes == 8)) ||
                  ((kind == 'i' || kind == 'u') && (bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8));
     if (!known || *end || (order != '<' && order != '>' && order != '=' && (order != '|' || bytes != 1)))
-        return dg_error(e, "its type '%s' is not one that dg_cuda reads (bool, int, uint, float of 16, 32 or 64 bits)",
-                        text);
+        return dg_error(e, "its type '%s' is not one that dg_cuda reads (bool, int, uint, float of 16, 32 or 64 bits)", text);
     h->array.dtype = kind, h->array.bytes = (int)bytes, h->swap = order == '>' && bytes > 1;
     return true;
 }
@@ -99,8 +98,7 @@ static bool read_shape(Cursor *c, Header *h, Error *e) {
             return dg_error(e, "its header has no valid 'shape': dimension %d is not a non-negative integer", a->dims);
         int64_t d = 0;
         for (; c->at < c->end && *c->at >= '0' && *c->at <= '9'; c->at++)
-            if (__builtin_mul_overflow(d, 10, &d) || __builtin_add_overflow(d, *c->at - '0', &d))
-                return dg_error(e, "its shape overflows");
+            if (__builtin_mul_overflow(d, 10, &d) || __builtin_add_overflow(d, *c->at - '0', &d)) return dg_error(e, "its shape overflows");
         if (c->at < c->end && *c->at == 'L') c->at++; /* Python 2 */
         a->shape[a->dims++] = d;
         comma = take(c, ',');
@@ -114,10 +112,8 @@ static bool read_flag(Cursor *c, Header *h, Error *e) {
 static bool count_values(Header *h, Error *e) {
     uint64_t count = 1, bytes;
     for (int i = 0; i < h->array.dims; i++)
-        if (__builtin_mul_overflow(count, (uint64_t)h->array.shape[i], &count))
-            return dg_error(e, "its shape overflows");
-    if (__builtin_mul_overflow(count, (uint64_t)h->array.bytes, &bytes) || bytes > SIZE_MAX / 2)
-        return dg_error(e, "its shape overflows");
+        if (__builtin_mul_overflow(count, (uint64_t)h->array.shape[i], &count)) return dg_error(e, "its shape overflows");
+    if (__builtin_mul_overflow(count, (uint64_t)h->array.bytes, &bytes) || bytes > SIZE_MAX / 2) return dg_error(e, "its shape overflows");
     h->array.count = (size_t)count, h->data_bytes = (size_t)bytes;
     return true;
 }
@@ -133,8 +129,7 @@ static bool read_header(const char *text, size_t bytes, Header *h, Error *e) {
     if (!take(&c, '{')) return dg_error(e, "its header is not a Python dictionary");
     while (!take(&c, '}')) {
         char key[16];
-        if (!comma || !take_string(&c, key, sizeof key) || !take(&c, ':'))
-            return dg_error(e, "its header is not a Python dictionary");
+        if (!comma || !take_string(&c, key, sizeof key) || !take(&c, ':')) return dg_error(e, "its header is not a Python dictionary");
         int k = 0;
         while (k < KEYS && strcmp(key, keys[k].key)) k++;
         if (k == KEYS) return dg_error(e, "its header has an unknown key '%s'", key);
@@ -220,16 +215,14 @@ static bool read_data(Source *s, Header *h, NpyArray *out, Error *e) {
 static bool read_array(Source *s, NpyArray *out, Error *e) {
     uint8_t head[MAGIC_BYTES + 4];
     if (!source_read(s, head, MAGIC_BYTES, e)) return false;
-    if (memcmp(head, magic, sizeof magic))
-        return dg_error(e, "it is not a NumPy array: it does not begin as a .npy file does");
+    if (memcmp(head, magic, sizeof magic)) return dg_error(e, "it is not a NumPy array: it does not begin as a .npy file does");
     int version = head[6], width = version == 1 ? 2 : 4;
     if (version < 1 || version > 3 || head[7] != 0)
         return dg_error(e, "its .npy format is version %d.%d, dg_cuda reads 1.0, 2.0 and 3.0", version, head[7]);
     if (!source_read(s, head + MAGIC_BYTES, (size_t)width, e)) return false;
     size_t bytes = 0;
     for (int i = width - 1; i >= 0; i--) bytes = bytes << 8 | head[MAGIC_BYTES + i];
-    if (bytes > MAX_HEADER)
-        return dg_error(e, "its header says it is %zu bytes long, at most %d are accepted", bytes, MAX_HEADER);
+    if (bytes > MAX_HEADER) return dg_error(e, "its header says it is %zu bytes long, at most %d are accepted", bytes, MAX_HEADER);
     char *text = dg_alloc(bytes);
     Header h;
     bool ok = source_read(s, text, bytes, e) && read_header(text, bytes, &h, e) && read_data(s, &h, out, e);
@@ -340,9 +333,7 @@ bool npz_writer_array(NpzWriter *w, const char *name, char dtype, int bytes, int
     text_free(&entry);
     return ok;
 }
-bool npz_writer_data(NpzWriter *w, const void *data, size_t bytes, Error *e) {
-    return zip_writer_data(w->zip, data, bytes, e);
-}
+bool npz_writer_data(NpzWriter *w, const void *data, size_t bytes, Error *e) { return zip_writer_data(w->zip, data, bytes, e); }
 bool npz_writer_finish(NpzWriter *w, Error *e) {
     bool ok = zip_writer_finish(w->zip, e);
     free(w);

@@ -4,23 +4,23 @@
 #include "base/dtype.h"
 
 typedef struct {
-    char dtype;  /* NumPy kind: 'f', 'i', 'u', 'b' */
-    int bytes;   /* per element */
+    char dtype; /* NumPy kind: 'f', 'i', 'u', 'b' */
+    int bytes;  /* per element */
     int dims;
     int64_t shape[8];
     size_t count;
-    void *data;  /* owned, C order, native endian */
+    void *data; /* owned, C order, native endian */
 } NpyArray;
 void npy_free(NpyArray *a);
 double npy_value(const NpyArray *a, size_t i);
 typedef struct Npz Npz;
-Npz *npz_open(const char *path, Error *e);                       /* a .npy opens as one array named "arr_0" */
+Npz *npz_open(const char *path, Error *e);                                   /* a .npy opens as one array named "arr_0" */
 Npz *npz_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied: must outlive it */
 int npz_count(const Npz *z);
-const char *npz_name(const Npz *z, int i);                       /* without ".npy" */
+const char *npz_name(const Npz *z, int i); /* without ".npy" */
 bool npz_has(const Npz *z, const char *name);
 bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e); /* on failure *out holds nothing to free */
-void npz_close(Npz *z);                                          /* z may be NULL */
+void npz_close(Npz *z);                                           /* z may be NULL */
 
 /* Streaming writer (stored, ZIP64 where needed). The file appears complete under its name at npz_writer_finish. */
 typedef struct NpzWriter NpzWriter;
@@ -28,6 +28,6 @@ NpzWriter *npz_writer_open(const char *path, Error *e);
 /* Begins array `name`; data follows in C order through npz_writer_data, in pieces of any size. dtype as in NpyArray. */
 bool npz_writer_array(NpzWriter *w, const char *name, char dtype, int bytes, int dims, const int64_t *shape, Error *e);
 bool npz_writer_data(NpzWriter *w, const void *data, size_t bytes, Error *e);
-bool npz_writer_finish(NpzWriter *w, Error *e);                  /* frees w either way */
+bool npz_writer_finish(NpzWriter *w, Error *e); /* frees w either way */
 void npz_writer_abandon(NpzWriter *w);
 #endif

@@ -31,14 +31,16 @@ static bool read_type(const Json *entry, StTensor *t, Error *e) {
 static bool read_shape(const Json *entry, StTensor *t, Error *e) {
     const Json *shape = json_get(entry, "shape");
     if (!shape || shape->kind != JSON_ARRAY) return dg_error(e, "tensor %s: no shape", t->name);
-    if (shape->count > ST_MAX_DIMS) return dg_error(e, "tensor %s: %d dimensions, at most %d are possible", t->name, shape->count, ST_MAX_DIMS);
+    if (shape->count > ST_MAX_DIMS)
+        return dg_error(e, "tensor %s: %d dimensions, at most %d are possible", t->name, shape->count, ST_MAX_DIMS);
     uint64_t count = 1, d;
     for (const Json *c = shape->child; c; c = c->next) {
         if (!json_u64(c, &d) || d > INT64_MAX) return dg_error(e, "tensor %s: a dimension is not a non-negative integer", t->name);
         if (__builtin_mul_overflow(count, d, &count)) return dg_error(e, "tensor %s: the shape overflows", t->name);
         t->shape[t->dims++] = (int64_t)d;
     }
-    if (__builtin_mul_overflow(count, (uint64_t)dtype_bytes(t->dtype), &d) || d > INT64_MAX) return dg_error(e, "tensor %s: the shape overflows", t->name);
+    if (__builtin_mul_overflow(count, (uint64_t)dtype_bytes(t->dtype), &d) || d > INT64_MAX)
+        return dg_error(e, "tensor %s: the shape overflows", t->name);
     t->count = (size_t)count, t->bytes = (size_t)d;
     return true;
 }

@@ -19,19 +19,19 @@ typedef struct {
 typedef struct {
     char *path;
     int count;
-    StTensor *tensor;      /* sorted by name */
-    const Json *metadata;  /* object of strings, or NULL */
+    StTensor *tensor;     /* sorted by name */
+    const Json *metadata; /* object of strings, or NULL */
     /* private */
     Json *header;
     FileMap map;
 } SafeTensors;
 
-SafeTensors *st_open(const char *path, Error *e);                                      /* mmap */
-SafeTensors *st_memory(const void *data, size_t bytes, const char *name, Error *e);    /* not copied: must outlive it */
+SafeTensors *st_open(const char *path, Error *e);                                   /* mmap */
+SafeTensors *st_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied: must outlive it */
 void st_close(SafeTensors *s);
-const StTensor *st_find(const SafeTensors *s, const char *name);                       /* NULL when absent */
-const char *st_metadata(const SafeTensors *s, const char *key);                        /* NULL when absent */
-void st_to_f32(const StTensor *t, float *out);                                         /* from any dtype */
+const StTensor *st_find(const SafeTensors *s, const char *name); /* NULL when absent */
+const char *st_metadata(const SafeTensors *s, const char *key);  /* NULL when absent */
+void st_to_f32(const StTensor *t, float *out);                   /* from any dtype */
 void st_to_f64(const StTensor *t, double *out);
 
 /* Streaming writer: declare every tensor, then append the data in the declared order. The file appears under its own

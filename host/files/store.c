@@ -14,7 +14,7 @@ struct Store {
     StoreOptions o;
     char *dir;
     size_t image_bytes;
-    NpzStore *npz; /* or NULL: PNG files */
+    NpzStore *npz;        /* or NULL: PNG files */
     uint64_t made_folder; /* subdirs: the thousand whose folder was made last, plus one */
 };
 enum { PER_FOLDER = 1000, SEED_DIGITS = 6, TOGETHER = 128 /* files that are synced at once */ };

@@ -44,7 +44,8 @@ static bool add_file(NpzStore *s, char *path, Error *e) {
     if (ok) {
         s->entry = dg_realloc(s->entry, (s->entries + seeds.count) * sizeof *s->entry);
         for (size_t i = 0; i < seeds.count; i++)
-            s->entry[s->entries++] = (Entry){((const uint64_t *)seeds.data)[i], labels.data ? ((const int64_t *)labels.data)[i] : -1, s->files, (int)i};
+            s->entry[s->entries++] =
+                (Entry){((const uint64_t *)seeds.data)[i], labels.data ? ((const int64_t *)labels.data)[i] : -1, s->files, (int)i};
         s->file = dg_realloc(s->file, (size_t)(s->files + 1) * sizeof *s->file);
         s->file[s->files++] = path;
     } else free(path);

@@ -67,8 +67,7 @@ static bool read_end64(Directory *d, uint64_t end, bool needed, uint64_t *direct
         return dg_error(e, "its ZIP64 end record of %" PRIu64 " bytes does not reach the locator", get(r + 4, 8));
     if (get(r + 16, 4) || get(r + 20, 4) || get(r + 24, 8) != get(r + 32, 8) || get(locator + 16, 4) > 1)
         return dg_error(e, "it is one part of a multi-part ZIP archive, which dg_cuda does not read");
-    uint64_t narrow[3] = {d->count, *directory_bytes, d->begin},
-             wide[3] = {get(r + 32, 8), get(r + 40, 8), get(r + 48, 8)};
+    uint64_t narrow[3] = {d->count, *directory_bytes, d->begin}, wide[3] = {get(r + 32, 8), get(r + 40, 8), get(r + 48, 8)};
     for (int i = 0; i < 3; i++)
         if (narrow[i] != wide[i] && narrow[i] != (i ? MAX32 : MAX16))
             return dg_error(e, "its two end records disagree (%" PRIu64 " and %" PRIu64 ")", narrow[i], wide[i]);
@@ -89,14 +88,11 @@ static bool find_directory(Directory *d, Error *e) {
     bool needed = disks || d->count == MAX16 || directory_bytes == MAX32 || d->begin == MAX32;
     if (!read_end64(d, end, needed, &directory_bytes, e)) return false;
     if (d->begin > d->end || directory_bytes != d->end - d->begin)
-        return dg_error(
-            e, "its directory, %" PRIu64 " bytes at %" PRIu64 ", does not end where the end record is, at %" PRIu64,
-            directory_bytes, d->begin, d->end);
-    if (d->count > ZIP_MAX_ENTRIES)
-        return dg_error(e, "it has %" PRIu64 " entries, at most %d are accepted", d->count, ZIP_MAX_ENTRIES);
+        return dg_error(e, "its directory, %" PRIu64 " bytes at %" PRIu64 ", does not end where the end record is, at %" PRIu64,
+                        directory_bytes, d->begin, d->end);
+    if (d->count > ZIP_MAX_ENTRIES) return dg_error(e, "it has %" PRIu64 " entries, at most %d are accepted", d->count, ZIP_MAX_ENTRIES);
     if (d->count > directory_bytes / CENTRAL_BYTES)
-        return dg_error(e, "it says it has %" PRIu64 " entries, in a directory of %" PRIu64 " bytes", d->count,
-                        directory_bytes);
+        return dg_error(e, "it says it has %" PRIu64 " entries, in a directory of %" PRIu64 " bytes", d->count, directory_bytes);
     return true;
 }
 
@@ -137,8 +133,7 @@ static bool read_extra(Header *h, Error *e) {
 static bool read_central(const Directory *d, uint64_t *at, Header *h, Error *e) {
     const uint8_t *r = d->file + *at;
     uint64_t left = d->end - *at;
-    if (left < CENTRAL_BYTES || get(r, 4) != CENTRAL_SIGNATURE)
-        return dg_error(e, "its directory is broken at byte %" PRIu64, *at);
+    if (left < CENTRAL_BYTES || get(r, 4) != CENTRAL_SIGNATURE) return dg_error(e, "its directory is broken at byte %" PRIu64, *at);
     *h = (Header){.flags = get(r + 8, 2),
                   .method = get(r + 10, 2),
                   .crc = get(r + 16, 4),
@@ -166,22 +161,18 @@ static bool check_name(const Header *h, Error *e) {
     return true;
 }
 static bool check_sizes(const Header *h, Error *e) {
-    if (h->flags & (FLAG_ENCRYPTED | FLAG_STRONG | FLAG_MASKED))
-        return dg_error(e, "it is encrypted, which dg_cuda does not read");
+    if (h->flags & (FLAG_ENCRYPTED | FLAG_STRONG | FLAG_MASKED)) return dg_error(e, "it is encrypted, which dg_cuda does not read");
     if (h->flags & FLAG_PATCH) return dg_error(e, "it is patch data, which dg_cuda does not read");
     if (h->method != METHOD_STORED && h->method != METHOD_DEFLATED)
         return dg_error(e, "compression method %" PRIu64 " is not one that dg_cuda reads (stored, deflate)", h->method);
     if (h->method == METHOD_STORED && h->packed_bytes != h->bytes)
-        return dg_error(e, "it is stored, but its %" PRIu64 " bytes take %" PRIu64 " in the file", h->bytes,
-                        h->packed_bytes);
+        return dg_error(e, "it is stored, but its %" PRIu64 " bytes take %" PRIu64 " in the file", h->bytes, h->packed_bytes);
     if (h->method == METHOD_STORED) return true;
     if (h->bytes / DEFLATE_MAX_RATIO > h->packed_bytes)
-        return dg_error(e, "it says that %" PRIu64 " deflated bytes hold %" PRIu64 ", more than they can",
-                        h->packed_bytes, h->bytes);
+        return dg_error(e, "it says that %" PRIu64 " deflated bytes hold %" PRIu64 ", more than they can", h->packed_bytes, h->bytes);
     if (h->bytes > ZIP_BOMB_BYTES && h->bytes / ZIP_BOMB_RATIO > h->packed_bytes)
-        return dg_error(
-            e, "%" PRIu64 " bytes that unpack to %" PRIu64 " look like a zip bomb: store it uncompressed if it is none",
-            h->packed_bytes, h->bytes);
+        return dg_error(e, "%" PRIu64 " bytes that unpack to %" PRIu64 " look like a zip bomb: store it uncompressed if it is none",
+                        h->packed_bytes, h->bytes);
     return true;
 }
 /* What follows the data of an entry whose sizes were not known when its local header was written. */
@@ -190,8 +181,7 @@ static uint64_t descriptor_bytes(const Header *h, const uint8_t *p, uint64_t lef
         uint64_t head = form & 1 ? 0 : 4, wide = form & 2 ? 8 : 4, n = head + 4 + 2 * wide;
         if (n > left || (head && get(p, 4) != DESCRIPTOR_SIGNATURE)) continue;
         const uint8_t *r = p + head;
-        if (get(r, 4) == h->crc && get(r + 4, (int)wide) == h->packed_bytes && get(r + 4 + wide, (int)wide) == h->bytes)
-            return n;
+        if (get(r, 4) == h->crc && get(r + 4, (int)wide) == h->packed_bytes && get(r + 4 + wide, (int)wide) == h->bytes) return n;
     }
     return 0;
 }
@@ -200,8 +190,7 @@ static bool read_local(const Directory *d, const Header *h, ZipEntry *entry, uin
     if (h->offset > d->begin || d->begin - h->offset < LOCAL_BYTES)
         return dg_error(e, "its header is said to be at byte %" PRIu64 ", outside the file's entries", h->offset);
     const uint8_t *r = d->file + h->offset;
-    if (get(r, 4) != LOCAL_SIGNATURE)
-        return dg_error(e, "at byte %" PRIu64 " there is no header of an entry", h->offset);
+    if (get(r, 4) != LOCAL_SIGNATURE) return dg_error(e, "at byte %" PRIu64 " there is no header of an entry", h->offset);
     Header l = {.flags = get(r + 6, 2),
                 .method = get(r + 8, 2),
                 .crc = get(r + 14, 4),
@@ -212,19 +201,16 @@ static bool read_local(const Directory *d, const Header *h, ZipEntry *entry, uin
                 .extra_bytes = get(r + 28, 2)};
     uint64_t data = h->offset + LOCAL_BYTES + l.name_bytes + l.extra_bytes;
     if (data > d->begin || h->packed_bytes > d->begin - data)
-        return dg_error(e, "its %" PRIu64 " bytes at %" PRIu64 " do not fit into the file: truncated?", h->packed_bytes,
-                        data);
+        return dg_error(e, "its %" PRIu64 " bytes at %" PRIu64 " do not fit into the file: truncated?", h->packed_bytes, data);
     l.extra = l.name + l.name_bytes;
     if (l.name_bytes != h->name_bytes || memcmp(l.name, h->name, (size_t)h->name_bytes) || l.method != h->method ||
         ((l.flags ^ h->flags) & (FLAG_ENCRYPTED | FLAG_DESCRIPTOR | FLAG_PATCH | FLAG_STRONG)))
-        return dg_error(e, "its header at byte %" PRIu64 " does not agree with the directory (name, method or flags)",
-                        h->offset);
+        return dg_error(e, "its header at byte %" PRIu64 " does not agree with the directory (name, method or flags)", h->offset);
     if (!read_extra(&l, e)) return false;
     bool unknown = h->flags & FLAG_DESCRIPTOR && l.crc == 0 && l.packed_bytes == 0 && l.bytes == 0;
     if (!unknown && (l.crc != h->crc || l.packed_bytes != h->packed_bytes || l.bytes != h->bytes))
         return dg_error(e,
-                        "its header at byte %" PRIu64 " does not agree with the directory (%" PRIu64 " and %" PRIu64
-                        " bytes, or the CRC)",
+                        "its header at byte %" PRIu64 " does not agree with the directory (%" PRIu64 " and %" PRIu64 " bytes, or the CRC)",
                         h->offset, l.bytes, h->bytes);
     entry->packed = d->file + data;
     *end = data + h->packed_bytes;
@@ -259,8 +245,7 @@ static bool index_names(Zip *z, Error *e) {
     for (int i = 0; i < z->count; i++) z->by_name[i] = &z->entry[i];
     qsort(z->by_name, (size_t)z->count, sizeof *z->by_name, by_name);
     for (int i = 1; i < z->count; i++)
-        if (!strcmp(z->by_name[i]->name, z->by_name[i - 1]->name))
-            return dg_error(e, "it has two entries %s", z->by_name[i]->name);
+        if (!strcmp(z->by_name[i]->name, z->by_name[i - 1]->name)) return dg_error(e, "it has two entries %s", z->by_name[i]->name);
     return true;
 }
 /* All of the archive's deflated data together obey the limit of one entry. */
@@ -363,13 +348,11 @@ static bool inflater_read(Inflater *f, uint8_t *out, size_t bytes, bool last, Er
         bytes -= room - f->z.avail_out;
         if (status != Z_OK) break;
     }
-    if (status == Z_STREAM_END && (bytes > 0 || !last))
-        return dg_error(e, "its deflated data hold fewer bytes than it says");
+    if (status == Z_STREAM_END && (bytes > 0 || !last)) return dg_error(e, "its deflated data hold fewer bytes than it says");
     if (status == Z_STREAM_END && (f->z.avail_in || f->unfed))
         return dg_error(e, "its deflated data end before the space they are said to take");
     if (status == Z_STREAM_END || (!last && status == Z_OK)) return true;
-    if (status == Z_BUF_ERROR && bytes == 0 && f->z.avail_in)
-        return dg_error(e, "its deflated data hold more bytes than it says");
+    if (status == Z_BUF_ERROR && bytes == 0 && f->z.avail_in) return dg_error(e, "its deflated data hold more bytes than it says");
     return dg_error(e, "its deflated data are corrupt: %s", f->z.msg ? f->z.msg : "they end early");
 }
 static void inflater_close(Inflater *f) {
@@ -381,8 +364,7 @@ typedef struct {
 } Inflater;
 static bool inflater_open(Inflater *f, const ZipEntry *entry, Error *e) {
     (void)f, (void)entry;
-    return dg_error(
-        e, "it is compressed, and this dg_cuda was built without zlib: store it uncompressed, or rebuild with zlib");
+    return dg_error(e, "it is compressed, and this dg_cuda was built without zlib: store it uncompressed, or rebuild with zlib");
 }
 static bool inflater_read(Inflater *f, uint8_t *out, size_t bytes, bool last, Error *e) {
     (void)f, (void)out, (void)bytes, (void)last;
@@ -409,8 +391,8 @@ ZipStream *zip_stream_open(const Zip *z, const ZipEntry *entry, Error *e) {
 }
 bool zip_stream_read(ZipStream *s, void *out, size_t bytes, Error *e) {
     const ZipEntry *entry = s->entry;
-    DG_CHECK(bytes <= entry->bytes - s->done, "zip: more than the %llu bytes of %s were asked for",
-             (unsigned long long)entry->bytes, entry->name);
+    DG_CHECK(bytes <= entry->bytes - s->done, "zip: more than the %llu bytes of %s were asked for", (unsigned long long)entry->bytes,
+             entry->name);
     bool last = s->done + bytes == entry->bytes && !s->checked, ok = true;
     if (entry->deflated) ok = (bytes == 0 && !last) || inflater_read(&s->inflater, out, bytes, last, e);
     else if (bytes) memcpy(out, entry->packed + s->done, bytes);
@@ -418,8 +400,7 @@ bool zip_stream_read(ZipStream *s, void *out, size_t bytes, Error *e) {
     if (ok && bytes) s->crc = crc32_of(s->crc, out, bytes);
     if (ok && last) {
         s->checked = true;
-        if (s->crc != entry->crc)
-            ok = dg_error(e, "its CRC-32 is %08x, not %08x: the file is damaged", s->crc, entry->crc);
+        if (s->crc != entry->crc) ok = dg_error(e, "its CRC-32 is %08x, not %08x: the file is damaged", s->crc, entry->crc);
     }
     return ok || dg_error_context(e, "%s: entry %s", s->zip->path, entry->name);
 }
@@ -438,8 +419,8 @@ bool zip_verify(const Zip *z, const ZipEntry *entry, Error *e) {
     enum { PIECE = 1 << 16 };
     if (!entry->deflated) {
         uint32_t crc = crc32_of(0, entry->packed, (size_t)entry->bytes);
-        return crc == entry->crc || dg_error(e, "%s: entry %s: its CRC-32 is %08x, not %08x: the file is damaged",
-                                             z->path, entry->name, crc, entry->crc);
+        return crc == entry->crc ||
+               dg_error(e, "%s: entry %s: its CRC-32 is %08x, not %08x: the file is damaged", z->path, entry->name, crc, entry->crc);
     }
     ZipStream *s = zip_stream_open(z, entry, e);
     if (!s) return false;

@@ -32,11 +32,11 @@ typedef struct {
     FileMap map;
 } Zip;
 
-bool zip_recognise(const void *data, size_t bytes);                              /* begins as a ZIP archive does */
+bool zip_recognise(const void *data, size_t bytes); /* begins as a ZIP archive does */
 Zip *zip_open(const char *path, Error *e);
-Zip *zip_memory(const void *data, size_t bytes, const char *name, Error *e);     /* not copied: must outlive it */
-void zip_close(Zip *z);                                                          /* z may be NULL */
-const ZipEntry *zip_find(const Zip *z, const char *name);                        /* NULL when absent */
+Zip *zip_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied: must outlive it */
+void zip_close(Zip *z);                                                      /* z may be NULL */
+const ZipEntry *zip_find(const Zip *z, const char *name);                    /* NULL when absent */
 /* The first entry, or the first one after `after`, whose name ends with suffix; NULL when there is none. */
 const ZipEntry *zip_find_suffix(const Zip *z, const char *suffix, const ZipEntry *after);
 

@@ -114,8 +114,7 @@ static bool end_entry(ZipWriter *w, Error *e) {
 bool zip_writer_entry(ZipWriter *w, const char *name, uint64_t bytes, Error *e) {
     if (!end_entry(w, e)) return false;
     if (name[0] == 0 || strlen(name) > ZIP_MAX_NAME)
-        return dg_error(e, "%s: an entry's name has %zu bytes, 1 to %d are accepted", w->path, strlen(name),
-                        ZIP_MAX_NAME);
+        return dg_error(e, "%s: an entry's name has %zu bytes, 1 to %d are accepted", w->path, strlen(name), ZIP_MAX_NAME);
     for (int i = 0; i < w->count; i++)
         if (!strcmp(w->entry[i].name, name)) return dg_error(e, "%s: two entries %s", w->path, name);
     if (w->count == w->capacity) {

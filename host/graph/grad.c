@@ -60,9 +60,15 @@ static void d_first_token(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) {
 }
 static const GradRule rule[OP_COUNT] = {
     /* An op without a rule cannot be differentiated: found when the graph is built. */
-    [OP_CONV] = d_conv,     [OP_NORM] = d_norm,         [OP_ATTN] = d_attn,
-    [OP_UNARY] = d_unary,   [OP_ADD] = d_add,           [OP_CONCAT] = d_concat,
-    [OP_RESAMPLE] = d_resample, [OP_POOL_TOKENS] = d_pool_tokens, [OP_FIRST_TOKEN] = d_first_token,
+    [OP_CONV] = d_conv,
+    [OP_NORM] = d_norm,
+    [OP_ATTN] = d_attn,
+    [OP_UNARY] = d_unary,
+    [OP_ADD] = d_add,
+    [OP_CONCAT] = d_concat,
+    [OP_RESAMPLE] = d_resample,
+    [OP_POOL_TOKENS] = d_pool_tokens,
+    [OP_FIRST_TOKEN] = d_first_token,
 };
 _Static_assert(OP_COUNT == 15, "a new op: give it a gradient rule here, or decide that it has none");
 

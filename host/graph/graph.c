@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const op_names[] = {"conv",        "norm",  "norm_bwd", "attn",     "attn_bwd",
-                                       "unary",       "unary_bwd", "add",  "concat",   "slice",
-                                       "resample",    "pool_tokens", "pool_tokens_bwd", "first_token", "first_token_bwd"};
+static const char *const op_names[] = {
+    "conv",   "norm",  "norm_bwd", "attn",        "attn_bwd",        "unary",       "unary_bwd",      "add",
+    "concat", "slice", "resample", "pool_tokens", "pool_tokens_bwd", "first_token", "first_token_bwd"};
 _Static_assert(sizeof op_names / sizeof *op_names == OP_COUNT, "name every op");
 
 const char *op_name(OpKind k) { return op_names[k]; }
@@ -43,9 +43,7 @@ Tid g_input(Graph *g, const char *name, Shape s) {
     DG_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "input %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
     return new_tensor(g, T_INPUT, is_vector(s) ? vector_type(g) : g->act, name, s, -1);
 }
-static bool view_eq(WeightView a, WeightView b) {
-    return a.kind == b.kind && a.qkv == b.qkv && a.heads == b.heads && a.flip == b.flip;
-}
+static bool view_eq(WeightView a, WeightView b) { return a.kind == b.kind && a.qkv == b.qkv && a.heads == b.heads && a.flip == b.flip; }
 static Tid weight_named(Graph *g, const char *name, Shape s, WeightView v) {
     for (Tid t = 1; t < g->nt; t++)
         if (g->t[t].kind == T_WEIGHT && view_eq(g->t[t].view, v) && !strcmp(g->t[t].name, name)) {
@@ -109,17 +107,15 @@ Tid g_attn(Graph *g, Tid qkv, int heads) {
     s.c /= 3;
     return g_emit(g, (Op){.kind = OP_ATTN, .in = {qkv}, .attn = {heads}}, s);
 }
-Tid g_silu(Graph *g, Tid x) {
-    return g_emit(g, (Op){.kind = OP_UNARY, .in = {x}, .unary = {F_SILU, 0, 0}}, shape_of(g, x));
-}
+Tid g_silu(Graph *g, Tid x) { return g_emit(g, (Op){.kind = OP_UNARY, .in = {x}, .unary = {F_SILU, 0, 0}}, shape_of(g, x)); }
 Tid g_clamp(Graph *g, Tid x, float lo, float hi) {
     DG_CHECK(lo < hi, "clamp to [%g,%g]", lo, hi);
     return g_emit(g, (Op){.kind = OP_UNARY, .in = {x}, .unary = {F_CLAMP, lo, hi}}, shape_of(g, x));
 }
 Tid g_add(Graph *g, Tid x, Tid y, float a, float b) {
     Shape s = shape_of(g, x), v = shape_of(g, y);
-    DG_CHECK(!y || shape_eq(s, v) || shape_eq(v, (Shape){s.n, 1, 1, s.c}), "add: %d %d %d %d and %d %d %d %d", s.n, s.h, s.w,
-             s.c, v.n, v.h, v.w, v.c);
+    DG_CHECK(!y || shape_eq(s, v) || shape_eq(v, (Shape){s.n, 1, 1, s.c}), "add: %d %d %d %d and %d %d %d %d", s.n, s.h, s.w, s.c, v.n, v.h,
+             v.w, v.c);
     return g_emit(g, (Op){.kind = OP_ADD, .in = {x, y}, .add = {a, b}}, s);
 }
 Tid g_concat(Graph *g, Tid x, Tid y) {
@@ -151,16 +147,12 @@ static Tid resample(Graph *g, Tid x, bool up, const float *tap, int taps, int pa
     }
     return g_emit(g, op, s);
 }
-Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) {
-    return resample(g, x, true, tap, taps, pad, scale);
-}
-Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) {
-    return resample(g, x, false, tap, taps, pad, scale);
-}
+Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) { return resample(g, x, true, tap, taps, pad, scale); }
+Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) { return resample(g, x, false, tap, taps, pad, scale); }
 Tid g_pool_tokens(Graph *g, Tid x, Tid embedding) {
     Shape s = shape_of(g, x), out = {s.n, 1, s.h * s.w + 1, s.c};
-    DG_CHECK(shape_eq(shape_of(g, embedding), (Shape){1, 1, out.w, s.c}), "pool %s: wants %d tokens of %d channels",
-             g->t[embedding].name, out.w, s.c);
+    DG_CHECK(shape_eq(shape_of(g, embedding), (Shape){1, 1, out.w, s.c}), "pool %s: wants %d tokens of %d channels", g->t[embedding].name,
+             out.w, s.c);
     return g_emit(g, (Op){.kind = OP_POOL_TOKENS, .in = {x, embedding}}, out);
 }
 Tid g_first_token(Graph *g, Tid x) {

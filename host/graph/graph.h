@@ -109,7 +109,7 @@ typedef struct {
 /* ---- build (graph.c): each checks shapes, appends one op, returns its output ---------------------------------------- */
 Graph *graph_new(DType act);
 void graph_free(Graph *g);
-Tid g_input(Graph *g, const char *name, Shape s); /* {n,1,1,c}: f32, else act */
+Tid g_input(Graph *g, const char *name, Shape s);                /* {n,1,1,c}: f32, else act */
 Tid g_weight(Graph *g, const char *name, Shape s, WeightView v); /* full name = g->prefix + name; the same name and view
                                                                     give the same Tid */
 Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);
@@ -126,21 +126,21 @@ Tid g_pool_tokens(Graph *g, Tid x, Tid positional_embedding);
 Tid g_first_token(Graph *g, Tid x);
 Tid g_output(Graph *g, Tid t); /* marks t as kept, and f32 when a conv or add writes it; returns t */
 
-Tid g_emit(Graph *g, Op op, Shape out);      /* what every builder and gradient rule ends with */
-Tid g_flip(Graph *g, Tid w);                 /* the weight of the input gradient of a conv with weight w */
+Tid g_emit(Graph *g, Op op, Shape out); /* what every builder and gradient rule ends with */
+Tid g_flip(Graph *g, Tid w);            /* the weight of the input gradient of a conv with weight w */
 size_t shape_count(Shape s);
 bool shape_eq(Shape a, Shape b);
 const char *op_name(OpKind k);
 static inline Shape shape_of(const Graph *g, Tid id) { return g->t[id].shape; }
 static inline bool is_vector(Shape s) { return s.h == 1 && s.w == 1; }
-double op_flops(const Graph *g, int i);      /* of op i; 2 per multiply-add of convs and attention, 0 for the rest */
-double op_bytes(const Graph *g, int i);      /* bytes of all inputs and the output, each once */
+double op_flops(const Graph *g, int i); /* of op i; 2 per multiply-add of convs and attention, 0 for the rest */
+double op_bytes(const Graph *g, int i); /* bytes of all inputs and the output, each once */
 double graph_flops(const Graph *g);
 
 /* ---- transform ------------------------------------------------------------------------------------------------------ */
-int graph_fuse(Graph *g);                              /* returns the number of ops removed; call before or after backward */
-Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x);    /* appends; returns d(y.dy)/dx; no weight gradients */
-size_t graph_plan(Graph *g);                           /* returns arena_bytes; nothing is allocated yet */
+int graph_fuse(Graph *g);                           /* returns the number of ops removed; call before or after backward */
+Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x); /* appends; returns d(y.dy)/dx; no weight gradients */
+size_t graph_plan(Graph *g);                        /* returns arena_bytes; nothing is allocated yet */
 
 #ifdef __cplusplus
 }

@@ -36,7 +36,9 @@ static Weights *from_file(SafeTensors *s, Error *e) {
     return w;
 }
 Weights *weights_open(const char *path, Error *e) { return from_file(st_open(path, e), e); }
-Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e) { return from_file(st_memory(data, bytes, name, e), e); }
+Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e) {
+    return from_file(st_memory(data, bytes, name, e), e);
+}
 Weights *weights_synthetic(uint64_t seed, const Json *config) {
     Weights *w = dg_alloc(sizeof *w);
     char name[64];
@@ -191,7 +193,8 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
     for (int n = 0; n < s.n; n++)
         for (int c = 0; c < s.c; c++) {
             size_t first = official_index(s, v, n, c), i = (size_t)n * (size_t)taps * (size_t)s.c + (size_t)c;
-            for (int k = 0; k < taps; k++, i += (size_t)s.c) read_element(t, &rule, type, out, i, v.flip ? first - (size_t)k : first + (size_t)k);
+            for (int k = 0; k < taps; k++, i += (size_t)s.c)
+                read_element(t, &rule, type, out, i, v.flip ? first - (size_t)k : first + (size_t)k);
         }
     return true;
 }

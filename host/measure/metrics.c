@@ -99,8 +99,7 @@ bool stats_add(FeatureStats *s, DType type, const void *rows, size_t n, Error *e
         double *x = s->block + (size_t)s->waiting * d;
         dtype_convert(DG_F64, x, type, (const uint8_t *)rows + r * row_bytes, d);
         for (size_t i = 0; i < d; i++)
-            if (!isfinite(x[i]))
-                return dg_error(e, "feature %zu of image %" PRIu64 " is not a finite number", i, s->count);
+            if (!isfinite(x[i])) return dg_error(e, "feature %zu of image %" PRIu64 " is not a finite number", i, s->count);
         s->count++;
         if (++s->waiting < BLOCK) continue;
         if (!s->shifted) block_mean(s, s->shift);
@@ -159,8 +158,8 @@ static bool take_arrays(const char *path, const NpyArray *mu, const NpyArray *si
     if (mu->dims != 1 || mu->shape[0] < 1 || mu->shape[0] > MAX_DIMS)
         return dg_error(e, "%s: array mu is not a vector of 1 to %d values", path, MAX_DIMS);
     if (sigma->dims != 2 || sigma->shape[0] != mu->shape[0] || sigma->shape[1] != mu->shape[0])
-        return dg_error(e, "%s: array sigma does not have the shape (%" PRId64 ", %" PRId64 ") that mu wants", path,
-                        mu->shape[0], mu->shape[0]);
+        return dg_error(e, "%s: array sigma does not have the shape (%" PRId64 ", %" PRId64 ") that mu wants", path, mu->shape[0],
+                        mu->shape[0]);
     g->dims = (int)mu->shape[0];
     g->mean = finite_values(mu, path, "mu", e);
     g->covariance = g->mean ? finite_values(sigma, path, "sigma", e) : NULL;
@@ -175,8 +174,7 @@ bool gaussian_read(const char *path, Gaussian *g, Error *e) {
     if (ok && npz_has(z, "num_images")) {
         ok = npz_read(z, "num_images", &images, e);
         double n = ok && images.count == 1 ? npy_value(&images, 0) : -1;
-        if (ok && !(n >= 2 && n < 1e15))
-            ok = dg_error(e, "%s: array num_images is not a number of images from 2 on", path);
+        if (ok && !(n >= 2 && n < 1e15)) ok = dg_error(e, "%s: array num_images is not a number of images from 2 on", path);
         if (ok) g->count = (uint64_t)n;
     }
     npy_free(&mu);
@@ -192,10 +190,8 @@ bool gaussian_write(const char *path, const Gaussian *g, Error *e) {
     int64_t count = (int64_t)g->count, shape[2] = {g->dims, g->dims};
     size_t d = (size_t)g->dims;
     bool ok = npz_writer_array(w, "mu", 'f', 8, 1, shape, e) && npz_writer_data(w, g->mean, d * sizeof *g->mean, e) &&
-              npz_writer_array(w, "sigma", 'f', 8, 2, shape, e) &&
-              npz_writer_data(w, g->covariance, d * d * sizeof *g->covariance, e);
-    if (ok && count)
-        ok = npz_writer_array(w, "num_images", 'i', 8, 0, NULL, e) && npz_writer_data(w, &count, sizeof count, e);
+              npz_writer_array(w, "sigma", 'f', 8, 2, shape, e) && npz_writer_data(w, g->covariance, d * d * sizeof *g->covariance, e);
+    if (ok && count) ok = npz_writer_array(w, "num_images", 'i', 8, 0, NULL, e) && npz_writer_data(w, &count, sizeof count, e);
     if (ok) return npz_writer_finish(w, e);
     npz_writer_abandon(w);
     return false;
@@ -206,15 +202,12 @@ bool gaussian_write(const char *path, const Gaussian *g, Error *e) {
 /* Eigenvalues of the symmetric m, ascending; with vectors, row k of m becomes the k-th eigenvector. */
 static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
     lapack_int info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', d, m, d, value);
-    return info == 0 ||
-           dg_error(e, "LAPACK's dsyevd finds no eigenvalues of a %d x %d covariance (code %d)", d, d, (int)info);
+    return info == 0 || dg_error(e, "LAPACK's dsyevd finds no eigenvalues of a %d x %d covariance (code %d)", d, d, (int)info);
 }
 #else
 static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
     (void)m, (void)d, (void)value, (void)vectors;
-    return dg_error(
-        e,
-        "the Frechet distance needs LAPACK, and this dg_cuda was built without it: install liblapacke-dev and rebuild");
+    return dg_error(e, "the Frechet distance needs LAPACK, and this dg_cuda was built without it: install liblapacke-dev and rebuild");
 }
 #endif
 
@@ -270,8 +263,7 @@ static bool trace_of_root(const double *a, const double *b, int dims, Frechet *o
 bool frechet_distance(const Gaussian *a, const Gaussian *b, Frechet *out, Error *e) {
     *out = (Frechet){0};
     if (a->dims != b->dims)
-        return dg_error(e, "the statistics have %d and %d dimensions: they are of different features", a->dims,
-                        b->dims);
+        return dg_error(e, "the statistics have %d and %d dimensions: they are of different features", a->dims, b->dims);
     for (int i = 0; i < a->dims; i++) out->mean_term += (a->mean[i] - b->mean[i]) * (a->mean[i] - b->mean[i]);
     out->trace_a = trace(a->covariance, a->dims);
     out->trace_b = trace(b->covariance, b->dims);
@@ -279,6 +271,5 @@ bool frechet_distance(const Gaussian *a, const Gaussian *b, Frechet *out, Error 
     out->distance = out->mean_term + out->trace_a + out->trace_b - 2 * out->trace_root;
     uint64_t dims = (uint64_t)a->dims;
     out->rank_deficient = (a->count && a->count <= dims) || (b->count && b->count <= dims);
-    return isfinite(out->distance) ||
-           dg_error(e, "the Frechet distance is not a finite number: the statistics are out of range");
+    return isfinite(out->distance) || dg_error(e, "the Frechet distance is not a finite number: the statistics are out of range");
 }

@@ -29,18 +29,23 @@ static void defaults(void *options) {
 }
 #define AT(member) offsetof(BenchOptions, member)
 static const Option option[] = {
-    {"Networks", "network", NULL, OPTION_TEXT, AT(network), "FILE", 0, 0, false, "score network; default: the example model shapes32 with its discriminator"},
-    {NULL, "extractor", "pretrained_classifier_ckpt", OPTION_TEXT, AT(extractor), "FILE", 0, 0, false, "feature extractor of the discriminator"},
+    {"Networks", "network", NULL, OPTION_TEXT, AT(network), "FILE", 0, 0, false,
+     "score network; default: the example model shapes32 with its discriminator"},
+    {NULL, "extractor", "pretrained_classifier_ckpt", OPTION_TEXT, AT(extractor), "FILE", 0, 0, false,
+     "feature extractor of the discriminator"},
     {NULL, "discriminator", "discriminator_ckpt", OPTION_TEXT, AT(discriminator), "FILE", 0, 0, false, "discriminator head"},
     {NULL, "synthetic", NULL, OPTION_TEXT, AT(synthetic), "FILE", 0, 0, false,
      "networks of this configuration with made-up weights: a network's arguments as JSON, or a golden case (.json, .safetensors)"},
-    {NULL, "synthetic-guide", NULL, OPTION_TEXT, AT(synthetic_guide), "FILE", 0, 0, false, "the same for extractor and head: a golden case of the kind guidance"},
+    {NULL, "synthetic-guide", NULL, OPTION_TEXT, AT(synthetic_guide), "FILE", 0, 0, false,
+     "the same for extractor and head: a golden case of the kind guidance"},
 
     {"What to measure", "batch", "batch_size max_batch_size", OPTION_INT, AT(batch), "N", 1, MAX_BATCH, false, "images in a call"},
     {NULL, "repeats", NULL, OPTION_INT, AT(repeats), "N", 1, MAX_REPEATS, false, "timed calls; the median is printed"},
     {NULL, "warmup", NULL, OPTION_INT, AT(warmup), "N", 0, MAX_REPEATS, false, "calls before those"},
-    {NULL, "runs", NULL, OPTION_INT, AT(runs), "N", 0, MAX_REPEATS, false, "whole runs of --steps steps to time too, the images brought home"},
-    {NULL, "steps", "num_steps", OPTION_INT, AT(sample.num_steps), "N", 1, MAX_STEPS, false, "sampling steps that images/s is worked out for"},
+    {NULL, "runs", NULL, OPTION_INT, AT(runs), "N", 0, MAX_REPEATS, false,
+     "whole runs of --steps steps to time too, the images brought home"},
+    {NULL, "steps", "num_steps", OPTION_INT, AT(sample.num_steps), "N", 1, MAX_STEPS, false,
+     "sampling steps that images/s is worked out for"},
     {NULL, "ops", NULL, OPTION_FLAG, AT(ops), NULL, 0, 0, false, "a table of the ops too, by kind and shape"},
     {NULL, "json", NULL, OPTION_TEXT, AT(json), "FILE", 0, 0, false, "write the figures to FILE as well, for scripts"},
 
@@ -98,8 +103,11 @@ static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
         ConvertOptions c = checkpoint_options(&o->checkpoint);
         return networks_open(n, path, &c, !o->network || o->extractor, e);
     }
-    if ((o->synthetic && !add_synthetic(n, o->synthetic, false, e)) || (o->synthetic_guide && !add_synthetic(n, o->synthetic_guide, true, e))) return false;
-    if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights) return dg_error(e, "a case for guidance has an extractor and a head");
+    if ((o->synthetic && !add_synthetic(n, o->synthetic, false, e)) ||
+        (o->synthetic_guide && !add_synthetic(n, o->synthetic_guide, true, e)))
+        return false;
+    if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights)
+        return dg_error(e, "a case for guidance has an extractor and a head");
     const Weights *w = n->source[ROLE_NETWORK].weights;
     return !w || network_config(&n->config, weights_config(w), e);
 }
@@ -212,17 +220,19 @@ static void print_timing(Text *json, const char *what, Timing t, double flops) {
     printf("%-14s %10.3f ms  (%.3f to %.3f)", what, t.median * 1e3, t.least * 1e3, t.most * 1e3);
     if (flops > 0) printf("  %9.2f GFLOP/s", flops / t.median * 1e-9);
     printf("\n");
-    text_printf(json, ", \"%s\": {\"ms\": %.6f, \"least\": %.6f, \"most\": %.6f, \"processor\": %.6f, \"gflops\": %.3f}", what, t.median * 1e3, t.least * 1e3,
-                t.most * 1e3, t.processor * 1e3, flops / t.median * 1e-9);
+    text_printf(json, ", \"%s\": {\"ms\": %.6f, \"least\": %.6f, \"most\": %.6f, \"processor\": %.6f, \"gflops\": %.3f}", what,
+                t.median * 1e3, t.least * 1e3, t.most * 1e3, t.processor * 1e3, flops / t.median * 1e-9);
 }
 static void print_memory(Text *json, const char *what, const Exec *x) {
-    printf("%-14s %10.1f MiB planned activations, %.1f MiB prepared weights\n", what, (double)x->g->arena_bytes / 1048576, (double)x->weight_bytes / 1048576);
+    printf("%-14s %10.1f MiB planned activations, %.1f MiB prepared weights\n", what, (double)x->g->arena_bytes / 1048576,
+           (double)x->weight_bytes / 1048576);
     text_printf(json, ", \"%s\": {\"arena_bytes\": %zu, \"weight_bytes\": %zu}", what, x->g->arena_bytes, x->weight_bytes);
 }
 static bool measure(Bench *b, Text *json, Error *e) {
     const Engine *g = &b->engine;
     int batch = b->o->batch, steps = b->o->sample.num_steps;
-    printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch, b->o->repeats);
+    printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch,
+           b->o->repeats);
     text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
                 b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch);
     if (g->denoiser) print_memory(json, "network memory", g->denoiser->exec);
@@ -278,7 +288,8 @@ static bool open_engine(Bench *b, Error *e) {
         per_sample = b->engine.denoiser->per_sample;
     } else {
         b->engine = (Engine){.batch = b->o->batch};
-        b->engine.guide = guide_new(b->device, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch, false, fuse, e);
+        b->engine.guide =
+            guide_new(b->device, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch, false, fuse, e);
         if (!b->engine.guide) return false;
         per_sample = b->engine.guide->per_sample;
     }
@@ -305,5 +316,12 @@ static int bench(const Args *a, Error *e) {
     networks_close(&b.networks);
     return ok ? EXIT_DONE : EXIT_FAILED;
 }
-const Command command_bench = {.name = "bench", .operands = "", .summary = "measures this machine", .details = details, .options_bytes = sizeof(BenchOptions),
-                               .defaults = defaults, .option = option, .options = sizeof option / sizeof *option, .run = bench};
+const Command command_bench = {.name = "bench",
+                               .operands = "",
+                               .summary = "measures this machine",
+                               .details = details,
+                               .options_bytes = sizeof(BenchOptions),
+                               .defaults = defaults,
+                               .option = option,
+                               .options = sizeof option / sizeof *option,
+                               .run = bench};

@@ -8,8 +8,8 @@
 #include <string.h>
 
 enum { ROUNDS = 3, REPEATS = 3, SIDE = 16, LEAST_CHANNELS = 128, MOST_CHANNELS = 4096, ROWS_PER_CHANNEL = 4 };
-static const double LONG_ENOUGH = 20e-3;               /* seconds, of a product: larger ones run no faster */
-static const double OUT_OF_CACHES = 50e-3;             /* of a copy */
+static const double LONG_ENOUGH = 20e-3;   /* seconds, of a product: larger ones run no faster */
+static const double OUT_OF_CACHES = 50e-3; /* of a copy */
 static const size_t LEAST_COPY = (size_t)1 << 19, MOST_COPY = (size_t)1 << 28;
 
 /* All of input x, in pieces of made-up values: zeros take less power, and are faster on some machines. */
@@ -52,7 +52,8 @@ static void measure_product(Device *d, Ceilings *c) {
         g_conv(g, x, g_weight(g, "product.weight", (Shape){channels, 1, 1, channels}, (WeightView){.kind = VIEW_CONV}), 0, 0);
         double flops = graph_flops(g), seconds = time_op(g, x, d, &implementation);
         if (!(seconds > 0)) return;
-        if (flops / seconds > c->flops) c->flops = flops / seconds, c->rows = rows, c->channels = channels, c->implementation = implementation;
+        if (flops / seconds > c->flops)
+            c->flops = flops / seconds, c->rows = rows, c->channels = channels, c->implementation = implementation;
         if (seconds >= LONG_ENOUGH) return;
     }
 }
@@ -81,10 +82,12 @@ void ceilings_print(const Ceilings *c, const Device *d, Text *json) {
         printf("ceilings       not measured: there is too little memory left\n");
         return;
     }
-    printf("%-14s %10.2f GFLOP/s, a product of %d x %d by %d x %d in %s (%s); %.2f GB/s, a copy of %.1f MiB\n", "ceilings", c->flops * 1e-9, c->rows, c->channels,
-           c->channels, c->channels, type, c->implementation, c->bytes * 1e-9, (double)c->copied / 1048576);
-    text_printf(json, ", \"ceilings\": {\"flops\": %.6g, \"bytes\": %.6g, \"rows\": %d, \"channels\": %d, \"copied\": %zu, \"implementation\": \"%s\"}", c->flops, c->bytes,
-                c->rows, c->channels, c->copied, c->implementation);
+    printf("%-14s %10.2f GFLOP/s, a product of %d x %d by %d x %d in %s (%s); %.2f GB/s, a copy of %.1f MiB\n", "ceilings", c->flops * 1e-9,
+           c->rows, c->channels, c->channels, c->channels, type, c->implementation, c->bytes * 1e-9, (double)c->copied / 1048576);
+    text_printf(
+        json,
+        ", \"ceilings\": {\"flops\": %.6g, \"bytes\": %.6g, \"rows\": %d, \"channels\": %d, \"copied\": %zu, \"implementation\": \"%s\"}",
+        c->flops, c->bytes, c->rows, c->channels, c->copied, c->implementation);
 }
 double ceilings_floor(const Ceilings *c, double flops, double bytes) {
     return c->flops > 0 && c->bytes > 0 ? fmax(flops / c->flops, bytes / c->bytes) : 0;

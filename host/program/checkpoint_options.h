@@ -11,6 +11,7 @@ typedef struct {
 enum { MAX_CHECKPOINT_SIZE = 8192 };
 
 /* Rows for the option table of a command whose options, of type T, have a CheckpointOptions as member m. */
+/* clang-format off */
 #define CHECKPOINT_OPTIONS(T, m)                                                                                       \
     {"Official checkpoints (.pt, .pth, .pkl): what their names and shapes do not tell; 0 or auto: as the official models",  \
      "num_head_channels", NULL, OPTION_INT, offsetof(T, m.num_head_channels), "N", 0, MAX_CHECKPOINT_SIZE, true,       \
@@ -25,6 +26,7 @@ enum { MAX_CHECKPOINT_SIZE = 8192 };
          "order of q, k and v in ADM networks"},                                                                       \
         {NULL, "precond", NULL, OPTION_CHOICE, offsetof(T, m.precond),                                                 \
          "auto|EDMPrecond|VPPrecond|VEPrecond|iDDPMPrecond", 0, 0, true, "of EDM networks stored as a bare state dict"}
+/* clang-format on */
 
 ConvertOptions checkpoint_options(const CheckpointOptions *o);
 #endif

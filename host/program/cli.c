@@ -119,7 +119,8 @@ static bool set_value(const Option *o, void *options, const char *text, Error *e
     }
     case OPTION_DOUBLE: {
         double v = strtod(text, &end);
-        if (end == text || *end || isnan(v) || isspace((unsigned char)*text)) return dg_error(e, "--%s: \"%s\" is not a number", o->name, text);
+        if (end == text || *end || isnan(v) || isspace((unsigned char)*text))
+            return dg_error(e, "--%s: \"%s\" is not a number", o->name, text);
         if (!(v >= o->lo && v <= o->hi)) return out_of_range(o, text, e);
         memcpy(at, &v, sizeof v);
         return true;
@@ -227,7 +228,9 @@ static bool parse(Args *a, int argc, char **argv, Error *e) {
         else if (option && argv[i][1] != '-') return dg_error(e, "%s has no option %s: options begin with two dashes", c->name, argv[i]);
         else if (option && !parse_option(a, argc, argv, &i, false, e)) return false;
         else if (!option && a->operands < c->operands_max) a->operand[a->operands++] = argv[i];
-        else if (!option && c->operands_max) return dg_error(e, "%s takes %d operand%s (%s), \"%s\" is one too many", c->name, c->operands_max, c->operands_max > 1 ? "s" : "", c->operands, argv[i]);
+        else if (!option && c->operands_max)
+            return dg_error(e, "%s takes %d operand%s (%s), \"%s\" is one too many", c->name, c->operands_max,
+                            c->operands_max > 1 ? "s" : "", c->operands, argv[i]);
         else if (!option) return dg_error(e, "%s takes options alone, not \"%s\"", c->name, argv[i]);
     }
     return a->operands >= c->operands_min || dg_error(e, "%s: %s is missing", c->name, c->operands);
@@ -321,7 +324,8 @@ int cli_run(const Command *const *command, int commands, int argc, char **argv, 
     if (help) name = argv[2]; /* dg_cuda help generate */
     Nearest near = {name, strlen(name), INT_MAX, ""};
     for (int i = 0; i < commands; i++) {
-        if (!strcmp(command[i]->name, name)) return help ? print_help(command[i]), EXIT_DONE : run_command(command[i], argc - 2, argv + 2, e);
+        if (!strcmp(command[i]->name, name))
+            return help ? print_help(command[i]), EXIT_DONE : run_command(command[i], argc - 2, argv + 2, e);
         consider(&near, command[i]->name, strlen(command[i]->name));
     }
     if (name[0] == '-') dg_error(e, "%s: a command comes first: dg_cuda --help lists them", name);

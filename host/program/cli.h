@@ -18,10 +18,10 @@ typedef struct {
     const char *name;    /* without dashes, as the help prints it; '-' and '_' are the same, capitals do not matter */
     const char *aliases; /* other spellings, separated by spaces, or NULL */
     OptionKind kind;
-    size_t offset;       /* of the value in the command's options */
-    const char *value;   /* in the help: N, FILE; of a choice: its words, "heun|euler" */
+    size_t offset;     /* of the value in the command's options */
+    const char *value; /* in the help: N, FILE; of a choice: its words, "heun|euler" */
     double lo, hi;
-    bool image;          /* the images depend on it: a run with another value does not continue an earlier one */
+    bool image; /* the images depend on it: a run with another value does not continue an earlier one */
     const char *help;
 } Option;
 typedef struct {

@@ -8,8 +8,12 @@
 ConvertOptions checkpoint_options(const CheckpointOptions *o) {
     static const char *const times[] = {NULL, "linear", "cosine"}, *const orders[] = {NULL, "legacy", "new"};
     static const char *const preconds[] = {NULL, "EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond"};
-    return (ConvertOptions){.num_head_channels = o->num_head_channels, .num_heads = o->num_heads, .image_size = o->image_size, .time = times[o->time],
-                            .attention_order = orders[o->attention_order], .precond = preconds[o->precond]};
+    return (ConvertOptions){.num_head_channels = o->num_head_channels,
+                            .num_heads = o->num_heads,
+                            .image_size = o->image_size,
+                            .time = times[o->time],
+                            .attention_order = orders[o->attention_order],
+                            .precond = preconds[o->precond]};
 }
 
 typedef struct {
@@ -18,7 +22,8 @@ typedef struct {
     CheckpointOptions checkpoint;
 } ConvertCommandOptions;
 static const Option option[] = {
-    {"Conversion", "dtype", NULL, OPTION_CHOICE, offsetof(ConvertCommandOptions, dtype), "keep|fp16|fp32", 0, 0, false, "how floating-point tensors are stored"},
+    {"Conversion", "dtype", NULL, OPTION_CHOICE, offsetof(ConvertCommandOptions, dtype), "keep|fp16|fp32", 0, 0, false,
+     "how floating-point tensors are stored"},
     {NULL, "key", NULL, OPTION_TEXT, offsetof(ConvertCommandOptions, key), "NAME", 0, 0, false,
      "the part of the checkpoint to take, for example ema or state_dict; default: what the official programs use"},
     CHECKPOINT_OPTIONS(ConvertCommandOptions, checkpoint),
@@ -54,6 +59,13 @@ static int run(const Args *a, Error *e) {
     text_free(&notes);
     return ok ? EXIT_DONE : EXIT_FAILED;
 }
-const Command command_convert = {
-    .name = "convert", .operands = "IN... OUT.safetensors", .operands_min = 2, .operands_max = 1000, .summary = "turns official checkpoints into safetensors",
-    .details = details, .options_bytes = sizeof(ConvertCommandOptions), .option = option, .options = sizeof option / sizeof *option, .run = run};
+const Command command_convert = {.name = "convert",
+                                 .operands = "IN... OUT.safetensors",
+                                 .operands_min = 2,
+                                 .operands_max = 1000,
+                                 .summary = "turns official checkpoints into safetensors",
+                                 .details = details,
+                                 .options_bytes = sizeof(ConvertCommandOptions),
+                                 .option = option,
+                                 .options = sizeof option / sizeof *option,
+                                 .run = run};

@@ -9,12 +9,13 @@ typedef struct {
     int dtype;          /* index into DTYPE_CHOICE; 0: the device's own default */
     bool no_fuse;
     int autotune; /* 0: off */
-    int threads; /* 0: as OpenMP decides */
+    int threads;  /* 0: as OpenMP decides */
 } DeviceOptions;
 #define DTYPE_CHOICE "auto|fp16|bf16|tf32|fp32|fp64"
 enum { MAX_THREADS = 1024 };
 
 /* Rows for the option table of a command whose options, of type T, have a DeviceOptions as member m. */
+/* clang-format off */
 #define DEVICE_OPTIONS(T, m)                                                                                           \
     {"Where it runs", "device", NULL, OPTION_TEXT, offsetof(T, m.device), "NAME", 0, 0, false,                         \
      "cuda, cuda:N, cpu, ref (plain loops), ref64 (the same in double), rounded (cpu, every result rounded to fp16, bf16 or tf32); default: cuda where there is a GPU, else cpu"}, \
@@ -26,6 +27,7 @@ enum { MAX_THREADS = 1024 };
          "on cuda: measure once whether cuDNN or cuBLASLt runs a layer faster than the program's own kernels, and remember it"}, \
         {NULL, "threads", NULL, OPTION_INT, offsetof(T, m.threads), "N", 0, MAX_THREADS, false,                        \
          "processor threads; 0: as many as there are cores"}
+/* clang-format on */
 
 Device *device_from_options(const DeviceOptions *o, Error *e);
 #endif

@@ -34,27 +34,38 @@ static void defaults(void *options) {
 #define AT(member) offsetof(GenerateOptions, member)
 static const Option option[] = {
     {"Networks", "network", NULL, OPTION_TEXT, AT(network), "FILE", 0, 0, false,
-     "score network, safetensors or an official checkpoint (.pkl, .pt); default: shapes32, a small example model inside the program, with its extractor and discriminator"},
-    {NULL, "extractor", "pretrained_classifier_ckpt", OPTION_TEXT, AT(extractor), "FILE", 0, 0, false, "feature extractor of the discriminator"},
-    {NULL, "discriminator", "discriminator_ckpt", OPTION_TEXT, AT(discriminator), "FILE", 0, 0, false, "discriminator head on those features"},
+     "score network, safetensors or an official checkpoint (.pkl, .pt); default: shapes32, a small example model inside the program, with "
+     "its extractor and discriminator"},
+    {NULL, "extractor", "pretrained_classifier_ckpt", OPTION_TEXT, AT(extractor), "FILE", 0, 0, false,
+     "feature extractor of the discriminator"},
+    {NULL, "discriminator", "discriminator_ckpt", OPTION_TEXT, AT(discriminator), "FILE", 0, 0, false,
+     "discriminator head on those features"},
 
-    {"What to make", "seeds", NULL, OPTION_TEXT, AT(seeds), "LIST", 0, 0, false, "one image for each seed, for example 0-63,70; an image depends on its seed and the options alone"},
+    {"What to make", "seeds", NULL, OPTION_TEXT, AT(seeds), "LIST", 0, 0, false,
+     "one image for each seed, for example 0-63,70; an image depends on its seed and the options alone"},
     {NULL, "class", NULL, OPTION_TEXT, AT(class_name), "CLASS", 0, 0, true,
-     "of conditional networks: a class (its number, or its name where the network has names), seeded (drawn from the seed) or balanced (seed modulo the number of classes)"},
+     "of conditional networks: a class (its number, or its name where the network has names), seeded (drawn from the seed) or balanced "
+     "(seed modulo the number of classes)"},
     {NULL, "batch", "max_batch_size batch_size", OPTION_INT, AT(batch), "N", 1, MAX_BATCH, false, "images at a time; does not change them"},
 
-    {"Where to", "outdir", NULL, OPTION_TEXT, AT(outdir), "DIR", 0, 0, false, "folder for the images and manifest.json; default: out, or nothing when --grid is given"},
-    {NULL, "format", "save_type", OPTION_CHOICE, AT(format), "png|npz", 0, 0, true, "a PNG file for each seed, or one samples.npz (arr_0: pixels, arr_1: classes, seeds)"},
+    {"Where to", "outdir", NULL, OPTION_TEXT, AT(outdir), "DIR", 0, 0, false,
+     "folder for the images and manifest.json; default: out, or nothing when --grid is given"},
+    {NULL, "format", "save_type", OPTION_CHOICE, AT(format), "png|npz", 0, 0, true,
+     "a PNG file for each seed, or one samples.npz (arr_0: pixels, arr_1: classes, seeds)"},
     {NULL, "subdirs", NULL, OPTION_FLAG, AT(subdirs), NULL, 0, 0, true, "a folder for every thousand PNG files"},
     {NULL, "grid", NULL, OPTION_TEXT, AT(grid), "FILE", 0, 0, false, "all images of this run as one PNG"},
     {NULL, "grid-columns", NULL, OPTION_INT, AT(grid_columns), "N", 0, GRID_MAX_TILES, false, "of the grid; 0: as square as possible"},
     {NULL, "grid-scale", NULL, OPTION_INT, AT(grid_scale), "N", 1, MAX_GRID_SCALE, false, "enlarges the grid's pixels"},
-    {NULL, "overwrite", NULL, OPTION_FLAG, AT(overwrite), NULL, 0, 0, false, "remove the images that are in DIR first; without it a second run adds what is missing"},
-    {NULL, "dry-run", "print-config", OPTION_FLAG, AT(dry_run), NULL, 0, 0, false, "print every option's value and what the run would take, and make nothing"},
+    {NULL, "overwrite", NULL, OPTION_FLAG, AT(overwrite), NULL, 0, 0, false,
+     "remove the images that are in DIR first; without it a second run adds what is missing"},
+    {NULL, "dry-run", "print-config", OPTION_FLAG, AT(dry_run), NULL, 0, 0, false,
+     "print every option's value and what the run would take, and make nothing"},
 
-    {"Sampler (EDM)", "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false, "published settings, listed below; options given beside it win"},
+    {"Sampler (EDM)", "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false,
+     "published settings, listed below; options given beside it win"},
     {NULL, "steps", "num_steps", OPTION_INT, AT(sample.num_steps), "N", 1, MAX_STEPS, true, "sampling steps"},
-    {NULL, "sigma_min", NULL, OPTION_DOUBLE, AT(sample.sigma_min), "X", 0, INFINITY, true, "lowest noise level; default: of the discretization and the network"},
+    {NULL, "sigma_min", NULL, OPTION_DOUBLE, AT(sample.sigma_min), "X", 0, INFINITY, true,
+     "lowest noise level; default: of the discretization and the network"},
     {NULL, "sigma_max", NULL, OPTION_DOUBLE, AT(sample.sigma_max), "X", 0, INFINITY, true, "highest noise level"},
     {NULL, "rho", NULL, OPTION_DOUBLE, AT(sample.rho), "X", 1e-3, 1e3, true, "exponent of the noise levels"},
     {NULL, "S_churn", NULL, OPTION_DOUBLE, AT(sample.S_churn), "X", 0, INFINITY, true, "stochasticity: strength"},
@@ -62,14 +73,18 @@ static const Option option[] = {
     {NULL, "S_max", NULL, OPTION_DOUBLE, AT(sample.S_max), "X", 0, INFINITY, true, "stochasticity: highest noise level"},
     {NULL, "S_noise", NULL, OPTION_DOUBLE, AT(sample.S_noise), "X", 0, INFINITY, true, "stochasticity: inflation of the noise"},
 
-    {"Discriminator guidance", "dg_weight_1st_order", NULL, OPTION_DOUBLE, AT(sample.dg_weight_1st_order), "W", -1e6, 1e6, true, "weight at the first evaluation of a step; 0 turns guidance off"},
+    {"Discriminator guidance", "dg_weight_1st_order", NULL, OPTION_DOUBLE, AT(sample.dg_weight_1st_order), "W", -1e6, 1e6, true,
+     "weight at the first evaluation of a step; 0 turns guidance off"},
     {NULL, "dg_weight_2nd_order", NULL, OPTION_DOUBLE, AT(sample.dg_weight_2nd_order), "W", -1e6, 1e6, true, "weight at the second one"},
     {NULL, "time_min", NULL, OPTION_DOUBLE, AT(sample.time_min), "T", 0, 1, true, "guide from this diffusion time on"},
     {NULL, "time_max", NULL, OPTION_DOUBLE, AT(sample.time_max), "T", 0, 1, true, "and up to this one"},
-    {NULL, "boosting", NULL, OPTION_FLAG, AT(sample.boosting), NULL, 0, 0, true, "more guidance and noise for images that the discriminator finds unreal"},
-    {NULL, "dg-gate", NULL, OPTION_CHOICE, AT(sample.dg_gate), "sample|batch", 0, 0, true, "the time window holds per image, or, as officially, for the batch's least time: then boosted images depend on --batch"},
+    {NULL, "boosting", NULL, OPTION_FLAG, AT(sample.boosting), NULL, 0, 0, true,
+     "more guidance and noise for images that the discriminator finds unreal"},
+    {NULL, "dg-gate", NULL, OPTION_CHOICE, AT(sample.dg_gate), "sample|batch", 0, 0, true,
+     "the time window holds per image, or, as officially, for the batch's least time: then boosted images depend on --batch"},
 
-    {"Ablation sampler (EDM, Table 1; without guidance)", "solver", NULL, OPTION_CHOICE, AT(sample.solver), "heun|euler", 0, 0, true, "ODE solver"},
+    {"Ablation sampler (EDM, Table 1; without guidance)", "solver", NULL, OPTION_CHOICE, AT(sample.solver), "heun|euler", 0, 0, true,
+     "ODE solver"},
     {NULL, "disc", "discretization", OPTION_CHOICE, AT(sample.discretization), "edm|vp|ve|iddpm", 0, 0, true, "noise levels of the steps"},
     {NULL, "schedule", NULL, OPTION_CHOICE, AT(sample.schedule), "linear|vp|ve", 0, 0, true, "noise level as a function of time"},
     {NULL, "scaling", NULL, OPTION_CHOICE, AT(sample.scaling), "none|vp", 0, 0, true, "scaling of the signal"},
@@ -81,8 +96,10 @@ static const Preset preset[] = {
     {"edm-cifar10", "steps=18", "EDM, CIFAR-10"},
     {"edm-ffhq64", "steps=40", "EDM, FFHQ and AFHQv2 at 64x64"},
     {"edm-imagenet64", "steps=256 S_churn=40 S_min=0.05 S_max=50 S_noise=1.003", "EDM, ImageNet at 64x64"},
-    {"edm-cifar10-uncond-dg", "steps=18 dg_weight_1st_order=2 dg_weight_2nd_order=0 time_min=0.01 time_max=1 boosting=0", "EDM-G++, CIFAR-10, unconditional"},
-    {"edm-cifar10-cond-dg", "steps=18 dg_weight_1st_order=1 dg_weight_2nd_order=0 time_min=0.01 time_max=1 boosting=1", "EDM-G++, CIFAR-10, class-conditional"},
+    {"edm-cifar10-uncond-dg", "steps=18 dg_weight_1st_order=2 dg_weight_2nd_order=0 time_min=0.01 time_max=1 boosting=0",
+     "EDM-G++, CIFAR-10, unconditional"},
+    {"edm-cifar10-cond-dg", "steps=18 dg_weight_1st_order=1 dg_weight_2nd_order=0 time_min=0.01 time_max=1 boosting=1",
+     "EDM-G++, CIFAR-10, class-conditional"},
 };
 static const char details[] =
     "The first Ctrl-C ends a run with whole files only, and the same command continues it later; a second one ends it at once.\n"
@@ -103,11 +120,11 @@ typedef struct {
     Networks networks;
     Hashes *hashes;
     Device *device;
-    Store *store;     /* NULL: a grid alone */
+    Store *store; /* NULL: a grid alone */
     Manifest manifest;
-    Text images;      /* of the manifest, with the hashes */
+    Text images; /* of the manifest, with the hashes */
     char started[32];
-    int class_rule;   /* a class, or a ClassRule */
+    int class_rule;      /* a class, or a ClassRule */
     size_t *todo, todos; /* positions in seeds */
     Engine engine;
     Grid *grid;
@@ -115,7 +132,7 @@ typedef struct {
     Progress progress;
     size_t sampled, made; /* images: computed; on the disk (or in the grid) */
     int network_calls, guided_calls;
-    SeedList bad;         /* not finite */
+    SeedList bad; /* not finite */
 } Run;
 
 static bool ablation_given(const Args *a) {
@@ -136,9 +153,11 @@ static bool check_usage(Run *r, Error *e) {
     if (!own || !weights) o->sample.dg_weight_1st_order = o->sample.dg_weight_2nd_order = 0;
     if (o->subdirs && o->format == FORMAT_NPZ) return dg_error(e, "--subdirs: only PNG files have them, not --format npz");
     if (!o->outdir && !o->grid) o->outdir = DEFAULT_OUTDIR;
-    if (!o->outdir && (o->subdirs || o->overwrite || args_given(a, "format"))) return dg_error(e, "--%s needs --outdir", o->subdirs ? "subdirs" : o->overwrite ? "overwrite" : "format");
+    if (!o->outdir && (o->subdirs || o->overwrite || args_given(a, "format")))
+        return dg_error(e, "--%s needs --outdir", o->subdirs ? "subdirs" : o->overwrite ? "overwrite" : "format");
     if (!sample_check(&o->sample, e) || !seeds_parse(o->seeds, &r->seeds, e)) return false;
-    if (o->grid && r->seeds.count > GRID_MAX_TILES) return dg_error(e, "--grid: %zu images, a grid shows at most %d", r->seeds.count, GRID_MAX_TILES);
+    if (o->grid && r->seeds.count > GRID_MAX_TILES)
+        return dg_error(e, "--grid: %zu images, a grid shows at most %d", r->seeds.count, GRID_MAX_TILES);
     return true;
 }
 static bool guided(const Run *r) { return r->o->sample.dg_weight_1st_order != 0 || r->o->sample.dg_weight_2nd_order != 0; }
@@ -159,12 +178,19 @@ static int label_of(const Run *r, uint64_t seed) {
 
 static bool open_store(Run *r, Error *e) {
     const NetworkConfig *c = &r->networks.config;
-    StoreOptions o = {.dir = r->o->outdir, .format = (ImageFormat)r->o->format, .subdirs = r->o->subdirs, .height = c->img_resolution,
-                      .width = c->img_resolution, .channels = c->img_channels};
+    StoreOptions o = {.dir = r->o->outdir,
+                      .format = (ImageFormat)r->o->format,
+                      .subdirs = r->o->subdirs,
+                      .height = c->img_resolution,
+                      .width = c->img_resolution,
+                      .channels = c->img_channels};
     if (!(r->store = store_open(&o, r->o->overwrite, e))) return false;
     if (!manifest_open(&r->manifest, o.dir, store_empty(r->store), e)) return false;
     if (!r->manifest.before && !store_empty(r->store))
-        return dg_error(e, "%s: there are images but no manifest.json that says how they were made: choose another --outdir, or --overwrite to replace them", o.dir);
+        return dg_error(e,
+                        "%s: there are images but no manifest.json that says how they were made: choose another --outdir, or --overwrite "
+                        "to replace them",
+                        o.dir);
     Text images = {0};
     manifest_images(&images, r->args, r->device, &r->networks, NULL);
     bool ok = manifest_check(&r->manifest, &images, e);
@@ -204,9 +230,18 @@ static bool open_engine(Run *r, Error *e) {
     return true;
 }
 static RunFacts facts(const Run *r, bool complete) {
-    return (RunFacts){.args = r->args, .device = r->device, .networks = &r->networks, .started = r->started, .wanted = r->seeds.count,
-                      .present = r->seeds.count - r->todos, .made = r->made, .batch = r->engine.batch, .network_calls = r->network_calls,
-                      .guided_calls = r->guided_calls, .seconds = r->progress.start > 0 ? seconds_now() - r->progress.start : 0, .complete = complete};
+    return (RunFacts){.args = r->args,
+                      .device = r->device,
+                      .networks = &r->networks,
+                      .started = r->started,
+                      .wanted = r->seeds.count,
+                      .present = r->seeds.count - r->todos,
+                      .made = r->made,
+                      .batch = r->engine.batch,
+                      .network_calls = r->network_calls,
+                      .guided_calls = r->guided_calls,
+                      .seconds = r->progress.start > 0 ? seconds_now() - r->progress.start : 0,
+                      .complete = complete};
 }
 /* Waits for the hashes; says whether these weights made what is in the folder. */
 static bool settle_manifest(Run *r, Error *e) {
@@ -223,13 +258,14 @@ static bool settle_manifest(Run *r, Error *e) {
 /* A batch: the images of one run of the sampler. While the next one runs, the last one comes home and is delivered. */
 typedef struct {
     Run *run;
-    size_t at;      /* its first image among r->todo */
-    int n, slot;    /* images that count; the sampler's slot they are in */
-    int *label;     /* [batch] */
+    size_t at;   /* its first image among r->todo */
+    int n, slot; /* images that count; the sampler's slot they are in */
+    int *label;  /* [batch] */
 } Batch;
 /* Hands over the finished images of a batch, but for those that are not finite. */
 static bool deliver(Run *r, const size_t *position, int n, const int *label, uint8_t *images, const int *bad, Error *e) {
-    size_t bytes = (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_channels;
+    size_t bytes =
+        (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_resolution * (size_t)r->networks.config.img_channels;
     uint64_t *seed = dg_alloc((size_t)n * sizeof *seed);
     int *labels = dg_alloc((size_t)n * sizeof *labels), good = 0;
     for (int i = 0; i < n; i++) {
@@ -257,7 +293,7 @@ static bool deliver_batch(const Batch *b, Error *e) {
 typedef struct {
     Batch *now, *before; /* before: finished, not delivered yet; or NULL */
     Error *error;
-    bool ok;             /* delivering has not failed */
+    bool ok; /* delivering has not failed */
 } StepContext;
 static bool after_step(void *ctx, int step, int steps) {
     StepContext *c = ctx;
@@ -325,8 +361,8 @@ static int bad_images(const Run *r, Error *e) {
     if (!r->bad.count) return EXIT_DONE;
     Text t = {0};
     seeds_print(&t, r->bad.seed, r->bad.count, 8);
-    dg_error(e, "%zu images have values that are not finite and were not written (seed%s %s): try --dtype fp32, or other sampler options", r->bad.count,
-             r->bad.count > 1 ? "s" : "", t.text);
+    dg_error(e, "%zu images have values that are not finite and were not written (seed%s %s): try --dtype fp32, or other sampler options",
+             r->bad.count, r->bad.count > 1 ? "s" : "", t.text);
     text_free(&t);
     return EXIT_FAILED;
 }
@@ -346,7 +382,8 @@ static int finish(Run *r, bool sampled, Error *e) {
     }
     if (stopped) {
         size_t there = r->seeds.count - r->todos + r->made;
-        if (r->store) dg_error(e, "interrupted: %zu of %zu images are in %s, the same command makes the rest", there, r->seeds.count, where);
+        if (r->store)
+            dg_error(e, "interrupted: %zu of %zu images are in %s, the same command makes the rest", there, r->seeds.count, where);
         else dg_error(e, "interrupted: %s was not written", where);
         return EXIT_INTERRUPTED;
     }
@@ -421,6 +458,14 @@ static int generate(const Args *a, Error *e) {
     cleanup(&r);
     return code;
 }
-const Command command_generate = {
-    .name = "generate", .operands = "", .summary = "makes images", .details = details, .options_bytes = sizeof(GenerateOptions), .defaults = defaults,
-    .option = option, .options = sizeof option / sizeof *option, .preset = preset, .presets = sizeof preset / sizeof *preset, .run = generate};
+const Command command_generate = {.name = "generate",
+                                  .operands = "",
+                                  .summary = "makes images",
+                                  .details = details,
+                                  .options_bytes = sizeof(GenerateOptions),
+                                  .defaults = defaults,
+                                  .option = option,
+                                  .options = sizeof option / sizeof *option,
+                                  .preset = preset,
+                                  .presets = sizeof preset / sizeof *preset,
+                                  .run = generate};

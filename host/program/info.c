@@ -15,15 +15,16 @@ enum { MAX_BATCH = 65536 };
 
 static const Option option[] = {
     {"What to print", "tensors", NULL, OPTION_FLAG, offsetof(InfoOptions, tensors), NULL, 0, 0, false, "every tensor: name, type, shape"},
-    {NULL, "batch", NULL, OPTION_INT, offsetof(InfoOptions, batch), "N", 0, MAX_BATCH, false, "with N > 0: planned memory and FLOPs at this batch size"},
-    {NULL, "key", NULL, OPTION_TEXT, offsetof(InfoOptions, key), "NAME", 0, 0, false, "the part of a checkpoint to look at; default: what the official programs use"},
+    {NULL, "batch", NULL, OPTION_INT, offsetof(InfoOptions, batch), "N", 0, MAX_BATCH, false,
+     "with N > 0: planned memory and FLOPs at this batch size"},
+    {NULL, "key", NULL, OPTION_TEXT, offsetof(InfoOptions, key), "NAME", 0, 0, false,
+     "the part of a checkpoint to look at; default: what the official programs use"},
     CHECKPOINT_OPTIONS(InfoOptions, checkpoint),
 };
-static const char details[] =
-    "FILE may be safetensors, a PyTorch file or an EDM pickle; nothing in it is executed.\n\n"
-    "Examples:\n"
-    "  dg_cuda info edm-cifar10-32x32-uncond-vp.pkl --batch 64\n"
-    "  dg_cuda info network.safetensors --tensors\n";
+static const char details[] = "FILE may be safetensors, a PyTorch file or an EDM pickle; nothing in it is executed.\n\n"
+                              "Examples:\n"
+                              "  dg_cuda info edm-cifar10-32x32-uncond-vp.pkl --batch 64\n"
+                              "  dg_cuda info network.safetensors --tensors\n";
 
 static void print_tensors(const Inspection *f) {
     for (int i = 0; i < f->count; i++) {
@@ -70,5 +71,13 @@ static int info(const Args *a, Error *e) {
     inspection_free(f);
     return ok ? EXIT_DONE : EXIT_FAILED;
 }
-const Command command_info = {.name = "info", .operands = "FILE", .operands_min = 1, .operands_max = 1, .summary = "says what a weight file holds",
-                              .details = details, .options_bytes = sizeof(InfoOptions), .option = option, .options = sizeof option / sizeof *option, .run = info};
+const Command command_info = {.name = "info",
+                              .operands = "FILE",
+                              .operands_min = 1,
+                              .operands_max = 1,
+                              .summary = "says what a weight file holds",
+                              .details = details,
+                              .options_bytes = sizeof(InfoOptions),
+                              .option = option,
+                              .options = sizeof option / sizeof *option,
+                              .run = info};

@@ -59,7 +59,8 @@ static void print_difference(Text *differ, const char *in, const char *key, cons
     Text a = {0}, b = {0};
     print_value(&a, before);
     print_value(&b, now);
-    if (strcmp(a.text, b.text)) text_printf(differ, "%s%s%s%s was %s, is now %s", differ->len ? "; " : "", in, *in ? ": " : "", key, a.text, b.text);
+    if (strcmp(a.text, b.text))
+        text_printf(differ, "%s%s%s%s was %s, is now %s", differ->len ? "; " : "", in, *in ? ": " : "", key, a.text, b.text);
     text_free(&a), text_free(&b);
 }
 /* Appends what differs of `now` from `before`, and of objects among them member by member. */
@@ -81,8 +82,9 @@ bool manifest_check(const Manifest *m, const Text *images, Error *e) {
     DG_CHECK(now, "the manifest does not parse: %s", e->text);
     Text differ = {0};
     compare(&differ, json_get(m->before, "images"), now);
-    bool same = !differ.len || dg_error(e, "%s: choose another --outdir, or --overwrite to start anew: the images there were made with other options (%s)",
-                                        m->path, differ.text);
+    bool same = !differ.len ||
+                dg_error(e, "%s: choose another --outdir, or --overwrite to start anew: the images there were made with other options (%s)",
+                         m->path, differ.text);
     text_free(&differ);
     json_free(now);
     return same;
@@ -92,8 +94,9 @@ static void print_run(Text *t, const RunFacts *r) {
     const Args *a = r->args;
     text_printf(t, "{\"started\": \"%s\", \"complete\": %s, \"images wanted\": %zu, \"already there\": %zu, \"made\": %zu,\n", r->started,
                 r->complete ? "true" : "false", r->wanted, r->present, r->made);
-    text_printf(t, "     \"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d, \"network calls\": %d, \"guided calls\": %d,\n",
-                DG_VERSION, r->device->be->name, dtype_of(r->device), r->batch, r->network_calls, r->guided_calls);
+    text_printf(
+        t, "     \"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d, \"network calls\": %d, \"guided calls\": %d,\n",
+        DG_VERSION, r->device->be->name, dtype_of(r->device), r->batch, r->network_calls, r->guided_calls);
     text_printf(t, "     \"seconds\": ");
     text_json_double(t, r->seconds);
     text_printf(t, ", \"images per second\": ");

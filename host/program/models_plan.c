@@ -9,8 +9,9 @@ static void print_graph(Graph *g, int batch, const char *what) {
     graph_plan(g);
     for (Tid t = 1; t < g->nt; t++)
         if (g->t[t].kind == T_WEIGHT) weights += (double)shape_count(g->t[t].shape);
-    printf("at batch %d: %.1f MiB of activations in fp32 (about half in 16 bits), %.1f MiB of weights in fp32, %.3f GFLOP an image and %s\n", batch,
-           (double)g->arena_bytes / 1048576, weights * 4 / 1048576, graph_flops(g) / batch * 1e-9, what);
+    printf(
+        "at batch %d: %.1f MiB of activations in fp32 (about half in 16 bits), %.1f MiB of weights in fp32, %.3f GFLOP an image and %s\n",
+        batch, (double)g->arena_bytes / 1048576, weights * 4 / 1048576, graph_flops(g) / batch * 1e-9, what);
 }
 static bool network(const Json *config, int batch, Error *e) {
     NetworkConfig c;

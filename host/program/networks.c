@@ -13,7 +13,8 @@ const char *role_name(Role r) {
 static NetworkSource embedded(Role r) {
     switch (r) {
     case ROLE_EXTRACTOR: return (NetworkSource){.data = shapes32_extractor, .bytes = (size_t)(shapes32_extractor_end - shapes32_extractor)};
-    case ROLE_DISCRIMINATOR: return (NetworkSource){.data = shapes32_discriminator, .bytes = (size_t)(shapes32_discriminator_end - shapes32_discriminator)};
+    case ROLE_DISCRIMINATOR:
+        return (NetworkSource){.data = shapes32_discriminator, .bytes = (size_t)(shapes32_discriminator_end - shapes32_discriminator)};
     default: return (NetworkSource){.data = shapes32_network, .bytes = (size_t)(shapes32_network_end - shapes32_network)};
     }
 }
@@ -52,7 +53,8 @@ bool networks_class(const Networks *n, const char *text, int *out, Error *e) {
         if (name->kind == JSON_STRING && !strcmp(name->string, text)) return *out = i, true;
     char *end;
     long k = strtol(text, &end, 10);
-    if (end == text || *end) return dg_error(e, "--class: \"%s\" is none of this network's classes: give seeded, balanced, or 0 to %d", text, classes - 1);
+    if (end == text || *end)
+        return dg_error(e, "--class: \"%s\" is none of this network's classes: give seeded, balanced, or 0 to %d", text, classes - 1);
     if (k < 0 || k >= classes) return dg_error(e, "--class: %s is outside this network's classes, 0 to %d", text, classes - 1);
     return *out = (int)k, true;
 }

@@ -17,7 +17,9 @@ static void describe(const Exec *x, int i, char *out, size_t size) {
     if (op->kind == OP_CONV) {
         Shape k = shape_of(g, op->in[1]);
         if (is_vector(a)) snprintf(out, size, "linear %d->%d", k.c, k.n);
-        else snprintf(out, size, "%s %dx%d %d->%d %dx%d%s%s", name, k.h, k.w, k.c, k.n, o.h, o.w, op->in[2] ? "" : " no bias", op->in[3] ? " + in3" : "");
+        else
+            snprintf(out, size, "%s %dx%d %d->%d %dx%d%s%s", name, k.h, k.w, k.c, k.n, o.h, o.w, op->in[2] ? "" : " no bias",
+                     op->in[3] ? " + in3" : "");
     } else if (op->kind == OP_NORM || op->kind == OP_NORM_BWD)
         snprintf(out, size, "%s%s%s %d %dx%d", name, op->norm.silu ? " silu" : "", op->in[3] ? " scale-shift" : "", a.c, a.h, a.w);
     else if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD)
@@ -43,8 +45,8 @@ static void print_row(const Row *r, double total, const Ceilings *c) {
 }
 static void row_json(const Row *r, double total, const Ceilings *c, Text *json) {
     double s = r->seconds, floor = ceilings_floor(c, r->flops, r->bytes);
-    text_printf(json, "{\"op\": \"%s\", \"count\": %d, \"ms\": %.6f, \"share\": %.5f, \"gflops\": %.6g, \"gbytes\": %.6g", r->what, r->count, s * 1e3, s / total,
-                r->flops / s * 1e-9, r->bytes / s * 1e-9);
+    text_printf(json, "{\"op\": \"%s\", \"count\": %d, \"ms\": %.6f, \"share\": %.5f, \"gflops\": %.6g, \"gbytes\": %.6g", r->what,
+                r->count, s * 1e3, s / total, r->flops / s * 1e-9, r->bytes / s * 1e-9);
     if (floor > 0) text_printf(json, ", \"of_ceiling\": %.6g", floor / s);
     text_printf(json, "}");
 }
@@ -64,7 +66,8 @@ void op_table(const char *name, Exec *x, int repeats, const Ceilings *ceilings, 
         total += seconds[i];
     }
     qsort(row, (size_t)rows, sizeof *row, slower_first);
-    printf("\n%s, op by op: %.3f ms\n%-48s %5s %10s %6s %10s %9s %s\n", name, total * 1e3, "op", "count", "ms", "share", "GFLOP/s", "GB/s", "of ceiling");
+    printf("\n%s, op by op: %.3f ms\n%-48s %5s %10s %6s %10s %9s %s\n", name, total * 1e3, "op", "count", "ms", "share", "GFLOP/s", "GB/s",
+           "of ceiling");
     text_printf(json, ", \"%s ops\": [", name);
     for (int r = 0; r < rows; r++) {
         row[r].seconds = row[r].seconds > 0 ? row[r].seconds : 1e-12;

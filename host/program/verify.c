@@ -41,7 +41,14 @@ static int verify(const Args *a, Error *e) {
     else if (!compared) dg_error(e, "nothing was compared: no case of a kind that this version knows");
     return failed || !compared ? EXIT_FAILED : EXIT_DONE;
 }
-const Command command_verify = {
-    .name = "verify", .operands = "CASE...", .operands_min = 1, .operands_max = 100000, .summary = "replays golden cases of the official programs",
-    .details = details, .options_bytes = sizeof(VerifyOptions), .defaults = defaults, .option = option, .options = sizeof option / sizeof *option,
-    .run = verify};
+const Command command_verify = {.name = "verify",
+                                .operands = "CASE...",
+                                .operands_min = 1,
+                                .operands_max = 100000,
+                                .summary = "replays golden cases of the official programs",
+                                .details = details,
+                                .options_bytes = sizeof(VerifyOptions),
+                                .defaults = defaults,
+                                .option = option,
+                                .options = sizeof option / sizeof *option,
+                                .run = verify};

@@ -137,13 +137,15 @@ static double base_error(const Base *b, const char *tensor) {
     return worst;
 }
 static bool compare(const Case *c, const char *tensor, const double *found, const double *wanted, int n, size_t per, Error *e) {
-    double tol, err = is_logit(tensor) && per == 1 && (c->record || c->base) ? worst_scalar(found, wanted, n) : worst_error(found, wanted, n, per);
+    double tol,
+        err = is_logit(tensor) && per == 1 && (c->record || c->base) ? worst_scalar(found, wanted, n) : worst_error(found, wanted, n, per);
     const Json *expect = json_get(json_get(c->json, "expect"), tensor);
     if (!json_get_double(expect, "tol", -1, &tol, e)) return false;
     if (!expect || tol < 0) return true; /* the case does not pin this tensor */
     if (c->record) {
         double *entry = base_entry(c->record, tensor);
-        if (!isfinite(err)) return dg_error(e, "%s: %s cannot be computed in this precision: its naive error is %g", c->file->path, tensor, err);
+        if (!isfinite(err))
+            return dg_error(e, "%s: %s cannot be computed in this precision: its naive error is %g", c->file->path, tensor, err);
         *entry = fmax(*entry, err);
         return true;
     }
@@ -189,7 +191,8 @@ static bool run_denoise(const Case *c, Error *e) {
         int n = d->batch, *label = dg_alloc((size_t)n * sizeof *label);
         size_t count = (size_t)n * d->per_sample;
         s = read_f64(sigma);
-        ok = read_labels(c, n, d->config.label_dim, label, e) && (image = read_nhwc(x, 0, n, d->config.img_channels, d->config.img_resolution, e)) &&
+        ok = read_labels(c, n, d->config.label_dim, label, e) &&
+             (image = read_nhwc(x, 0, n, d->config.img_channels, d->config.img_resolution, e)) &&
              (device = to_device(c->dev, image, count, e));
         if (ok) denoiser_set_labels(d, label);
         ok = ok && denoiser_apply(d, device, s, e);
@@ -214,7 +217,8 @@ static bool compare_guide(const Case *c, Guide *g, const double *sigma, double *
         GuideTime t = guide_time(g, sigma[i]);
         value[0][i] = t.tau, value[1][i] = t.mean_vp, value[2][i] = t.time;
     }
-    bool ok = compare_scalars(c, "tau", value[0], n, e) && compare_scalars(c, "mean_vp", value[1], n, e) && compare_scalars(c, "time", value[2], n, e);
+    bool ok = compare_scalars(c, "tau", value[0], n, e) && compare_scalars(c, "mean_vp", value[1], n, e) &&
+              compare_scalars(c, "time", value[2], n, e);
     ok = ok && guide_apply(g, device, sigma, e);
     Shape f = shape_of(g->graph, g->extractor_net.features);
     double *features = dg_alloc(shape_count(f) * sizeof *features);
@@ -277,14 +281,16 @@ static bool read_options(const Case *c, SampleOptions *o, bool *dg, Error *e) {
     int solver = 0, disc = 0, schedule = 0, scaling = 0, dg_gate = 0;
     *o = sample_defaults();
     if (!json_get_string(c->json, "sampler", "edm", &sampler, e) || !json_get_int(j, "num_steps", 18, &o->num_steps, e) ||
-        !json_get_double(j, "sigma_min", o->sigma_min, &o->sigma_min, e) || !json_get_double(j, "sigma_max", o->sigma_max, &o->sigma_max, e) ||
-        !json_get_double(j, "rho", o->rho, &o->rho, e) || !json_get_double(j, "S_churn", 0, &o->S_churn, e) ||
-        !json_get_double(j, "S_min", 0, &o->S_min, e) || !json_get_double(j, "S_max", o->S_max, &o->S_max, e) ||
-        !json_get_double(j, "S_noise", 1, &o->S_noise, e) || !json_get_double(j, "dg_weight_1st_order", 2, &o->dg_weight_1st_order, e) ||
-        !json_get_double(j, "dg_weight_2nd_order", 0, &o->dg_weight_2nd_order, e) || !json_get_double(j, "time_min", .01, &o->time_min, e) ||
-        !json_get_double(j, "time_max", 1, &o->time_max, e) || !json_get_bool(j, "boosting", false, &o->boosting, e) ||
-        !pick(j, "solver", solvers, 2, &solver, e) || !pick(j, "discretization", discs, 4, &disc, e) ||
-        !pick(j, "schedule", schedules, 3, &schedule, e) || !pick(j, "scaling", scalings, 2, &scaling, e) || !pick(j, "dg_gate", gates, 2, &dg_gate, e))
+        !json_get_double(j, "sigma_min", o->sigma_min, &o->sigma_min, e) ||
+        !json_get_double(j, "sigma_max", o->sigma_max, &o->sigma_max, e) || !json_get_double(j, "rho", o->rho, &o->rho, e) ||
+        !json_get_double(j, "S_churn", 0, &o->S_churn, e) || !json_get_double(j, "S_min", 0, &o->S_min, e) ||
+        !json_get_double(j, "S_max", o->S_max, &o->S_max, e) || !json_get_double(j, "S_noise", 1, &o->S_noise, e) ||
+        !json_get_double(j, "dg_weight_1st_order", 2, &o->dg_weight_1st_order, e) ||
+        !json_get_double(j, "dg_weight_2nd_order", 0, &o->dg_weight_2nd_order, e) ||
+        !json_get_double(j, "time_min", .01, &o->time_min, e) || !json_get_double(j, "time_max", 1, &o->time_max, e) ||
+        !json_get_bool(j, "boosting", false, &o->boosting, e) || !pick(j, "solver", solvers, 2, &solver, e) ||
+        !pick(j, "discretization", discs, 4, &disc, e) || !pick(j, "schedule", schedules, 3, &schedule, e) ||
+        !pick(j, "scaling", scalings, 2, &scaling, e) || !pick(j, "dg_gate", gates, 2, &dg_gate, e))
         return false;
     o->solver = (Solver)solver, o->discretization = (Discretization)disc, o->schedule = (Schedule)schedule, o->scaling = (Scaling)scaling;
     o->dg_gate = (Gate)dg_gate, o->ablation = !strcmp(sampler, "ablation"), *dg = !strcmp(sampler, "dg");
@@ -357,7 +363,8 @@ bool verify_case(const char *path, Device *d, bool fuse, double tolerance_factor
     Case c = {.name = name, .dev = d, .fuse = fuse, .factor = tolerance_factor, .out = out, .r = r};
     if (!(c.file = st_open(path, e))) return false;
     const char *text = st_metadata(c.file, "case");
-    bool ok = text ? (c.json = json_parse(text, strlen(text), e)) != NULL : dg_error(e, "%s: no metadata \"case\": not a golden case", path);
+    bool ok =
+        text ? (c.json = json_parse(text, strlen(text), e)) != NULL : dg_error(e, "%s: no metadata \"case\": not a golden case", path);
     ok = ok && json_get_string(c.json, "kind", "", &kind, e);
     snprintf(r->kind, sizeof r->kind, "%s", kind);
     bool known = !strcmp(kind, "denoise") || !strcmp(kind, "guidance") || !strcmp(kind, "sample");

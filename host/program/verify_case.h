@@ -9,7 +9,7 @@ typedef struct {
     double error;         /* worst relative L2 error of the one compared last: denoised, guidance or images */
     bool skipped;         /* a kind of case that this version does not know */
     char kind[32];
-    double flops;         /* of one network call (denoise, guidance) per image; 0 for samples */
+    double flops; /* of one network call (denoise, guidance) per image; 0 for samples */
 } VerifyResult;
 /* Prints one line per expected tensor to out (may be NULL): case, tensor, worst relative L2 error over the samples, its
  * tolerance, ok or FAIL. Returns false, with a sentence, when the case cannot be run at all. tolerance_factor scales the

@@ -8,7 +8,8 @@ static bool bind(Denoiser *d, Weights *w, bool fuse, Error *e) {
     d->graph = graph_new(d->dev->act);
     if (!network_build(d->graph, &d->config, d->batch, &d->net, e)) return dg_error_context(e, "%s", weights_name(w));
     size_t value_bytes = dtype_bytes(d->graph->t[d->net.noise].dtype);
-    d->table = g_input(d->graph, "table", (Shape){d->batch, 1, 1, (int)(sizeof(double) / value_bytes) + network_noise_channels(&d->config)});
+    d->table =
+        g_input(d->graph, "table", (Shape){d->batch, 1, 1, (int)(sizeof(double) / value_bytes) + network_noise_channels(&d->config)});
     if (fuse) graph_fuse(d->graph);
     graph_plan(d->graph);
     if (!(d->exec = exec_new(d->graph, d->dev, w, e))) return false;
@@ -64,7 +65,9 @@ void denoiser_set_labels(Denoiser *d, const int *label) {
 /* A table: c_in * scale of each image, then the noise embeddings as the graph wants them. */
 static size_t noise_count(const Denoiser *d) { return (size_t)d->batch * (size_t)network_noise_channels(&d->config); }
 static DType noise_type(const Denoiser *d) { return d->graph->t[d->net.noise].dtype; }
-size_t denoiser_table_bytes(const Denoiser *d) { return shape_count(shape_of(d->graph, d->table)) * dtype_bytes(d->graph->t[d->table].dtype); }
+size_t denoiser_table_bytes(const Denoiser *d) {
+    return shape_count(shape_of(d->graph, d->table)) * dtype_bytes(d->graph->t[d->table].dtype);
+}
 void denoiser_fill(Denoiser *d, void *table, const double *scale, const double *sigma, PrecondCoef *coef) {
     size_t channels = (size_t)network_noise_channels(&d->config);
     double *c_in = table;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double BETA_0 = 0.1, BETA_1 = 20; /* of the VP process the discriminator was trained on */
+static const double BETA_0 = 0.1, BETA_1 = 20;       /* of the VP process the discriminator was trained on */
 static const float LOGIT_CLIP = 11.512915464920228f; /* ln((1 - 1e-5) / 1e-5): outside it L is constant, its gradient 0 */
 static const char HEAD_PREFIX[] = "head.";
 
@@ -14,7 +14,8 @@ bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e) {
     const EncoderConfig *c = &u->extractor;
     u->x = g_input(g, "x", (Shape){u->batch, c->image_size, c->image_size, c->in_channels});
     if (!encoder_build(g, c, "", u->x, false, &u->extractor_net, e)) return dg_error_context(e, "extractor");
-    if (!encoder_build(g, &u->head, HEAD_PREFIX, u->extractor_net.features, true, &u->head_net, e)) return dg_error_context(e, "discriminator");
+    if (!encoder_build(g, &u->head, HEAD_PREFIX, u->extractor_net.features, true, &u->head_net, e))
+        return dg_error_context(e, "discriminator");
     u->log_ratio = g_clamp(g, u->head_net.logit, -LOGIT_CLIP, LOGIT_CLIP);
     g->t[u->log_ratio].keep = true;
     if (keep) g->t[u->extractor_net.features].keep = g->t[u->head_net.logit].keep = true;
@@ -22,19 +23,22 @@ bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e) {
     u->seed = g_input(g, "seed", shape_of(g, u->log_ratio));
     u->gradient = g_output(g, graph_backward(g, u->log_ratio, u->seed, u->x));
     size_t value_bytes = dtype_bytes(g->t[u->extractor_net.temb].dtype);
-    u->table = g_input(g, "table", (Shape){u->batch, 1, 1, (int)(sizeof(double) / value_bytes) + u->extractor.model_channels + u->head.model_channels});
+    u->table = g_input(g, "table",
+                       (Shape){u->batch, 1, 1, (int)(sizeof(double) / value_bytes) + u->extractor.model_channels + u->head.model_channels});
     if (fuse) graph_fuse(g);
     graph_plan(g);
     return true;
 }
 static bool bind(Guide *u, Weights *extractor, Weights *head, bool keep, bool fuse, Error *e) {
-    if (u->head.out_channels != 1) return dg_error(e, "%s: the discriminator has %d outputs, one logit is wanted", weights_name(head), u->head.out_channels);
+    if (u->head.out_channels != 1)
+        return dg_error(e, "%s: the discriminator has %d outputs, one logit is wanted", weights_name(head), u->head.out_channels);
     if (!guide_build(u, u->dev->act, keep, fuse, e)) return false;
     weights_attach(extractor, HEAD_PREFIX, head);
     u->exec = exec_new(u->graph, u->dev, extractor, e);
     weights_attach(extractor, NULL, NULL);
     u->host_table = dg_alloc(guide_table_bytes(u));
-    return u->exec && weights_check_unused(extractor, extractor_unused, extractor_unused_count, e) && weights_check_unused(head, NULL, 0, e);
+    return u->exec && weights_check_unused(extractor, extractor_unused, extractor_unused_count, e) &&
+           weights_check_unused(head, NULL, 0, e);
 }
 Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, bool keep, bool fuse, Error *e) {
     EncoderConfig a, b;
@@ -49,7 +53,8 @@ Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, bool
     Guide *u = dg_alloc(sizeof *u);
     u->extractor = a, u->head = b, u->dev = dev, u->batch = batch;
     u->per_sample = (size_t)a.image_size * (size_t)a.image_size * (size_t)a.in_channels;
-    u->embedding = dg_alloc((size_t)batch * (size_t)(a.model_channels > b.model_channels ? a.model_channels : b.model_channels) * sizeof *u->embedding);
+    u->embedding = dg_alloc((size_t)batch * (size_t)(a.model_channels > b.model_channels ? a.model_channels : b.model_channels) *
+                            sizeof *u->embedding);
     u->seed_scale = dev->act == DG_F16 ? GUIDE_SEED_SCALE_F16 : 1;
     if (bind(u, extractor, head, keep, fuse, e)) {
         double *seed = dg_alloc((size_t)batch * sizeof *seed);
@@ -143,9 +148,7 @@ void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
     exec_set(u->exec, u->table, u->graph->t[u->table].dtype, u->host_table);
     guide_enqueue(u, x, u->exec->data[u->table]);
 }
-Term guide_output(const Guide *u, const double *coef) {
-    return (Term){u->exec->data[u->gradient], u->graph->t[u->gradient].dtype, coef};
-}
+Term guide_output(const Guide *u, const double *coef) { return (Term){u->exec->data[u->gradient], u->graph->t[u->gradient].dtype, coef}; }
 bool guide_apply(Guide *u, double *x, const double *sigma, Error *e) {
     const Backend *be = u->dev->be;
     size_t bytes = (size_t)u->batch * sizeof(double);

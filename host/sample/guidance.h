@@ -24,8 +24,8 @@ typedef struct {
     int batch;
     size_t per_sample;
     double seed_scale; /* what the backward pass is started with: > 1 keeps fp16 gradients in range; divided out in G */
-    float *embedding;            /* scratch */
-    Tid table;                   /* as the Denoiser's */
+    float *embedding;  /* scratch */
+    Tid table;         /* as the Denoiser's */
     void *host_table;
 } Guide;
 typedef struct {

@@ -14,10 +14,24 @@ static const double BOOST_CHURN = 4, BOOST_NOISE = 1, BOOST_GAIN = 2;
 enum { BOOST_CHURN_EVERY = 5, BOOST_GAIN_EVERY = 2 };
 
 SampleOptions sample_defaults(void) {
-    return (SampleOptions){.num_steps = 18, .sigma_min = NAN, .sigma_max = NAN, .rho = 7, .S_churn = 0, .S_min = 0, .S_max = INFINITY,
-                           .S_noise = 1, .solver = SOLVER_HEUN, .discretization = DISC_EDM, .schedule = SCHEDULE_LINEAR,
-                           .scaling = SCALING_NONE, .dg_weight_1st_order = 2, .dg_weight_2nd_order = 0, .time_min = .01,
-                           .time_max = 1, .boosting = false, .dg_gate = GATE_SAMPLE};
+    return (SampleOptions){.num_steps = 18,
+                           .sigma_min = NAN,
+                           .sigma_max = NAN,
+                           .rho = 7,
+                           .S_churn = 0,
+                           .S_min = 0,
+                           .S_max = INFINITY,
+                           .S_noise = 1,
+                           .solver = SOLVER_HEUN,
+                           .discretization = DISC_EDM,
+                           .schedule = SCHEDULE_LINEAR,
+                           .scaling = SCALING_NONE,
+                           .dg_weight_1st_order = 2,
+                           .dg_weight_2nd_order = 0,
+                           .time_min = .01,
+                           .time_max = 1,
+                           .boosting = false,
+                           .dg_gate = GATE_SAMPLE};
 }
 
 /* Of what a piece of work consists; with the sampler's options and batch this is its shape. */
@@ -31,15 +45,15 @@ enum {
     PART_HEUN = 64,         /* END goes on with a second evaluation, Heun's correction */
     PART_GUIDED_AGAIN = 128 /*   which is guided */
 };
-typedef struct { /* what an evaluation of the slope takes from the host */
-    void *network, *guide;                   /* denoiser_fill's and guide_fill's */
+typedef struct {                                  /* what an evaluation of the slope takes from the host */
+    void *network, *guide;                        /* denoiser_fill's and guide_fill's */
     double *own_coef, *network_coef, *guide_coef; /* of x, F and the guide's gradient in the slope */
 } Evaluation;
-typedef struct { /* pointers into `host`, [batch] where they are not said to be others */
+typedef struct {         /* pointers into `host`, [batch] where they are not said to be others */
     char *host, *device; /* `device` is a copy at the last submit */
     size_t bytes;
     uint64_t *seed;
-    uint32_t *draw;      /* [1]: the generator's step */
+    uint32_t *draw; /* [1]: the generator's step */
     double *latent, *keep, *churn, *ones, *h, *half;
     Evaluation evaluation[2];
 } Table;
@@ -51,15 +65,15 @@ struct Sampler {
     int batch;
     size_t per_sample;
     TimeMap map;
-    double *t;                          /* [num_steps + 1] */
-    double *x, *x_hat, *slope, *noise;  /* device, [batch][per_sample] */
+    double *t;                         /* [num_steps + 1] */
+    double *x, *x_hat, *slope, *noise; /* device, [batch][per_sample] */
     struct {
-        uint8_t *bytes, *host_bytes;    /* device, and host */
-        int *bad, *host_bad;            /* [batch] */
+        uint8_t *bytes, *host_bytes; /* device, and host */
+        int *bad, *host_bad;         /* [batch] */
     } image[SAMPLER_SLOTS];
     Table table;
-    void *replays;                      /* of `work`, by shape */
-    PrecondCoef *precond;               /* the rest: host, [batch] */
+    void *replays;        /* of `work`, by shape */
+    PrecondCoef *precond; /* the rest: host, [batch] */
     double *t_hat, *t_next, *sigma, *inverse_scale, *gain, *gradient_coef, *log_ratio;
     bool *open;
     int calls, guided;
@@ -69,19 +83,23 @@ bool sample_check(const SampleOptions *o, Error *e) {
     if (o->num_steps < 1 || o->num_steps > 100000) return dg_error(e, "steps: %d, from 1 to 100000 are possible", o->num_steps);
     if (!(o->rho > 0 && isfinite(o->rho))) return dg_error(e, "rho: %g is not positive", o->rho);
     if (!(o->S_churn >= 0) || !(o->S_noise >= 0) || !(o->S_min >= 0) || !(o->S_max >= o->S_min))
-        return dg_error(e, "S_churn %g, S_min %g, S_max %g, S_noise %g: none may be negative, nor S_max below S_min", o->S_churn, o->S_min, o->S_max, o->S_noise);
+        return dg_error(e, "S_churn %g, S_min %g, S_max %g, S_noise %g: none may be negative, nor S_max below S_min", o->S_churn, o->S_min,
+                        o->S_max, o->S_noise);
     if (o->sigma_min <= 0 || o->sigma_max <= 0 || o->sigma_min >= o->sigma_max) /* false for NAN, the default */
         return dg_error(e, "sigma_min %g and sigma_max %g: both must be positive, sigma_min the lower one", o->sigma_min, o->sigma_max);
-    if (!isfinite(o->dg_weight_1st_order) || !isfinite(o->dg_weight_2nd_order)) return dg_error(e, "a guidance weight is not a finite number");
-    if (!(o->time_min >= 0 && o->time_max >= o->time_min)) return dg_error(e, "time_min %g and time_max %g do not make a window", o->time_min, o->time_max);
+    if (!isfinite(o->dg_weight_1st_order) || !isfinite(o->dg_weight_2nd_order))
+        return dg_error(e, "a guidance weight is not a finite number");
+    if (!(o->time_min >= 0 && o->time_max >= o->time_min))
+        return dg_error(e, "time_min %g and time_max %g do not make a window", o->time_min, o->time_max);
     return true;
 }
 static bool check_fit(const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
     if (!g) return true;
     if (o->ablation) return dg_error(e, "discriminator guidance works with EDM's sampler, not with solver, disc, schedule or scaling");
     if (g->per_sample != d->per_sample || g->extractor.in_channels != d->config.img_channels)
-        return dg_error(e, "the extractor takes %dx%dx%d images, the network makes %dx%dx%d", g->extractor.image_size, g->extractor.image_size,
-                        g->extractor.in_channels, d->config.img_resolution, d->config.img_resolution, d->config.img_channels);
+        return dg_error(e, "the extractor takes %dx%dx%d images, the network makes %dx%dx%d", g->extractor.image_size,
+                        g->extractor.image_size, g->extractor.in_channels, d->config.img_resolution, d->config.img_resolution,
+                        d->config.img_channels);
     if (g->head.condition && d->config.label_dim > g->head.num_class)
         return dg_error(e, "the network has %d classes, the discriminator %d", d->config.label_dim, g->head.num_class);
     DG_CHECK(g->batch == d->batch, "denoiser and guide of two batch sizes");
@@ -151,7 +169,8 @@ Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     for (int i = 0; i < SAMPLER_SLOTS && all; i++) all = image_buffers(s, i);
     if (all) return s;
     size_t images = SAMPLER_SLOTS * n * (s->per_sample + sizeof(int));
-    dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes)", s->dev->be->name, 4 * state + s->table.bytes + images);
+    dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes)", s->dev->be->name,
+                     4 * state + s->table.bytes + images);
     sampler_free(s);
     return NULL;
 }
@@ -159,11 +178,13 @@ void sampler_free(Sampler *s) {
     if (!s) return;
     s->dev->be->sync(s->dev); /* a download may be under way */
     if (s->replays) s->dev->be->replay_free(s->dev, s->replays);
-    void *device[] = {s->x, s->x_hat, s->slope, s->noise, s->table.device, s->image[0].bytes, s->image[1].bytes, s->image[0].bad, s->image[1].bad};
+    void *device[] = {s->x,           s->x_hat, s->slope, s->noise, s->table.device, s->image[0].bytes, s->image[1].bytes, s->image[0].bad,
+                      s->image[1].bad};
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i]) s->dev->be->release(s->dev, device[i]);
     for (int i = 0; i < SAMPLER_SLOTS; i++) host_buffer_free(s, s->image[i].host_bytes), host_buffer_free(s, s->image[i].host_bad);
-    void *host[] = {s->t, s->table.host, s->precond, s->t_hat, s->t_next, s->sigma, s->inverse_scale, s->gain, s->gradient_coef, s->log_ratio, s->open};
+    void *host[] = {s->t,    s->table.host,    s->precond,   s->t_hat, s->t_next, s->sigma, s->inverse_scale,
+                    s->gain, s->gradient_coef, s->log_ratio, s->open};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
     free(s);
 }

@@ -15,16 +15,16 @@ Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e);
 void sampler_free(Sampler *s);
 /* One batch. Where the noise comes from: */
 typedef struct {
-    const uint64_t *seed;         /* [batch], counter-based noise (rng.h); or, when NULL: */
-    const double *latents;        /* recorded: [batch][per_sample] NHWC, unit variance */
-    const double *const *noise;   /* recorded: [num_steps] of the same */
+    const uint64_t *seed;       /* [batch], counter-based noise (rng.h); or, when NULL: */
+    const double *latents;      /* recorded: [batch][per_sample] NHWC, unit variance */
+    const double *const *noise; /* recorded: [num_steps] of the same */
 } SampleNoise;
 /* Called after every step (where work is enqueued, as on a GPU: when the step before has been done, so that the device
  * never waits for the host); returning false stops early (sampler_run then returns false). */
 typedef bool (*StepFn)(void *ctx, int step, int steps);
 bool sampler_run(Sampler *s, const SampleNoise *noise, const int *label, StepFn step, void *ctx);
-void sampler_state(Sampler *s, double *x);                     /* [batch][per_sample] NHWC, after a run */
-void sampler_images(Sampler *s, uint8_t *out, int *bad);       /* NHWC bytes; bad[batch]: non-finite elements */
+void sampler_state(Sampler *s, double *x);               /* [batch][per_sample] NHWC, after a run */
+void sampler_images(Sampler *s, uint8_t *out, int *bad); /* NHWC bytes; bad[batch]: non-finite elements */
 /* Steps of a run whose first evaluation lies in the guidance's time window, where no sample is boosted. -1: e says why not. */
 int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e);
 /* The same in two halves, so that the images of one batch come home while the next is computed: begin after a run, end when
@@ -32,5 +32,5 @@ int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Gu
 enum { SAMPLER_SLOTS = 2 };
 void sampler_images_begin(Sampler *s, int slot);
 void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad);
-int sampler_calls(const Sampler *s, int *guided);              /* network (and guide) evaluations per batch of the last run */
+int sampler_calls(const Sampler *s, int *guided); /* network (and guide) evaluations per batch of the last run */
 #endif

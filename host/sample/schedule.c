@@ -62,7 +62,8 @@ bool schedule_steps(const SampleOptions *o, const NetworkConfig *c, TimeMap *m, 
     if (!isnan(o->sigma_min)) lo = o->sigma_min;
     if (!isnan(o->sigma_max)) hi = o->sigma_max;
     lo = fmax(lo, c->sigma_min), hi = fmin(hi, c->sigma_max); /* what the network was trained for */
-    if (!(lo > 0 && lo < hi && isfinite(hi))) return dg_error(e, "the noise levels would run from %g down to %g: check sigma_max and sigma_min", hi, lo);
+    if (!(lo > 0 && lo < hi && isfinite(hi)))
+        return dg_error(e, "the noise levels would run from %g down to %g: check sigma_max and sigma_min", hi, lo);
     *m = (TimeMap){.schedule = o->ablation ? o->schedule : SCHEDULE_LINEAR, .scaling = o->ablation ? o->scaling : SCALING_NONE};
     m->beta_d = 2 * (log(lo * lo + 1) / VP_EPSILON - log(hi * hi + 1)) / (VP_EPSILON - 1);
     m->beta_min = log(hi * hi + 1) - .5 * m->beta_d;

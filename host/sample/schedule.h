@@ -13,14 +13,14 @@ typedef struct { /* names are the official option names */
     int num_steps;
     double sigma_min, sigma_max; /* NAN: the sampler's default for the discretization */
     double rho, S_churn, S_min, S_max, S_noise;
-    bool ablation;               /* set when any of the next four was given */
+    bool ablation; /* set when any of the next four was given */
     Solver solver;
     Discretization discretization;
     Schedule schedule;
     Scaling scaling;
     double dg_weight_1st_order, dg_weight_2nd_order, time_min, time_max;
     bool boosting;
-    Gate dg_gate;                /* sample (default): an image depends on its seed alone; batch: the official rule */
+    Gate dg_gate; /* sample (default): an image depends on its seed alone; batch: the official rule */
 } SampleOptions;
 
 typedef struct { /* sigma(t) and s(t), with the VP constants refitted to the range in use */
@@ -31,7 +31,7 @@ typedef struct { /* sigma(t) and s(t), with the VP constants refitted to the ran
 double time_sigma(const TimeMap *m, double t);
 double time_sigma_slope(const TimeMap *m, double t); /* d sigma / dt */
 double time_of_sigma(const TimeMap *m, double sigma);
-double time_scale(const TimeMap *m, double t);       /* s(t) */
+double time_scale(const TimeMap *m, double t); /* s(t) */
 double time_scale_slope(const TimeMap *m, double t);
 
 /* t[0..num_steps], decreasing, t[num_steps] = 0. One step runs from the highest noise level to 0.

@@ -22,8 +22,10 @@ static bool net_new(Net *n, Device *d, int images, Error *err) {
     Graph *g = n->g = graph_new(d->act);
     WeightView conv = {.kind = VIEW_CONV}, vector = {.kind = VIEW_VECTOR};
     n->x = g_input(g, "x", (Shape){images, SIDE, SIDE, CHANNELS});
-    Tid a = g_conv(g, n->x, g_weight(g, "a.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv), g_weight(g, "a.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
-    n->y = g_conv(g, a, g_weight(g, "b.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv), g_weight(g, "b.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
+    Tid a = g_conv(g, n->x, g_weight(g, "a.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv),
+                   g_weight(g, "a.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
+    n->y = g_conv(g, a, g_weight(g, "b.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv),
+                  g_weight(g, "b.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
     Op *last = &g->op[g->nop - 1];
     last->in[3] = n->x, last->conv.scale = .75f;
     g->t[n->y].keep = true;
@@ -84,15 +86,20 @@ static void test_results(const Setup *s, const char *precision, double rounding,
         setenv("FAKE_PROVIDER", row[m].mode, 1);
         Device *d = open_device(precision, true);
         double *one = results(d, 1, 32, by); /* chosen at a batch of one */
-        CHECK(!strcmp(by[0], row[m].wanted) && !strcmp(by[1], row[m].wanted), "%s %s: %s and %s run, not %s", precision, row[m].mode, by[0], by[1], row[m].wanted);
+        CHECK(!strcmp(by[0], row[m].wanted) && !strcmp(by[1], row[m].wanted), "%s %s: %s and %s run, not %s", precision, row[m].mode, by[0],
+              by[1], row[m].wanted);
         for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
             int n = batches[b], first = 33 - n;
             double *y = results(d, n, first, by), num = 0, den = 0;
             CHECK(!strcmp(by[0], row[m].wanted), "%s %s: %s runs a batch of %d", precision, row[m].mode, by[0], n);
-            CHECK(!memcmp(y + (size_t)(n - 1) * IMAGE, one, IMAGE * sizeof *y), "%s %s: an image in a batch of %d differs from itself alone", precision, row[m].mode, n);
+            CHECK(!memcmp(y + (size_t)(n - 1) * IMAGE, one, IMAGE * sizeof *y),
+                  "%s %s: an image in a batch of %d differs from itself alone", precision, row[m].mode, n);
             for (int i = 0; i < n * IMAGE; i++) num += pow(y[i] - own[first * IMAGE + i], 2), den += pow(own[first * IMAGE + i], 2);
-            if (!strcmp(row[m].wanted, "own")) CHECK(num == 0, "%s %s: the kernels' own results are others with autotune on", precision, row[m].mode);
-            else CHECK(sqrt(num / den) <= 4 * rounding, "%s %s, batch %d: %g from the kernels' own", precision, row[m].mode, n, sqrt(num / den));
+            if (!strcmp(row[m].wanted, "own"))
+                CHECK(num == 0, "%s %s: the kernels' own results are others with autotune on", precision, row[m].mode);
+            else
+                CHECK(sqrt(num / den) <= 4 * rounding, "%s %s, batch %d: %g from the kernels' own", precision, row[m].mode, n,
+                      sqrt(num / den));
             free(y);
         }
         free(one);
@@ -105,7 +112,8 @@ static void check_layer(const char *text, bool remembered, const char *why) {
     Error err = {""};
     Json *j = json_parse(text, strlen(text), &err);
     const Json *layer = json_get(json_get(j, "layers"), "conv fp16 3x3 pad 1, 4x4x32 to 32 bias"), *times = json_get(layer, "microseconds");
-    CHECK(layer && !strcmp(json_get(layer, "runs")->string, "cudnn fake") && json_get(layer, "remembered")->boolean == remembered, "%s: %s%s", why, text, err.text);
+    CHECK(layer && !strcmp(json_get(layer, "runs")->string, "cudnn fake") && json_get(layer, "remembered")->boolean == remembered,
+          "%s: %s%s", why, text, err.text);
     CHECK(times && times->count == 2 && json_get(times, "own")->number > json_get(times, "cudnn fake")->number, "%s: %s", why, text);
     json_free(j);
 }
@@ -122,7 +130,8 @@ static void test_cache(const Setup *s) {
         text_free(&chosen), text_free(&measured);
         free(results(d, 2, 0, by));
         d->be->choices(d, &chosen, &measured);
-        CHECK(!strcmp(chosen.text, "{\"conv fp16 3x3 pad 1, 4x4x32 to 32 bias\": \"cudnn fake\", \"conv fp16 3x3 pad 1, 4x4x32 to 32 bias residual\": \"cudnn fake\"}"),
+        CHECK(!strcmp(chosen.text, "{\"conv fp16 3x3 pad 1, 4x4x32 to 32 bias\": \"cudnn fake\", \"conv fp16 3x3 pad 1, 4x4x32 to 32 bias "
+                                   "residual\": \"cudnn fake\"}"),
               "%s", chosen.text);
         check_layer(measured.text, again, again ? "the second time" : "the first time");
         text_free(&chosen), text_free(&measured);
@@ -134,7 +143,8 @@ static void test_cache(const Setup *s) {
     Text chosen = {0}, measured = {0};
     free(results(d, 2, 0, by));
     d->be->choices(d, &chosen, &measured);
-    CHECK(strstr(measured.text, "\"not remembered\": ") && strstr(measured.text, "autotune.txt"), "a file of somebody else's: %s", measured.text);
+    CHECK(strstr(measured.text, "\"not remembered\": ") && strstr(measured.text, "autotune.txt"), "a file of somebody else's: %s",
+          measured.text);
     check_layer(measured.text, false, "another's file");
     text_free(&chosen), text_free(&measured);
     device_close(d);
@@ -159,8 +169,12 @@ static void test_memory(const Setup *s) {
             snprintf(count, sizeof count, "%d", k), setenv("EMU_MALLOC_FAIL", count, 1);
             err = (Error){""};
             made = net_new(&n, d, 3, &err);
-            if (made) unsetenv("EMU_MALLOC_FAIL"), CHECK(!strcmp(d->be->implementation(n.e, 0), "cudnn"), "%s runs", d->be->implementation(n.e, 0));
-            else CHECK(err.out_of_memory && strstr(err.text, "not enough memory on device emu"), "%s: allocation %d fails: \"%s\"", modes[m], k, err.text);
+            if (made)
+                unsetenv("EMU_MALLOC_FAIL"),
+                    CHECK(!strcmp(d->be->implementation(n.e, 0), "cudnn"), "%s runs", d->be->implementation(n.e, 0));
+            else
+                CHECK(err.out_of_memory && strstr(err.text, "not enough memory on device emu"), "%s: allocation %d fails: \"%s\"", modes[m],
+                      k, err.text);
             net_free(&n);
             void *all = d->be->alloc(d, ENOUGH);
             CHECK(all, "%s: allocation %d fails: memory is lost", modes[m], k);
@@ -173,7 +187,8 @@ static void test_memory(const Setup *s) {
 }
 /* Images that others would have made are not mixed with those in a folder. */
 static void test_manifest(const Setup *s) {
-    static const char args[] = "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --autotune on --outdir out --seeds ";
+    static const char args[] =
+        "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --autotune on --outdir out --seeds ";
     char more[512];
     set_cache(s, "cache-program");
     setenv("FAKE_PROVIDER", "exact", 1);
@@ -186,11 +201,13 @@ static void test_manifest(const Setup *s) {
     int fakes = 0;
     for (const Json *k = who ? who->child : NULL; k; k = k->next) fakes += !strcmp(k->string, "cudnn fake");
     CHECK(who && fakes > 0 && runs->count == 2, "%d layers of %d by the fake library", fakes, who ? who->count : 0);
-    const Json *layers[2] = {json_get(json_get(runs->child, "autotune"), "layers"), json_get(json_get(runs->child->next, "autotune"), "layers")};
+    const Json *layers[2] = {json_get(json_get(runs->child, "autotune"), "layers"),
+                             json_get(json_get(runs->child->next, "autotune"), "layers")};
     for (int i = 0; i < 2; i++) {
         CHECK(layers[i] && who && layers[i]->count == who->count, "run %d has measured %d layers", i, layers[i] ? layers[i]->count : 0);
         for (const Json *k = layers[i] ? layers[i]->child : NULL; k; k = k->next)
-            CHECK(json_get(k, "remembered")->boolean == i && json_get(json_get(k, "microseconds"), "own")->number > 0, "run %d, %s", i, k->key);
+            CHECK(json_get(k, "remembered")->boolean == i && json_get(json_get(k, "microseconds"), "own")->number > 0, "run %d, %s", i,
+                  k->key);
     }
     json_free(j);
     snprintf(more, sizeof more, "%s0-5", args);
@@ -213,7 +230,8 @@ int main(int argc, char **argv) {
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "emu/fake/dg_cuda");
     s.program = real;
     Error e = {""};
-    if (CHECK(real, "no program") && CHECK(mkdtemp(s.dir), "no temporary folder") && CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text)) {
+    if (CHECK(real, "no program") && CHECK(mkdtemp(s.dir), "no temporary folder") &&
+        CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text)) {
         test_results(&s, "fp16", 0x1p-11, 6);
         test_results(&s, "tf32", 0x1p-11, 2);
         test_cache(&s);

@@ -33,8 +33,8 @@ uint32_t smem_u32(const void *p, Loc l) {
 void *smem_ptr(uint32_t a, size_t n, bool wr, Loc l) {
     Worker *w = W();
     if (!w->in_smem(a, n))
-        fail(l, "%s of %zu bytes at shared address 0x%x (dynamic offset %d of %u) is out of bounds",
-             wr ? "write" : "read", n, a, (int)a - (int)w->dyn_off, w->dyn_size);
+        fail(l, "%s of %zu bytes at shared address 0x%x (dynamic offset %d of %u) is out of bounds", wr ? "write" : "read", n, a,
+             (int)a - (int)w->dyn_off, w->dyn_size);
     if (n <= 16 && a % n) fail(l, "shared address 0x%x is not aligned to %zu", a, n);
     if (cfg().race) smem_access(w, w->me(), a, n, wr ? WR : RD, site(nullptr, l));
     return w->smem + a;
@@ -66,8 +66,7 @@ static Bar &bar_arrive(Worker *w, int id, unsigned n, int kind, Loc l, bool wait
         b.acc_and = 1;
         b.acc_cnt = 0;
     }
-    if (b.expected != n)
-        fail(l, "barrier %d: expects %u threads here, %u at %s:%d", id, n, b.expected, b.loc.file, b.loc.line);
+    if (b.expected != n) fail(l, "barrier %d: expects %u threads here, %u at %s:%d", id, n, b.expected, b.loc.file, b.loc.line);
     if (kind == 0 && (b.loc.line != l.line || b.loc.file != l.file))
         fail(l, "__syncthreads() reached from two places at once: here and %s:%d", b.loc.file, b.loc.line);
     if (cfg().race) {
@@ -128,23 +127,16 @@ uint64_t shfl(int mode, unsigned mask, uint64_t v, int param, int width, Loc l) 
                 ShflArg *a = (ShflArg *)r.arg[i];
                 int base = i & ~(a->width - 1), rel = i & (a->width - 1), s;
                 switch (a->mode) {
-                case SHFL_IDX:
-                    s = base + (a->param & (a->width - 1));
-                    break;
-                case SHFL_UP:
-                    s = rel - a->param < 0 ? i : i - a->param;
-                    break;
-                case SHFL_DOWN:
-                    s = rel + a->param >= a->width ? i : i + a->param;
-                    break;
+                case SHFL_IDX: s = base + (a->param & (a->width - 1)); break;
+                case SHFL_UP: s = rel - a->param < 0 ? i : i - a->param; break;
+                case SHFL_DOWN: s = rel + a->param >= a->width ? i : i + a->param; break;
                 default:
                     s = i ^ a->param;
                     if (s >= base + a->width) s = i;
                     break;
                 }
                 if (!(r.arrived >> s & 1))
-                    fail(r.loc, "__shfl_sync: lane %d reads lane %d, which is not taking part (mask %08x)", i, s,
-                         r.mask);
+                    fail(r.loc, "__shfl_sync: lane %d reads lane %d, which is not taking part (mask %08x)", i, s, r.mask);
                 a->out = ((ShflArg *)r.arg[s])->in;
             }
     });
@@ -165,34 +157,16 @@ uint32_t vote(int mode, unsigned mask, uint32_t v, Loc l) {
                 switch (mode) {
                 case VOTE_BALLOT:
                 case VOTE_ANY:
-                case VOTE_ALL:
-                    acc |= (uint32_t)(x != 0) << i;
-                    break;
+                case VOTE_ALL: acc |= (uint32_t)(x != 0) << i; break;
                 case RED_ADD:
-                case RED_IADD:
-                    acc += x;
-                    break;
-                case RED_MIN:
-                    acc = first ? x : std::min(acc, x);
-                    break;
-                case RED_MAX:
-                    acc = first ? x : std::max(acc, x);
-                    break;
-                case RED_IMIN:
-                    acc = first ? x : (uint32_t)std::min((int)acc, (int)x);
-                    break;
-                case RED_IMAX:
-                    acc = first ? x : (uint32_t)std::max((int)acc, (int)x);
-                    break;
-                case RED_AND:
-                    acc = first ? x : acc & x;
-                    break;
-                case RED_OR:
-                    acc |= x;
-                    break;
-                case RED_XOR:
-                    acc ^= x;
-                    break;
+                case RED_IADD: acc += x; break;
+                case RED_MIN: acc = first ? x : std::min(acc, x); break;
+                case RED_MAX: acc = first ? x : std::max(acc, x); break;
+                case RED_IMIN: acc = first ? x : (uint32_t)std::min((int)acc, (int)x); break;
+                case RED_IMAX: acc = first ? x : (uint32_t)std::max((int)acc, (int)x); break;
+                case RED_AND: acc = first ? x : acc & x; break;
+                case RED_OR: acc |= x; break;
+                case RED_XOR: acc ^= x; break;
                 }
                 first = false;
             }
@@ -216,19 +190,15 @@ uint32_t vote(int mode, unsigned mask, uint32_t v, Loc l) {
 template <class T> static T rmw(T *p, int op, T v, T c) {
     if (cfg().race && cur) access(p, sizeof(T), AT, site(__builtin_return_address(0)));
     switch (op) {
-    case 0:
-        return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
-    case 3:
-        return __atomic_exchange_n(p, v, __ATOMIC_RELAXED);
+    case 0: return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
+    case 3: return __atomic_exchange_n(p, v, __ATOMIC_RELAXED);
     case 4: {
         T e = c;
         __atomic_compare_exchange_n(p, &e, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
         return e;
     }
-    case 5:
-        return __atomic_fetch_or(p, v, __ATOMIC_RELAXED);
-    case 6:
-        return __atomic_fetch_and(p, v, __ATOMIC_RELAXED);
+    case 5: return __atomic_fetch_or(p, v, __ATOMIC_RELAXED);
+    case 6: return __atomic_fetch_and(p, v, __ATOMIC_RELAXED);
     default: {
         T o = __atomic_load_n(p, __ATOMIC_RELAXED), n;
         do n = op == 1 ? std::min(o, v) : std::max(o, v);

@@ -23,8 +23,7 @@ void cp_async(uint32_t dst, const void *src, int bytes, int sb, Loc l) {
     if (dst % (uint32_t)bytes || (sb && (uintptr_t)src % (uintptr_t)bytes))
         fail(l, "cp.async: shared 0x%x or global %p not aligned to %d", dst, src, bytes);
     if (!w->in_smem(dst, (size_t)bytes))
-        fail(l, "cp.async: shared address 0x%x (dynamic offset %d of %u) is out of bounds", dst,
-             (int)dst - (int)w->dyn_off, w->dyn_size);
+        fail(l, "cp.async: shared address 0x%x (dynamic offset %d of %u) is out of bounds", dst, (int)dst - (int)w->dyn_off, w->dyn_size);
     if (sb) check_gmem(src, (size_t)sb, l, "cp.async");
     CpOp o{dst, src, bytes, sb, l};
     if (cfg().race) smem_inflight(w, f, dst, (size_t)bytes, site(nullptr, l));
@@ -138,8 +137,8 @@ void fence_proxy_async(Loc) {
 }
 
 // ================================================================ TMA
-int tensor_map_encode(TensorMap *t, int esize, int rank, const void *base, const uint64_t *dims,
-                      const uint64_t *strides, const uint32_t *box, const uint32_t *es, int swizzle) {
+int tensor_map_encode(TensorMap *t, int esize, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
+                      const uint32_t *box, const uint32_t *es, int swizzle) {
     auto bad = [](const char *why) {
         fprintf(stderr, "EMU: cuTensorMapEncodeTiled would fail: %s\n", why);
         return 1;
@@ -249,8 +248,7 @@ static void tma_check(Worker *w, const TensorMap *t, uint32_t smem, int rank, Lo
     if ((uintptr_t)t % 64) fail(l, "TMA: tensor map not 64-byte aligned");
     if (smem % 128) fail(l, "TMA: shared address 0x%x not 128-byte aligned", smem);
     if (t->swizzle && smem % (128u << (t->swizzle - 1)))
-        fail(l, "TMA: shared address 0x%x not aligned to the swizzle pattern's repeat (%u bytes)", smem,
-             128u << t->swizzle);
+        fail(l, "TMA: shared address 0x%x not aligned to the swizzle pattern's repeat (%u bytes)", smem, 128u << t->swizzle);
     if (!w->in_smem(smem, box_bytes(*t)))
         fail(l, "TMA: box of %u bytes at shared 0x%x (dynamic offset %d of %u) is out of bounds", box_bytes(*t), smem,
              (int)smem - (int)w->dyn_off, w->dyn_size);

@@ -36,14 +36,14 @@ struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
 };
-#define EMU_VEC(T, N2, N4, A2, A4)                                                                                     \
-    struct __attribute__((aligned(A2))) N2 {                                                                           \
-        T x, y;                                                                                                        \
-    };                                                                                                                 \
-    struct __attribute__((aligned(A4))) N4 {                                                                           \
-        T x, y, z, w;                                                                                                  \
-    };                                                                                                                 \
-    inline N2 make_##N2(T x, T y) { return {x, y}; }                                                                   \
+#define EMU_VEC(T, N2, N4, A2, A4)                                                                                                         \
+    struct __attribute__((aligned(A2))) N2 {                                                                                               \
+        T x, y;                                                                                                                            \
+    };                                                                                                                                     \
+    struct __attribute__((aligned(A4))) N4 {                                                                                               \
+        T x, y, z, w;                                                                                                                      \
+    };                                                                                                                                     \
+    inline N2 make_##N2(T x, T y) { return {x, y}; }                                                                                       \
     inline N4 make_##N4(T x, T y, T z, T w) { return {x, y, z, w}; }
 EMU_VEC(float, float2, float4, 8, 16)
 EMU_VEC(int, int2, int4, 8, 16)
@@ -137,8 +137,7 @@ void tma_load(uint32_t dst, const TensorMap *, uint32_t bar, const int *coord, i
 void tma_store(const TensorMap *, uint32_t src, const int *coord, int rank, Loc);
 void bulk_commit(Loc);
 void bulk_wait(int n, bool read_only, Loc);
-void wgmma(float *d, int n, const uint32_t *a, uint64_t descA, uint64_t descB, bool acc, bool bf16, bool transA,
-           bool transB, Loc);
+void wgmma(float *d, int n, const uint32_t *a, uint64_t descA, uint64_t descB, bool acc, bool bf16, bool transA, bool transB, Loc);
 void wgmma_fence(Loc);
 void wgmma_commit(Loc);
 void wgmma_wait(int n, Loc);
@@ -171,9 +170,7 @@ template <class T> inline T emu_shfl(int mode, unsigned m, T v, int p, int w, em
     std::memcpy(&v, &b, sizeof(T));
     return v;
 }
-template <class T> inline T __shfl_sync(unsigned m, T v, int s, int w = 32, EMU_LOC) {
-    return emu_shfl(emu::SHFL_IDX, m, v, s, w, loc_);
-}
+template <class T> inline T __shfl_sync(unsigned m, T v, int s, int w = 32, EMU_LOC) { return emu_shfl(emu::SHFL_IDX, m, v, s, w, loc_); }
 template <class T> inline T __shfl_up_sync(unsigned m, T v, unsigned d, int w = 32, EMU_LOC) {
     return emu_shfl(emu::SHFL_UP, m, v, (int)d, w, loc_);
 }
@@ -286,15 +283,15 @@ inline uint16_t f2b(float f) {
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 } // namespace emu
-#define EMU_HALF(H, H2, TO, FROM)                                                                                      \
-    struct H {                                                                                                         \
-        uint16_t x;                                                                                                    \
-        H() = default;                                                                                                 \
-        H(float f) : x(emu::FROM(f)) {}                                                                                \
-        operator float() const { return emu::TO(x); }                                                                  \
-    };                                                                                                                 \
-    struct __attribute__((aligned(4))) H2 {                                                                            \
-        H x, y;                                                                                                        \
+#define EMU_HALF(H, H2, TO, FROM)                                                                                                          \
+    struct H {                                                                                                                             \
+        uint16_t x;                                                                                                                        \
+        H() = default;                                                                                                                     \
+        H(float f) : x(emu::FROM(f)) {}                                                                                                    \
+        operator float() const { return emu::TO(x); }                                                                                      \
+    };                                                                                                                                     \
+    struct __attribute__((aligned(4))) H2 {                                                                                                \
+        H x, y;                                                                                                                            \
     };
 EMU_HALF(__half, __half2, h2f, f2h)
 EMU_HALF(__nv_bfloat16, __nv_bfloat162, b2f, f2b)
@@ -306,9 +303,7 @@ inline __half __float2half_rn(float f) { return f; }
 inline __half2 __floats2half2_rn(float a, float b) { return {__half(a), __half(b)}; }
 inline __half2 __halves2half2(__half a, __half b) { return {a, b}; }
 inline float2 __half22float2(__half2 h) { return {h.x, h.y}; }
-inline __half2 __hadd2(__half2 a, __half2 b) {
-    return {__half(float(a.x) + float(b.x)), __half(float(a.y) + float(b.y))};
-}
+inline __half2 __hadd2(__half2 a, __half2 b) { return {__half(float(a.x) + float(b.x)), __half(float(a.y) + float(b.y))}; }
 inline float __bfloat162float(__nv_bfloat16 h) { return h; }
 inline __nv_bfloat16 __float2bfloat16(float f) { return f; }
 inline __nv_bfloat162 __floats2bfloat162_rn(float a, float b) { return {__nv_bfloat16(a), __nv_bfloat16(b)}; }

@@ -75,8 +75,8 @@ void describe(char *o, size_t n) {
         return;
     }
     BlockPub *b = cur->blk;
-    snprintf(o, n, "block (%u,%u,%u) thread (%u,%u,%u) [warp %u lane %u]", b->bid.x, b->bid.y, b->bid.z, cur->tid.x,
-             cur->tid.y, cur->tid.z, cur->warp, cur->lane);
+    snprintf(o, n, "block (%u,%u,%u) thread (%u,%u,%u) [warp %u lane %u]", b->bid.x, b->bid.y, b->bid.z, cur->tid.x, cur->tid.y, cur->tid.z,
+             cur->warp, cur->lane);
 }
 void fail(Loc l, const char *fmt, ...) {
     char who[160];
@@ -113,8 +113,7 @@ static void fiber_main();
     _exit(86);
 }
 Worker::Worker() {
-    smem = (uint8_t *)mmap(nullptr, ARENA + (64 << 10), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    smem = (uint8_t *)mmap(nullptr, ARENA + (64 << 10), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     smem = (uint8_t *)(((uintptr_t)smem + 65535) & ~(uintptr_t)65535);
     memset(smem, 0xff, ARENA);
     ASAN_POISON_MEMORY_REGION(smem, ARENA);
@@ -141,8 +140,7 @@ Worker::Worker() {
 static Fiber *new_fiber(Worker *w) {
     Fiber *f = new Fiber();
     size_t n = cfg().stack;
-    uint8_t *p =
-        (uint8_t *)mmap(nullptr, n + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *p = (uint8_t *)mmap(nullptr, n + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) {
         perror("mmap");
         _exit(87);
@@ -318,10 +316,8 @@ void Worker::run_block(uint64_t b) {
         for (uint32_t i = lo; i < hi; ++i)
             if (smem[i] != 0xff) {
                 ++g_errors;
-                fprintf(
-                    stderr,
-                    "EMU CANARY: block (%u,%u,%u) wrote outside its shared memory, at dynamic offset %d (size %u)\n",
-                    bid.x, bid.y, bid.z, (int)i - (int)dyn_off, dyn_size);
+                fprintf(stderr, "EMU CANARY: block (%u,%u,%u) wrote outside its shared memory, at dynamic offset %d (size %u)\n", bid.x,
+                        bid.y, bid.z, (int)i - (int)dyn_off, dyn_size);
                 return;
             }
     };
@@ -340,8 +336,7 @@ void Worker::run_block(uint64_t b) {
 }
 void Worker::deadlock() {
     fflush(stdout);
-    fprintf(stderr, "EMU DEADLOCK in block (%u,%u,%u): %u of %u threads live, none can run\n", bid.x, bid.y, bid.z,
-            live, nthreads);
+    fprintf(stderr, "EMU DEADLOCK in block (%u,%u,%u): %u of %u threads live, none can run\n", bid.x, bid.y, bid.z, live, nthreads);
     std::map<std::string, std::pair<unsigned, unsigned>> g;
     for (unsigned i = 0; i < nthreads; ++i) {
         Fiber *f = fib[i];
@@ -351,17 +346,15 @@ void Worker::deadlock() {
             snprintf(k, sizeof k, "wait in %s at %s:%d", f->what ? f->what : "?", f->loc.file, f->loc.line);
             if (f->what && !strcmp(f->what, "mbarrier wait") && mbar.count(f->warg)) {
                 MBar &m = mbar[f->warg];
-                snprintf(k + strlen(k), sizeof k - strlen(k),
-                         " (barrier 0x%x: phase %u, %d arrivals and %d bytes outstanding)", f->warg, m.phase, m.pending,
-                         m.tx);
+                snprintf(k + strlen(k), sizeof k - strlen(k), " (barrier 0x%x: phase %u, %d arrivals and %d bytes outstanding)", f->warg,
+                         m.phase, m.pending, m.tx);
             }
         }
         auto &r = g.emplace(k, std::make_pair(i, 0u)).first->second;
         ++r.second;
     }
     for (auto &k : g)
-        fprintf(stderr, "  %u threads (first: %u, warp %u) %s\n", k.second.second, k.second.first, k.second.first / 32,
-                k.first.c_str());
+        fprintf(stderr, "  %u threads (first: %u, warp %u) %s\n", k.second.second, k.second.first, k.second.first / 32, k.first.c_str());
     _exit(86);
 }
 void Worker::on_exit(Fiber *f) {
@@ -369,8 +362,8 @@ void Worker::on_exit(Fiber *f) {
         for (CpOp &o : g) f->cp_open.push_back(o);
     if (!f->cp_open.empty()) {
         ++g_errors;
-        fprintf(stderr, "EMU: thread %u exits with %zu cp.async not waited for (first at %s:%d)\n", f->linear,
-                f->cp_open.size(), f->cp_open[0].loc.file, f->cp_open[0].loc.line);
+        fprintf(stderr, "EMU: thread %u exits with %zu cp.async not waited for (first at %s:%d)\n", f->linear, f->cp_open.size(),
+                f->cp_open[0].loc.file, f->cp_open[0].loc.line);
     }
     Warp &p = warp[f->warp];
     if (p.live == 1u << f->lane && (!p.wg_open.empty() || !p.wg_groups.empty()))
@@ -378,8 +371,7 @@ void Worker::on_exit(Fiber *f) {
     p.live &= ~(1u << f->lane);
     for (Rv &r : p.rv)
         if (r.arrived && (r.mask >> f->lane & 1))
-            fail(r.loc, "lane %u of warp %u exited while lanes %08x wait for it in %s", f->lane, f->warp, r.arrived,
-                 r.name);
+            fail(r.loc, "lane %u of warp %u exited while lanes %08x wait for it in %s", f->lane, f->warp, r.arrived, r.name);
 }
 
 std::map<const void *, int> g_max_dyn;

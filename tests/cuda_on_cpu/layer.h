@@ -42,8 +42,7 @@ struct Config {
     int max_reports = 12, tc = 0;
     unsigned preempt = 0;
     Config() {
-        if (const char *s = getenv("EMU_SCHED"))
-            sched = *s == 'r' && s[1] == 'e' ? SCHED_REV : *s == 'r' ? SCHED_RAND : SCHED_FWD;
+        if (const char *s = getenv("EMU_SCHED")) sched = *s == 'r' && s[1] == 'e' ? SCHED_REV : *s == 'r' ? SCHED_RAND : SCHED_FWD;
         if (const char *s = getenv("EMU_ASYNC")) async = *s == 'e' ? ASYNC_EARLY : *s == 'r' ? ASYNC_RAND : ASYNC_LATE;
         if (const char *s = getenv("EMU_SEED")) seed = strtoull(s, nullptr, 0);
         if (const char *s = getenv("EMU_TC")) tc = atoi(s);
@@ -287,9 +286,7 @@ struct Alloc {
 extern uint8_t *g_heap, *g_heap_top;
 extern std::vector<Alloc *> &g_allocs; // sorted by address: the heap only grows
 Alloc *find_alloc(const void *q);
-inline bool in_heap(const void *p) {
-    return g_heap && (const uint8_t *)p >= g_heap && (const uint8_t *)p < g_heap_top + (256 << 10);
-}
+inline bool in_heap(const void *p) { return g_heap && (const uint8_t *)p >= g_heap && (const uint8_t *)p < g_heap_top + (256 << 10); }
 
 // ================================================================ runtime.cpp
 extern cudaError_t g_last;
@@ -313,8 +310,8 @@ template <class E> void collect(int op, const char *name, uint32_t mask, bool fu
         }
         if (!(x.mask & mask)) continue;
         if (x.op != op || x.mask != mask)
-            fail(l, "warp divergence: this lane is in %s (mask %08x) while lanes %08x are in %s (mask %08x) at %s:%d",
-                 name, mask, x.arrived, x.name, x.mask, x.loc.file, x.loc.line);
+            fail(l, "warp divergence: this lane is in %s (mask %08x) while lanes %08x are in %s (mask %08x) at %s:%d", name, mask,
+                 x.arrived, x.name, x.mask, x.loc.file, x.loc.line);
         r = &x;
         break;
     }

@@ -21,11 +21,10 @@ void ldmatrix(uint32_t addr, uint32_t *out, int num, bool trans, Loc l) {
             int cnt[8] = {0}, worst = 1;
             for (int row = 0; row < 8; ++row) {
                 uint32_t ad = A[8 * i + row]->addr;
-                if (ad & 15)
-                    fail(r.loc, "ldmatrix: row address 0x%x (lane %d) is not 16-byte aligned", ad, 8 * i + row);
+                if (ad & 15) fail(r.loc, "ldmatrix: row address 0x%x (lane %d) is not 16-byte aligned", ad, 8 * i + row);
                 if (!w->in_smem(ad, 16))
-                    fail(r.loc, "ldmatrix: row address 0x%x (lane %d, dynamic offset %d of %u) is out of bounds", ad,
-                         8 * i + row, (int)ad - (int)w->dyn_off, w->dyn_size);
+                    fail(r.loc, "ldmatrix: row address 0x%x (lane %d, dynamic offset %d of %u) is out of bounds", ad, 8 * i + row,
+                         (int)ad - (int)w->dyn_off, w->dyn_size);
                 if (cfg().race) {
                     FiberPub *c = cur;
                     cur = p.lane[8 * i + row];
@@ -151,23 +150,19 @@ void mma_m16n8k8_tf32(float *d, const uint32_t *a, const uint32_t *b, int mt, in
         alignas(64) float B[16 * 256] = {0}, A[256] = {0}, C[16 * 256];
         for (int ln = 0; ln < 32; ++ln)
             for (int t = 0; t < NT; ++t)
-                for (int i = 0; i < 2; ++i)
-                    B[((ln & 3) + i * 4) * n + t * 8 + (ln >> 2)] = tf32_bits(X[ln]->b[t * 2 + i]);
+                for (int i = 0; i < 2; ++i) B[((ln & 3) + i * 4) * n + t * 8 + (ln >> 2)] = tf32_bits(X[ln]->b[t * 2 + i]);
         for (int m = 0; m < MT; ++m) {
             for (int ln = 0; ln < 32; ++ln)
-                for (int i = 0; i < 4; ++i)
-                    A[((ln >> 2) + (i & 1) * 8) * 16 + (ln & 3) + (i >> 1) * 4] = tf32_bits(X[ln]->a[m * 4 + i]);
+                for (int i = 0; i < 4; ++i) A[((ln >> 2) + (i & 1) * 8) * 16 + (ln & 3) + (i >> 1) * 4] = tf32_bits(X[ln]->a[m * 4 + i]);
             for (int ln = 0; ln < 32; ++ln)
                 for (int t = 0; t < NT; ++t)
                     for (int i = 0; i < 4; ++i)
-                        C[((ln >> 2) + (i >> 1) * 8) * n + t * 8 + (ln & 3) * 2 + (i & 1)] =
-                            X[ln]->d[(m * NT + t) * 4 + i];
+                        C[((ln >> 2) + (i >> 1) * 8) * n + t * 8 + (ln & 3) * 2 + (i & 1)] = X[ln]->d[(m * NT + t) * 4 + i];
             gemm16(A, B, C, n, false);
             for (int ln = 0; ln < 32; ++ln)
                 for (int t = 0; t < NT; ++t)
                     for (int i = 0; i < 4; ++i)
-                        X[ln]->d[(m * NT + t) * 4 + i] =
-                            C[((ln >> 2) + (i >> 1) * 8) * n + t * 8 + (ln & 3) * 2 + (i & 1)];
+                        X[ln]->d[(m * NT + t) * 4 + i] = C[((ln >> 2) + (i >> 1) * 8) * n + t * 8 + (ln & 3) * 2 + (i & 1)];
         }
     });
 }
@@ -230,27 +225,23 @@ void mma_m16n8k16(float *d, const uint32_t *a, const uint32_t *b, int mt, int nt
 // canonical layouts of the matrix descriptor, in 16-byte units (PTX ISA, "Shared Memory Matrix Layout")
 static uint32_t desc_addr(uint64_t d, bool mn_major, uint32_t mn,
                           uint32_t k) { // 16-bit elements: byte address of (mn, k)
-    uint32_t start = (uint32_t)(d & 0x3fff) << 4, lbo = (uint32_t)(d >> 16 & 0x3fff) << 4,
-             sbo = (uint32_t)(d >> 32 & 0x3fff) << 4;
+    uint32_t start = (uint32_t)(d & 0x3fff) << 4, lbo = (uint32_t)(d >> 16 & 0x3fff) << 4, sbo = (uint32_t)(d >> 32 & 0x3fff) << 4;
     int sw = (int)(d >> 62);
     static const int mode[4] = {0, 3, 2, 1}; // 0 none, 1 128B, 2 64B, 3 32B -> log2 of the 16-byte units per row
     int s = mode[sw];
     uint32_t off;
     if (!mn_major) {
         uint32_t chunk = k / 8;
-        off =
-            s == 0 ? (mn % 8) * 16 + (mn / 8) * sbo + chunk * lbo : (mn % 8) * (16u << s) + (mn / 8) * sbo + chunk * 16;
+        off = s == 0 ? (mn % 8) * 16 + (mn / 8) * sbo + chunk * lbo : (mn % 8) * (16u << s) + (mn / 8) * sbo + chunk * 16;
         off += k % 8 * 2;
     } else {
         uint32_t u = mn / 8, per = 1u << s; // 8-element units along mn
-        off = s == 0 ? u * sbo + (k % 8) * 16 + (k / 8) * lbo
-                     : (u % per) * 16 + (u / per) * lbo + (k % 8) * (16u * per) + (k / 8) * sbo;
+        off = s == 0 ? u * sbo + (k % 8) * 16 + (k / 8) * lbo : (u % per) * 16 + (u / per) * lbo + (k % 8) * (16u * per) + (k / 8) * sbo;
         off += mn % 8 * 2;
     }
     return swz(start + off, s);
 }
-static void wg_fetch(Worker *w, Fiber *f, uint64_t d, bool mn_major, uint32_t mn0, uint32_t mns, uint16_t *out,
-                     bool transpose_out, Loc l) {
+static void wg_fetch(Worker *w, Fiber *f, uint64_t d, bool mn_major, uint32_t mn0, uint32_t mns, uint16_t *out, bool transpose_out, Loc l) {
     // out[k][mn] when transpose_out, else out[mn][k]; in 16-byte units along the contiguous direction
     if (mn_major) {
         for (uint32_t k = 0; k < 16; ++k)
@@ -307,8 +298,7 @@ static void wg_exec(Worker *w, Warp &p, WgOp &o) {
         for (int ln = 0; ln < 32; ++ln)
             for (int j = 0; j < n / 8; ++j)
                 for (int i = 0; i < 4; ++i)
-                    acc.d[ln][j * 4 + i] =
-                        acc.c[(size_t)(((ln >> 2) + (i >> 1) * 8) * n + j * 8 + (ln & 3) * 2 + (i & 1))];
+                    acc.d[ln][j * 4 + i] = acc.c[(size_t)(((ln >> 2) + (i >> 1) * 8) * n + j * 8 + (ln & 3) * 2 + (i & 1))];
         acc.d[0] = nullptr;
         p.fenced = false;
     }
@@ -330,21 +320,17 @@ void wgmma(float *d, int n, const uint32_t *a, uint64_t da, uint64_t db, bool ac
         for (int i = 1; i < 32; ++i)
             if (X[i]->db != x.db || (!x.a && X[i]->da != x.da) || X[i]->acc != x.acc)
                 fail(r.loc, "wgmma: descriptors differ between lanes 0 and %d", i);
-        for (uint64_t d :
-             {x.a ? 0 : x.da,
-              x.db}) { // a start address inside the swizzle's repeat would need the descriptor's base offset
+        for (uint64_t d : {x.a ? 0 : x.da, x.db}) { // a start address inside the swizzle's repeat would need the descriptor's base offset
             static const uint32_t in_repeat[4] = {0, 0x380, 0x180, 0x80};
             if (((uint32_t)(d & 0x3fff) << 4 & in_repeat[d >> 62]) || (d >> 49 & 7))
-                fail(r.loc, "wgmma: descriptor %016llx starts inside a swizzle repeat (base offset): not emulated",
-                     (unsigned long long)d);
+                fail(r.loc, "wgmma: descriptor %016llx starts inside a swizzle repeat (base offset): not emulated", (unsigned long long)d);
         }
         if ((wi | 3) >= w->nwarps) fail(r.loc, "wgmma: warp %u is not in a complete warpgroup", wi);
         if (!p.fenced) fail(r.loc, "wgmma: no wgmma.fence since the accumulators were last touched");
         auto &log = w->wg_log[wi / 4];
         uint64_t h = x.db * 31 + (x.a ? 1 : x.da) * 17 + (uint64_t)x.n * 4 + x.acc;
         if (p.wg_seq == log.size()) log.push_back(h);
-        else if (log[p.wg_seq] != h)
-            fail(r.loc, "wgmma: the four warps of the warpgroup issue different wgmma (step %zu)", p.wg_seq);
+        else if (log[p.wg_seq] != h) fail(r.loc, "wgmma: the four warps of the warpgroup issue different wgmma (step %zu)", p.wg_seq);
         ++p.wg_seq;
         int ai = -1;
         for (size_t i = 0; i < p.accs.size(); ++i)
@@ -364,8 +350,7 @@ void wgmma(float *d, int n, const uint32_t *a, uint64_t da, uint64_t db, bool ac
                 for (int j = 0; j < x.n / 8; ++j)
                     for (int i = 0; i < 4; ++i) {
                         float &q = ac.d[ln][j * 4 + i];
-                        if (x.acc)
-                            ac.c[(size_t)(((ln >> 2) + (i >> 1) * 8) * x.n + j * 8 + (ln & 3) * 2 + (i & 1))] = q;
+                        if (x.acc) ac.c[(size_t)(((ln >> 2) + (i >> 1) * 8) * x.n + j * 8 + (ln & 3) * 2 + (i & 1))] = q;
                         uint32_t nan = 0x7fc0dead;
                         memcpy(&q, &nan, 4);
                     }
@@ -396,8 +381,7 @@ void wgmma_wait(int n, Loc l) {
         }
         if (cfg().race) { // lane 0 did the reads on behalf of the warp: the wait orders them for every lane
             for (int i = 1; i < 32; ++i)
-                p.lane[i]->vc[p.lane[0]->linear] =
-                    std::max(p.lane[i]->vc[p.lane[0]->linear], p.lane[0]->vc[p.lane[0]->linear]);
+                p.lane[i]->vc[p.lane[0]->linear] = std::max(p.lane[i]->vc[p.lane[0]->linear], p.lane[0]->vc[p.lane[0]->linear]);
             tick(p.lane[0]);
         }
     });

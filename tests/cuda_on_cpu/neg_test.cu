@@ -9,12 +9,8 @@ __global__ void k(int what, float *g, int n, float *h) {
     float v = 0;
     uint32_t r[4];
     switch (what) {
-    case 1:
-        g[n + 1024 + t] = 1;
-        break; // far out of bounds in device memory
-    case 2:
-        g[n - 60 + t] = 1;
-        break; // 4 floats past the end, within the 256-byte granule
+    case 1: g[n + 1024 + t] = 1; break; // far out of bounds in device memory
+    case 2: g[n - 60 + t] = 1; break;   // 4 floats past the end, within the 256-byte granule
     case 3:
         v = h[t];
         g[t] = v;
@@ -42,10 +38,8 @@ __global__ void k(int what, float *g, int n, float *h) {
     case 9:
         s[t] = (float)t;
         g[t] = s[(t + 1) % 64];
-        break; // missing barrier
-    case 10:
-        g[t & 31] = 1;
-        break; // two warps (and two blocks) store to the same place
+        break;                     // missing barrier
+    case 10: g[t & 31] = 1; break; // two warps (and two blocks) store to the same place
     case 11: {
         volatile int *f = (volatile int *)s;
         if (t == 0) *f = 0;
@@ -54,10 +48,8 @@ __global__ void k(int what, float *g, int n, float *h) {
         while (t == 0 && *f != 1) {}
         g[t] = 1;
         break;
-    } // spin wait
-    case 13:
-        *reinterpret_cast<float4 *>(dyn + 8 + 16 * (t & 1)) = make_float4(1, 2, 3, 4);
-        break; // misaligned vector store
+    }                                                                                              // spin wait
+    case 13: *reinterpret_cast<float4 *>(dyn + 8 + 16 * (t & 1)) = make_float4(1, 2, 3, 4); break; // misaligned vector store
     case 14:
         if (t == 0) {
             gpu::mbar_init(gpu::smem_u32(dyn), 2);
@@ -67,10 +59,8 @@ __global__ void k(int what, float *g, int n, float *h) {
         break;
     case 15:
         if (t < 32) gpu::cp_async16(gpu::smem_u32(dyn) + 16 * t, g + 4 * t);
-        break; // never waited for
-    case 16:
-        g[0] += 1.f;
-        break; // should have been an atomicAdd
+        break;                   // never waited for
+    case 16: g[0] += 1.f; break; // should have been an atomicAdd
     }
 }
 __global__ void k12(float *g) {
@@ -87,9 +77,7 @@ int main(int argc, char **argv) {
     if (w == 3) cudaFree(h);
     if (w == 17) {
         float x;
-        printf("%s\n", cudaMemcpy(&x, g + 512, 4, cudaMemcpyDeviceToHost) == cudaSuccess
-                           ? "no error"
-                           : "cudaMemcpy: error returned");
+        printf("%s\n", cudaMemcpy(&x, g + 512, 4, cudaMemcpyDeviceToHost) == cudaSuccess ? "no error" : "cudaMemcpy: error returned");
         return 0;
     }
     if (w == 18) {

@@ -16,9 +16,7 @@ template <class T> struct Dev {
     T *p = nullptr;
     size_t n;
     explicit Dev(size_t n_) : n(n_) { cudaMalloc(&p, n * sizeof(T)); }
-    explicit Dev(const std::vector<T> &v) : Dev(v.size()) {
-        cudaMemcpy(p, v.data(), n * sizeof(T), cudaMemcpyHostToDevice);
-    }
+    explicit Dev(const std::vector<T> &v) : Dev(v.size()) { cudaMemcpy(p, v.data(), n * sizeof(T), cudaMemcpyHostToDevice); }
     std::vector<T> get() {
         std::vector<T> v(n);
         cudaError_t e = cudaDeviceSynchronize();
@@ -67,8 +65,7 @@ template <class T, int MT, int NT, bool BT> __global__ void k_mma(const T *A, co
     for (int m = 0; m < MT; ++m)
         for (int n = 0; n < NT; ++n)
             for (int i = 0; i < 4; ++i) d[m][n][i] = 1.f;
-    for (int m = 0; m < MT; ++m)
-        gpu::ldmatrix<4>(a[m], gpu::smem_u32(sa + (m * 16 + (lane & 15)) * 16 + (lane >> 4) * 8));
+    for (int m = 0; m < MT; ++m) gpu::ldmatrix<4>(a[m], gpu::smem_u32(sa + (m * 16 + (lane & 15)) * 16 + (lane >> 4) * 8));
     for (int n = 0; n < NT; ++n) {
         if (BT) gpu::ldmatrix<2, true>(b[n], gpu::smem_u32(sb + (lane & 15) * NT * 8 + n * 8));
         else gpu::ldmatrix<2>(b[n], gpu::smem_u32(sb + (n * 8 + (lane & 7)) * 16 + ((lane >> 3) & 1) * 8));
@@ -76,8 +73,7 @@ template <class T, int MT, int NT, bool BT> __global__ void k_mma(const T *A, co
     gpu::mma_m16n8k16<T>(d, a, b);
     for (int m = 0; m < MT; ++m)
         for (int n = 0; n < NT; ++n)
-            for (int i = 0; i < 4; ++i)
-                D[(m * 16 + (lane >> 2) + (i >> 1) * 8) * NT * 8 + n * 8 + (lane & 3) * 2 + (i & 1)] = d[m][n][i];
+            for (int i = 0; i < 4; ++i) D[(m * 16 + (lane >> 2) + (i >> 1) * 8) * NT * 8 + n * 8 + (lane & 3) * 2 + (i & 1)] = d[m][n][i];
 }
 template <class T, int MT, int NT, bool BT> void t_mma(const char *name) {
     const int M = MT * 16, N = NT * 8;
@@ -114,8 +110,7 @@ __global__ void k_tf32(const float *A, const float *B, float *D) {
     gpu::mma_m16n8k8_tf32(d, a, b);
     for (int m = 0; m < 2; ++m)
         for (int n = 0; n < 2; ++n)
-            for (int i = 0; i < 4; ++i)
-                D[(m * 16 + (lane >> 2) + (i >> 1) * 8) * 16 + n * 8 + (lane & 3) * 2 + (i & 1)] = d[m][n][i];
+            for (int i = 0; i < 4; ++i) D[(m * 16 + (lane >> 2) + (i >> 1) * 8) * 16 + n * 8 + (lane & 3) * 2 + (i & 1)] = d[m][n][i];
 }
 static void t_tf32() {
     auto A = rnd_vec<float>(32 * 8), B = rnd_vec<float>(16 * 8);
@@ -166,8 +161,7 @@ static void t_ldsm() {
 #if !defined(NO_SM90) // needs sm_90a under nvcc
 // ---- TMA load: dump the box as it lies in shared memory; TMA store of a modified box
 template <int RANK>
-__global__ void k_tma(const __grid_constant__ gpu::TensorMap t, int bytes, int c0, int c1, int c2, int c3, int c4,
-                      uint8_t *out) {
+__global__ void k_tma(const __grid_constant__ gpu::TensorMap t, int bytes, int c0, int c1, int c2, int c3, int c4, uint8_t *out) {
     DYN_SHARED(sm);
     SHARED(uint64_t, bar, [1]);
     const uint32_t b = gpu::smem_u32(bar), s = gpu::smem_u32(sm);
@@ -186,8 +180,7 @@ __global__ void k_tma(const __grid_constant__ gpu::TensorMap t, int bytes, int c
     gpu::mbar_wait(b, 0);
     for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = sm[i];
 }
-template <int RANK>
-void t_tma(const char *name, int swizzle, std::vector<uint64_t> dim, std::vector<uint32_t> box, std::vector<int> c) {
+template <int RANK> void t_tma(const char *name, int swizzle, std::vector<uint64_t> dim, std::vector<uint32_t> box, std::vector<int> c) {
     size_t n = 1;
     uint64_t st[5];
     for (int i = 0; i < RANK; ++i) {
@@ -276,16 +269,16 @@ __global__ void k_wgmma(const uint8_t *img, int bytes, int boff, WgCase w, const
         if constexpr (RS) {
             uint32_t a[4];
             GPU_FOR (int i = 0; i < 4; ++i)
-                a[i] = *reinterpret_cast<const uint32_t *>(A + (warp * 16 + (lane >> 2) + (i & 1) * 8) * 16 * w.steps +
-                                                           k * 16 + (lane & 3) * 2 + (i >> 1) * 8);
+                a[i] = *reinterpret_cast<const uint32_t *>(A + (warp * 16 + (lane >> 2) + (i & 1) * 8) * 16 * w.steps + k * 16 +
+                                                           (lane & 3) * 2 + (i >> 1) * 8);
             gpu::wgmma_fence();
             gpu::wgmma<T, N, TB>(d, a, db, k > 0);
         } else gpu::wgmma<T, N, TA, TB>(d, w.da + ((s + k * w.dk_a) >> 4), db, k > 0);
     }
     gpu::wgmma_commit();
     gpu::wgmma_wait<0>();
-    GPU_FOR (int j = 0; j < N / 8; ++j) GPU_FOR (int i = 0; i < 4; ++i)
-        D[(warp * 16 + (lane >> 2) + (i >> 1) * 8) * N + j * 8 + (lane & 3) * 2 + (i & 1)] = d[j * 4 + i];
+    GPU_FOR (int j = 0; j < N / 8; ++j)
+        GPU_FOR (int i = 0; i < 4; ++i) D[(warp * 16 + (lane >> 2) + (i >> 1) * 8) * N + j * 8 + (lane & 3) * 2 + (i & 1)] = d[j * 4 + i];
 }
 // byte offset of (mn, k) in a tile of 16-bit elements; sw 0..3 = none, 32, 64, 128 bytes. K-major rows hold 8<<sw
 // elements of k.
@@ -308,11 +301,9 @@ template <class T, int N, int TA, int TB, bool RS> void t_wgmma(const char *name
     const int boff = 64 * 1024, bytes = 128 * 1024;
     std::vector<uint8_t> img(bytes, 0xff);
     for (int m = 0; m < 64; ++m)
-        for (int k = 0; k < K; ++k)
-            memcpy(&img[TA ? mn_major(swa, m, k, K) : k_major(RS ? 3 : swa, m, k, K)], &A[m * K + k], 2);
+        for (int k = 0; k < K; ++k) memcpy(&img[TA ? mn_major(swa, m, k, K) : k_major(RS ? 3 : swa, m, k, K)], &A[m * K + k], 2);
     for (int n = 0; n < N; ++n)
-        for (int k = 0; k < K; ++k)
-            memcpy(&img[boff + (TB ? mn_major(swb, n, k, K) : k_major(swb, n, k, K))], &B[(size_t)n * K + k], 2);
+        for (int k = 0; k < K; ++k) memcpy(&img[boff + (TB ? mn_major(swb, n, k, K) : k_major(swb, n, k, K))], &B[(size_t)n * K + k], 2);
     static const int mode[4] = {0, 3, 2, 1};
     auto desc = [&](int s, bool t) -> uint64_t {
         uint32_t lbo, sbo;
@@ -333,8 +324,7 @@ template <class T, int N, int TA, int TB, bool RS> void t_wgmma(const char *name
     Dev<uint8_t> di(img);
     Dev<T> dA(A);
     Dev<float> dD(64 * N);
-    cudaError_t e = gpu::launch(k_wgmma<T, N, TA, TB, RS>, dim3(1), dim3(128), (size_t)bytes, nullptr, di.p, bytes,
-                                boff, w, dA.p, dD.p);
+    cudaError_t e = gpu::launch(k_wgmma<T, N, TA, TB, RS>, dim3(1), dim3(128), (size_t)bytes, nullptr, di.p, bytes, boff, w, dA.p, dD.p);
     if (e != cudaSuccess) printf("%s: %s\n", name, cudaGetErrorString(e));
     for (int m = 0; m < 64; ++m)
         for (int n = 0; n < N; ++n)

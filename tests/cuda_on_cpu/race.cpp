@@ -65,8 +65,8 @@ static std::string site_str(uint32_t s) {
     }
     return best;
 }
-static void report(const char *kind, Fiber *f, const char *space, uint64_t off, const char *verb, uint32_t s1,
-                   const char *verb2, uint32_t t2, uint32_t s2) {
+static void report(const char *kind, Fiber *f, const char *space, uint64_t off, const char *verb, uint32_t s1, const char *verb2,
+                   uint32_t t2, uint32_t s2) {
     static std::map<std::tuple<const char *, uint32_t, uint32_t>, int> seen;
     std::lock_guard<std::mutex> g(g_mu);
     ++g_errors;
@@ -90,8 +90,7 @@ void proxy_check(Worker *w, Fiber *f, uint32_t we, uint32_t wsite, uint32_t off,
     const std::vector<uint32_t> &fv = w->fib[we >> 21]->fences;
     auto it = std::lower_bound(fv.begin(), fv.end(), we & 0x1fffff);
     if (it == fv.end() || (*it > f->vc[we >> 21] && (we >> 21) != f->linear))
-        report("MISSING fence.proxy.async", f, "shared", off, "reads through the async proxy", s, "ordinary write",
-               we >> 21, wsite);
+        report("MISSING fence.proxy.async", f, "shared", off, "reads through the async proxy", s, "ordinary write", we >> 21, wsite);
 }
 void smem_access(Worker *w, Fiber *f, uint32_t off, size_t n, Access a, uint32_t s, uint32_t as_epoch) {
     if (!w->in_smem(off, n)) {
@@ -103,8 +102,8 @@ void smem_access(Worker *w, Fiber *f, uint32_t off, size_t n, Access a, uint32_t
     for (uint32_t g = off / GR, end = (uint32_t)((off + n - 1) / GR); g <= end; ++g) {
         Cell &c = w->shadow[g];
         if (c.inflight) {
-            report("RACE (copy in flight)", f, "shared", g * GR, wr ? "writes" : "reads", s,
-                   "asynchronous copy not yet waited for, issued", c.inflight - 1u, c.wsite);
+            report("RACE (copy in flight)", f, "shared", g * GR, wr ? "writes" : "reads", s, "asynchronous copy not yet waited for, issued",
+                   c.inflight - 1u, c.wsite);
             continue;
         }
         if (rd && !c.w && !c.a) {
@@ -114,14 +113,12 @@ void smem_access(Worker *w, Fiber *f, uint32_t off, size_t n, Access a, uint32_t
         const char *kind = wr ? "RACE (write after write)" : "RACE (read after write)";
         const char *verb = wr ? "writes" : "reads";
         if (!hb(c.w, f)) report(kind, f, "shared", g * GR, verb, s, "unordered write", c.w >> 21, c.wsite);
-        else if (a != AT && !hb(c.a, f))
-            report(kind, f, "shared", g * GR, verb, s, "unordered atomic", c.a >> 21, c.wsite);
+        else if (a != AT && !hb(c.a, f)) report(kind, f, "shared", g * GR, verb, s, "unordered atomic", c.a >> 21, c.wsite);
         else if (a == ASYNC_RD && c.generic) proxy_check(w, f, c.w, c.wsite, g * GR, s);
         if (wr)
             for (uint32_t r : c.r)
                 if (r && !hb(r, f)) {
-                    report("RACE (write after read)", f, "shared", g * GR, "writes", s, "unordered read", r >> 21,
-                           c.rsite);
+                    report("RACE (write after read)", f, "shared", g * GR, "writes", s, "unordered read", r >> 21, c.rsite);
                     break;
                 }
         if (a == AT) {
@@ -157,16 +154,16 @@ void smem_inflight(Worker *w, Fiber *f, uint32_t off, size_t n, uint32_t s) {
     for (uint32_t g = off / GR, end = (uint32_t)((off + n - 1) / GR); g <= end; ++g) {
         Cell &c = w->shadow[g];
         if (c.inflight)
-            report("RACE (two copies in flight)", f, "shared", g * GR, "starts a copy into it", s, "other copy issued",
-                   c.inflight - 1u, c.wsite);
+            report("RACE (two copies in flight)", f, "shared", g * GR, "starts a copy into it", s, "other copy issued", c.inflight - 1u,
+                   c.wsite);
         else if (!hb(c.w, f) || !hb(c.a, f))
-            report("RACE (copy over unordered write)", f, "shared", g * GR, "starts a copy into it", s,
-                   "unordered write", c.w >> 21, c.wsite);
+            report("RACE (copy over unordered write)", f, "shared", g * GR, "starts a copy into it", s, "unordered write", c.w >> 21,
+                   c.wsite);
         else
             for (uint32_t r : c.r)
                 if (r && !hb(r, f)) {
-                    report("RACE (copy over unordered read)", f, "shared", g * GR, "starts a copy into it", s,
-                           "unordered read", r >> 21, c.rsite);
+                    report("RACE (copy over unordered read)", f, "shared", g * GR, "starts a copy into it", s, "unordered read", r >> 21,
+                           c.rsite);
                     break;
                 }
         c.inflight = (uint16_t)(f->linear + 1);
@@ -191,8 +188,7 @@ Alloc *find_alloc(const void *q) {
     static thread_local Alloc *last = nullptr;
     const uint8_t *p = (const uint8_t *)q;
     if (last && last->live && p >= last->p && p < last->p + last->n) return last;
-    auto it = std::upper_bound(g_allocs.begin(), g_allocs.end(), p,
-                               [](const uint8_t *a, const Alloc *b) { return a < b->p; });
+    auto it = std::upper_bound(g_allocs.begin(), g_allocs.end(), p, [](const uint8_t *a, const Alloc *b) { return a < b->p; });
     if (it == g_allocs.begin()) return nullptr;
     Alloc *a = *--it;
     if (p < a->p + a->n && a->live) return last = a;
@@ -201,8 +197,8 @@ Alloc *find_alloc(const void *q) {
 static void gmem_access(Worker *w, Fiber *f, const void *q, size_t n, Access a, uint32_t s) {
     Alloc *al = find_alloc(q);
     if (!al || (const uint8_t *)q + n > al->p + al->n) {
-        report("OUT-OF-BOUNDS device access", f, "device", (uint64_t)((const uint8_t *)q - g_heap),
-               a == RD ? "reads" : "writes", s, nullptr, 0, 0);
+        report("OUT-OF-BOUNDS device access", f, "device", (uint64_t)((const uint8_t *)q - g_heap), a == RD ? "reads" : "writes", s,
+               nullptr, 0, 0);
         return;
     }
     if (al->sh.empty()) al->sh.resize(al->n / GR + 1);
@@ -219,13 +215,12 @@ static void gmem_access(Worker *w, Fiber *f, const void *q, size_t n, Access a, 
         uint64_t at = (uint64_t)((const uint8_t *)q - g_heap);
         const char *verb = wr ? "writes" : "reads";
         if (bad(c.w, c.wblock))
-            report(c.wblock != blk ? "RACE between blocks (device memory)" : "RACE (device memory)", f, "device", at,
-                   verb, s, c.wblock != blk ? "another block's write" : "unordered write", c.w >> 21, c.wsite);
+            report(c.wblock != blk ? "RACE between blocks (device memory)" : "RACE (device memory)", f, "device", at, verb, s,
+                   c.wblock != blk ? "another block's write" : "unordered write", c.w >> 21, c.wsite);
         else if (a != AT && bad(c.a, c.ablock))
             report("RACE with an atomic (device memory)", f, "device", at, verb, s, "unordered atomic", c.a >> 21, 0);
         if (wr && bad(c.r, c.rblock))
-            report("RACE (device memory, write after read)", f, "device", at, "writes", s, "unordered read", c.r >> 21,
-                   0);
+            report("RACE (device memory, write after read)", f, "device", at, "writes", s, "unordered read", c.r >> 21, 0);
         if (a == AT) {
             c.a = now(f);
             c.ablock = blk;
@@ -279,21 +274,21 @@ void __tsan_func_entry(void *) {}
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void **, void *) {}
 void __tsan_vptr_read(void **) {}
-#define RW(n)                                                                                                          \
-    void __tsan_read##n(void *p) { access_pc(p, n, false, PC); }                                                       \
-    void __tsan_write##n(void *p) { access_pc(p, n, true, PC); }                                                       \
-    void __tsan_unaligned_read##n(void *p) { access_pc(p, n, false, PC); }                                             \
-    void __tsan_unaligned_write##n(void *p) { access_pc(p, n, true, PC); }                                             \
-    void __tsan_volatile_read##n(void *p) { access_pc(p, n, false, PC); }                                              \
-    void __tsan_volatile_write##n(void *p) { access_pc(p, n, true, PC); }                                              \
-    void __tsan_read_write##n(void *p) {                                                                               \
-        access_pc(p, n, false, PC);                                                                                    \
-        access_pc(p, n, true, PC);                                                                                     \
+#define RW(n)                                                                                                                              \
+    void __tsan_read##n(void *p) { access_pc(p, n, false, PC); }                                                                           \
+    void __tsan_write##n(void *p) { access_pc(p, n, true, PC); }                                                                           \
+    void __tsan_unaligned_read##n(void *p) { access_pc(p, n, false, PC); }                                                                 \
+    void __tsan_unaligned_write##n(void *p) { access_pc(p, n, true, PC); }                                                                 \
+    void __tsan_volatile_read##n(void *p) { access_pc(p, n, false, PC); }                                                                  \
+    void __tsan_volatile_write##n(void *p) { access_pc(p, n, true, PC); }                                                                  \
+    void __tsan_read_write##n(void *p) {                                                                                                   \
+        access_pc(p, n, false, PC);                                                                                                        \
+        access_pc(p, n, true, PC);                                                                                                         \
     }
 RW(1) RW(2) RW(4) RW(8) RW(16) void __tsan_read_range(void *p, size_t n) { access_pc(p, n, false, PC); }
 void __tsan_write_range(void *p, size_t n) { access_pc(p, n, true, PC); }
-#define ATOM(bits, T)                                                                                                  \
-    T __tsan_atomic##bits##_load(const volatile T *p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }            \
+#define ATOM(bits, T)                                                                                                                      \
+    T __tsan_atomic##bits##_load(const volatile T *p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }                                \
     void __tsan_atomic##bits##_store(volatile T *p, T v, int) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 ATOM(32, uint32_t) ATOM(64, uint64_t) ATOM(8, uint8_t) void __tsan_atomic_thread_fence(int) {}
 }

@@ -73,8 +73,7 @@ static bool dev_ok(const void *p, size_t n) {
 }
 cudaError_t cudaMemcpy(void *d, const void *s, size_t n, enum cudaMemcpyKind k) {
     if (n && (!dev_ok(d, n) || !dev_ok(s, n))) return g_last = cudaErrorInvalidValue;
-    if ((k == cudaMemcpyHostToDevice && (!in_heap(d) || in_heap(s))) ||
-        (k == cudaMemcpyDeviceToHost && (in_heap(d) || !in_heap(s))))
+    if ((k == cudaMemcpyHostToDevice && (!in_heap(d) || in_heap(s))) || (k == cudaMemcpyDeviceToHost && (in_heap(d) || !in_heap(s))))
         return g_last = cudaErrorInvalidValue;
     memmove(d, s, n);
     return cudaSuccess;
@@ -253,16 +252,11 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
 }
 const char *cudaGetErrorString(cudaError_t e) {
     switch (e) {
-    case cudaSuccess:
-        return "no error";
-    case cudaErrorMemoryAllocation:
-        return "out of memory";
-    case cudaErrorInvalidConfiguration:
-        return "invalid configuration argument";
-    case cudaErrorInvalidValue:
-        return "invalid argument";
-    default:
-        return "emulated CUDA error";
+    case cudaSuccess: return "no error";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+    case cudaErrorInvalidValue: return "invalid argument";
+    default: return "emulated CUDA error";
     }
 }
 cudaError_t cudaGetLastError() {

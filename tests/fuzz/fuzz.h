@@ -7,7 +7,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 /* The name that every target gives its input: each refusal must be a sentence that holds it. */
 static const char fuzz_name[] = "fuzz.bin";
-static inline void fuzz_refused(const Error *e) {
-    DG_CHECK(is_sentence(e->text, fuzz_name), "refused with \"%s\"", e->text);
-}
+static inline void fuzz_refused(const Error *e) { DG_CHECK(is_sentence(e->text, fuzz_name), "refused with \"%s\"", e->text); }
 #endif

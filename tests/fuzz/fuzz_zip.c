@@ -29,8 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         Error whole = {""}, pieces = {""}, verified = {""};
         uint8_t *a = malloc((size_t)x->bytes + 1), *b = malloc((size_t)x->bytes + 1);
         bool ok = zip_read(z, x, a, &whole);
-        DG_CHECK(ok == in_pieces(z, x, b, &pieces) && ok == zip_verify(z, x, &verified), "\"%s\", \"%s\", \"%s\"",
-                 whole.text, pieces.text, verified.text);
+        DG_CHECK(ok == in_pieces(z, x, b, &pieces) && ok == zip_verify(z, x, &verified), "\"%s\", \"%s\", \"%s\"", whole.text, pieces.text,
+                 verified.text);
         DG_CHECK(!ok || !memcmp(a, b, (size_t)x->bytes), "entry %s: other bytes in pieces", x->name);
         if (!ok) fuzz_refused(&whole), fuzz_refused(&pieces), fuzz_refused(&verified);
         free(a);

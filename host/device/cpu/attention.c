@@ -70,11 +70,21 @@ static void forward_block(const Attention *a, const float *qkv, float *y, int he
     int first = block * a->block, rows = min_int(a->block, a->tokens - first);
     size_t C = a->row / 3;
     const float *q = qkv + part_of(a, head, 0) + (size_t)first * a->row;
-    gemm(&(Gemm){.m = rows, .n = a->tokens, .k = a->d, .a = q, .a_row = a->row, .a_col = 1, .b = keys, .c = s, .c_row = a->scores, .scale = a->scale});
+    gemm(&(Gemm){.m = rows,
+                 .n = a->tokens,
+                 .k = a->d,
+                 .a = q,
+                 .a_row = a->row,
+                 .a_col = 1,
+                 .b = keys,
+                 .c = s,
+                 .c_row = a->scores,
+                 .scale = a->scale});
     float sum[GEMM_ROWS];
     for (int r = 0; r < rows; r++) sum[r] = softmax_row(a, s + (size_t)r * a->scores);
     float *o = y + out_of(a, head) + (size_t)first * C;
-    gemm(&(Gemm){.m = rows, .n = a->d, .k = a->tokens, .a = s, .a_row = a->scores, .a_col = 1, .b = values, .c = o, .c_row = C, .scale = 1});
+    gemm(
+        &(Gemm){.m = rows, .n = a->d, .k = a->tokens, .a = s, .a_row = a->scores, .a_col = 1, .b = values, .c = o, .c_row = C, .scale = 1});
     for (int r = 0; r < rows; r++, o += C)
         for (int c = 0; c < a->d; c++) o[c] *= sum[r];
 }
@@ -129,17 +139,64 @@ static void backward_block(const Attention *a, const Backward *b, const float *q
     size_t C = a->row / 3;
     const float *q = qkv + part_of(a, head, 0) + (size_t)first * a->row, *d_out = dy + out_of(a, head) + (size_t)first * C;
     float *dq = dqkv + part_of(a, head, 0) + (size_t)first * a->row, *dk = dqkv + part_of(a, head, 1), *dv = dqkv + part_of(a, head, 2);
-    gemm(&(Gemm){.m = rows, .n = a->tokens, .k = a->d, .a = q, .a_row = a->row, .a_col = 1, .b = b->keys, .c = b->s, .c_row = a->scores, .scale = a->scale});
-    gemm(&(Gemm){.m = rows, .n = a->tokens, .k = a->d, .a = d_out, .a_row = C, .a_col = 1, .b = b->values, .c = b->dp, .c_row = a->scores, .scale = 1});
+    gemm(&(Gemm){.m = rows,
+                 .n = a->tokens,
+                 .k = a->d,
+                 .a = q,
+                 .a_row = a->row,
+                 .a_col = 1,
+                 .b = b->keys,
+                 .c = b->s,
+                 .c_row = a->scores,
+                 .scale = a->scale});
+    gemm(&(Gemm){.m = rows,
+                 .n = a->tokens,
+                 .k = a->d,
+                 .a = d_out,
+                 .a_row = C,
+                 .a_col = 1,
+                 .b = b->values,
+                 .c = b->dp,
+                 .c_row = a->scores,
+                 .scale = 1});
     for (int r = 0; r < rows; r++) score_gradient(a, b->s + (size_t)r * a->scores, b->dp + (size_t)r * a->scores);
-    gemm(&(Gemm){.m = rows, .n = a->d, .k = a->tokens, .a = b->dp, .a_row = a->scores, .a_col = 1, .b = b->key_rows, .c = dq, .c_row = a->row, .scale = 1});
+    gemm(&(Gemm){.m = rows,
+                 .n = a->d,
+                 .k = a->tokens,
+                 .a = b->dp,
+                 .a_row = a->scores,
+                 .a_col = 1,
+                 .b = b->key_rows,
+                 .c = dq,
+                 .c_row = a->row,
+                 .scale = 1});
     gemm_pack(rows, a->d, q, a->row, 1, b->q_pack);
     gemm_pack(rows, a->d, d_out, C, 1, b->dy_pack);
     /* dV += P^T dO, dK += dS^T Q: the first block writes */
-    gemm(&(Gemm){.m = a->tokens, .n = a->d, .k = rows, .a = b->s, .a_row = 1, .a_col = a->scores, .b = b->dy_pack, .c = dv, .c_row = a->row,
-                 .add = block ? dv : NULL, .add_row = a->row, .scale = 1});
-    gemm(&(Gemm){.m = a->tokens, .n = a->d, .k = rows, .a = b->dp, .a_row = 1, .a_col = a->scores, .b = b->q_pack, .c = dk, .c_row = a->row,
-                 .add = block ? dk : NULL, .add_row = a->row, .scale = 1});
+    gemm(&(Gemm){.m = a->tokens,
+                 .n = a->d,
+                 .k = rows,
+                 .a = b->s,
+                 .a_row = 1,
+                 .a_col = a->scores,
+                 .b = b->dy_pack,
+                 .c = dv,
+                 .c_row = a->row,
+                 .add = block ? dv : NULL,
+                 .add_row = a->row,
+                 .scale = 1});
+    gemm(&(Gemm){.m = a->tokens,
+                 .n = a->d,
+                 .k = rows,
+                 .a = b->dp,
+                 .a_row = 1,
+                 .a_col = a->scores,
+                 .b = b->q_pack,
+                 .c = dk,
+                 .c_row = a->row,
+                 .add = block ? dk : NULL,
+                 .add_row = a->row,
+                 .scale = 1});
 }
 void cpu_attention_bwd(const Exec *e, int i) {
     const Attention a = attention_layout(e, i);

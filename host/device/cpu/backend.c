@@ -21,8 +21,10 @@ static void cpu_close(Device *d) {
 static bool cpu_prepare(Exec *e, int i, Error *err) {
     switch (e->g->op[i].kind) {
     case OP_CONV: return cpu_conv_prepare(e, i, err);
-    case OP_NORM: case OP_NORM_BWD: return cpu_norm_prepare(e, i, err);
-    case OP_ATTN: case OP_ATTN_BWD: return cpu_attention_prepare(e, i, err);
+    case OP_NORM:
+    case OP_NORM_BWD: return cpu_norm_prepare(e, i, err);
+    case OP_ATTN:
+    case OP_ATTN_BWD: return cpu_attention_prepare(e, i, err);
     default: return true;
     }
 }

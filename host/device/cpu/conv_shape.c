@@ -10,7 +10,8 @@ float *conv_alloc(Exec *e, ConvPrep *p, size_t floats, Error *err) {
 }
 ConvShape conv_shape(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
-    ConvShape c = {.in = cpu_shape_in(e, i, 0), .w = cpu_shape_in(e, i, 1), .out = cpu_shape_out(e, i), .pad = op->conv.pad, .scale = op->conv.scale};
+    ConvShape c = {
+        .in = cpu_shape_in(e, i, 0), .w = cpu_shape_in(e, i, 1), .out = cpu_shape_out(e, i), .pad = op->conv.pad, .scale = op->conv.scale};
     c.bias = cpu_in(e, i, 2), c.add = cpu_in(e, i, 3);
     c.vector = c.add && !is_vector(c.out) && !shape_eq(cpu_shape_in(e, i, 3), c.out);
     return c;

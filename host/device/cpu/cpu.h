@@ -10,8 +10,8 @@
 #endif
 
 typedef struct {
-    int threads;   /* of every parallel region: the workspace is sized for them */
-    float *work;   /* one for all ops, since ops run one after the other; grown in prepare */
+    int threads; /* of every parallel region: the workspace is sized for them */
+    float *work; /* one for all ops, since ops run one after the other; grown in prepare */
     size_t work_bytes;
 } Cpu;
 static inline Cpu *cpu_of(const Exec *e) { return e->dev->impl; }

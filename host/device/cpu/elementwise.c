@@ -67,8 +67,7 @@ void cpu_add(const Exec *e, int i) {
     size_t n = shape_count(s), C = (size_t)s.c, pixels = pixels_of(s), rows = (size_t)s.n * pixels;
     if (z && !shape_eq(s, cpu_shape_in(e, i, 1))) {
 #pragma omp parallel for
-        for (size_t row = 0; row < rows; row++)
-            add_row(op->add.a, x + row * C, op->add.b, z + row / pixels * C, y + row * C, C);
+        for (size_t row = 0; row < rows; row++) add_row(op->add.a, x + row * C, op->add.b, z + row / pixels * C, y + row * C, C);
         return;
     }
 #pragma omp parallel for
@@ -140,7 +139,8 @@ void cpu_resample(const Exec *e, int i) {
                 for (; c + LANES <= o.c; c += LANES)
                     vec_store(y + c, op->resample.scale * resample_lanes(x + c, C, rows, h, wh, columns, w, ww, (size_t)a.w, LANES));
                 if (c < o.c)
-                    vec_store_n(y + c, op->resample.scale * resample_lanes(x + c, C, rows, h, wh, columns, w, ww, (size_t)a.w, o.c - c), o.c - c);
+                    vec_store_n(y + c, op->resample.scale * resample_lanes(x + c, C, rows, h, wh, columns, w, ww, (size_t)a.w, o.c - c),
+                                o.c - c);
             }
         }
 }

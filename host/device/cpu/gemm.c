@@ -13,14 +13,11 @@ enum { NR = 2 * LANES, K_BLOCK = 256 };
 
 int gemm_panel(void) { return NR; }
 size_t gemm_packed_floats(int k, int n) { return (size_t)k * (size_t)round_up(n, NR); }
-size_t gemm_packed_at(int k_count, int k, int n) {
-    return (size_t)(n / NR) * NR * (size_t)k_count + (size_t)k * NR + (size_t)(n % NR);
-}
+size_t gemm_packed_at(int k_count, int k, int n) { return (size_t)(n / NR) * NR * (size_t)k_count + (size_t)k * NR + (size_t)(n % NR); }
 void gemm_pack(int k, int n, const float *src, size_t row, size_t col, float *packed) {
     for (int panel = 0; panel < n; panel += NR)
         for (int p = 0; p < k; p++)
-            for (int j = 0; j < NR; j++)
-                *packed++ = panel + j < n ? src[(size_t)p * row + (size_t)(panel + j) * col] : 0;
+            for (int j = 0; j < NR; j++) *packed++ = panel + j < n ? src[(size_t)p * row + (size_t)(panel + j) * col] : 0;
 }
 
 /* `rows` is a constant where this is inlined, so that acc lives in registers. */
@@ -56,7 +53,8 @@ static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, 
     Vec acc[MR][2];
     int k = min_int(g->k - p, K_BLOCK);
     bool first = p == 0, last = p + k == g->k;
-    block(rows, k, g->a + (size_t)m * g->a_row + (size_t)p * g->a_col, g->a_row, g->a_col, g->b + (size_t)n * (size_t)g->k + (size_t)p * NR, acc);
+    block(rows, k, g->a + (size_t)m * g->a_row + (size_t)p * g->a_col, g->a_row, g->a_col, g->b + (size_t)n * (size_t)g->k + (size_t)p * NR,
+          acc);
     float *c = g->c + (size_t)m * g->c_row + n;
     if (g->n - n < NR) {
         Vec copy[MR][2]; /* acc itself must not have an address, or it would leave the registers */

@@ -12,7 +12,7 @@ enum { MEAN, MUL, SHIFT, SLOPE, RSTD, MEAN_D, MEAN_DX, ROWS };
 typedef struct {
     Shape s;
     int groups, per_group;
-    size_t stride; /* of a row of per-channel values: whole vectors */
+    size_t stride;     /* of a row of per-channel values: whole vectors */
     int chunk, chunks; /* pixels of a chunk, chunks of an image */
     bool silu;
     float eps;

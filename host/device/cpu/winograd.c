@@ -151,9 +151,16 @@ ALWAYS_INLINE void run(int M, const Winograd *t, int threads) {
         for (int task = 0; task < points * ranges; task++) {
             int point = task / ranges, n = task % ranges * columns;
             if (n >= K) continue;
-            gemm(&(Gemm){.m = rows, .n = min_int(columns, K - n), .k = C, .a = t->v + (size_t)point * t->v_point, .a_row = (size_t)C, .a_col = 1,
-                         .b = t->u + (size_t)point * t->u_point + (size_t)n * (size_t)C, .c = t->m + (size_t)point * t->m_point + n,
-                         .c_row = (size_t)K, .scale = 1});
+            gemm(&(Gemm){.m = rows,
+                         .n = min_int(columns, K - n),
+                         .k = C,
+                         .a = t->v + (size_t)point * t->v_point,
+                         .a_row = (size_t)C,
+                         .a_col = 1,
+                         .b = t->u + (size_t)point * t->u_point + (size_t)n * (size_t)C,
+                         .c = t->m + (size_t)point * t->m_point + n,
+                         .c_row = (size_t)K,
+                         .scale = 1});
         }
 #pragma omp for
         for (int r = 0; r < rows; r++) transform_output(M, t, first + r, r);

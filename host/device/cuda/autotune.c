@@ -81,13 +81,15 @@ static bool read_lines(Autotune *a, const char *s, size_t n, Error *e) {
         const char *end = memchr(s, '\n', n);
         size_t length = end ? (size_t)(end - s) : n;
         bool good = line ? end && read_line(a, s, length) : length == sizeof FORMAT - 1 && !memcmp(s, FORMAT, length);
-        if (!good) return dg_error(e, "%s: line %zu is not one of an autotune file: it is not used, and not overwritten", a->path, line + 1);
+        if (!good)
+            return dg_error(e, "%s: line %zu is not one of an autotune file: it is not used, and not overwritten", a->path, line + 1);
         s += length + (end != NULL), n -= length + (end != NULL), line++;
     }
     return true;
 }
 static void forget(Autotune *a) {
-    for (size_t i = 0; i < a->count; i++) free(a->choice[i].device), free(a->choice[i].layer), free(a->choice[i].name), free(a->choice[i].times);
+    for (size_t i = 0; i < a->count; i++)
+        free(a->choice[i].device), free(a->choice[i].layer), free(a->choice[i].name), free(a->choice[i].times);
     free(a->choice);
     a->choice = NULL, a->count = 0;
 }
@@ -96,7 +98,8 @@ static bool read_file(Autotune *a, Error *e) {
     struct stat s;
     FileMap m;
     if (stat(a->path, &s)) return errno == ENOENT || dg_error(e, "%s: %s", a->path, strerror(errno));
-    if (!S_ISREG(s.st_mode) || s.st_size > MAX_BYTES) return dg_error(e, "%s is not an autotune file: it is not used, and not overwritten", a->path);
+    if (!S_ISREG(s.st_mode) || s.st_size > MAX_BYTES)
+        return dg_error(e, "%s is not an autotune file: it is not used, and not overwritten", a->path);
     if (!file_map(a->path, &m, e)) return false;
     bool ok = read_lines(a, (const char *)m.data, m.bytes, e);
     file_unmap(&m);

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {   /* Exec.prep[i] */
-    void *workspace; /* of a convolution: the statistics that it leaves for norms */
-    bool own;        /* else it is the Exec's scratch */
+typedef struct {          /* Exec.prep[i] */
+    void *workspace;      /* of a convolution: the statistics that it leaves for norms */
+    bool own;             /* else it is the Exec's scratch */
     ConvChoice *choice;   /* OP_CONV: a library runs it, and leaves no statistics; NULL: the kernels' own */
     const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace; or NULL */
 } OpPrep;
@@ -40,17 +40,40 @@ static bool is_linear(const Exec *e, const Op *op) {
 static ConvArgs conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
-    return (ConvArgs){.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]), .y = data(e, op->out),
-                      .stats = workspace(e, i), .x_type = type(e, op->in[0]), .add_type = type(e, op->in[3]), .y_type = type(e, op->out),
-                      .tf32 = e->dev->tf32, .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y), .n = x.n, .height = x.h, .width = x.w,
-                      .c = x.c, .k = w.n, .r = w.h, .s = w.w, .pad = op->conv.pad, .scale = op->conv.scale};
+    return (ConvArgs){.x = data(e, op->in[0]),
+                      .w = data(e, op->in[1]),
+                      .bias = data(e, op->in[2]),
+                      .add = data(e, op->in[3]),
+                      .y = data(e, op->out),
+                      .stats = workspace(e, i),
+                      .x_type = type(e, op->in[0]),
+                      .add_type = type(e, op->in[3]),
+                      .y_type = type(e, op->out),
+                      .tf32 = e->dev->tf32,
+                      .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y),
+                      .n = x.n,
+                      .height = x.h,
+                      .width = x.w,
+                      .c = x.c,
+                      .k = w.n,
+                      .r = w.h,
+                      .s = w.w,
+                      .pad = op->conv.pad,
+                      .scale = op->conv.scale};
 }
 static int run_conv(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]);
     if (is_linear(e, op)) {
-        LinearArgs a = {.x = data(e, op->in[0]), .w = data(e, op->in[1]), .bias = data(e, op->in[2]), .add = data(e, op->in[3]),
-                        .y = data(e, op->out), .n = x.n, .c = x.c, .k = w.n, .scale = op->conv.scale};
+        LinearArgs a = {.x = data(e, op->in[0]),
+                        .w = data(e, op->in[1]),
+                        .bias = data(e, op->in[2]),
+                        .add = data(e, op->in[3]),
+                        .y = data(e, op->out),
+                        .n = x.n,
+                        .c = x.c,
+                        .k = w.n,
+                        .scale = op->conv.scale};
         return cuda_linear(&a, stream);
     }
     ConvArgs a = conv_args(e, i);
@@ -61,10 +84,24 @@ static bool leave_stats(const Exec *e, const int from[2]) { return !choice(e, fr
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
-    NormArgs a = {.x = data(e, op->in[0]), .dy = data(e, op->in[4]), .y = data(e, op->out), .gamma = data(e, op->in[1]),
-                  .beta = data(e, op->in[2]), .scale_shift = data(e, op->in[3]), .x_type = type(e, op->in[0]),
-                  .dy_type = type(e, op->in[4]), .y_type = type(e, op->out), .n = x.n, .height = x.h, .width = x.w, .c = x.c,
-                  .groups = op->norm.groups, .eps = op->norm.eps, .silu = op->norm.silu, .workspace = workspace(e, i), .moments = moments(e, i)};
+    NormArgs a = {.x = data(e, op->in[0]),
+                  .dy = data(e, op->in[4]),
+                  .y = data(e, op->out),
+                  .gamma = data(e, op->in[1]),
+                  .beta = data(e, op->in[2]),
+                  .scale_shift = data(e, op->in[3]),
+                  .x_type = type(e, op->in[0]),
+                  .dy_type = type(e, op->in[4]),
+                  .y_type = type(e, op->out),
+                  .n = x.n,
+                  .height = x.h,
+                  .width = x.w,
+                  .c = x.c,
+                  .groups = op->norm.groups,
+                  .eps = op->norm.eps,
+                  .silu = op->norm.silu,
+                  .workspace = workspace(e, i),
+                  .moments = moments(e, i)};
     int from[2];
     if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
         for (int k = 0; k < 2; k++)
@@ -78,9 +115,18 @@ static int run_norm(const Exec *e, int i, void *stream) {
 static AttnArgs attn_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape s = shape(e, op->in[0]);
-    return (AttnArgs){.qkv = data(e, op->in[0]), .dy = data(e, op->in[1]), .y = data(e, op->out), .qkv_type = type(e, op->in[0]),
-                      .dy_type = type(e, op->in[1]), .y_type = type(e, op->out), .tf32 = e->dev->tf32, .n = s.n, .tokens = pixels(s),
-                      .heads = op->attn.heads, .d = s.c / 3 / op->attn.heads, .workspace = workspace(e, i)};
+    return (AttnArgs){.qkv = data(e, op->in[0]),
+                      .dy = data(e, op->in[1]),
+                      .y = data(e, op->out),
+                      .qkv_type = type(e, op->in[0]),
+                      .dy_type = type(e, op->in[1]),
+                      .y_type = type(e, op->out),
+                      .tf32 = e->dev->tf32,
+                      .n = s.n,
+                      .tokens = pixels(s),
+                      .heads = op->attn.heads,
+                      .d = s.c / 3 / op->attn.heads,
+                      .workspace = workspace(e, i)};
 }
 static int run_attn(const Exec *e, int i, void *stream) {
     AttnArgs a = attn_args(e, i);
@@ -88,24 +134,48 @@ static int run_attn(const Exec *e, int i, void *stream) {
 }
 static int run_unary(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
-    UnaryArgs a = {.x = data(e, op->in[0]), .dy = data(e, op->in[1]), .y = data(e, op->out), .x_type = type(e, op->in[0]),
-                   .dy_type = type(e, op->in[1]), .y_type = type(e, op->out), .count = shape_count(shape(e, op->out)), .f = op->unary.f,
-                   .lo = op->unary.lo, .hi = op->unary.hi};
+    UnaryArgs a = {.x = data(e, op->in[0]),
+                   .dy = data(e, op->in[1]),
+                   .y = data(e, op->out),
+                   .x_type = type(e, op->in[0]),
+                   .dy_type = type(e, op->in[1]),
+                   .y_type = type(e, op->out),
+                   .count = shape_count(shape(e, op->out)),
+                   .f = op->unary.f,
+                   .lo = op->unary.lo,
+                   .hi = op->unary.hi};
     return a.dy ? cuda_unary_bwd(&a, stream) : cuda_unary(&a, stream);
 }
 static int run_add(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     Shape y = shape(e, op->out);
-    AddArgs a = {.x = data(e, op->in[0]), .z = data(e, op->in[1]), .y = data(e, op->out), .x_type = type(e, op->in[0]),
-                 .z_type = type(e, op->in[1]), .y_type = type(e, op->out), .z_vector = op->in[1] && !shape_eq(shape(e, op->in[1]), y),
-                 .n = y.n, .pixels = pixels(y), .c = y.c, .a = op->add.a, .b = op->add.b};
+    AddArgs a = {.x = data(e, op->in[0]),
+                 .z = data(e, op->in[1]),
+                 .y = data(e, op->out),
+                 .x_type = type(e, op->in[0]),
+                 .z_type = type(e, op->in[1]),
+                 .y_type = type(e, op->out),
+                 .z_vector = op->in[1] && !shape_eq(shape(e, op->in[1]), y),
+                 .n = y.n,
+                 .pixels = pixels(y),
+                 .c = y.c,
+                 .a = op->add.a,
+                 .b = op->add.b};
     return cuda_add(&a, stream);
 }
 /* c channels of tensor `from` on into tensor `to`. */
 static int copy_channels(const Exec *e, Tid from, int x_first, Tid to, int y_first, int c, void *stream) {
     Shape x = shape(e, from), y = shape(e, to);
-    CopyChannelsArgs a = {.x = data(e, from), .y = data(e, to), .x_type = type(e, from), .y_type = type(e, to),
-                          .pixels = (size_t)x.n * (size_t)pixels(x), .x_c = x.c, .x_first = x_first, .y_c = y.c, .y_first = y_first, .c = c};
+    CopyChannelsArgs a = {.x = data(e, from),
+                          .y = data(e, to),
+                          .x_type = type(e, from),
+                          .y_type = type(e, to),
+                          .pixels = (size_t)x.n * (size_t)pixels(x),
+                          .x_c = x.c,
+                          .x_first = x_first,
+                          .y_c = y.c,
+                          .y_first = y_first,
+                          .c = c};
     return cuda_copy_channels(&a, stream);
 }
 static int run_concat(const Exec *e, int i, void *stream) {
@@ -121,9 +191,20 @@ static int run_slice(const Exec *e, int i, void *stream) {
 static int run_resample(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), y = shape(e, op->out);
-    ResampleArgs a = {.x = data(e, op->in[0]), .y = data(e, op->out), .x_type = type(e, op->in[0]), .y_type = type(e, op->out),
-                      .n = x.n, .height = x.h, .width = x.w, .out_height = y.h, .out_width = y.w, .c = x.c,
-                      .taps = op->resample.taps, .pad = op->resample.pad, .up = op->resample.up, .scale = op->resample.scale};
+    ResampleArgs a = {.x = data(e, op->in[0]),
+                      .y = data(e, op->out),
+                      .x_type = type(e, op->in[0]),
+                      .y_type = type(e, op->out),
+                      .n = x.n,
+                      .height = x.h,
+                      .width = x.w,
+                      .out_height = y.h,
+                      .out_width = y.w,
+                      .c = x.c,
+                      .taps = op->resample.taps,
+                      .pad = op->resample.pad,
+                      .up = op->resample.up,
+                      .scale = op->resample.scale};
     memcpy(a.tap, op->resample.tap, sizeof a.tap);
     return cuda_resample(&a, stream);
 }
@@ -131,16 +212,27 @@ static int run_pool_tokens(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     bool backward = op->kind == OP_POOL_TOKENS_BWD;
     Shape image = shape(e, backward ? op->out : op->in[0]);
-    PoolTokensArgs a = {.x = data(e, op->in[0]), .embedding = data(e, op->in[1]), .y = data(e, op->out), .x_type = type(e, op->in[0]),
-                        .y_type = type(e, op->out), .n = image.n, .pixels = pixels(image), .c = image.c};
+    PoolTokensArgs a = {.x = data(e, op->in[0]),
+                        .embedding = data(e, op->in[1]),
+                        .y = data(e, op->out),
+                        .x_type = type(e, op->in[0]),
+                        .y_type = type(e, op->out),
+                        .n = image.n,
+                        .pixels = pixels(image),
+                        .c = image.c};
     return backward ? cuda_pool_tokens_bwd(&a, stream) : cuda_pool_tokens(&a, stream);
 }
 static int run_first_token(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     bool backward = op->kind == OP_FIRST_TOKEN_BWD;
     Shape tokens = shape(e, backward ? op->out : op->in[0]);
-    FirstTokenArgs a = {.x = data(e, op->in[0]), .y = data(e, op->out), .x_type = type(e, op->in[0]), .y_type = type(e, op->out),
-                        .n = tokens.n, .tokens = pixels(tokens), .c = tokens.c};
+    FirstTokenArgs a = {.x = data(e, op->in[0]),
+                        .y = data(e, op->out),
+                        .x_type = type(e, op->in[0]),
+                        .y_type = type(e, op->out),
+                        .n = tokens.n,
+                        .tokens = pixels(tokens),
+                        .c = tokens.c};
     return backward ? cuda_first_token_bwd(&a, stream) : cuda_first_token(&a, stream);
 }
 
@@ -232,14 +324,18 @@ static bool cuda_admit(const Exec *e, Error *err) {
     size_t needed = activations + weights + workspaces, free_bytes = cuda_free_bytes(e->dev);
     if (needed <= free_bytes) return true;
     const double mib = 1048576;
-    return dg_out_of_memory(err, "device %s:%d has %.1f MiB (%zu bytes) free, and a network needs %.1f MiB (%zu bytes: activations %zu, weights %zu, workspaces %zu)",
-                            e->dev->be->name, e->dev->index, (double)free_bytes / mib, free_bytes, (double)needed / mib, needed, activations, weights, workspaces);
+    return dg_out_of_memory(err,
+                            "device %s:%d has %.1f MiB (%zu bytes) free, and a network needs %.1f MiB (%zu bytes: activations %zu, weights "
+                            "%zu, workspaces %zu)",
+                            e->dev->be->name, e->dev->index, (double)free_bytes / mib, free_bytes, (double)needed / mib, needed,
+                            activations, weights, workspaces);
 }
 
 /* ---- preparation and runs ------------------------------------------------------------------------------------------------ */
 static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *err) {
     *p = cuda_alloc(e->dev, bytes);
-    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name, what, bytes, cuda_free_bytes(e->dev));
+    return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name,
+                                  what, bytes, cuda_free_bytes(e->dev));
 }
 /* Replaces a conv weight whose channels fill no whole pieces by its padded form, once. */
 static bool pack_weight(Exec *e, int i, Error *err) {
@@ -361,8 +457,7 @@ static void close_device(Device *d) {
     cuda_close(d);
 }
 static const OpFn op_table[OP_COUNT] = {
-    cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
-    cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
+    cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
 };
 const Backend backend_cuda = {
     .name = CUDA_BACKEND_NAME,

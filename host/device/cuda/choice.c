@@ -13,11 +13,11 @@ enum { REFERENCE = 32, PATTERN_IMAGES = 8, COMPARED_IMAGES = 2, ROUNDS = 3, TIME
 struct ConvChoice {
     Provider provider;
     ProviderConv *conv;
-    int chunk;          /* images that conv is made for */
+    int chunk; /* images that conv is made for */
     void *workspace;
     char *pad_x, *pad_y; /* of `chunk` images, where the batch is no multiple of it; or NULL */
 };
-typedef struct {        /* Cuda.choices */
+typedef struct { /* Cuda.choices */
     ProviderSet *set;
     Autotune *autotune;
     Error refused; /* why the file that remembers is not used; or empty */
@@ -61,20 +61,33 @@ void cuda_choices_close(Device *d) {
 }
 
 /* ---- sizes -------------------------------------------------------------------------------------------------------------------- */
-static size_t x_bytes(const ConvArgs *a) { return (size_t)(a->height * a->width) * (size_t)a->c * dtype_bytes(a->x_type); } /* of one image */
+static size_t x_bytes(const ConvArgs *a) {
+    return (size_t)(a->height * a->width) * (size_t)a->c * dtype_bytes(a->x_type);
+} /* of one image */
 static size_t y_values(const ConvArgs *a) {
     return (size_t)(a->height + 2 * a->pad - a->r + 1) * (size_t)(a->width + 2 * a->pad - a->s + 1) * (size_t)a->k;
 }
 static size_t y_bytes(const ConvArgs *a) { return y_values(a) * dtype_bytes(a->y_type); }
 static void layer_name(const ConvArgs *a, char *text, size_t size) {
-    snprintf(text, size, "conv %s%s %dx%d pad %d, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, a->pad, a->height, a->width, a->c,
-             a->k, a->bias ? " bias" : "", !a->add ? "" : a->add_vector ? " vector" : " residual");
+    snprintf(text, size, "conv %s%s %dx%d pad %d, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, a->pad,
+             a->height, a->width, a->c, a->k, a->bias ? " bias" : "",
+             !a->add         ? ""
+             : a->add_vector ? " vector"
+                             : " residual");
 }
 
 /* y = scale * (y + bias + add) in place, for all a->n images: what the kernels do in their epilogue. */
 static int epilogue(const ConvArgs *a, void *stream) {
     int pixels = (a->height + 2 * a->pad - a->r + 1) * (a->width + 2 * a->pad - a->s + 1);
-    AddArgs y = {.x = a->y, .y = a->y, .x_type = a->y_type, .y_type = a->y_type, .n = a->n, .pixels = pixels, .c = a->k, .a = a->scale, .b = a->scale};
+    AddArgs y = {.x = a->y,
+                 .y = a->y,
+                 .x_type = a->y_type,
+                 .y_type = a->y_type,
+                 .n = a->n,
+                 .pixels = pixels,
+                 .c = a->k,
+                 .a = a->scale,
+                 .b = a->scale};
     AddArgs bias = y, add = y;
     bias.z = a->bias, bias.z_type = DG_F32, bias.z_vector = true, bias.n = 1, bias.pixels = a->n * pixels;
     add.z = a->add, add.z_type = a->add_type, add.z_vector = a->add_vector;
@@ -88,9 +101,9 @@ static int epilogue(const ConvArgs *a, void *stream) {
 /* ---- a trial ------------------------------------------------------------------------------------------------------------------- */
 typedef struct {
     Device *d;
-    ConvArgs a;         /* REFERENCE images of made-up values, the layer's own weight */
-    int images;         /* that x and y have room for */
-    void *x, *y[2];     /* y[0]: the kernels' own */
+    ConvArgs a;                    /* REFERENCE images of made-up values, the layer's own weight */
+    int images;                    /* that x and y have room for */
+    void *x, *y[2];                /* y[0]: the kernels' own */
     ProviderConv *conv[PROVIDERS]; /* NULL: has nothing for this layer */
     void *workspace[PROVIDERS];
 } Trial;
@@ -212,8 +225,8 @@ static double seconds_of(void *context, int candidate) {
 }
 /* Whether `whole`, made for a batch of n, gives every image the bits that the chunk's plan gives it. */
 static bool same_bits(const Trial *t, Provider p, const ProviderConv *whole, void *workspace, int n) {
-    return provider_conv_run(t->conv[p], t->x, t->a.w, t->y[0], t->workspace[p]) && provider_conv_run(whole, t->x, t->a.w, t->y[1], workspace) &&
-           repeats(t, t->y[1], n, t->y[0]);
+    return provider_conv_run(t->conv[p], t->x, t->a.w, t->y[0], t->workspace[p]) &&
+           provider_conv_run(whole, t->x, t->a.w, t->y[1], workspace) && repeats(t, t->y[1], n, t->y[0]);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------------------------------------------ */
@@ -274,7 +287,9 @@ bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err) {
         ok = p == PROVIDER_OWN || (*out = make(&t, h->set, p, a)) != NULL;
     }
     trial_end(&t);
-    return ok || dg_out_of_memory(err, "not enough memory on device %s to choose who runs %s (%zu bytes are free): --autotune off needs less", d->be->name, layer, cuda_free_bytes(d));
+    return ok ||
+           dg_out_of_memory(err, "not enough memory on device %s to choose who runs %s (%zu bytes are free): --autotune off needs less",
+                            d->be->name, layer, cuda_free_bytes(d));
 }
 const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? c->provider : PROVIDER_OWN]; }
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {

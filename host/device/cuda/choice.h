@@ -13,5 +13,5 @@ void conv_choice_free(Device *d, ConvChoice *c);
 const char *conv_choice_name(const ConvChoice *c); /* the provider's; of NULL, "own" */
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream);
 void cuda_choices(const Device *d, Text *chosen, Text *measured); /* Backend.choices */
-void cuda_choices_close(Device *d); /* writes what was learnt */
+void cuda_choices_close(Device *d);                               /* writes what was learnt */
 #endif

@@ -43,7 +43,8 @@ bool cuda_open(Device *d, const char *precision, Error *e) {
     cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, d->index), "compute capability");
     cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->index), "compute capability");
     if (major < 8)
-        return dg_error(e, "--device %s:%d: its compute capability is %d.%d, and 8.0 or later is needed", d->be->name, d->index, major, minor);
+        return dg_error(e, "--device %s:%d: its compute capability is %d.%d, and 8.0 or later is needed", d->be->name, d->index, major,
+                        minor);
     Cuda *c = dg_alloc(sizeof *c);
     cudaError_t error = cudaSetDevice(d->index);
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);

@@ -13,14 +13,14 @@
 
 enum { STAGING_HALVES = 2 };
 typedef struct {
-    cudaStream_t stream, copies;   /* the work; downloads that overlap it */
+    cudaStream_t stream, copies; /* the work; downloads that overlap it */
     cudaEvent_t slot[DEVICE_SLOTS], ready, left[STAGING_HALVES];
-    char *staging;                 /* page-locked: where small uploads wait for their turn */
-    size_t staged;                 /* bytes used of the current half */
+    char *staging; /* page-locked: where small uploads wait for their turn */
+    size_t staged; /* bytes used of the current half */
     int half;
     bool left_once[STAGING_HALVES];
-    bool in_replay;                /* within the work of a replay (cuda_graph.h) */
-    void *choices;                 /* cuda_choice.c's; NULL before the first */
+    bool in_replay; /* within the work of a replay (cuda_graph.h) */
+    void *choices;  /* cuda_choice.c's; NULL before the first */
 } Cuda;
 
 /* Failed launches and copies are our own mistakes or broken hardware: aborts. */

@@ -31,12 +31,14 @@ static bool symbol(void *library, const char *name, void *function) {
 #ifdef DG_HAVE_CUDNN
 #include <cudnn.h>
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* the classic interface is what every version has */
+/* clang-format off */
 #define CUDNN_FUNCTIONS(X)                                                                                             \
     X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnGetVersion) X(cudnnCreateTensorDescriptor)                 \
     X(cudnnDestroyTensorDescriptor) X(cudnnSetTensor4dDescriptor) X(cudnnCreateFilterDescriptor)                       \
     X(cudnnDestroyFilterDescriptor) X(cudnnSetFilter4dDescriptor) X(cudnnCreateConvolutionDescriptor)                  \
     X(cudnnDestroyConvolutionDescriptor) X(cudnnSetConvolution2dDescriptor) X(cudnnSetConvolutionMathType)             \
     X(cudnnGetConvolutionForwardWorkspaceSize) X(cudnnConvolutionForward)
+/* clang-format on */
 typedef struct {
     void *library;
     cudnnHandle_t handle;
@@ -52,11 +54,13 @@ static const cudnnConvolutionFwdAlgo_t ALGORITHM = CUDNN_CONVOLUTION_FWD_ALGO_IM
 #endif
 #ifdef DG_HAVE_CUBLASLT
 #include <cublasLt.h>
+/* clang-format off */
 #define LT_FUNCTIONS(X)                                                                                                \
     X(cublasLtCreate) X(cublasLtDestroy) X(cublasLtGetVersion) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) \
     X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy)                     \
     X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute)       \
     X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulAlgoConfigGetAttribute) X(cublasLtMatmul)
+/* clang-format on */
 typedef struct {
     void *library;
     cublasLtHandle_t handle;
@@ -112,9 +116,7 @@ static void cudnn_open(ProviderSet *s) {
     if (ok) c->cudnnDestroy(c->handle);
     c->handle = NULL;
 }
-static cudnnDataType_t cudnn_type(DType t) {
-    return t == DG_F16 ? CUDNN_DATA_HALF : t == DG_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-}
+static cudnnDataType_t cudnn_type(DType t) { return t == DG_F16 ? CUDNN_DATA_HALF : t == DG_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT; }
 static bool cudnn_plan(ProviderConv *c, const ConvArgs *a) {
     const Cudnn *f = &c->set->cudnn;
     CudnnConv *p = &c->cudnn;
@@ -122,14 +124,17 @@ static bool cudnn_plan(ProviderConv *c, const ConvArgs *a) {
     int height = a->height + 2 * a->pad - a->r + 1, width = a->width + 2 * a->pad - a->s + 1;
     /* 16-bit products need tensor cores; f32 on them means tf32 */
     cudnnMathType_t math = a->x_type == DG_F32 && !a->tf32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
-    return f->handle && f->cudnnCreateTensorDescriptor(&p->x) == CUDNN_STATUS_SUCCESS && f->cudnnCreateTensorDescriptor(&p->y) == CUDNN_STATUS_SUCCESS &&
-           f->cudnnCreateFilterDescriptor(&p->w) == CUDNN_STATUS_SUCCESS && f->cudnnCreateConvolutionDescriptor(&p->conv) == CUDNN_STATUS_SUCCESS &&
+    return f->handle && f->cudnnCreateTensorDescriptor(&p->x) == CUDNN_STATUS_SUCCESS &&
+           f->cudnnCreateTensorDescriptor(&p->y) == CUDNN_STATUS_SUCCESS && f->cudnnCreateFilterDescriptor(&p->w) == CUDNN_STATUS_SUCCESS &&
+           f->cudnnCreateConvolutionDescriptor(&p->conv) == CUDNN_STATUS_SUCCESS &&
            f->cudnnSetTensor4dDescriptor(p->x, CUDNN_TENSOR_NHWC, type, a->n, a->c, a->height, a->width) == CUDNN_STATUS_SUCCESS &&
            f->cudnnSetTensor4dDescriptor(p->y, CUDNN_TENSOR_NHWC, type, a->n, a->k, height, width) == CUDNN_STATUS_SUCCESS &&
            f->cudnnSetFilter4dDescriptor(p->w, type, CUDNN_TENSOR_NHWC, a->k, a->c, a->r, a->s) == CUDNN_STATUS_SUCCESS &&
-           f->cudnnSetConvolution2dDescriptor(p->conv, a->pad, a->pad, 1, 1, 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT) == CUDNN_STATUS_SUCCESS &&
+           f->cudnnSetConvolution2dDescriptor(p->conv, a->pad, a->pad, 1, 1, 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT) ==
+               CUDNN_STATUS_SUCCESS &&
            f->cudnnSetConvolutionMathType(p->conv, math) == CUDNN_STATUS_SUCCESS &&
-           f->cudnnGetConvolutionForwardWorkspaceSize(f->handle, p->x, p->w, p->conv, p->y, ALGORITHM, &c->workspace) == CUDNN_STATUS_SUCCESS;
+           f->cudnnGetConvolutionForwardWorkspaceSize(f->handle, p->x, p->w, p->conv, p->y, ALGORITHM, &c->workspace) ==
+               CUDNN_STATUS_SUCCESS;
 }
 static void cudnn_unplan(ProviderConv *c) {
     const Cudnn *f = &c->set->cudnn;
@@ -142,7 +147,8 @@ static bool cudnn_run(const ProviderConv *c, const void *x, const void *w, void 
     const Cudnn *f = &c->set->cudnn;
     const CudnnConv *p = &c->cudnn;
     const float one = 1, zero = 0;
-    return f->cudnnConvolutionForward(f->handle, &one, p->x, x, p->w, w, p->conv, ALGORITHM, workspace, c->workspace, &zero, p->y, y) == CUDNN_STATUS_SUCCESS;
+    return f->cudnnConvolutionForward(f->handle, &one, p->x, x, p->w, w, p->conv, ALGORITHM, workspace, c->workspace, &zero, p->y, y) ==
+           CUDNN_STATUS_SUCCESS;
 }
 #endif
 
@@ -171,14 +177,18 @@ static bool lt_plan(ProviderConv *c, const ConvArgs *a) {
     cublasLtMatmulHeuristicResult_t result;
     int found = 0;
     bool ok = f->cublasLtMatmulDescCreate(&p->product, compute, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
-              f->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) == CUBLAS_STATUS_SUCCESS &&
+              f->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) ==
+                  CUBLAS_STATUS_SUCCESS &&
               f->cublasLtMatrixLayoutCreate(&p->w, type, channels, k, (int64_t)channels) == CUBLAS_STATUS_SUCCESS &&
               f->cublasLtMatrixLayoutCreate(&p->x, type, channels, rows, (int64_t)channels) == CUBLAS_STATUS_SUCCESS &&
               f->cublasLtMatrixLayoutCreate(&p->y, type, k, rows, (int64_t)k) == CUBLAS_STATUS_SUCCESS &&
               f->cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-              f->cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &LT_WORKSPACE, sizeof LT_WORKSPACE) == CUBLAS_STATUS_SUCCESS &&
-              f->cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes) == CUBLAS_STATUS_SUCCESS &&
-              f->cublasLtMatmulAlgoGetHeuristic(f->handle, p->product, p->w, p->x, p->y, p->y, preference, 1, &result, &found) == CUBLAS_STATUS_SUCCESS &&
+              f->cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &LT_WORKSPACE,
+                                                      sizeof LT_WORKSPACE) == CUBLAS_STATUS_SUCCESS &&
+              f->cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes) ==
+                  CUBLAS_STATUS_SUCCESS &&
+              f->cublasLtMatmulAlgoGetHeuristic(f->handle, p->product, p->w, p->x, p->y, p->y, preference, 1, &result, &found) ==
+                  CUBLAS_STATUS_SUCCESS &&
               found == 1 && result.state == CUBLAS_STATUS_SUCCESS;
     if (preference) f->cublasLtMatmulPreferenceDestroy(preference);
     if (ok) p->algorithm = result.algo, c->workspace = result.workspaceSize;
@@ -280,8 +290,8 @@ void provider_conv_describe(const ProviderConv *c, char *text, size_t size) {
 #endif
 #ifdef DG_HAVE_CUBLASLT
     if (c->provider == PROVIDER_CUBLASLT)
-        snprintf(text, size, "cublaslt algorithm %d tile %d stages %d", lt_attribute(c, CUBLASLT_ALGO_CONFIG_ID), lt_attribute(c, CUBLASLT_ALGO_CONFIG_TILE_ID),
-                 lt_attribute(c, CUBLASLT_ALGO_CONFIG_STAGES_ID));
+        snprintf(text, size, "cublaslt algorithm %d tile %d stages %d", lt_attribute(c, CUBLASLT_ALGO_CONFIG_ID),
+                 lt_attribute(c, CUBLASLT_ALGO_CONFIG_TILE_ID), lt_attribute(c, CUBLASLT_ALGO_CONFIG_STAGES_ID));
 #endif
 }
 bool provider_conv_run(const ProviderConv *c, const void *x, const void *w, void *y, void *workspace) {
