@@ -2,6 +2,7 @@
  * shared between runs and devices, and refused when it is not one.                                                       */
 #include "device/cuda/autotune.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* test_checkpoint.c -- malformed and malicious checkpoints: each is refused in one sentence, by the library and by the program
  * (exit code 1, within limits of memory and time); and the program makes the same images from the official files.
  * Usage: test_checkpoint [PROGRAM]; without it, dg_cuda of the same build folder.                                          */
-#include "base/json.h"
+#include "base/text.h"
 #include "files/npz.h"
 #include "weights_tools/weights_tools.h"
 #include "hostile.h"

@@ -50,8 +50,8 @@ static void same_config(const char *in, const char *found, const char *wanted) {
         /* Class names were never in the official files; a head has no schedule of its own. */
         if (!strcmp(j->key, "classes") || (!k && !strcmp(j->key, "time"))) continue;
         Text a = {0}, b = {0};
-        text_json(&b, j);
-        if (k) text_json(&a, k);
+        json_write(&b, j);
+        if (k) json_write(&a, k);
         CHECK(k && !strcmp(a.text, b.text), "%s: config %s is %s, not %s", in, j->key, k ? a.text : "absent", b.text);
         text_free(&a);
         text_free(&b);

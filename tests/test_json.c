@@ -1,5 +1,6 @@
 /* test_json.c -- the JSON reader: what it refuses and where, what it accepts, typed members, and writing back. */
 #include "base/json.h"
+#include "base/text.h"
 #include "check.h"
 #include <math.h>
 #include <stdlib.h>
@@ -137,10 +138,10 @@ static void test_values(void) {
     CHECK(!json_get(json_get(j, "list"), "i") && !json_get(NULL, "i"), "a list has members");
     /* writing back, and reading that */
     Text once = {0}, twice = {0};
-    text_json(&once, j);
+    json_write(&once, j);
     Json *again = json_parse(once.text, once.len, &e);
     CHECK(again, "what was written is refused: %s", e.text);
-    if (again) text_json(&twice, again);
+    if (again) json_write(&twice, again);
     CHECK(again && !strcmp(once.text, twice.text), "%s became %s", once.text, twice.text);
     text_free(&once), text_free(&twice);
     json_free(again), json_free(j);

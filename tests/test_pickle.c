@@ -1,5 +1,5 @@
 /* test_pickle.c -- the inert pickle reader: every protocol, every truncation and byte flip, hostile pickles. */
-#include "base/json.h"
+#include "base/text.h"
 #include "weights_tools/pickle.h"
 #include "check.h"
 #include <stdlib.h>

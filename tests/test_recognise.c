@@ -22,8 +22,8 @@ static bool same_value(const char *key, const Json *a, const Json *b) {
     }
     if (a->kind == JSON_NUMBER && b->kind == JSON_NUMBER) return a->number == b->number;
     Text s = {0}, t = {0};
-    text_json(&s, a);
-    text_json(&t, b);
+    json_write(&s, a);
+    json_write(&t, b);
     bool same = !strcmp(s.text, t.text);
     text_free(&s);
     text_free(&t);
@@ -110,7 +110,7 @@ static void encoder(const char *what, const Json *config, const char *kind, cons
             ConvertOptions o = {.num_head_channels = official ? 0 : c.num_head_channels};
             names_of_graph(g, "", &l);
             Text t = {0};
-            text_json(&t, config);
+            json_write(&t, config);
             if (!head) t.len--, text_printf(&t, ", \"time\": \"%s\"}", time);
             Json *wanted = json_parse(t.text, t.len, &e);
             check_config(what, &l, wanted, kind, &o, official ? "attention heads of 64" : head ? NULL : "time input");

@@ -1,6 +1,7 @@
 /* checkpoint.h -- any weight file as a list of named tensors, with what it says about the network that they belong to. */
 #ifndef DG_CHECKPOINT_H
 #define DG_CHECKPOINT_H
+#include "base/text.h"
 #include "weights_tools/torch_file.h"
 
 enum { CHECKPOINT_MAX_TENSORS = 32768, CHECKPOINT_MAX_NAME = 255 };

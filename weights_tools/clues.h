@@ -2,6 +2,7 @@
 #ifndef DG_CLUES_H
 #define DG_CLUES_H
 #include "base/json.h"
+#include "base/text.h"
 #include "weights_tools/weights_tools.h"
 
 typedef struct {

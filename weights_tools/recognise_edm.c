@@ -45,7 +45,7 @@ static void resample_filter(const Clues *c, bool fourier, Recognition *r) {
     bool long_filter = stored && stored->dims == 4 ? stored->shape[3] == 4 : fourier;
     if (given && given->kind == JSON_ARRAY) {
         text_printf(&r->config, ", \"resample_filter\": ");
-        text_json(&r->config, given);
+        json_write(&r->config, given);
         return;
     }
     if (!stored)

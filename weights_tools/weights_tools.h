@@ -2,6 +2,7 @@
  * anything: described, converted to safetensors, or opened directly.                                              */
 #ifndef DG_WEIGHTS_TOOLS_H
 #define DG_WEIGHTS_TOOLS_H
+#include "base/text.h"
 #include "graph/weights.h"
 
 typedef enum { KEEP_DTYPE, TO_F16, TO_F32 } ConvertDType;

@@ -1,5 +1,6 @@
-/* json.c -- a strict JSON reader (RFC 8259) and the escaping that writers need. */
+/* json.c -- a strict JSON reader (RFC 8259), and a parsed value written back. */
 #include "base/json.h"
+#include "base/text.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -278,32 +279,7 @@ bool json_get_ints(const Json *object, const char *key, int *out, int max, int *
     }
     return true;
 }
-
-/* ---- writing ----------------------------------------------------------------------------------------------------------- */
-void text_printf(Text *t, const char *fmt, ...) {
-    va_list ap, again;
-    va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
-    if (t->len + (size_t)n + 1 > t->cap) {
-        t->cap = 2 * t->cap + (size_t)n + 64;
-        t->text = dg_realloc(t->text, t->cap);
-    }
-    vsnprintf(t->text + t->len, (size_t)n + 1, fmt, again);
-    va_end(again);
-    t->len += (size_t)n;
-}
-void text_json_string(Text *t, const char *s) {
-    text_printf(t, "\"");
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') text_printf(t, "\\%c", *s);
-        else if ((unsigned char)*s < 0x20) text_printf(t, "\\u%04x", (unsigned char)*s);
-        else text_printf(t, "%c", *s);
-    }
-    text_printf(t, "\"");
-}
-void text_json(Text *t, const Json *j) {
+void json_write(Text *t, const Json *j) {
     switch (j->kind) {
     case JSON_NULL: text_printf(t, "null"); return;
     case JSON_BOOL: text_printf(t, j->boolean ? "true" : "false"); return;
@@ -315,12 +291,8 @@ void text_json(Text *t, const Json *j) {
     text_printf(t, j->kind == JSON_ARRAY ? "[" : "{");
     for (const Json *c = j->child; c; c = c->next) {
         if (c->key) text_json_string(t, c->key), text_printf(t, ": ");
-        text_json(t, c);
+        json_write(t, c);
         if (c->next) text_printf(t, ", ");
     }
     text_printf(t, j->kind == JSON_ARRAY ? "]" : "}");
-}
-void text_free(Text *t) {
-    free(t->text);
-    *t = (Text){0};
 }

@@ -1,4 +1,4 @@
-/* json.h -- a strict JSON reader (RFC 8259, UTF-8 checked, duplicate keys refused) and string escaping for writers. */
+/* json.h -- a strict JSON reader (RFC 8259, UTF-8 checked, duplicate keys refused). */
 #ifndef DG_JSON_H
 #define DG_JSON_H
 #include "base/error.h"
@@ -29,13 +29,6 @@ bool json_get_bool(const Json *object, const char *key, bool dflt, bool *out, Er
 bool json_get_string(const Json *object, const char *key, const char *dflt, const char **out, Error *e);
 bool json_get_ints(const Json *object, const char *key, int *out, int max, int *count, Error *e); /* absent: count 0 */
 
-/* A growing text buffer, and JSON escaping into it. */
-typedef struct Text {
-    char *text;
-    size_t len, cap;
-} Text;
-void text_printf(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void text_json_string(Text *t, const char *s); /* with the quotes */
-void text_json(Text *t, const Json *j);        /* writes a parsed value back, compact */
-void text_free(Text *t);
+struct Text;                                    /* base/text.h */
+void json_write(struct Text *t, const Json *j); /* a parsed value back as text, compact */
 #endif

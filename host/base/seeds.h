@@ -1,7 +1,8 @@
 /* seeds.h -- lists of seeds as they are written on command lines: "0-63,70". */
 #ifndef DG_SEEDS_H
 #define DG_SEEDS_H
-#include "base/json.h"
+#include "base/error.h"
+#include "base/text.h"
 
 enum { MAX_SEEDS = 100 * 1000 * 1000 };
 typedef struct {

@@ -9,7 +9,7 @@ extern "C" {
 
 /* ---- devices -------------------------------------------------------------------------------------------------------- */
 typedef struct Backend Backend;
-struct Text;                    /* base/json.h */
+struct Text;                    /* base/text.h */
 typedef struct Weights Weights; /* graph/weights.h */
 typedef struct Device {
     const Backend *be;

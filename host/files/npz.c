@@ -2,7 +2,7 @@
  * Format: numpy/lib/format.py ("NEP 1"), versions 1 to 3.                                         */
 #include "files/npz.h"
 #include "base/dtype.h"
-#include "base/json.h"
+#include "base/text.h"
 #include "files/zip.h"
 #include <inttypes.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
 #include "files/safetensors.h"
 #include "base/dtype.h"
 #include "base/file.h"
+#include "base/text.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* weights.c -- weights by name: from a file, a buffer, or synthetic; official layouts become ours here. */
 #include "graph/weights.h"
 #include "base/dtype.h"
+#include "base/text.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +48,7 @@ Weights *weights_synthetic(uint64_t seed, const Json *config) {
     if (config) {
         Text t = {0};
         Error e;
-        text_json(&t, config);
+        json_write(&t, config);
         w->config = json_parse(t.text, t.len, &e);
         DG_CHECK(w->config, "a parsed config does not parse again: %s", e.text);
         text_free(&t);

@@ -5,7 +5,7 @@
 #ifndef DG_CEILINGS_H
 #define DG_CEILINGS_H
 #include "device/device.h"
-#include "base/json.h"
+#include "base/text.h"
 
 typedef struct {
     double flops, bytes;        /* per second; 0: not even the smallest fitted */

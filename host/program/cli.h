@@ -2,7 +2,8 @@
  * To add an option: one row in its command's table; parsing, --help and the run manifest follow from it.          */
 #ifndef DG_CLI_H
 #define DG_CLI_H
-#include "base/json.h"
+#include "base/error.h"
+#include "base/text.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 

@@ -52,7 +52,7 @@ void manifest_close(Manifest *m) {
     *m = (Manifest){0};
 }
 static void print_value(Text *out, const Json *j) {
-    if (j) text_json(out, j);
+    if (j) json_write(out, j);
     else text_printf(out, "not set");
 }
 static void print_difference(Text *differ, const char *in, const char *key, const Json *before, const Json *now) {
@@ -115,7 +115,7 @@ bool manifest_write(const Manifest *m, const Text *images, const RunFacts *run, 
     const Json *runs = json_get(m->before, "runs");
     for (const Json *j = runs ? runs->child : NULL; j; j = j->next) {
         text_printf(&t, "\n    ");
-        text_json(&t, j);
+        json_write(&t, j);
         text_printf(&t, ",");
     }
     text_printf(&t, "\n    ");

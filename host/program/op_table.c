@@ -1,5 +1,6 @@
 /* op_table.c -- timing and grouping of ops. */
 #include "program/op_table.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,6 +2,7 @@
 #include "device/cuda/autotune.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/json.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

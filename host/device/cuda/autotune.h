@@ -5,7 +5,8 @@
  *   DEVICE <tab> LAYER <tab> IMPLEMENTATION <tab> {"IMPLEMENTATION": MICROSECONDS, ...}                                      */
 #ifndef DG_AUTOTUNE_H
 #define DG_AUTOTUNE_H
-#include "base/json.h"
+#include "base/error.h"
+#include "base/text.h"
 
 typedef struct Autotune Autotune;
 /* device: everything that a measurement depends on beside the layer, as one line: GPU, driver, libraries' versions.

@@ -5,6 +5,7 @@
 #include "device/cuda/autotune.h"
 #include "base/dtype.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

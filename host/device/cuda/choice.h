@@ -3,7 +3,7 @@
 #define DG_CUDA_CHOICE_H
 #include "device/cuda/device.h"
 #include "device/cuda/providers.h"
-#include "base/json.h"
+#include "base/text.h"
 
 typedef struct ConvChoice ConvChoice;
 /* Measures, or remembers, for a layer whose weight is in place; *out is NULL for the kernels' own. False, with a sentence: not

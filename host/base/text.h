@@ -1,0 +1,13 @@
+/* text.h -- a growing text buffer, and JSON strings into it. */
+#ifndef DG_TEXT_H
+#define DG_TEXT_H
+#include <stddef.h>
+
+typedef struct Text {
+    char *text; /* NULL while nothing was written */
+    size_t len, cap;
+} Text;
+void text_printf(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void text_json_string(Text *t, const char *s); /* escaped, with the quotes */
+void text_free(Text *t);
+#endif
