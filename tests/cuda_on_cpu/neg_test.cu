@@ -1,4 +1,4 @@
-// Small wrong kernels, one per argument; the emulator should say what is wrong with each.
+// neg_test.cu -- small wrong kernels, one per argument; the emulator should say what is wrong with each.
 #include "kernels/gpu_prims.h"
 #include <cstdio>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-# make fuzz [FUZZ_SECONDS=20]: every tests/fuzz/fuzz_*.c under libFuzzer, AddressSanitizer and UBSan, from the inputs in
+# rules.mk -- make fuzz [FUZZ_SECONDS=20]: every tests/fuzz/fuzz_*.c under libFuzzer, AddressSanitizer and UBSan, from the inputs in
 # tests/fuzz/corpus/*. What a run finds anew is kept in $(BUILD)/fuzz/found; an input that fails, in $(BUILD)/fuzz/*-crash-*.
 
 FUZZ_SECONDS ?= 20
