@@ -6,10 +6,16 @@
 # make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make bench      timings of this machine
 # make fuzz       the readers of files against random input, FUZZ_SECONDS each (needs clang)
-# make deps       installs what is missing (apt-get as root or with sudo; else it prints the command); make format; make clean
+# make deps       installs what is missing (apt-get as root or with sudo; else it prints the command)
+# make format     formats the sources (make format-check says what it would change); make clean
 # Variables: BUILD=dir  MARCH=native|x86-64-v3|...  ZLIB=0 STB=0 LAPACKE=0 CUDA=0 (leave one out)  WERROR=  V=1
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# as many jobs as there are processors, where the command line says no number
+ifeq ($(MAKELEVEL),0)
+JOBS := $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+MAKEFLAGS += $(JOBS)
+endif
 BUILD ?= build
 CC ?= cc
 ifeq ($(origin CC),default)
@@ -35,6 +41,7 @@ MISSING += $(if $(shell command -v $(CC)),,CC) $(if $(shell command -v $(CXX)),,
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CUDA ?= $(if $(NVCC),1,0)
 CUDA := $(CUDA)
+NO_CUDA ?= $(if $(NVCC),left out,not found (--device cuda is left out))
 
 # warnings are errors with the compilers that this is tested with; a newer one's new warnings do not stop a build
 ifeq ($(origin WERROR),undefined)
@@ -50,8 +57,10 @@ INCLUDE := -Ihost -I.
 CFLAGS += -std=c11 $(INCLUDE) $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
 LDLIBS += $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
 LDFLAGS += $(SAN)
-# What objects depend on beside their sources: written at the end of this file
+# What objects depend on beside their sources: the host's, CUDA's, and what programs are linked from. Written at the end.
 STAMP := $(BUILD)/config
+CUDA_STAMP := $(BUILD)/config-cuda
+LINK_STAMP := $(BUILD)/config-link
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
 # compiled for CUDA, or for its emulation (kernels/rules.mk)
@@ -63,8 +72,7 @@ OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/device/ref_f32.o $(BUILD)/host/devi
        $(patsubst %.S,$(BUILD)/%.o,$(wildcard models/shapes32/*.S))
 LIB := $(BUILD)/libdg.a
 
-.PHONY: all demo test test-long test-full asan bench emu fuzz format clean deps found
-.PHONY: run-demo run-bench run-test run-test-long run-test-full run-asan run-sanitized
+.PHONY: all demo bench emu fuzz format format-check clean deps found run-demo run-bench
 all: found dg_cuda
 
 found:
@@ -73,7 +81,7 @@ found:
 	  "$(if $(filter 1,$(STB)),found,not found (no PNG, --format npz only))" \
 	  "$(if $(filter 1,$(LAPACKE)),found,not found (no Frechet distances))" \
 	  "$(if $(filter 1,$(OPENMP)),found,not found (one thread))" \
-	  "$(if $(filter 1,$(CUDA)),found ($(NVCC)),not found (--device cuda is left out))"
+	  "$(if $(filter 1,$(CUDA)),found ($(NVCC); compiled for $(ARCH:%=sm_%)),$(NO_CUDA))"
 
 $(BUILD)/%.o: %.c $(STAMP)
 	@mkdir -p $(@D)
@@ -92,57 +100,28 @@ $(LIB): $(OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 include kernels/rules.mk
+include tests/rules.mk
 include tests/fuzz/rules.mk
 
 dg_cuda: $(BUILD)/dg_cuda
 	$(Q)ln -sf $< $@
-$(BUILD)/dg_cuda: $(BUILD)/host/program/main.o $(LIB) $(CUDA_OBJ)
+$(BUILD)/dg_cuda: $(BUILD)/host/program/main.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/host/program/main.o $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
 # programs that measure images and machines: bench/*.sh say how
-$(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB) $(CUDA_OBJ)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
-# ---- tests: `make test` is the first two, in a make of its own that finds what the first has installed ------------------
-TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-TEST_SCRIPTS := $(wildcard tests/test_*.sh)
-$(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
-$(BUILD)/tests/test_cli $(BUILD)/tests/test_bench $(BUILD)/tests/test_checkpoint: | $(BUILD)/dg_cuda
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
-
-# What `make test` runs, the longest first. The programs that these lists need are built by the first words of their lines.
-OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
-QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) \
-        "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" \
-        "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS)
-# What `make test-long` runs: less than half an hour
-LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) $(FUZZ_QUICK)
-# What `make test-full` adds: hours
-WHOLE = "$(BUILD)/tests/test_golden ref sample" $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
-# what is a file to be built in such a list
-built = $(filter $(BUILD)/%,$(subst ",,$(1)))
-RUN = BUILD=$(BUILD) tests/run.sh $(BUILD)/logs
 deps:
 	$(Q)tests/install_deps.sh $(MISSING)
-test test-long test-full asan demo bench: deps
-	$(Q)$(MAKE) run-$@
-run-test: all $(EMU_BUILT) $(call built,$(QUICK))
-	$(Q)$(RUN) $(QUICK)
-run-test-long: all $(EMU_BUILT) $(call built,$(LONG))
-	$(Q)$(RUN) $(LONG)
-run-test-full: all $(EMU_BUILT) $(call built,$(QUICK) $(LONG) $(WHOLE))
-	$(Q)DG_TEST_FULL=1 TEST_SECONDS=7200 $(RUN) $(WHOLE) $(LONG) $(QUICK)
 
-# The tests once more with the sanitizers, in a folder of their own; full-size networks and the emulated kernels are left out.
-run-asan:
-	$(Q)$(MAKE) BUILD=$(BUILD)/asan CUDA=0 OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" \
-	  run-sanitized
-SANITIZED = "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
-run-sanitized: $(BUILD)/dg_cuda $(call built,$(SANITIZED))
-	$(Q)$(RUN) $(SANITIZED)
-
-# The same seeds without and with guidance; a column a class.
+# The same seeds without and with guidance; a column a class. Without a GPU the CUDA kernels are not compiled: they take longer
+# than all the rest.
+demo: deps
+	$(Q)$(MAKE) run-demo $(if $(filter 1,$(CUDA)),$(if $(GPU_ARCH)$(filter command,$(origin CUDA)),,CUDA=0 \
+	  NO_CUDA='left out: nvidia-smi shows no GPU (compiled by: make)'))
+bench: deps
+	$(Q)$(MAKE) run-bench
 DEMO = ./dg_cuda generate --seeds 0-19 --class balanced --grid-columns 10 --grid-scale 2
 run-demo: all
 	@mkdir -p demo
@@ -156,22 +135,28 @@ run-bench: all
 	$(BENCH) --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors \
 	  --synthetic-guide tests/golden/guidance/disc_cifar10_uncond.safetensors
 
-# The formatter's versions differ in what they write: only the one that the tree was formatted with is asked.
-FORMATTED = $(shell git ls-files '*.c' '*.h' '*.cu' '*.cpp')
 format:
-	clang-format -i $(FORMATTED)
+	$(Q)tests/format.sh apply
+format-check: MISSING += $(if $(shell tests/format.sh find),,FORMAT)
+format-check: deps
+	$(Q)tests/format.sh check
 
 clean:
 	rm -rf $(BUILD) dg_cuda dg_cuda-emu
 
 # The flags, the compiler and, with MARCH=native, this processor. The file changes only when they do: another setting, or a
 # build folder carried to another machine, starts afresh.
-CONFIG := $(CC) $(CXX) $(CFLAGS) $(LDLIBS) $(NVCC) $(NVFLAGS) $(CUDA_DEFS) $(EMU_FLAGS) \
-          $(shell $(CC) -march=$(MARCH) -dM -E -x c /dev/null 2>/dev/null | cksum)
-ifneq ($(filter-out clean format deps found,$(or $(MAKECMDGOALS),all)),)
-ifneq ($(strip $(file <$(STAMP))),$(strip $(CONFIG)))
+CONFIG := $(CC) $(CXX) $(CFLAGS) $(EMU_FLAGS) $(shell $(CC) -march=$(MARCH) -dM -E -x c /dev/null 2>/dev/null | cksum)
+CUDA_CONFIG := $(NVCC) $(NVFLAGS) $(CUDA_DEFS)
+LINK_CONFIG := $(CUDA_OBJ) $(CUDA_LIBS) $(LDFLAGS) $(LDLIBS)
+# record FILE,TEXT
+record = $(if $(subst x$(strip $(file <$(1)))x,,x$(strip $(2))x),$(file >$(1),$(2)))
+ifneq ($(filter-out clean format format-check deps found demo test test-long test-full asan bench fuzz,$(or $(MAKECMDGOALS),all)),)
 $(shell mkdir -p $(BUILD))
-$(file >$(STAMP),$(CONFIG))
+$(call record,$(STAMP),$(CONFIG))
+$(call record,$(LINK_STAMP),$(LINK_CONFIG))
+ifeq ($(CUDA),1)
+$(call record,$(CUDA_STAMP),$(CUDA_CONFIG))
 endif
 endif
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

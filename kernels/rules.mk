@@ -3,13 +3,20 @@
 
 KERNELS := $(wildcard kernels/*.cu)
 
-# ---- nvcc: machine code for sm_80 (runs on 8.x) and sm_90, and PTX for what comes later. Warnings, spills included, are errors.
-ARCH ?= 80 90
+# ---- nvcc: machine code for the GPUs that nvidia-smi shows (the nearest that nvcc knows, from sm_80), or, where it shows none,
+# for sm_80 (runs on 8.x) and sm_90; and PTX for what comes later. Warnings, spills included, are errors.
+ifeq ($(CUDA)$(origin GPU_ARCH),1undefined)
+GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -dc '0-9\n' | \
+              awk -v known="$$($(NVCC) --list-gpu-arch 2>/dev/null | tr -dc '0-9\n' | tr '\n' ' ')" \
+                '{ n = split(known, k); best = 0; for (i = 1; i <= n; i++) if (k[i] + 0 <= $$1 && k[i] > best) best = k[i] + 0 } \
+                 best >= 80 { print best }' | sort -nu)
+export GPU_ARCH
+endif
+ARCH ?= $(or $(GPU_ARCH),80 90)
 NVFLAGS = -std=c++17 $(INCLUDE) -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage,-Werror \
           $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
           -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
-COMPLETE := $(filter 6,$(words $(wildcard $(addprefix kernels/,conv.cu norm.cu attention.cu attention_bwd.cu elementwise.cu state.cu))))
-ifeq ($(CUDA)$(COMPLETE),16)
+ifeq ($(CUDA),1)
 CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
 NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)
 # cuDNN's and cuBLASLt's headers; the libraries are loaded when --autotune on asks for them. CUDNN_HOME: where cuDNN lies, else
@@ -31,10 +38,10 @@ CUDA_OBJ := $(BUILD)/host/device/device.o
 CUDA_LIBS :=
 endif
 
-$(BUILD)/cuda/kernels/%.o: kernels/%.cu $(STAMP)
+$(BUILD)/cuda/kernels/%.o: kernels/%.cu $(CUDA_STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/cuda/host/%.o: host/%.c $(STAMP)
+$(BUILD)/cuda/host/%.o: host/%.c $(STAMP) $(CUDA_STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
 
@@ -115,28 +122,3 @@ $(BUILD)/race/tests/%: $(BUILD)/tests/%.o $(RACE_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/%.o $(LAYER:%=$(BUILD)/race/%)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
-
-# ---- tests: what `make test` and `make test-full` run of the emulated kernels (the lists are tests/run.sh's)
-NETS := tests/golden/nets
-GUIDES := tests/golden/guidance
-EMU_QUICK = $(if $(COMPLETE),$(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
-            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_sampler emu churn second boosting" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
-            "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" "$(BUILD)/emu/choice_test" \
-            $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.") \
-            "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors") \
-            "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
-EMU_LONG = $(if $(COMPLETE),"env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
-             "$(BUILD)/emu/tests/test_golden emu=fp16 disc_cifar10_uncond" "$(BUILD)/emu/tests/test_batch emu=fp16" "$(BUILD)/emu/tests/test_batch emu=fp32" "$(BUILD)/emu/tests/test_sampler emu" \
-             "$(BUILD)/emu/tests/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
-             "$(BUILD)/race/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16") \
-            "$(BUILD)/race/prims_test"
-EMU_WHOLE = $(if $(COMPLETE),$(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) quick") "$(BUILD)/emu/tests/test_golden emu=fp16 full sample" \
-              "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
-              $(foreach p,bf16 tf32,"$(BUILD)/emu/tests/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
-              $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_stats emu fp16")
-EMU_BUILT = $(BUILD)/emu/neg_test $(BUILD)/race/neg_test
-.PHONY: test-emu test-race
-test-emu: $(filter $(BUILD)/%,$(subst ",,$(EMU_QUICK))) $(EMU_BUILT)
-	$(Q)$(RUN) $(EMU_QUICK)
-test-race: $(filter $(BUILD)/%,$(subst ",,$(EMU_LONG) $(EMU_WHOLE)))
-	$(Q)$(RUN) $(EMU_LONG) $(EMU_WHOLE)

@@ -13,6 +13,7 @@ for missing in "$@"; do
     STB) packages+=(libstb-dev) ;;
     LAPACKE) packages+=(liblapacke-dev libopenblas-dev) ;;
     CLANG) packages+=(clang) ;;
+    FORMAT) packages+=(clang-format-14) ;;
     OPENMP) ;; # comes with the compiler
     *) echo "install_deps.sh: nothing is known about $missing" >&2; exit 2 ;;
     esac

@@ -1,0 +1,62 @@
+# rules.mk -- how the tests are built, and the lists of what `make test`, `make test-long`, `make test-full` and `make asan` run
+
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TEST_SCRIPTS := $(wildcard tests/test_*.sh)
+$(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
+$(BUILD)/tests/test_cli $(BUILD)/tests/test_bench $(BUILD)/tests/test_checkpoint: | $(BUILD)/dg_cuda
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
+
+# ---- the lists, the longest first. The programs that they need are built by the first words of their lines.
+NETS := tests/golden/nets
+GUIDES := tests/golden/guidance
+OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
+QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) \
+        "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" \
+        "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS)
+EMU_QUICK = $(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
+            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_sampler emu churn second boosting" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
+            "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" "$(BUILD)/emu/choice_test" \
+            $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.") \
+            "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
+            "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
+# less than half an hour
+LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) $(FUZZ_QUICK)
+EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
+           "$(BUILD)/emu/tests/test_golden emu=fp16 disc_cifar10_uncond" "$(BUILD)/emu/tests/test_batch emu=fp16" "$(BUILD)/emu/tests/test_batch emu=fp32" "$(BUILD)/emu/tests/test_sampler emu" \
+           "$(BUILD)/emu/tests/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
+           "$(BUILD)/race/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16" \
+           "$(BUILD)/race/prims_test"
+# hours
+WHOLE = "$(BUILD)/tests/test_golden ref sample" $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
+EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) quick") "$(BUILD)/emu/tests/test_golden emu=fp16 full sample" \
+            "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
+            $(foreach p,bf16 tf32,"$(BUILD)/emu/tests/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
+            $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_stats emu fp16"
+# the sanitizers leave out full-size networks and the emulated kernels
+SANITIZED = "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
+
+# what is a file to be built in such a list; neg.sh runs two programs that no list names
+built = $(filter $(BUILD)/%,$(subst ",,$(1)))
+NEG := $(BUILD)/emu/neg_test $(BUILD)/race/neg_test
+RUN = BUILD=$(BUILD) tests/run.sh $(BUILD)/logs
+
+# ---- the targets. `make test` is run-test after deps, in a make of its own that finds what was installed
+.PHONY: test test-long test-full asan test-emu test-race run-test run-test-long run-test-full run-asan run-sanitized
+test test-long test-full asan: deps
+	$(Q)$(MAKE) run-$@
+run-test: all $(NEG) $(call built,$(QUICK))
+	$(Q)$(RUN) $(QUICK)
+run-test-long: all $(call built,$(LONG))
+	$(Q)$(RUN) $(LONG)
+run-test-full: all $(NEG) $(call built,$(QUICK) $(LONG) $(WHOLE))
+	$(Q)DG_TEST_FULL=1 TEST_SECONDS=7200 $(RUN) $(WHOLE) $(LONG) $(QUICK)
+run-asan:
+	$(Q)$(MAKE) BUILD=$(BUILD)/asan CUDA=0 OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" \
+	  run-sanitized
+run-sanitized: $(BUILD)/dg_cuda $(call built,$(SANITIZED))
+	$(Q)$(RUN) $(SANITIZED)
+test-emu: $(NEG) $(call built,$(EMU_QUICK))
+	$(Q)$(RUN) $(EMU_QUICK)
+test-race: $(call built,$(EMU_LONG) $(EMU_WHOLE))
+	$(Q)$(RUN) $(EMU_LONG) $(EMU_WHOLE)
