@@ -88,7 +88,7 @@ __attribute__((unused)) static bool case_denoise(const CaseWeights *c, Device *d
 __attribute__((unused)) static bool case_guidance(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma,
                                                   const int *label, double *out) {
     Error e = {""};
-    Guide *u = guide_new(d, c->extractor, c->head, n, false, true, &e);
+    Guide *u = guide_new(d, c->extractor, c->head, n, (GuideOptions){.fuse = true}, &e);
     bool made = u != NULL;
     if (made) {
         size_t count = (size_t)n * u->per_sample;

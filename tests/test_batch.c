@@ -51,7 +51,7 @@ static void run_batch(Sampler *s, const Setup *setup, const int *order, int firs
 static bool run_all(Device *d, const Setup *setup, const int *order, int count, int batch, Images *out) {
     Error e = {""};
     Denoiser *denoiser = denoiser_new(d, setup->network, batch, true, &e);
-    Guide *guide = denoiser ? guide_new(d, setup->extractor, setup->head, batch, false, true, &e) : NULL;
+    Guide *guide = denoiser ? guide_new(d, setup->extractor, setup->head, batch, (GuideOptions){.fuse = true}, &e) : NULL;
     Sampler *s = guide ? sampler_new(&setup->options, denoiser, guide, &e) : NULL;
     bool made = CHECK(s, "%s on %s: %s", setup->name, d->be->name, e.text);
     if (made) {

@@ -180,7 +180,7 @@ static Net net_new(Device *d, bool guide, int batch) {
     Error e;
     Net n = {.json = {parse(guide ? extractor_config_text : network_config_text), parse(head_config_text)}};
     for (int i = 0; i < 2; i++) n.w[i] = weights_synthetic((uint64_t)i + 5, n.json[i]);
-    if (guide) n.guide = guide_new(d, n.w[0], n.w[1], batch, false, true, &e);
+    if (guide) n.guide = guide_new(d, n.w[0], n.w[1], batch, (GuideOptions){.fuse = true}, &e);
     else n.denoiser = denoiser_new(d, n.w[0], batch, true, &e);
     DG_CHECK(n.guide || n.denoiser, "%s", e.text);
     return n;

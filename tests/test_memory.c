@@ -37,7 +37,7 @@ static Exec *bind(const Case *c, Device *d, int batch, bool fuse, Denoiser **den
     *denoiser = NULL, *guide = NULL;
     Weights *w = weights_synthetic(1, c->network ? c->network : c->extractor), *head = c->head ? weights_synthetic(2, c->head) : NULL;
     if (c->network) *denoiser = denoiser_new(d, w, batch, fuse, e);
-    else *guide = guide_new(d, w, head, batch, false, fuse, e);
+    else *guide = guide_new(d, w, head, batch, (GuideOptions){.fuse = fuse}, e);
     weights_free(w), weights_free(head);
     return *denoiser ? (*denoiser)->exec : *guide ? (*guide)->exec : NULL;
 }

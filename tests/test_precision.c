@@ -130,7 +130,7 @@ static void test_network_range(Device *d, const CaseWeights *c) {
 }
 static void test_guide_range(Device *d, const CaseWeights *c) {
     Error e = {""};
-    Guide *g = guide_new(d, c->extractor, c->head, LEVELS, false, true, &e);
+    Guide *g = guide_new(d, c->extractor, c->head, LEVELS, (GuideOptions){.fuse = true}, &e);
     if (CHECK(g, "%s: %s", c->name, e.text)) {
         DG_CHECK(g->seed_scale == 1, "f32 gradients are not scaled");
         double *x = noisy(d, g->extractor.image_size, g->extractor.in_channels, guide_level), coef[LEVELS];

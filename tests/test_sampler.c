@@ -83,7 +83,7 @@ static void rig_free(Rig *r) {
 static bool rig_new(Rig *r, Device *d, const Files *f, const SampleOptions *o, bool guided, int batch, Error *e) {
     *r = (Rig){0};
     bool ok = (r->d = denoiser_new(d, f->network, batch, true, e)) != NULL;
-    if (ok && guided) ok = (r->g = guide_new(d, f->extractor, f->head, batch, false, true, e)) != NULL;
+    if (ok && guided) ok = (r->g = guide_new(d, f->extractor, f->head, batch, (GuideOptions){.fuse = true}, e)) != NULL;
     if (ok) ok = (r->s = sampler_new(o, r->d, r->g, e)) != NULL;
     if (!ok) rig_free(r);
     return ok;

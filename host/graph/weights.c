@@ -10,6 +10,7 @@
 typedef struct {
     const char *name;
     const StTensor *tensor;
+    bool used;
 } Override;
 struct Weights {
     char *name;
@@ -57,7 +58,7 @@ Weights *weights_synthetic(uint64_t seed, const Json *config) {
 }
 void weights_override(Weights *w, const char *name, const StTensor *t) {
     w->override = dg_realloc(w->override, (size_t)(w->overrides + 1) * sizeof *w->override);
-    w->override[w->overrides++] = (Override){name, t};
+    w->override[w->overrides++] = (Override){name, t, false};
 }
 void weights_attach(Weights *w, const char *prefix, Weights *other) { w->attached_prefix = prefix, w->attached = other; }
 void weights_free(Weights *w) {
@@ -167,7 +168,7 @@ static void read_element(const StTensor *t, const Synthetic *rule, DType type, v
 }
 static const StTensor *find(Weights *w, const char *name) {
     for (int i = 0; i < w->overrides; i++)
-        if (!strcmp(w->override[i].name, name)) return w->override[i].tensor;
+        if (!strcmp(w->override[i].name, name)) return w->override[i].used = true, w->override[i].tensor;
     const StTensor *t = w->file ? st_find(w->file, name) : NULL;
     if (t) w->used[t - w->file->tensor] = true;
     return t;
@@ -220,6 +221,8 @@ bool weights_check_unused(const Weights *w, const char *const *allowed, int coun
             snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", name);
         }
     }
+    for (int i = 0; i < w->overrides; i++)
+        if (!w->override[i].used) return dg_error(e, "%s: there is no parameter %s to override", w->name, w->override[i].name);
     if (!unexpected) return true;
     return dg_error(e, "%s: %d tensors that its configuration does not use (%s%s): another model's configuration?", w->name, unexpected,
                     names, unexpected > 3 ? ", ..." : "");

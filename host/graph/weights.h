@@ -24,6 +24,6 @@ const Json *weights_config(const Weights *w); /* the network's arguments: JSON i
  * another shape (both are printed), or is not a floating-point tensor. Marks the name as used.                      */
 bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e);
 /* After the graphs are bound: an error naming the first tensors that nobody read and that no pattern allows.
- * A pattern is a name, or one with a '*' at its start or end. Synthetic weights always pass.                        */
+ * A pattern is a name, or one with a '*' at its start or end. Synthetic weights pass, unless an override was not read.  */
 bool weights_check_unused(const Weights *w, const char *const *allowed, int count, Error *e);
 #endif

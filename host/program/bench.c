@@ -250,8 +250,9 @@ static bool measure(Bench *b, Text *json, Error *e) {
         print_timing(json, g->guide ? "guided step" : "step", b->step = time_steps(b), flops);
         int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, g->guide, e) : 0;
         if (guided < 0) return false;
-        double run = (2 * steps - 1) * b->network.median + guided * b->guide.median;
-        printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", batch / run, steps, 2 * steps - 1, guided);
+        int calls = sample_network_calls(&b->o->sample);
+        double run = calls * b->network.median + guided * b->guide.median;
+        printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", batch / run, steps, calls, guided);
         text_printf(json, ", \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", batch / run, steps, guided);
     }
     if (b->o->runs && g->sampler) {
@@ -288,8 +289,8 @@ static bool open_engine(Bench *b, Error *e) {
         per_sample = b->engine.denoiser->per_sample;
     } else {
         b->engine = (Engine){.batch = b->o->batch};
-        b->engine.guide =
-            guide_new(b->device, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch, false, fuse, e);
+        b->engine.guide = guide_new(b->device, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch,
+                                    (GuideOptions){.fuse = fuse}, e);
         if (!b->engine.guide) return false;
         per_sample = b->engine.guide->per_sample;
     }

@@ -106,7 +106,7 @@ bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o,
     Weights *extractor = n->source[ROLE_EXTRACTOR].weights, *head = n->source[ROLE_DISCRIMINATOR].weights;
     g->denoiser = denoiser_new(d, n->source[ROLE_NETWORK].weights, batch, fuse, e);
     bool ok = g->denoiser != NULL;
-    if (ok && extractor) ok = (g->guide = guide_new(d, extractor, head, batch, false, fuse, e)) != NULL;
+    if (ok && extractor) ok = (g->guide = guide_new(d, extractor, head, batch, (GuideOptions){.fuse = fuse}, e)) != NULL;
     if (ok) ok = (g->sampler = sampler_new(o, g->denoiser, g->guide, e)) != NULL;
     if (!ok) engine_free(g);
     return ok;
@@ -143,7 +143,7 @@ bool engine_print_plan(const Networks *n, const SampleOptions *o, DType act, int
     }
     if (ok) {
         graph_plan(g);
-        int calls = o->solver == SOLVER_EULER && o->ablation ? o->num_steps : 2 * o->num_steps - 1;
+        int calls = sample_network_calls(o);
         guided *= (o->dg_weight_1st_order != 0) + (o->dg_weight_2nd_order != 0);
         double flops = calls * graph_flops(g) / batch + (extractor ? guided * graph_flops(guide.graph) / batch : 0);
         printf("at batch %d:\n", batch);

@@ -40,7 +40,7 @@ static bool bind(Guide *u, Weights *extractor, Weights *head, bool keep, bool fu
     return u->exec && weights_check_unused(extractor, extractor_unused, extractor_unused_count, e) &&
            weights_check_unused(head, NULL, 0, e);
 }
-Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, bool keep, bool fuse, Error *e) {
+Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, GuideOptions o, Error *e) {
     EncoderConfig a, b;
     if (!encoder_config(&a, weights_config(extractor), e)) {
         dg_error_context(e, "%s", weights_name(extractor));
@@ -50,13 +50,14 @@ Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, bool
         dg_error_context(e, "%s", weights_name(head));
         return NULL;
     }
+    if (o.clock != CLOCK_OF_FILE) a.cosine_time = o.clock == CLOCK_COSINE;
     Guide *u = dg_alloc(sizeof *u);
     u->extractor = a, u->head = b, u->dev = dev, u->batch = batch;
     u->per_sample = (size_t)a.image_size * (size_t)a.image_size * (size_t)a.in_channels;
     u->embedding = dg_alloc((size_t)batch * (size_t)(a.model_channels > b.model_channels ? a.model_channels : b.model_channels) *
                             sizeof *u->embedding);
     u->seed_scale = dev->act == DG_F16 ? GUIDE_SEED_SCALE_F16 : 1;
-    if (bind(u, extractor, head, keep, fuse, e)) {
+    if (bind(u, extractor, head, o.keep, o.fuse, e)) {
         double *seed = dg_alloc((size_t)batch * sizeof *seed);
         for (int i = 0; i < batch; i++) seed[i] = u->seed_scale;
         exec_set(u->exec, u->seed, DG_F64, seed);

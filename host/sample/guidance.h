@@ -32,8 +32,16 @@ typedef struct {
     double tau, mean_vp, time; /* time: what the nets get, before the factor 999 (= tau, or its cosine form) */
 } GuideTime;
 
-/* Builds, fuses (when `fuse`), differentiates, plans and binds. keep: the features and the logit outlive a run. */
-Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, bool keep, bool fuse, Error *e);
+/* Which time the extractor was trained on: what its configuration says, or this. */
+typedef enum { CLOCK_OF_FILE, CLOCK_LINEAR, CLOCK_COSINE } GuideClock;
+typedef struct {
+    bool fuse;
+    bool keep; /* the features and the logit outlive a run */
+    GuideClock clock;
+} GuideOptions;
+
+/* Builds, fuses, differentiates, plans and binds. */
+Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, GuideOptions o, Error *e);
 void guide_free(Guide *g);
 /* The planned graph alone, of u->extractor, u->head and u->batch: a part of guide_new that needs neither weights nor device. */
 bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e);

@@ -242,6 +242,7 @@ static void submit(Sampler *s, int parts) {
 static int plan_noise(Sampler *s, const SampleNoise *n, int step) { /* -1: the latents */
     *s->table.draw = step < 0 ? RNG_STEP_LATENT : (uint32_t)step;
     if (n->seed) return PART_DRAW;
+    DG_CHECK(step < 0 || n->noise, "step %d adds noise, and none was recorded", step);
     s->dev->be->upload(s->dev, s->noise, step < 0 ? n->latents : n->noise[step], (size_t)s->batch * s->per_sample * sizeof *s->noise);
     return 0;
 }

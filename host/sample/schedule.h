@@ -34,6 +34,8 @@ double time_of_sigma(const TimeMap *m, double sigma);
 double time_scale(const TimeMap *m, double t); /* s(t) */
 double time_scale_slope(const TimeMap *m, double t);
 
+int sample_network_calls(const SampleOptions *o); /* evaluations of the network for one image */
+
 /* t[0..num_steps], decreasing, t[num_steps] = 0. One step runs from the highest noise level to 0.
  * Without `ablation` the options' schedule and scaling are EDM's own: linear, none.              */
 bool schedule_steps(const SampleOptions *o, const NetworkConfig *c, TimeMap *m, double *t, Error *e);

@@ -1,0 +1,62 @@
+/* verify_kind.h -- what a kind of golden case gives to verify_case.c, and what it finds there.
+ * To add a kind: a file with a CaseKind, and its row in the table of verify_case.c.           */
+#ifndef DG_VERIFY_KIND_H
+#define DG_VERIFY_KIND_H
+#include "graph/weights.h"
+#include "program/verify_case.h"
+#include "sample/guidance.h"
+
+typedef struct Case Case;
+typedef struct {
+    const char *kind;
+    const char *const *outputs; /* the tensors that `expect` may name; NULL-terminated */
+    bool logits;                /* a logit is among them: in reduced precision the worst of two roundings counts */
+    bool (*run)(Case *c, Error *e);
+    bool (*cost)(Case *c, CaseCost *cost, Error *e); /* fills flops and size */
+} CaseKind;
+static const double QUICK_FLOPS = 1e9; /* a call for one image; below it a case is CASE_QUICK */
+extern const CaseKind case_denoise, case_guidance, case_sample;
+
+typedef struct CaseErrors CaseErrors;
+struct Case {
+    const char *name; /* file name without its folder and ending */
+    SafeTensors *file;
+    Json *json;
+    const CaseKind *kind;
+    Device *dev;
+    bool fuse;
+    double factor;
+    FILE *out;
+    VerifyResult *r;
+    CaseErrors *record;     /* fill this instead of comparing; or NULL */
+    const CaseErrors *base; /* reduced precision: tolerances come from it; NULL in fp32 */
+};
+
+/* Inputs. Each is there, of a shape and type that fit, and finite, or the result is NULL (false, 0) with a sentence. */
+int case_batch(const Case *c, const char *tensor, Error *e);                          /* images in it */
+double *case_images(const Case *c, const char *tensor, Shape s, Error *e);            /* [n,C,H,W] as NHWC; the caller's */
+double *case_values(const Case *c, const char *tensor, int n, Error *e);              /* [n] */
+double *case_sigmas(const Case *c, int n, Error *e);                                  /* [n] positive noise levels in "sigma" */
+double **case_draws(const Case *c, const char *tensor, int count, Shape s, Error *e); /* [count,n,C,H,W]: an array a draw */
+void case_draws_free(double **draw, int count);
+/* class_index, or the one in class_labels; -1 where the case has neither. Below `classes`, unless that is 0. */
+bool case_labels(const Case *c, int n, int classes, int *label, Error *e);
+const Json *case_config(const Case *c, const char *network, Error *e); /* the arguments of "network", "extractor", "head" */
+/* Synthetic weights of one of these, with its overrides. seed_key: the seed's name in the case. */
+Weights *case_weights(const Case *c, const char *network, const char *seed_key, Error *e);
+double *case_upload(const Case *c, const double *host, size_t count, Error *e);
+
+/* Outputs: nothing is done where the case does not expect the tensor. False: it cannot be compared. */
+bool case_compare_images(const Case *c, const char *tensor, const double *found, Shape s, Error *e); /* NHWC */
+bool case_compare_values(const Case *c, const char *tensor, const double *found, int n, Error *e);
+
+/* What kinds share. flops: of one call for one image. */
+typedef struct {
+    Weights *extractor, *head;
+    Guide *guide;
+} CaseGuide;
+bool case_guide_open(CaseGuide *g, const Case *c, int batch, Error *e);
+void case_guide_close(CaseGuide *g); /* also after a failure */
+bool case_network_flops(const Case *c, double *flops, Error *e);
+bool case_guide_flops(const Case *c, double *flops, Error *e);
+#endif
