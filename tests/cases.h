@@ -157,7 +157,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         op->norm.silu = c->norm.silu;
         break;
     case OP_ATTN: k.y = g_attn(g, x, c->attn.heads); break;
-    case OP_UNARY: k.y = c->unary.f == F_SILU ? g_silu(g, x) : g_clamp(g, x, c->unary.lo, c->unary.hi); break;
+    case OP_UNARY: k.y = g_unary(g, x, c->unary.f, c->unary.lo, c->unary.hi); break;
     case OP_ADD:
         if (c->add.add == ADD_FULL) k.in[1] = g_input(g, "second", s);
         if (c->add.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, s.c});
@@ -179,7 +179,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
     default: DG_CHECK(false, "case %s: not a forward op", c->name);
     }
     g->t[k.y].keep = true;
-    if (c->f32_out && g->act != DG_F64) g->t[k.y].dtype = DG_F32;
+    if (c->f32_out && g->precision.act != DG_F64) g->t[k.y].dtype = DG_F32;
     return k;
 }
 #endif

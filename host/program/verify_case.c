@@ -344,7 +344,7 @@ static bool measure_base(const Case *c, const char *kind, Base *base, Error *e) 
     Case naive = *c;
     VerifyResult unused = {0};
     const Device *d = c->dev;
-    naive.dev = device_open("rounded", d->tf32 ? "tf32" : dtype_name(d->act), e);
+    naive.dev = device_open("rounded", precision_name(d->precision), e);
     naive.record = base, naive.r = &unused;
     bool ok = naive.dev && run_case(&naive, kind, e);
     naive.fuse = !naive.fuse;
@@ -368,7 +368,7 @@ bool verify_case(const char *path, Device *d, bool fuse, double tolerance_factor
     ok = ok && json_get_string(c.json, "kind", "", &kind, e);
     snprintf(r->kind, sizeof r->kind, "%s", kind);
     bool known = !strcmp(kind, "denoise") || !strcmp(kind, "guidance") || !strcmp(kind, "sample");
-    bool reduced = d->tf32 || d->act == DG_F16 || d->act == DG_BF16;
+    bool reduced = d->precision.tf32 || d->precision.act == DG_F16 || d->precision.act == DG_BF16;
     if (ok && !known) {
         r->skipped = true;
         if (out) fprintf(out, "%-28s kind %s is not known: skipped\n", name, kind);

@@ -15,7 +15,7 @@ typedef struct {
     size_t work_bytes;
 } Cpu;
 static inline Cpu *cpu_of(const Exec *e) { return e->dev->impl; }
-/* Makes sure that the workspace holds so many floats; what it grows by counts as weight_bytes of e. */
+/* Makes sure that the workspace holds so many floats, and that e's workspace_bytes says so. */
 bool cpu_reserve(Exec *e, size_t floats, Error *err);
 
 static inline const float *cpu_in(const Exec *e, int i, int j) { return e->g->op[i].in[j] ? e->data[e->g->op[i].in[j]] : NULL; }
@@ -33,7 +33,7 @@ static inline int thread_index(void) {
 #endif
 }
 
-/* ---- cpu_gemm.c ------------------------------------------------------------------------------------------------------ */
+/* ---- gemm.c ------------------------------------------------------------------------------------------------------ */
 /* c = scale * (a b + bias + add), for one thread. a: element (m,k) at a[m*a_row + k*a_col]. b: packed, see gemm_pack.
  * bias [n] or NULL. add: row m at add + m*add_row, or NULL; it may be c itself.                                          */
 typedef struct {
@@ -57,7 +57,7 @@ enum { GEMM_ROWS = 96 }; /* rows of a that one call should take, so that they st
 
 /* ---- ops --------------------------------------------------------------------------------------------------------------- */
 bool cpu_conv_prepare(Exec *e, int i, Error *err);
-void cpu_conv_unprepare(Exec *e, int i);
+void cpu_conv_release(Exec *e, int i);
 void cpu_conv(const Exec *e, int i);
 
 bool cpu_norm_prepare(Exec *e, int i, Error *err);

@@ -36,14 +36,20 @@ static inline __attribute__((always_inline)) void unary(const Op *op, UnaryFn f,
 void cpu_unary(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     size_t n = shape_count(cpu_shape_out(e, i));
-    if (op->unary.f == F_SILU) unary(op, silu, cpu_in(e, i, 0), NULL, cpu_out(e, i), n);
-    else unary(op, clamp, cpu_in(e, i, 0), NULL, cpu_out(e, i), n);
+    switch (op->unary.f) {
+    case F_SILU: unary(op, silu, cpu_in(e, i, 0), NULL, cpu_out(e, i), n); break;
+    case F_CLAMP: unary(op, clamp, cpu_in(e, i, 0), NULL, cpu_out(e, i), n); break;
+    default: backend_ref.run_op(e, i);
+    }
 }
 void cpu_unary_bwd(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     size_t n = shape_count(cpu_shape_out(e, i));
-    if (op->unary.f == F_SILU) unary(op, silu_bwd, cpu_in(e, i, 0), cpu_in(e, i, 1), cpu_out(e, i), n);
-    else unary(op, clamp_bwd, cpu_in(e, i, 0), cpu_in(e, i, 1), cpu_out(e, i), n);
+    switch (op->unary.f) {
+    case F_SILU: unary(op, silu_bwd, cpu_in(e, i, 0), cpu_in(e, i, 1), cpu_out(e, i), n); break;
+    case F_CLAMP: unary(op, clamp_bwd, cpu_in(e, i, 0), cpu_in(e, i, 1), cpu_out(e, i), n); break;
+    default: backend_ref.run_op(e, i);
+    }
 }
 /* y = a x + b z over n elements; z may be NULL. */
 static void add_row(float a, const float *x, float b, const float *z, float *y, size_t n) {

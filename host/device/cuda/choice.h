@@ -12,6 +12,6 @@ bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err);
 void conv_choice_free(Device *d, ConvChoice *c);
 const char *conv_choice_name(const ConvChoice *c); /* the provider's; of NULL, "own" */
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream);
-void cuda_choices(const Device *d, Text *chosen, Text *measured); /* Backend.choices */
+bool cuda_choices(const Device *d, Text *chosen, Text *measured); /* Backend.choices */
 void cuda_choices_close(Device *d);                               /* writes what was learnt */
 #endif

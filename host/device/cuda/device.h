@@ -28,7 +28,7 @@ void cuda_check(int error, const char *what);
 cudaStream_t cuda_stream(const Device *d); /* makes the device current, too */
 
 /* The memory and order part of the Backend table. */
-bool cuda_open(Device *d, const char *precision, Error *e);
+bool cuda_open(Device *d, Error *e);
 void cuda_close(Device *d);
 void *cuda_alloc(Device *d, size_t bytes);
 void cuda_release(Device *d, void *p);
