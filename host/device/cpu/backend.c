@@ -59,8 +59,6 @@ static void cpu_run_op(const Exec *e, int i) {
     case OP_RESAMPLE: cpu_resample(e, i); break;
     case OP_POOL_TOKENS: cpu_pool_tokens(e, i); break;
     case OP_POOL_TOKENS_BWD: cpu_pool_tokens_bwd(e, i); break;
-    case OP_FIRST_TOKEN: cpu_first_token(e, i); break;
-    case OP_FIRST_TOKEN_BWD: cpu_first_token_bwd(e, i); break;
     default: backend_ref.run_op(e, i);
     }
 }

@@ -76,6 +76,4 @@ void cpu_slice(const Exec *e, int i);
 void cpu_resample(const Exec *e, int i);
 void cpu_pool_tokens(const Exec *e, int i);
 void cpu_pool_tokens_bwd(const Exec *e, int i);
-void cpu_first_token(const Exec *e, int i);
-void cpu_first_token_bwd(const Exec *e, int i);
 #endif
