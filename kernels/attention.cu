@@ -4,8 +4,8 @@
 //         values in two stages of cp.async, mma.sync. f32 kernel: everything else, any d and any types; channels of y in blocks
 //         of up to 256 (blockIdx.z), each with its own scores.
 // Order:  keys in order, in blocks whose size depends on d, the tokens and the type alone: never on n or the place in it.
-// Range:  scores in f32, at most 0 after the maximum is taken off; weights see Range. The weights are summed as rounded for the
-//         product with v: what is divided by is what was multiplied.
+// Range:  scores in f32, at most 0 once the maximum is subtracted; for the weights see Range. The sum of the weights is that of the
+//         rounded weights which multiply v.
 #include "kernels/attention_tile.h"
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------

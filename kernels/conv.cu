@@ -6,7 +6,7 @@
 //         memory for one epilogue. Out-of-image pixels and channels past the last are zeros, never reads.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
 //         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
-// Limits: none on sizes; channels that fill no whole pieces are gathered one by one, outputs with k % 8 are stored so.
+// Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
 #include "kernels/kernels.h"
 #include "kernels/values.h"
@@ -79,8 +79,8 @@ template <typename T> GPU_FN uint4 gather_piece(const ConvParams &p, const Input
     return q;
 }
 
-// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs, which are left there as stored
-// where their statistics are wanted.
+// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted,
+// the stored values replace the sums.
 template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_by(const ConvParams &p, float *sums, int row0, int column0) {
     enum { ACROSS = COLUMNS / V };
     const int t = (int)threadIdx.x, column = t % ACROSS * V, k = column0 + column;

@@ -1,4 +1,4 @@
-/* kernels.h -- the launchers of kernels/ as plain C functions; nothing else. backend_cuda.c is their only caller.
+/* kernels.h -- the launchers of kernels/ as plain C functions; nothing else. host/device/cuda is their only caller.
  *
  * Each checks nothing (shapes were checked in graph.c), allocates nothing and only enqueues work on `stream` (a
  * cudaStream_t); it returns 0 or the cudaError_t of the launch. All tensors are NHWC and lie in device memory, aligned to

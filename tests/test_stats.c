@@ -1,4 +1,4 @@
-/* test_stats.c -- norms whose input comes from convolutions, which leave them its statistics (cuda_stats.h): results and gradients
+/* test_stats.c -- norms whose input comes from convolutions, which leave them its statistics (norm_stats.h): results and gradients
  * against the reference in double, image by image the same bits, and proof that the statistics left there are those used.
  *   test_stats [DEVICE [PRECISION]]     default: each of emu and cuda that this build has, in fp32, tf32, fp16 and bf16
  * Tolerance: relative L2 error <= 3 x that of device "rounded" in the same precision ("cpu" for fp32), + 4 eps of float. */

@@ -1,5 +1,5 @@
 /* rounded.c -- device "rounded": the CPU backend with every weight, input and op output rounded to fp16, bf16 or tf32. It is
- * the naive implementation in that precision: its error on a case is what tells how far off a GPU may be (verify.c).
+ * the naive implementation in that precision: its error on a case says how far off a GPU may be (program/verify).
  *
  * The graph is built for 16-bit storage, as it is for a GPU. What crosses the Backend interface (weights, inputs, outputs)
  * lies in memory in that type; the ops run on a twin of the Exec whose tensors are f32, at twice the arena's offsets.     */
@@ -39,7 +39,7 @@ static float to_tf32(float v) { /* 10 bits of fraction, to nearest even */
     memcpy(&v, &bits, sizeof v);
     return v;
 }
-/* What the tensor cores read is rounded: tensors stored in 16 bits; with tf32, images and the weights that meet them. */
+/* What tensor cores read is rounded: tensors stored in 16 bits; in tf32, images and the weights that multiply them. */
 static void round_values(DType stored, bool tf32, float *v, size_t n) {
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) {

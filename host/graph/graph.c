@@ -1,6 +1,5 @@
 /* graph.c -- builders: shape checks and shape inference live here and nowhere else. */
 #include "graph/graph.h"
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,15 +8,6 @@
 static const char *const op_names[] = {DG_OPS(NAME)};
 #undef NAME
 
-void graph_wrong(const char *file, int line, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    fprintf(stderr, "%s:%d: ", file, line);
-    vfprintf(stderr, fmt, ap);
-    fputs(" (the model's graph is wrong)\n", stderr);
-    va_end(ap);
-    abort();
-}
 const char *op_name(OpKind k) { return op_names[k]; }
 const char *precision_name(Precision p) { return p.tf32 ? "tf32" : dtype_name(p.act); }
 size_t shape_count(Shape s) { return (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)s.c; }

@@ -173,11 +173,10 @@ enum {
 unsigned conv_needs(const ConvOptions *o, Shape weight);
 static inline bool conv_fits(const ConvOptions *o, Shape weight, unsigned can) { return !(conv_needs(o, weight) & ~can); }
 
-/* A model's author made a mistake: stops with the sentence. */
-void graph_wrong(const char *file, int line, const char *fmt, ...) __attribute__((noreturn, format(printf, 3, 4)));
+/* For the mistakes of a model's author: stops with the sentence. */
 #define GRAPH_CHECK(cond, ...)                                                                                                             \
     do {                                                                                                                                   \
-        if (!(cond)) graph_wrong(__FILE__, __LINE__, __VA_ARGS__);                                                                         \
+        if (!(cond)) dg_abort(__FILE__, __LINE__, "the model's graph is wrong", __VA_ARGS__);                                              \
     } while (0)
 
 const char *precision_name(Precision p); /* "fp32", "tf32", "fp16", "bf16", "fp64" */

@@ -1,4 +1,4 @@
-/* fake_providers.c -- cuda_providers.h without a library, so that choosing between implementations runs without a GPU. The one
+/* fake_providers.c -- providers.h without a library, so that choosing between implementations runs without a GPU. The one
  * that calls itself cudnn remembers its last result, and is fast when it is asked for the same again, as a trial does.
  *   FAKE_PROVIDER=exact (the kernels' own bits) | batch (bits that depend on the number of images) | place (on the
  *                 place in the batch) | wrong | refuses | absent */

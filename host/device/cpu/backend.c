@@ -47,12 +47,12 @@ static void cpu_unbind(Exec *e) {
 static void cpu_run_op(const Exec *e, int i) {
     switch (e->g->op[i].kind) {
     case OP_CONV: cpu_conv(e, i); break;
-    case OP_NORM: cpu_norm(e, i); break;
-    case OP_NORM_BWD: cpu_norm_bwd(e, i); break;
+    case OP_NORM:
+    case OP_NORM_BWD: cpu_norm(e, i); break;
     case OP_ATTN: cpu_attention(e, i); break;
     case OP_ATTN_BWD: cpu_attention_bwd(e, i); break;
-    case OP_UNARY: cpu_unary(e, i); break;
-    case OP_UNARY_BWD: cpu_unary_bwd(e, i); break;
+    case OP_UNARY:
+    case OP_UNARY_BWD: cpu_unary(e, i); break;
     case OP_ADD: cpu_add(e, i); break;
     case OP_CONCAT: cpu_concat(e, i); break;
     case OP_SLICE: cpu_slice(e, i); break;

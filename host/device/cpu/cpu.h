@@ -1,7 +1,7 @@
 /* cpu.h -- what the files of the CPU backend share: the device's workspace, threads, and the matrix product.
  *
- * Bits: the value of an element depends on its own image alone. Every sum runs in an order that only the op's shape per
- * image decides, whichever thread, tile or batch the element falls into.                                               */
+ * Bits: an element depends on its own image alone. The order of every sum follows from the op's shape per image, not from the
+ * thread, the tile or the batch.                                                                                          */
 #ifndef DG_CPU_H
 #define DG_CPU_H
 #include "device/device.h"
@@ -61,15 +61,13 @@ void cpu_conv_release(Exec *e, int i);
 void cpu_conv(const Exec *e, int i);
 
 bool cpu_norm_prepare(Exec *e, int i, Error *err);
-void cpu_norm(const Exec *e, int i);
-void cpu_norm_bwd(const Exec *e, int i);
+void cpu_norm(const Exec *e, int i); /* and its gradient */
 
 bool cpu_attention_prepare(Exec *e, int i, Error *err);
 void cpu_attention(const Exec *e, int i);
 void cpu_attention_bwd(const Exec *e, int i);
 
-void cpu_unary(const Exec *e, int i);
-void cpu_unary_bwd(const Exec *e, int i);
+void cpu_unary(const Exec *e, int i); /* and its gradient */
 void cpu_add(const Exec *e, int i);
 void cpu_concat(const Exec *e, int i);
 void cpu_slice(const Exec *e, int i);

@@ -25,16 +25,14 @@ static inline __attribute__((always_inline)) void unary(const Op *op, UnaryFn f,
         if (left) vec_store_n(y + j, f(op, vec_load_n(x + j, left), dy ? vec_load_n(dy + j, left) : vec_all(0)), left);
     }
 }
-/* A function without a vector form here is the reference's. */
+/* The function or, where there is a dy, its gradient. One without a vector form here is the reference's. */
 void cpu_unary(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
-    if (op->unary.f == F_SILU) unary(op, silu, cpu_in(e, i, 0), NULL, cpu_out(e, i), shape_count(cpu_shape_out(e, i)));
-    else backend_ref.run_op(e, i);
-}
-void cpu_unary_bwd(const Exec *e, int i) {
-    const Op *op = &e->g->op[i];
-    if (op->unary.f == F_SILU) unary(op, silu_bwd, cpu_in(e, i, 0), cpu_in(e, i, 1), cpu_out(e, i), shape_count(cpu_shape_out(e, i)));
-    else backend_ref.run_op(e, i);
+    const float *x = cpu_in(e, i, 0), *dy = cpu_in(e, i, 1);
+    size_t n = shape_count(cpu_shape_out(e, i));
+    if (op->unary.f != F_SILU) backend_ref.run_op(e, i);
+    else if (dy) unary(op, silu_bwd, x, dy, cpu_out(e, i), n);
+    else unary(op, silu, x, NULL, cpu_out(e, i), n);
 }
 /* y = a x + b z over n elements; z may be NULL. */
 static void add_row(float a, const float *x, float b, const float *z, float *y, size_t n) {

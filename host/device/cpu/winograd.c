@@ -4,7 +4,7 @@
  * A*A points one matrix product over the channels, and Y = A'(.)A of the results: 4 or 2.25 products an output instead of 9.
  * The points are 0, 1, -1, infinity for M = 2 (exact for integers), and 0, +-3/4, +-3/2, infinity for M = 4: of the points
  * tried these gave the smallest error, half of that of the usual 0, +-1, +-2, and under twice that of a direct sum in float.
- * A batch is worked off in chunks of tiles, each in three steps with a barrier between them: transform, multiply, transform
+ * A batch is processed in chunks of tiles, each in three steps with a barrier between them: transform, multiply, transform
  * back and finish (bias, residual, scale).                                                                                  */
 #include "device/cpu/conv.h"
 #include "device/cpu/vector.h"

@@ -1,8 +1,8 @@
 /* backend.c -- the table of CUDA ops: each unpacks an Op into the launcher structs of kernels/kernels.h. The same file
  * is backend "emu" where DG_EMU is defined: the kernels then run on the CPU (tests/cuda_on_cpu).
  *
- * Runs are replayed CUDA graphs (cuda_graph.h), unless they are part of one that is more than a run. Memory is reckoned before
- * any is taken: what is too large is refused with the bytes needed and free.                                               */
+ * A run is replayed as a CUDA graph (replay.h); inside a larger replay its launches become part of that one. Memory is computed
+ * first: a graph that does not fit is refused before anything is allocated, with the bytes needed and free.               */
 #include "kernels/kernels.h"
 #include "device/cuda/choice.h"
 #include "device/cuda/replay.h"
@@ -11,13 +11,13 @@
 #include <string.h>
 
 typedef struct {          /* Exec.prep[i] */
-    void *workspace;      /* of a convolution: the statistics that it leaves for norms */
-    bool own;             /* else it is the Exec's scratch */
-    ConvChoice *choice;   /* OP_CONV: a library runs it, and leaves no statistics; NULL: the kernels' own */
-    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace; or NULL */
+    void *workspace;      /* of a convolution: where it leaves statistics for norms */
+    bool own;             /* the workspace is this op's alone; else it is the Exec's scratch */
+    ConvChoice *choice;   /* OP_CONV: the library that runs it, without leaving statistics; NULL: our own kernels */
+    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace, or NULL */
 } OpPrep;
 typedef struct {   /* Exec.state */
-    void *scratch; /* the workspace of all ops whose workspace nobody reads afterwards */
+    void *scratch; /* one workspace for all ops whose workspace no later op reads */
     void *replays; /* of whole runs */
 } ExecState;
 
@@ -31,7 +31,7 @@ static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPre
 static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
 static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
 
-/* A 1x1 image may be stored in 16 bits and is then an image; a vector is f32, and is multiplied in f32. */
+/* Vectors are f32 and multiplied in f32. A 1x1 image in 16 bits is an image. */
 static bool is_linear(const Exec *e, const Op *op) {
     Shape w = shape(e, op->in[1]);
     bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
@@ -80,7 +80,7 @@ static int run_conv(const Exec *e, int i, void *stream) {
     ConvArgs a = conv_args(e, i);
     return choice(e, i) ? conv_choice_run(choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
-/* Whether the convolutions before a norm, `from` of cuda_stats_sources, really leave their statistics. */
+/* Whether the convolutions before a norm (`from`, of cuda_stats_sources) leave their statistics: libraries do not. */
 static bool leave_stats(const Exec *e, const int from[2]) { return !choice(e, from[0]) && (from[1] < 0 || !choice(e, from[1])); }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
@@ -266,7 +266,7 @@ static void cuda_run_op(const Exec *e, int i) {
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
 static bool is_image_conv(const Exec *e, const Op *op) { return op->kind == OP_CONV && !is_linear(e, op); }
-/* The norm before op i, a norm's gradient, that has worked out the same moments; or -1. */
+/* Op i is a norm's gradient: the forward norm before it that has computed the same moments. Else -1. */
 static int forward_norm(const Exec *e, int i) {
     const Op *b = op_at(e, i);
     for (int j = 0; b->kind == OP_NORM_BWD && j < i; j++) {
@@ -282,7 +282,7 @@ static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
     return false;
 }
 static size_t workspace_bytes(const Exec *e, int i) {
-    static const float there; /* before anything is allocated: only whether something will be there matters */
+    static const float there; /* stands for memory that is not allocated yet: only whether there will be some matters */
     const Op *op = op_at(e, i);
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
         NormArgs a = norm_args(e, i);
@@ -339,7 +339,7 @@ static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *e
     return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name,
                                   what, bytes, cuda_free_bytes(e->dev));
 }
-/* Replaces a conv weight whose channels fill no whole pieces by its padded form, once. */
+/* A conv weight whose channels do not fill whole pieces is replaced by its padded form, once. */
 static bool pack_weight(Exec *e, int i, Error *err) {
     Tid t = op_at(e, i)->in[1];
     Shape s = shape(e, t);
@@ -350,7 +350,7 @@ static bool pack_weight(Exec *e, int i, Error *err) {
     char *host = dg_alloc(raw + packed);
     cuda_download(e->dev, host, e->data[t], raw);
     conv_pack(host + raw, host, s, type(e, t));
-    cuda_release(e->dev, e->data[t]); /* first: both at once may be more than was reckoned */
+    cuda_release(e->dev, e->data[t]); /* first: raw and packed together may exceed what bind allowed */
     e->data[t] = NULL;
     bool ok = allocate(e, &e->data[t], packed, e->g->t[t].name, err);
     if (ok) {
@@ -407,7 +407,7 @@ static void cuda_run(Exec *e) {
     ExecState *s = e->state;
     if (e->g->nop) cuda_replay(e->dev, &s->replays, 0, run_ops, e);
 }
-/* Times every op by events inside one captured graph, so that gaps between launches do not count. */
+/* Ops are timed by events inside one captured graph, so that gaps between launches do not count. */
 typedef struct {
     const Exec *e;
     cudaEvent_t *event; /* [nop + 1] */

@@ -1,6 +1,6 @@
-/* choice.c -- choosing a convolution's implementation by measurement, without giving up that images are independent of
- * the batch: the choice is made at REFERENCE images; a library must agree with the kernels' own result there, and at any other
- * number of images it must give the same bits, or it is run REFERENCE images at a time, the last ones padded.              */
+/* choice.c -- which implementation runs a convolution, chosen by measurement. Images must not depend on the batch. So the choice
+ * is made at REFERENCE images, where a library must agree with our own kernels. At another number of images it must give the
+ * same bits; if it does not, it runs REFERENCE images at a time, and the last chunk is padded.                           */
 #include "device/cuda/choice.h"
 #include "device/cuda/autotune.h"
 #include "base/dtype.h"

@@ -19,8 +19,8 @@ typedef struct {
     size_t staged; /* bytes used of the current half */
     int half;
     bool left_once[STAGING_HALVES];
-    bool in_replay; /* within the work of a replay (cuda_graph.h) */
-    void *choices;  /* cuda_choice.c's; NULL before the first */
+    bool in_replay; /* within the work of a replay (replay.h) */
+    void *choices;  /* of choice.c; NULL before the first */
 } Cuda;
 
 /* Failed launches and copies are our own mistakes or broken hardware: aborts. */
