@@ -36,7 +36,7 @@ static bool extractor_open(Extractor *x, Device *dev, Weights *w, Error *e) {
     *x = (Extractor){0};
     if (!encoder_config(&x->config, weights_config(w), e)) return dg_error_context(e, "%s", weights_name(w));
     const EncoderConfig *c = &x->config;
-    Graph *g = x->graph = graph_new(dev->act);
+    Graph *g = x->graph = graph_new(dev->precision);
     x->x = g_input(g, "x", (Shape){BATCH, c->image_size, c->image_size, c->in_channels});
     if (!encoder_build(g, c, "", x->x, true, &x->net, e)) return false;
     g_output(g, x->net.features);

@@ -4,14 +4,14 @@
 //         values in two stages of cp.async, mma.sync. f32 kernel: everything else, any d and any types; channels of y in blocks
 //         of up to 256 (blockIdx.z), each with its own scores.
 // Order:  keys in order, in blocks whose size depends on d, the tokens and the type alone: never on n or the place in it.
-// Range:  scores in f32, at most 0 after the maximum is taken off; weights see Range. The weights are summed as rounded for the
-//         product with v: what is divided by is what was multiplied.
+// Range:  scores in f32, at most 0 once the maximum is subtracted; for the weights see Range. The sum of the weights is that of the
+//         rounded weights which multiply v.
 #include "kernels/attention_tile.h"
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
 
 template <typename T, int D, int MT> struct ForwardTile {
-    typedef Rows<T, D> R;
+    typedef TileRow<T, D> R;
     enum {
         WARPS = R::BYTES > 512 ? 2 : 4,
         THREADS = 32 * WARPS,
@@ -25,7 +25,7 @@ template <typename T, int D, int MT> struct ForwardTile {
     };
 };
 template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTile<T, D, MT>::THREADS, 2) attn_mma_kernel(AttnParams p) {
-    typedef Rows<T, D> R;
+    typedef TileRow<T, D> R;
     typedef ForwardTile<T, D, MT> Tile;
     enum { NT = Tile::KEYS / 8 };
     DYN_SHARED(shared);
@@ -141,7 +141,7 @@ template <typename T, int D, int MT> static int launch_mma(AttnParams p, int n, 
 }
 // 32 queries per warp where they fit the registers and there are so many: the keys and values are read half as often.
 template <typename T, int D> static int launch_mma(const AttnParams &p, int n, cudaStream_t stream) {
-    if constexpr (Rows<T, D>::BYTES <= 128 && sizeof(T) == 2) {
+    if constexpr (TileRow<T, D>::BYTES <= 128 && sizeof(T) == 2) {
         if (p.tokens > 64) return launch_mma<T, D, 2>(p, n, stream);
     }
     return launch_mma<T, D, 1>(p, n, stream);

@@ -49,7 +49,7 @@ GPU_FN float4 finished(const Statistics &s, int exponent) {
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
 
 template <typename T, int D> struct GradTile {
-    typedef Rows<T, D> R;
+    typedef TileRow<T, D> R;
     enum {
         WARPS = 4,
         THREADS = 32 * WARPS,
@@ -64,7 +64,7 @@ template <typename T, int D> struct GradTile {
 };
 // The block's own rows of two matrices, and two stages of the others' rows of two more.
 template <typename T, int D> struct GradWalk {
-    typedef Rows<T, D> R;
+    typedef TileRow<T, D> R;
     typedef GradTile<T, D> Tile;
     uint32_t base;
     int row; // of the warp, in the block's tile
@@ -83,7 +83,8 @@ template <typename T, int D> struct GradWalk {
         const int query = block * Tile::OTHERS + (int)threadIdx.x;
         if (statistics && (int)threadIdx.x < Tile::OTHERS) {
             const bool valid = query < p.tokens;
-            gpu::cp_async16(base + statistics_of(block) + threadIdx.x * 16, valid ? p.rows + row_number(p, at) + query : p.rows, valid);
+            gpu::cp_async16(base + statistics_of(block) + threadIdx.x * 16,
+                            valid ? p.query_stats + row_number(p, at) + query : p.query_stats, valid);
         }
         gpu::cp_async_commit();
     }
@@ -140,7 +141,8 @@ template <typename T, int D> __global__ void __launch_bounds__(GradTile<T, D>::T
         add_lane(found[h], 1, p.log2_scale);
         add_lane(found[h], 2, p.log2_scale);
         const int query = at.first + walk.row + 8 * h + (lane >> 2);
-        if ((lane & 3) == 0 && query < p.tokens) p.rows[row_number(p, at) + (size_t)query] = finished(found[h], Range<T>::P_EXPONENT);
+        if ((lane & 3) == 0 && query < p.tokens)
+            p.query_stats[row_number(p, at) + (size_t)query] = finished(found[h], Range<T>::P_EXPONENT);
     }
 }
 
@@ -153,7 +155,7 @@ GPU_FN float range_factor(float largest) {
 template <int THREADS> GPU_FN float largest_of_head(const AttnParams &p, AttnPlace at) {
     SHARED(float, of_warp, [THREADS / 32]);
     float most = 0;
-    for (int i = (int)threadIdx.x; i < p.tokens; i += THREADS) most = fmaxf(most, p.rows[row_number(p, at) + (size_t)i].w);
+    for (int i = (int)threadIdx.x; i < p.tokens; i += THREADS) most = fmaxf(most, p.query_stats[row_number(p, at) + (size_t)i].w);
     GPU_FOR (int apart = 16; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = most;
     __syncthreads();
@@ -163,7 +165,7 @@ template <int THREADS> GPU_FN float largest_of_head(const AttnParams &p, AttnPla
 
 template <typename T, int D, bool OWN_KEYS>
 __global__ void __launch_bounds__(GradTile<T, D>::THREADS, 2) attn_grad_mma_kernel(AttnParams p) {
-    typedef Rows<T, D> R;
+    typedef TileRow<T, D> R;
     typedef GradTile<T, D> Tile;
     const Part own0 = OWN_KEYS ? KEY : QUERY, own1 = OWN_KEYS ? VALUE : DY, other0 = OWN_KEYS ? QUERY : KEY, other1 = OWN_KEYS ? DY : VALUE;
     const float p_unit = 1.0f / (1 << Range<T>::P_EXPONENT);
@@ -179,7 +181,7 @@ __global__ void __launch_bounds__(GradTile<T, D>::THREADS, 2) attn_grad_mma_kern
     float factor[2]; // of dS
     GPU_FOR (int h = 0; h < 2; h++) {
         const int query = at.first + walk.row + 8 * h + (lane >> 2);
-        row[h] = !OWN_KEYS && query < p.tokens ? p.rows[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);
+        row[h] = !OWN_KEYS && query < p.tokens ? p.query_stats[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);
         factor[h] = IsHalf<T>::VALUE && !OWN_KEYS ? range_factor(row[h].w) : 1;
     }
     if (IsHalf<T>::VALUE && OWN_KEYS) factor[0] = factor[1] = range_factor(largest_of_head<Tile::THREADS>(p, at));
@@ -238,7 +240,7 @@ template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_ke
     GPU_FOR (int i = 0; i < 4; i++) {
         GPU_FOR (int apart = 8; apart; apart /= 2) add_lane(found[i], apart, p.log2_scale);
         const int query = at.first + t / 16 * 4 + i;
-        if (t % 16 == 0 && query < p.tokens) p.rows[row_number(p, at) + (size_t)query] = finished(found[i], 0);
+        if (t % 16 == 0 && query < p.tokens) p.query_stats[row_number(p, at) + (size_t)query] = finished(found[i], 0);
     }
 }
 template <int V, int PARTS, bool OWN_KEYS> __global__ void __launch_bounds__(F32_THREADS) attn_grad_f32_kernel(AttnParams p) {
@@ -258,7 +260,7 @@ template <int V, int PARTS, bool OWN_KEYS> __global__ void __launch_bounds__(F32
             GPU_FOR (int j = 0; j < 4; j++) {
                 const int own = at.first + t / 16 * 4 + i, other = first + t % 16 * 4 + j, query = OWN_KEYS ? other : own;
                 const bool valid = own < p.tokens && other < p.tokens;
-                const float4 q = valid ? p.rows[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);
+                const float4 q = valid ? p.query_stats[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);
                 s[i][j] = valid ? exp2f(fmaf(s[i][j] - q.x, p.log2_scale, -q.y)) : 0;
                 dp[i][j] = s[i][j] * (dp[i][j] - q.z);
             }

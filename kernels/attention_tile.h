@@ -13,7 +13,7 @@
 struct AttnParams {
     const void *qkv, *dy;
     void *y;
-    float4 *rows; // backward: statistics of each query (attention_bwd.cu)
+    float4 *query_stats; // backward: of each query (attention_bwd.cu)
     DType qkv_type, dy_type, y_type;
     int tokens, heads, d, blocks; // blocks: of one (image, head)
     float scale, log2_scale;      // 1/sqrt(d), and that times log2(e)
@@ -29,10 +29,10 @@ GPU_FN AttnPlace attn_place(const AttnParams &p, int rows_per_block) {
     return {problem / p.heads, problem % p.heads, (int)blockIdx.x % p.blocks * rows_per_block};
 }
 // A head's queries, keys, values or dy (laid out as y): element 0 of token 0, and elements from token to token.
-struct AttnRows {
+struct HeadRows {
     size_t first, stride;
 };
-GPU_FN AttnRows attn_rows(const AttnParams &p, AttnPlace at, Part part) {
+GPU_FN HeadRows head_rows(const AttnParams &p, AttnPlace at, Part part) {
     const size_t stride = (size_t)((part == DY ? 1 : 3) * p.heads) * (size_t)p.d;
     const int head = part == DY ? at.head : part * p.heads + at.head;
     return {(size_t)at.image * (size_t)p.tokens * stride + (size_t)head * (size_t)p.d, stride};
@@ -42,7 +42,7 @@ GPU_FN size_t row_number(const AttnParams &p, AttnPlace at) { return (size_t)(at
 // ---- tensor cores: tiles of T (f16, bf16, or f32 multiplied as tf32), D channels wide --------------------------------------
 // A step of a product is 32 bytes of each row: 16 values of 16 bits or 8 of tf32. Rows lie an odd number of 16-byte pieces
 // apart, so that any 8 of them lie in 8 different groups of banks.
-template <typename T, int D> struct Rows {
+template <typename T, int D> struct TileRow {
     enum {
         BYTES = D * (int)sizeof(T),
         PITCH = BYTES + 16,
@@ -70,14 +70,14 @@ template <typename T> struct Range {
 // Rows [first, first + ROWS) to shared memory, asynchronously; zeros past the last token and past the head's d channels.
 template <typename T, int D, int ROWS, int THREADS>
 GPU_FN void copy_rows(uint32_t to, const AttnParams &p, AttnPlace at, Part part, int first) {
-    enum { PIECES = Rows<T, D>::PIECES, E = 16 / (int)sizeof(T), COPIES = ROWS * PIECES / THREADS };
+    enum { PIECES = TileRow<T, D>::PIECES, E = 16 / (int)sizeof(T), COPIES = ROWS * PIECES / THREADS };
     static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
-    const AttnRows rows = attn_rows(p, at, part);
+    const HeadRows rows = head_rows(p, at, part);
     const T *const from = (const T *)(part == DY ? p.dy : p.qkv) + rows.first;
     GPU_FOR (int i = 0; i < COPIES; i++) {
         const int n = (int)threadIdx.x + i * THREADS, row = n / PIECES, piece = n % PIECES;
         const bool valid = first + row < p.tokens && piece * E < p.d;
-        gpu::cp_async16(to + (uint32_t)(row * Rows<T, D>::PITCH + piece * 16),
+        gpu::cp_async16(to + (uint32_t)(row * TileRow<T, D>::PITCH + piece * 16),
                         valid ? from + (size_t)(first + row) * rows.stride + (size_t)(piece * E) : from, valid);
     }
 }
@@ -110,7 +110,7 @@ GPU_FN void multiply(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], const 
 template <typename T, int D, int MT> GPU_FN void load_left(uint32_t (&a)[MT][4], uint32_t tile, int row, int step) {
     const int lane = (int)threadIdx.x & 31;
     GPU_FOR (int m = 0; m < MT; m++) {
-        gpu::ldmatrix<4>(a[m], tile + (uint32_t)((row + 16 * m + (lane & 15)) * Rows<T, D>::PITCH + (2 * step + (lane >> 4)) * 16));
+        gpu::ldmatrix<4>(a[m], tile + (uint32_t)((row + 16 * m + (lane & 15)) * TileRow<T, D>::PITCH + (2 * step + (lane >> 4)) * 16));
         GPU_FOR (int i = 0; i < 4; i++) a[m][i] = operand<T>(a[m][i]);
     }
 }
@@ -121,7 +121,7 @@ GPU_FN void multiply_rows(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], u
     uint32_t b[NT][2];
     GPU_FOR (int n = 0; n < NT; n += 2) {
         uint32_t q[4];
-        gpu::ldmatrix<4>(q, tile + (uint32_t)((row + 8 * n) * Rows<T, D>::PITCH + piece * 16));
+        gpu::ldmatrix<4>(q, tile + (uint32_t)((row + 8 * n) * TileRow<T, D>::PITCH + piece * 16));
         b[n][0] = operand<T>(q[0]), b[n][1] = operand<T>(q[1]), b[n + 1][0] = operand<T>(q[2]), b[n + 1][1] = operand<T>(q[3]);
     }
     multiply<T>(sum, a, b);
@@ -148,12 +148,12 @@ template <typename T, int MT, int NT> struct Factors {
 // sum[rows][channels] += weight[rows][rows of the tile] * tile[rows of the tile][channels]. The tile lies `tile` bytes into shared
 // memory, whose address is base.
 template <typename T, int D, int MT, int NT>
-GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const Factors<T, MT, NT> &weight,
+GPU_FN void multiply_columns(float (&sum)[TileRow<T, D>::PARTS][MT][TileRow<T, D>::WIDTH][4], const Factors<T, MT, NT> &weight,
                              const uint8_t *shared, uint32_t base, uint32_t tile) {
-    enum { PITCH = Rows<T, D>::PITCH, WIDTH = Rows<T, D>::WIDTH };
+    enum { PITCH = TileRow<T, D>::PITCH, WIDTH = TileRow<T, D>::WIDTH };
     const int lane = (int)threadIdx.x & 31;
     GPU_FOR (int step = 0; step < Factors<T, MT, NT>::STEPS; step++) {
-        GPU_FOR (int part = 0; part < Rows<T, D>::PARTS; part++) {
+        GPU_FOR (int part = 0; part < TileRow<T, D>::PARTS; part++) {
             uint32_t b[WIDTH][2];
             GPU_FOR (int n = 0; n < WIDTH; n += 2) {
                 const int first = part * WIDTH + n; // 8 channels: 16 bytes of f16, 32 of f32
@@ -174,12 +174,12 @@ GPU_FN void multiply_columns(float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WID
 // sum * factor to rows [row, row + 16 * MT) of a part of the output. Neighbouring lanes exchange halves first, so that each stores
 // 4 channels in a row. factor[m][i] belongs to row 16m + 8i + lane/4.
 template <typename T, int D, int MT>
-GPU_FN void store_rows(const AttnParams &p, const float (&sum)[Rows<T, D>::PARTS][MT][Rows<T, D>::WIDTH][4], const float (&factor)[MT][2],
-                       AttnPlace at, Part part_of_y, int row) {
-    enum { WIDTH = Rows<T, D>::WIDTH };
-    const AttnRows y = attn_rows(p, at, part_of_y);
+GPU_FN void store_rows(const AttnParams &p, const float (&sum)[TileRow<T, D>::PARTS][MT][TileRow<T, D>::WIDTH][4],
+                       const float (&factor)[MT][2], AttnPlace at, Part part_of_y, int row) {
+    enum { WIDTH = TileRow<T, D>::WIDTH };
+    const HeadRows y = head_rows(p, at, part_of_y);
     const int lane = (int)threadIdx.x & 31, odd = lane & 1;
-    GPU_FOR (int part = 0; part < Rows<T, D>::PARTS; part++)
+    GPU_FOR (int part = 0; part < TileRow<T, D>::PARTS; part++)
         GPU_FOR (int m = 0; m < MT; m++)
             GPU_FOR (int n = 0; n < WIDTH; n += 2)
                 GPU_FOR (int i = 0; i < 2; i++) {
@@ -213,10 +213,10 @@ enum {
 struct Matrix { // rows of one head: queries, keys, values or dy
     const void *data;
     DType type;
-    AttnRows at;
+    HeadRows at;
 };
 GPU_FN Matrix matrix(const AttnParams &p, AttnPlace at, Part part) {
-    return {part == DY ? p.dy : p.qkv, part == DY ? p.dy_type : p.qkv_type, attn_rows(p, at, part)};
+    return {part == DY ? p.dy : p.qkv, part == DY ? p.dy_type : p.qkv_type, head_rows(p, at, part)};
 }
 
 // Channels [c, c + 4) of a row; zeros past the last token and channel.
@@ -292,7 +292,7 @@ template <int V, int PARTS>
 GPU_FN void f32_store(const AttnParams &p, const float (&sum)[PARTS][4][4], const float (&factor)[4], AttnPlace at, Part part_of_y,
                       int column) {
     const int t = (int)threadIdx.x;
-    const AttnRows y = attn_rows(p, at, part_of_y);
+    const HeadRows y = head_rows(p, at, part_of_y);
     GPU_FOR (int n = 0; n < PARTS; n++)
         GPU_FOR (int i = 0; i < 4; i++)
             GPU_FOR (int j = 0; j < 4; j += V) {
@@ -311,7 +311,7 @@ static inline bool on_tensor_cores(const AttnArgs *a, int largest_d) {
 }
 static inline AttnParams attn_params(const AttnArgs *a) {
     AttnParams p = {};
-    p.qkv = a->qkv, p.dy = a->dy, p.y = a->y, p.rows = (float4 *)a->workspace;
+    p.qkv = a->qkv, p.dy = a->dy, p.y = a->y, p.query_stats = (float4 *)a->workspace;
     p.qkv_type = a->qkv_type, p.dy_type = a->dy_type, p.y_type = a->y_type;
     p.tokens = a->tokens, p.heads = a->heads, p.d = a->d;
     p.scale = 1 / sqrtf((float)a->d), p.log2_scale = 1.44269504088896341f / sqrtf((float)a->d);

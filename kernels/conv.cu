@@ -1,4 +1,4 @@
-// conv.cu -- convolution of any filter size and padding, stride 1, as an implicit GEMM; NHWC; and linear layers on vectors.
+// conv.cu -- convolution of any filter size, padding and stride, as an implicit GEMM; NHWC; and linear layers on vectors.
 //   y = scale * (conv(x, w) + bias + add):  rows are output pixels, columns output channels, the sum runs over pieces:
 //   16 bytes of channels of one filter tap, taps in order, channels in order within a tap.
 // Work:   a block makes 128 pixels x 64 or 128 channels. Tensor-core kernel (f16, bf16, tf32): four stages of cp.async, ldmatrix,
@@ -6,7 +6,7 @@
 //         memory for one epilogue. Out-of-image pixels and channels past the last are zeros, never reads.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
 //         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
-// Limits: none on sizes; channels that fill no whole pieces are gathered one by one, outputs with k % 8 are stored so.
+// Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
 #include "kernels/kernels.h"
 #include "kernels/values.h"
@@ -21,9 +21,9 @@ struct ConvParams {
     float2 *stats; // of y, by segments of all images; NULL: none
     DType add_type, y_type;
     bool add_vector;
-    int height, width, c, k, out_width, out_pixels, filter_width, pad; // out_pixels: of one image
-    int rows;                                                          // output pixels of all images
-    int pieces, row_pieces;                                            // per tap, of all taps
+    int height, width, c, k, out_width, out_pixels, filter_width, stride, top, left; // out_pixels: of one image
+    int rows;                                                                        // output pixels of all images
+    int pieces, row_pieces;                                                          // per tap, of all taps
     float scale;
 };
 
@@ -53,7 +53,7 @@ struct InputPlace {
 GPU_FN InputPlace input_place(const ConvParams &p, int row) {
     InputPlace i;
     const int image = row / p.out_pixels, pixel = row % p.out_pixels;
-    i.h = row < p.rows ? pixel / p.out_width - p.pad : -(1 << 30), i.w = pixel % p.out_width - p.pad;
+    i.h = row < p.rows ? pixel / p.out_width * p.stride - p.top : -(1 << 30), i.w = pixel % p.out_width * p.stride - p.left;
     i.element = (((ptrdiff_t)image * p.height + i.h) * p.width + i.w) * p.c;
     return i;
 }
@@ -79,8 +79,8 @@ template <typename T> GPU_FN uint4 gather_piece(const ConvParams &p, const Input
     return q;
 }
 
-// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs, which are left there as stored
-// where their statistics are wanted.
+// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted,
+// the stored values replace the sums.
 template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_by(const ConvParams &p, float *sums, int row0, int column0) {
     enum { ACROSS = COLUMNS / V };
     const int t = (int)threadIdx.x, column = t % ACROSS * V, k = column0 + column;
@@ -354,14 +354,14 @@ static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t strea
     return gpu::launch(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
 }
 extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
-    const int out_height = a->height + 2 * a->pad - a->r + 1, out_width = a->width + 2 * a->pad - a->s + 1;
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
     p.x = a->x, p.w = a->w, p.add = a->add, p.bias = a->bias, p.y = a->y, p.stats = (float2 *)a->stats;
     p.add_type = a->add_type, p.y_type = a->y_type, p.add_vector = a->add_vector;
-    p.height = a->height, p.width = a->width, p.c = a->c, p.k = a->k, p.out_width = out_width, p.out_pixels = out_height * out_width;
-    p.filter_width = a->s, p.pad = a->pad;
-    p.rows = a->n * p.out_pixels, p.pieces = ceil_div(a->c, per_piece), p.row_pieces = a->r * a->s * p.pieces, p.scale = a->scale;
+    p.height = a->height, p.width = a->width, p.c = a->c, p.k = a->k, p.out_width = a->out_width,
+    p.out_pixels = a->out_height * a->out_width;
+    p.filter_width = a->s, p.stride = a->options.stride, p.top = a->options.top, p.left = a->options.left;
+    p.rows = a->n * p.out_pixels, p.pieces = ceil_div(a->c, per_piece), p.row_pieces = a->r * a->s * p.pieces, p.scale = a->options.scale;
     const bool whole_pieces = a->c % per_piece == 0;
     if (a->x_type == DG_F16) return launch_mma<__half>(p, whole_pieces, (cudaStream_t)stream);
     if (a->x_type == DG_BF16) return launch_mma<__nv_bfloat16>(p, whole_pieces, (cudaStream_t)stream);

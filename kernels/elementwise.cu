@@ -14,8 +14,10 @@ template <int V> GPU_FN void unary_run(const UnaryArgs &p, size_t i) {
     float x[V], y[V];
     load_floats(x, p.x, p.x_type, i);
     GPU_FOR (int e = 0; e < V; e++) {
-        if (p.f == F_SILU) y[e] = x[e] * sigmoid(x[e]);
-        else y[e] = x[e] < p.lo ? p.lo : x[e] > p.hi ? p.hi : x[e]; // NaN stays NaN
+        switch (p.f) {
+        case F_SILU: y[e] = x[e] * sigmoid(x[e]); break;
+        case F_CLAMP: y[e] = x[e] < p.lo ? p.lo : x[e] > p.hi ? p.hi : x[e]; break; // NaN stays NaN
+        }
     }
     store_floats(p.y, p.y_type, i, y);
 }
@@ -24,8 +26,10 @@ template <int V> GPU_FN void unary_bwd_run(const UnaryArgs &p, size_t i) {
     load_floats(x, p.x, p.x_type, i);
     load_floats(d, p.dy, p.dy_type, i);
     GPU_FOR (int e = 0; e < V; e++) {
-        if (p.f == F_SILU) d[e] *= silu_slope(x[e]);
-        else if (x[e] < p.lo || x[e] > p.hi) d[e] = 0;
+        switch (p.f) {
+        case F_SILU: d[e] *= silu_slope(x[e]); break;
+        case F_CLAMP: d[e] = x[e] < p.lo || x[e] > p.hi ? 0 : d[e]; break;
+        }
     }
     store_floats(p.y, p.y_type, i, d);
 }

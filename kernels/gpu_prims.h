@@ -1,11 +1,10 @@
-// gpu_prims.h -- the one header kernels include. Every primitive that is not plain CUDA C++ is a function here with
-// two bodies: PTX under nvcc, a call into tests/cuda_on_cpu otherwise. Kernels contain no asm and no <<<>>>; every
-// function here has a case in tests/cuda_on_cpu/prims_test.cu. Asynchronous copies to shared memory: commit, wait, then
-// __syncthreads.
+// gpu_prims.h -- what kernels use that is not plain CUDA C++. Each primitive is a function with two bodies: PTX under nvcc, a call
+// into tests/cuda_on_cpu otherwise. Kernels contain no asm and no <<<>>>; every function here has a case in
+// tests/cuda_on_cpu/prims_test.cu. gpu_prims_sm90.h adds what only Hopper has.
+// Asynchronous copies to shared memory: commit, wait, then __syncthreads.
 #ifndef DG_GPU_PRIMS_H
 #define DG_GPU_PRIMS_H
 #if defined(__CUDACC__)
-#include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -55,6 +54,21 @@ template <int NUM, bool TRANS = false> GPU_FN void ldmatrix(uint32_t (&r)[NUM], 
     if constexpr (NUM == 1 && TRANS)
         asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(a) : "memory");
 }
+// Fragments: which values of the three matrices lane = 4 g + t holds. Registers of a and b hold two values of neighbouring k,
+// the first in the low half.
+//
+//   a, 16 rows x 16 k    k 2t, 2t+1    k 2t+8, 2t+9          b, 16 k x 8 columns    column g
+//            row g       a[0]          a[2]                          k 2t, 2t+1     b[0]
+//            row g+8     a[1]          a[3]                          k 2t+8, 2t+9   b[1]
+//
+//   d, 16 rows x 8 columns    column 2t    column 2t+1
+//            row g            d[0]         d[1]
+//            row g+8          d[2]         d[3]
+//
+// ldmatrix gives register i of lane 4 g + t values 2t and 2t+1 of row g of the i-th 8x8 matrix, the address of whose row r lane
+// 8 i + r passes. So ldmatrix<4> is an a, when lane l points at row l % 16, and at k 8 where l >= 16.
+// m16n8k8 in tf32 has a value in a register: a[0], a[1] at k t, a[2], a[3] at k t+4; b[0] at k t, b[1] at k t+4; d is the same.
+
 // d[mt][nt] += a[mt] * b[nt], one m16n8k16 each
 template <class T, int MT, int NT> GPU_FN void mma_m16n8k16(float (&d)[MT][NT][4], const uint32_t (&a)[MT][4], const uint32_t (&b)[NT][2]) {
 #pragma unroll
@@ -104,142 +118,6 @@ GPU_FN void cp_async16(uint32_t dst, const void *src, bool valid = true) {
 }
 GPU_FN void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> GPU_FN void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
-GPU_FN void bar_sync(int id, int n) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n) : "memory"); }
-GPU_FN void bar_arrive(int id, int n) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(n) : "memory"); }
-GPU_FN bool elect_one() {
-    uint32_t p;
-    asm volatile("{.reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p;}" : "=r"(p));
-    return p != 0;
-}
-
-GPU_FN void mbar_init(uint32_t bar, uint32_t count) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
-}
-GPU_FN void mbar_arrive(uint32_t bar) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory"); }
-GPU_FN void mbar_arrive_expect_tx(uint32_t bar, uint32_t bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
-}
-GPU_FN void mbar_wait(uint32_t bar, uint32_t parity) {
-    uint32_t ok;
-    do
-        asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
-                     : "=r"(ok)
-                     : "r"(bar), "r"(parity)
-                     : "memory");
-    while (!ok);
-}
-GPU_FN void fence_barrier_init() { asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async.shared::cta;" ::: "memory"); }
-GPU_FN void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-using TensorMap = CUtensorMap;
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3,%4}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1)
-                 : "memory");
-}
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2) {
-    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
-                 "{%3,%4,%5}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1), "r"(c2)
-                 : "memory");
-}
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3) {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
-                 "{%3,%4,%5,%6}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
-                 : "memory");
-}
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3, int c4) {
-    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
-                 "{%3,%4,%5,%6,%7}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
-                 : "memory");
-}
-GPU_FN void tma_store(const TensorMap *t, uint32_t src, int c0, int c1) {
-    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2,%3}], [%1];" ::"l"(t), "r"(src), "r"(c0), "r"(c1)
-                 : "memory");
-}
-GPU_FN void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, int c3) {
-    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2,%3,%4,%5}], [%1];" ::"l"(t), "r"(src), "r"(c0), "r"(c1),
-                 "r"(c2), "r"(c3)
-                 : "memory");
-}
-GPU_FN void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-template <int N> GPU_FN void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory"); }
-
-GPU_FN void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-GPU_FN void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int N> GPU_FN void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
-template <int R> GPU_FN void setmaxnreg_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(R)); }
-template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R)); }
-#define GPU_L32                                                                                                                            \
-    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%"                      \
-    "30,%31"
-#define GPU_L64                                                                                                                            \
-    GPU_L32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%"                       \
-            "57,%58,%59,%60,%61,%62,%63"
-#define GPU_L128                                                                                                                           \
-    GPU_L64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%"                       \
-            "89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%"                     \
-            "112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-#define GPU_R8(o)  "+f"(d[o]), "+f"(d[o + 1]), "+f"(d[o + 2]), "+f"(d[o + 3]), "+f"(d[o + 4]), "+f"(d[o + 5]), "+f"(d[o + 6]), "+f"(d[o + 7])
-#define GPU_R32(o) GPU_R8(o), GPU_R8(o + 8), GPU_R8(o + 16), GPU_R8(o + 24)
-#define GPU_R64    GPU_R32(0), GPU_R32(32)
-#define GPU_R128   GPU_R32(0), GPU_R32(32), GPU_R32(64), GPU_R32(96)
-#define GPU_WG_SS(n, ty, L, R, a, b, p, ta, tb)                                                                                            \
-    asm volatile("{.reg .pred p; setp.ne.b32 p, %" p ", 0; wgmma.mma_async.sync.aligned.m64n" n "k16.f32." ty "." ty " {" L "}, %" a       \
-                 ", %" b ", p, 1, 1, %" ta ", %" tb ";}"                                                                                   \
-                 : R                                                                                                                       \
-                 : "l"(da), "l"(db), "r"((int)acc), "n"(TA), "n"(TB))
-#define GPU_WG_RS(n, ty, L, R, a0, a1, a2, a3, b, p, tb)                                                                                   \
-    asm volatile("{.reg .pred p; setp.ne.b32 p, %" p ", 0; wgmma.mma_async.sync.aligned.m64n" n "k16.f32." ty "." ty " {" L "}, {%" a0     \
-                 ",%" a1 ",%" a2 ",%" a3 "}, %" b ", p, 1, 1, %" tb ";}"                                                                   \
-                 : R                                                                                                                       \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(db), "r"((int)acc), "n"(TB))
-// d (64 x N, this thread's N/2 accumulators) = A * B + (acc ? d : 0); TA/TB: 1 for M-/N-major operands
-template <class T, int N, int TA = 0, int TB = 0> GPU_FN void wgmma(float (&d)[N / 2], uint64_t da, uint64_t db, bool acc) {
-    static_assert(N == 64 || N == 128 || N == 256, "add the shape");
-    if constexpr (std::is_same<T, __half>::value) {
-        if constexpr (N == 64) GPU_WG_SS("64", "f16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36");
-        if constexpr (N == 128) GPU_WG_SS("128", "f16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68");
-        if constexpr (N == 256) GPU_WG_SS("256", "f16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132");
-    } else {
-        if constexpr (N == 64) GPU_WG_SS("64", "bf16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36");
-        if constexpr (N == 128) GPU_WG_SS("128", "bf16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68");
-        if constexpr (N == 256) GPU_WG_SS("256", "bf16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132");
-    }
-}
-template <class T, int N, int TB = 0> GPU_FN void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t db, bool acc) {
-    static_assert(N == 64 || N == 128 || N == 256, "add the shape");
-    if constexpr (std::is_same<T, __half>::value) {
-        if constexpr (N == 64) GPU_WG_RS("64", "f16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36", "37", "38");
-        if constexpr (N == 128) GPU_WG_RS("128", "f16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68", "69", "70");
-        if constexpr (N == 256) GPU_WG_RS("256", "f16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132", "133", "134");
-    } else {
-        if constexpr (N == 64) GPU_WG_RS("64", "bf16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36", "37", "38");
-        if constexpr (N == 128) GPU_WG_RS("128", "bf16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68", "69", "70");
-        if constexpr (N == 256) GPU_WG_RS("256", "bf16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132", "133", "134");
-    }
-}
-// host
-inline int tensor_map(TensorMap *t, bool bf16, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
-                      const uint32_t *box, int swizzle) {
-    typedef CUresult (*Fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *, const cuuint64_t *,
-                           const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
-                           CUtensorMapFloatOOBfill);
-    static Fn fn = nullptr;
-    if (!fn) {
-        void *p = nullptr;
-        cudaDriverEntryPointQueryResult q;
-        if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault, &q) != cudaSuccess ||
-            q != cudaDriverEntryPointSuccess)
-            return 1;
-        fn = (Fn)p;
-    }
-    const cuuint32_t one[5] = {1, 1, 1, 1, 1};
-    return fn(t, bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, (cuuint32_t)rank, (void *)base,
-              (const cuuint64_t *)dims, (const cuuint64_t *)strides, box, one, CU_TENSOR_MAP_INTERLEAVE_NONE, (CUtensorMapSwizzle)swizzle,
-              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-}
 template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
     if (smem > 48 * 1024) {
         cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
@@ -275,63 +153,6 @@ inline float exp2_approx(float x) { return x < -126 ? 0 : exp2f(x); }
 inline void cp_async16(uint32_t dst, const void *src, bool valid = true GPU_LOC) { emu::cp_async(dst, src, 16, valid ? 16 : 0, loc_); }
 inline void cp_async_commit(GPU_LOC1) { emu::cp_async_commit(loc_); }
 template <int N> inline void cp_async_wait(GPU_LOC1) { emu::cp_async_wait(N, loc_); }
-inline void bar_sync(int id, int n GPU_LOC) { emu::bar_sync(id, n, false, loc_); }
-inline void bar_arrive(int id, int n GPU_LOC) { emu::bar_sync(id, n, true, loc_); }
-inline bool elect_one(GPU_LOC1) {
-    emu::vote(emu::VOTE_BALLOT, ~0u, 1, loc_);
-    return emu::cur->lane == 0;
-}
-inline void mbar_init(uint32_t bar, uint32_t count GPU_LOC) { emu::mbar_init(bar, count, loc_); }
-inline void mbar_arrive(uint32_t bar GPU_LOC) { emu::mbar_arrive(bar, 1, 0, loc_); }
-inline void mbar_arrive_expect_tx(uint32_t bar, uint32_t bytes GPU_LOC) { emu::mbar_arrive(bar, 1, bytes, loc_); }
-inline void mbar_wait(uint32_t bar, uint32_t parity GPU_LOC) { emu::mbar_wait(bar, parity, loc_); }
-inline void fence_barrier_init(GPU_LOC1) { emu::fence_proxy_async(loc_); }
-inline void fence_proxy_async(GPU_LOC1) { emu::fence_proxy_async(loc_); }
-struct alignas(64) TensorMap {
-    unsigned char opaque[128];
-};
-inline const emu::TensorMap *tm_(const TensorMap *t) { return (const emu::TensorMap *)t; }
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1 GPU_LOC) {
-    int c[] = {c0, c1};
-    emu::tma_load(dst, tm_(t), bar, c, 2, loc_);
-}
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2 GPU_LOC) {
-    int c[] = {c0, c1, c2};
-    emu::tma_load(dst, tm_(t), bar, c, 3, loc_);
-}
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3 GPU_LOC) {
-    int c[] = {c0, c1, c2, c3};
-    emu::tma_load(dst, tm_(t), bar, c, 4, loc_);
-}
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3, int c4 GPU_LOC) {
-    int c[] = {c0, c1, c2, c3, c4};
-    emu::tma_load(dst, tm_(t), bar, c, 5, loc_);
-}
-inline void tma_store(const TensorMap *t, uint32_t src, int c0, int c1 GPU_LOC) {
-    int c[] = {c0, c1};
-    emu::tma_store(tm_(t), src, c, 2, loc_);
-}
-inline void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, int c3 GPU_LOC) {
-    int c[] = {c0, c1, c2, c3};
-    emu::tma_store(tm_(t), src, c, 4, loc_);
-}
-inline void bulk_commit(GPU_LOC1) { emu::bulk_commit(loc_); }
-template <int N> inline void bulk_wait_read(GPU_LOC1) { emu::bulk_wait(N, true, loc_); }
-inline void wgmma_fence(GPU_LOC1) { emu::wgmma_fence(loc_); }
-inline void wgmma_commit(GPU_LOC1) { emu::wgmma_commit(loc_); }
-template <int N> inline void wgmma_wait(GPU_LOC1) { emu::wgmma_wait(N, loc_); }
-template <int R> inline void setmaxnreg_inc(GPU_LOC1) { emu::setmaxnreg(R, true, loc_); }
-template <int R> inline void setmaxnreg_dec(GPU_LOC1) { emu::setmaxnreg(R, false, loc_); }
-template <class T, int N, int TA = 0, int TB = 0> inline void wgmma(float (&d)[N / 2], uint64_t da, uint64_t db, bool acc GPU_LOC) {
-    emu::wgmma(d, N, nullptr, da, db, acc, !std::is_same<T, __half>::value, TA, TB, loc_);
-}
-template <class T, int N, int TB = 0> inline void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t db, bool acc GPU_LOC) {
-    emu::wgmma(d, N, a, 0, db, acc, !std::is_same<T, __half>::value, false, TB, loc_);
-}
-inline int tensor_map(TensorMap *t, bool, int rank, const void *base, const uint64_t *dims, const uint64_t *strides, const uint32_t *box,
-                      int swizzle) {
-    return emu::tensor_map_encode((emu::TensorMap *)t, 2, rank, base, dims, strides, box, nullptr, swizzle);
-}
 template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
     if (smem > 48 * 1024) {
         cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
@@ -340,14 +161,5 @@ template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim
     return emu_launch(grid, block, smem, s, k, std::forward<A>(a)...);
 }
 #endif
-// ================================================================ common
-enum { SWIZZLE_NONE = 0, SWIZZLE_32B = 1, SWIZZLE_64B = 2, SWIZZLE_128B = 3 };
-// matrix descriptor of a 128-byte-swizzled K-major tile: rows of 128 bytes, 8-row groups 1024 bytes apart
-GPU_FN uint64_t wgmma_desc_sw128(uint32_t smem) {
-    return (uint64_t)(smem >> 4 & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
-}
-GPU_FN uint64_t wgmma_desc(uint32_t smem, uint32_t lbo, uint32_t sbo, int mode) {
-    return (uint64_t)(smem >> 4 & 0x3fff) | (uint64_t)(lbo >> 4) << 16 | (uint64_t)(sbo >> 4) << 32 | (uint64_t)mode << 62;
-}
 } // namespace gpu
 #endif

@@ -1,4 +1,4 @@
-/* kernels.h -- the launchers of kernels/ as plain C functions; nothing else. backend_cuda.c is their only caller.
+/* kernels.h -- the launchers of kernels/ as plain C functions; nothing else. host/device/cuda is their only caller.
  *
  * Each checks nothing (shapes were checked in graph.c), allocates nothing and only enqueues work on `stream` (a
  * cudaStream_t); it returns 0 or the cudaError_t of the launch. All tensors are NHWC and lie in device memory, aligned to
@@ -16,17 +16,17 @@ extern "C" {
 /* Statistics of a tensor {n,height,width,c}: for each image, each segment of NORM_SEGMENT of its pixels in order (the last
  * may be shorter) and each channel, the mean of the stored values and the sum of their squares about it, in f32: [image][segment][c][2]. */
 enum { NORM_SEGMENT = 64 };
-typedef struct {       /* OP_CONV on images: y = scale * (conv(x, w) + bias + add), stride 1, zero padding */
+typedef struct {       /* OP_CONV on images: y = scale * (conv(x, w) + bias + add), padded with zeros */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
-    const void *add;   /* {n,p,q,k}; where add_vector, {n,1,1,k}; or NULL */
-    void *y;           /* {n,p,q,k}: p = height + 2*pad - r + 1, q = width + 2*pad - s + 1 */
-    float *stats;      /* optional, only where p * q is a multiple of NORM_SEGMENT: receives the statistics of y */
+    const void *add;   /* as y; where add_vector, {n,1,1,k}; or NULL */
+    void *y;           /* {n,out_height,out_width,k} */
+    float *stats;      /* optional, only where an image of y is whole segments: receives the statistics of y */
     DType x_type, add_type, y_type;
     bool tf32; /* x_type is f32: multiply on tensor cores, operands rounded to tf32; else every product in f32 */
     bool add_vector;
-    int n, height, width, c, k, r, s, pad;
-    float scale;
+    int n, height, width, c, k, r, s, out_height, out_width;
+    ConvOptions options;
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
 /* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */

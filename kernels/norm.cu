@@ -32,7 +32,7 @@ struct NormParams {
 GPU_FN size_t element(const NormParams &p, int image, int pixel, int channel) {
     return ((size_t)image * (size_t)p.pixels + (size_t)pixel) * (size_t)p.c + (size_t)channel;
 }
-// R rows of a run of channels, `apart` pixels from each other; those past the `valid` ones repeat the last.
+// R rows of a run of channels, `apart` pixels from each other; rows past the `valid` ones repeat the last of those.
 template <int R, int V>
 GPU_FN void load_rows(float (&v)[R][V], const NormParams &p, const void *x, DType type, size_t first, int apart, int valid) {
     size_t at[R];
@@ -70,8 +70,8 @@ template <int V> GPU_FN Channels<V> channels_at(const NormParams &p, int image, 
     }
     return k;
 }
-// What the blocks of a partial pass end with: the values that each lane's threads hold for a run of channels, in `shared`
-// from put_lane, are gathered by one thread per channel.
+// The end of a partial pass: each lane's threads put their values of a run of channels into `shared`, and one thread per channel
+// gathers them.
 template <int V> GPU_FN void put_lane(float2 *shared, int e, float a, float b) {
     shared[e * LANE_PITCH + (int)threadIdx.x] = make_float2(a, b);
 }

@@ -46,7 +46,7 @@ $(BUILD)/cuda/host/%.o: host/%.c $(STAMP) $(CUDA_STAMP)
 	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
 
 # ---- programs of their own, for a machine with a GPU: the primitives' test, and what the GPU can do at best
-$(BUILD)/cuda/prims_test: tests/cuda_on_cpu/prims_test.cu kernels/gpu_prims.h
+$(BUILD)/cuda/prims_test: tests/cuda_on_cpu/prims_test.cu kernels/gpu_prims.h kernels/gpu_prims_sm90.h
 	@mkdir -p $(@D)
 	$(Q)$(NVCC) -std=c++17 -O2 $(INCLUDE) $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) $< -o $@
 $(BUILD)/cuda/ceilings: bench/ceilings.cu

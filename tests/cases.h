@@ -15,7 +15,8 @@ typedef struct {
     bool f32_out;          /* the output is f32 where activations have 16 bits, as g_output makes it */
     /* clang-format off */
     union {
-        struct { int k, r, pad; float scale; bool bias; AddKind add; } conv;
+        /* an r x r kernel and one pad; where s is not 0, an r x s kernel, its stride and its pads (top, left, bottom, right) */
+        struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; } conv;
         struct { int groups; float eps; bool silu, scale_shift; } norm;
         struct { int heads; AttnInput input; } attn;
         struct { UnaryKind f; float lo, hi; } unary;
@@ -45,6 +46,13 @@ static const OpCase op_cases[] = {
     {"conv3_136", "channels end inside a K tile and an N tile", OP_CONV, {1, 6, 6, 136}, .conv = {72, 3, 1, 1, true, ADD_NONE}},
     {"conv3_32px", "several M tiles per image", OP_CONV, {1, 32, 32, 32}, .conv = {40, 3, 1, 1, true, ADD_FULL}},
     {"conv3_small", "2x2 image: every pixel is a border", OP_CONV, {1, 2, 2, 40}, .conv = {32, 3, 1, 1, true, ADD_NONE}},
+    {"conv_1x7", "each dimension has a pad of its own", OP_CONV, {1, 9, 11, 16}, .conv = {24, 1, 0, 1, true, ADD_FULL, 7, 1, {0, 3, 0, 3}}},
+    {"conv_7x1", "the same, upright, odd channels", OP_CONV, {1, 9, 8, 13}, .conv = {8, 7, 0, .5f, true, ADD_NONE, 1, 1, {3, 0, 3, 0}}},
+    {"conv3_uneven", "four different pads, and a shape for every fast way", OP_CONV, {1, 8, 9, 64}, .conv = {64, 3, 0, 1, true, ADD_NONE, 3, 1, {0, 1, 2, 2}}},
+    {"conv3_stride2", "a stride in a shape for every fast way", OP_CONV, {1, 9, 10, 64}, .conv = {64, 3, 0, 1, true, ADD_FULL, 3, 2, {1, 1, 1, 1}}},
+    {"conv3_down", "stride 2, padded at the bottom and on the right: the VAE's encoder", OP_CONV, {1, 8, 8, 32}, .conv = {40, 3, 0, 1, true, ADD_NONE, 3, 2, {0, 0, 1, 1}}},
+    {"conv1_stride2", "1x1 with a stride is no product of matrices", OP_CONV, {1, 5, 7, 32}, .conv = {32, 1, 0, 1, true, ADD_VECTOR, 1, 2, {0}}},
+    {"conv2_patches", "2x2 patches of 4 channels", OP_CONV, {1, 8, 6, 4}, .conv = {48, 2, 0, 1, true, ADD_NONE, 2, 2, {0}}},
     {"conv1_qkv", "1x1: C to 3C", OP_CONV, {1, 8, 8, 64}, .conv = {192, 1, 0, 1, true, ADD_NONE}},
     {"conv1_proj", "1x1 with residual and scale", OP_CONV, {1, 8, 8, 64}, .conv = {64, 1, 0, .70710678f, true, ADD_FULL}},
     {"conv1_odd", "1x1, odd channels, no bias", OP_CONV, {1, 3, 5, 11}, .conv = {9, 1, 0, 1, false, ADD_NONE}},
@@ -141,13 +149,16 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
     Op *op;
     switch (c->kind) {
     case OP_CONV: {
-        Tid w = case_weight(g, "w.weight", (Shape){c->conv.k, c->conv.r, c->conv.r, s.c}, VIEW_CONV);
-        k.y = g_conv(g, x, w, c->conv.bias ? case_vector(g, "w.bias", c->conv.k) : 0, c->conv.pad);
-        Shape o = shape_of(g, k.y);
-        if (c->conv.add == ADD_FULL) k.in[1] = g_input(g, "residual", o);
-        if (c->conv.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, o.c});
+        int pad = c->conv.pad, columns = c->conv.s ? c->conv.s : c->conv.r;
+        const int *side = c->conv.side;
+        ConvOptions o = {1, pad, pad, pad, pad, c->conv.scale};
+        if (c->conv.s) o = (ConvOptions){c->conv.stride, side[0], side[1], side[2], side[3], c->conv.scale};
+        Tid w = case_weight(g, "w.weight", (Shape){c->conv.k, c->conv.r, columns, s.c}, VIEW_CONV);
+        k.y = g_conv_with(g, x, w, c->conv.bias ? case_vector(g, "w.bias", c->conv.k) : 0, o);
+        if (c->conv.add == ADD_FULL) k.in[1] = g_input(g, "residual", shape_of(g, k.y));
+        if (c->conv.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, c->conv.k});
         op = &g->op[g->t[k.y].producer];
-        op->in[3] = k.in[1], op->conv.scale = c->conv.scale;
+        op->in[3] = k.in[1];
         break;
     }
     case OP_NORM:
@@ -157,7 +168,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         op->norm.silu = c->norm.silu;
         break;
     case OP_ATTN: k.y = g_attn(g, x, c->attn.heads); break;
-    case OP_UNARY: k.y = c->unary.f == F_SILU ? g_silu(g, x) : g_clamp(g, x, c->unary.lo, c->unary.hi); break;
+    case OP_UNARY: k.y = g_unary(g, x, c->unary.f, c->unary.lo, c->unary.hi); break;
     case OP_ADD:
         if (c->add.add == ADD_FULL) k.in[1] = g_input(g, "second", s);
         if (c->add.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, s.c});
@@ -176,10 +187,14 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         k.y = g_pool_tokens(g, x, case_weight(g, "positional_embedding", (Shape){1, 1, s.h * s.w + 1, s.c}, VIEW_TOKENS));
         break;
     case OP_FIRST_TOKEN: k.y = g_first_token(g, x); break;
-    default: DG_CHECK(false, "case %s: not a forward op", c->name);
+    case OP_NORM_BWD:
+    case OP_ATTN_BWD:
+    case OP_UNARY_BWD:
+    case OP_POOL_TOKENS_BWD:
+    case OP_FIRST_TOKEN_BWD: DG_CHECK(false, "case %s: a gradient, which the tests reach through its forward op", c->name);
     }
     g->t[k.y].keep = true;
-    if (c->f32_out && g->act != DG_F64) g->t[k.y].dtype = DG_F32;
+    if (c->f32_out && g->precision.act != DG_F64) g->t[k.y].dtype = DG_F32;
     return k;
 }
 #endif

@@ -37,7 +37,7 @@ static void profile(Device *d) {
     Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
     NetworkConfig c;
     NetworkGraph net;
-    Graph *g = graph_new(d->act);
+    Graph *g = graph_new(d->precision);
     if (!CHECK(config && network_config(&c, config, &e) && network_build(g, &c, N, &net, &e), "%s", e.text)) return;
     graph_fuse(g);
     graph_plan(g);
@@ -114,12 +114,12 @@ static void check_ops(const Json *j, const char *name, const char *out, const Js
           number(j, key));
 }
 /* Rows are sums: together they are the operations and bytes of the graph. */
-static void check_sums(const Json *j, DType act, int batch) {
+static void check_sums(const Json *j, Precision precision, int batch) {
     Error e = {""};
     Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
     NetworkConfig c;
     NetworkGraph net;
-    Graph *g = graph_new(act);
+    Graph *g = graph_new(precision);
     if (!CHECK(config && network_config(&c, config, &e) && network_build(g, &c, batch, &net, &e), "%s", e.text)) return;
     graph_fuse(g);
     double flops = 0, bytes = 0, all_bytes = 0, count = 0;
@@ -136,7 +136,7 @@ static void check_sums(const Json *j, DType act, int batch) {
     graph_free(g);
     json_free(config);
 }
-static void table(const Setup *s, DType act) {
+static void table(const Setup *s, Precision precision) {
     char args[512];
     Error e = {""};
     snprintf(args, sizeof args,
@@ -156,7 +156,7 @@ static void table(const Setup *s, DType act) {
     char *network = guide ? strndup(r->out, (size_t)(guide - r->out)) : NULL;
     if (CHECK(network, "no table of the guide's ops: %s", r->out))
         check_ops(j, "network", network, ceilings), check_ops(j, "guide", guide, ceilings);
-    check_sums(j, act, 2);
+    check_sums(j, precision, 2);
     free(network);
     json_free(j);
 }
@@ -186,7 +186,7 @@ int main(int argc, char **argv) {
     }
     measured(d);
     profile(d);
-    DType act = d->act;
+    Precision precision = d->precision;
     device_close(d);
     char *real = argc > 2 ? realpath(argv[2], NULL) : program_of_build(argv[0], emu, emu ? "dg_cuda-emu" : "dg_cuda");
     s.program = real;
@@ -195,7 +195,7 @@ int main(int argc, char **argv) {
                   tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
                   tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e),
               "%s", e.text)) {
-        table(&s, act);
+        table(&s, precision);
         if (emu) no_ceilings(&s);
         remove_folder(s.dir);
     }

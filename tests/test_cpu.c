@@ -68,7 +68,7 @@ static void fill(Exec *e, Tid t, int first) {
 }
 /* The layer's output (gradient false) or the gradient of its input, of images [first, first + n). */
 static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradient, size_t *count) {
-    Graph *g = graph_new(d->act);
+    Graph *g = graph_new(d->precision);
     Tid x = g_input(g, "x", (Shape){n, l->h, l->w, l->c}), y, extra = 0;
     if (l->kind == OP_CONV) {
         Tid w = g_weight(g, "w.weight", (Shape){l->k, 3, 3, l->c}, (WeightView){.kind = VIEW_CONV});
@@ -115,9 +115,10 @@ static double rel_l2(const double *a, const double *ref, size_t n) { /* NaN when
 }
 static void test_layer(const Layer *l, bool gradient) {
     const char *what = gradient ? "gradient" : "forward";
-    Device *cpu = open_device("cpu", 2), *ref = open_device("ref64", 2), naive = {.be = &backend_naive};
+    Device *cpu = open_device("cpu", 2), *ref = open_device("ref64", 2),
+           naive = {.be = &backend_naive, .precision = backend_naive.takes[0]};
     Error err;
-    CHECK(backend_naive.open(&naive, NULL, &err), "naive: %s", err.text);
+    CHECK(backend_naive.open(&naive, &err), "naive: %s", err.text);
     size_t n, batch;
     double *a = run_layer(l, cpu, 1, 1, gradient, &n), *b = run_layer(l, ref, 1, 1, gradient, &n),
            *c = run_layer(l, &naive, 1, 1, gradient, &n);
@@ -245,7 +246,7 @@ static void test_memory(void) {
     size_t per;
     free(run_images(n.denoiser->exec, n.denoiser->net.out, 0, &per));
     Exec *e = n.denoiser->exec;
-    double planned = (double)e->g->arena_bytes + (double)e->weight_bytes, used = anonymous_bytes() - before;
+    double planned = (double)e->g->arena_bytes + (double)e->weight_bytes + (double)e->workspace_bytes, used = anonymous_bytes() - before;
     CHECK(used <= 1.2 * planned, "memory: %.1f MiB in use, %.1f MiB are planned", used / 1048576, planned / 1048576);
     net_free(&n);
     device_close(d);

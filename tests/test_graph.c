@@ -4,6 +4,7 @@
 #include "graph/weights.h"
 #include "models/models.h"
 #include "check.h"
+#include "exec_check.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,7 +24,7 @@ static int below(int n) {
 
 /* ---- the planner, on random graphs, by an independent liveness check --------------------------------------------------- */
 static Graph *random_graph(void) {
-    Graph *g = graph_new(DG_F32);
+    Graph *g = graph_new((Precision){DG_F32, false});
     int n = 2 + below(40);
     g_input(g, "a", (Shape){1, 1, 1, 1 + below(300)});
     g_input(g, "b", (Shape){1, 1, 1, 1 + below(300)});
@@ -126,7 +127,7 @@ static void build_discriminator(Net *k) {
     k->temb = a.temb;
 }
 static Net net_new(void (*build)(Net *), bool fuse, Device *d, int *removed) {
-    Net k = {.g = graph_new(d->act), .w = weights_synthetic(3, NULL)};
+    Net k = {.g = graph_new(d->precision), .w = weights_synthetic(3, NULL)};
     build(&k);
     k.g->t[k.y].keep = true;
     *removed = fuse ? graph_fuse(k.g) : 0;

@@ -7,6 +7,7 @@
 #include "graph/weights.h"
 #include "cases.h"
 #include "check.h"
+#include "exec_check.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -93,7 +94,7 @@ static void add_weight(Run *r, const Mode *m, Tid t) {
     weights_override(r->w, a->name, st);
 }
 static Run run_new(const Mode *m, Device *d, int n) {
-    Run r = {.g = graph_new(d->act), .w = weights_synthetic(1, NULL)};
+    Run r = {.g = graph_new(d->precision), .w = weights_synthetic(1, NULL)};
     r.g->guard_bytes = DG_ALIGN;
     r.k = case_build(r.g, m->c, n);
     if (m->gradient) {
@@ -154,7 +155,7 @@ static double *result(Run *r, size_t *count) {
 /* The naive run: op by op, every op's output rounded to the type it has on the device under test. */
 static void run_rounded(Run *r, const Mode *m) {
     for (int i = 0; i < r->g->nop; i++) {
-        r->e->dev->be->op[r->g->op[i].kind](r->e, i);
+        r->e->dev->be->run_op(r->e, i);
         Tid out = r->g->op[i].out;
         float *v = r->e->data[out];
         for (size_t j = 0, n = shape_count(shape_of(r->g, out)); j < n; j++) {
@@ -259,7 +260,7 @@ static OpCase exact_case(const OpCase *c) {
     if (k.kind == OP_RESAMPLE) k.resample.scale = k.resample.scale == 1 ? 1 : 4;
     return k;
 }
-static bool has_gradient(OpKind k) { return k != OP_SLICE; }
+static bool has_gradient(const OpCase *c) { return grad_has_rule(c->kind) && !(c->kind == OP_CONV && c->conv.stride > 1); }
 static bool has_second_gradient(const OpCase *c) { /* vectors come from the time embedding: nothing is differentiated there */
     return c->kind == OP_CONCAT || (c->kind == OP_CONV && c->conv.add == ADD_FULL) || (c->kind == OP_ADD && c->add.add == ADD_FULL);
 }
@@ -272,15 +273,15 @@ static void test_device(const char *spec, const char *precision, const char *onl
         device_close(ref64);
         return;
     }
-    Device naive = {.be = &backend_naive};
-    CHECK(backend_naive.open(&naive, NULL, &err), "naive: %s", err.text);
+    Device naive = {.be = &backend_naive, .precision = backend_naive.takes[0]};
+    CHECK(backend_naive.open(&naive, &err), "naive: %s", err.text);
     bool reference = !strncmp(spec, "ref", 3), found = false;
     for (int i = 0; i < OP_CASES; i++) {
         const OpCase *c = &op_cases[i];
         if (only && strcmp(only, c->name)) continue;
         found = true;
-        for (int gradient = 0; gradient <= has_gradient(c->kind); gradient++) {
-            Mode m = {c, gradient, false, dev->tf32, dev->act};
+        for (int gradient = 0; gradient <= has_gradient(c); gradient++) {
+            Mode m = {c, gradient, false, dev->precision.tf32, dev->precision.act};
             test_values(&m, dev, ref64, &naive);
             if (gradient && reference) test_slope(&m, ref64);
             if (gradient && reference && has_second_gradient(c)) {
@@ -288,9 +289,9 @@ static void test_device(const char *spec, const char *precision, const char *onl
                 test_slope(&m, ref64);
             }
             OpCase exact = exact_case(c);
-            Mode e = {&exact, gradient, true, false, dev->act};
+            Mode e = {&exact, gradient, true, false, dev->precision.act};
             /* 16-bit results hold integers exactly up to 2^11 (f16) or 2^8 (bf16): those types round the large sums */
-            if (is_exact(c) && (dev->act == DG_F32 || dev->act == DG_F64)) test_values(&e, dev, ref64, &naive);
+            if (is_exact(c) && (dev->precision.act == DG_F32 || dev->precision.act == DG_F64)) test_values(&e, dev, ref64, &naive);
         }
     }
     CHECK(found, "no case is called %s", only);
@@ -301,9 +302,9 @@ static void test_device(const char *spec, const char *precision, const char *onl
 static void test_coverage(void) { /* every op kind is reached by some case */
     bool reached[OP_COUNT] = {false};
     for (int i = 0; i < OP_CASES; i++) {
-        Graph *g = graph_new(DG_F32);
+        Graph *g = graph_new((Precision){DG_F32, false});
         CaseGraph k = case_build(g, &op_cases[i], 1);
-        if (has_gradient(op_cases[i].kind)) graph_backward(g, k.y, g_input(g, "dy", shape_of(g, k.y)), k.in[0]);
+        if (has_gradient(&op_cases[i])) graph_backward(g, k.y, g_input(g, "dy", shape_of(g, k.y)), k.in[0]);
         for (int j = 0; j < g->nop; j++) reached[g->op[j].kind] = true;
         graph_free(g);
     }

@@ -74,7 +74,7 @@ static void inspect_image(const float *v, size_t n, int scales, Range *r) {
 static void inspect_run(Exec *x, int split, Range r[2]) {
     for (int i = 0; i < x->g->nop; i++) {
         const Tensor *out = &x->g->t[x->g->op[i].out];
-        x->dev->be->op[x->g->op[i].kind](x, i);
+        x->dev->be->run_op(x, i);
         if (is_vector(out->shape)) continue;
         DG_CHECK(out->dtype == DG_F32, "the range is measured in f32");
         size_t n = shape_count(out->shape) / (size_t)out->shape.n;

@@ -80,7 +80,7 @@ static void network(const char *what, const Json *config) {
     Error e = {""};
     NetworkConfig c;
     NetworkGraph n;
-    Graph *g = graph_new(DG_F32);
+    Graph *g = graph_new((Precision){DG_F32, false});
     NameList l = {0};
     if (CHECK(network_config(&c, config, &e) && network_build(g, &c, 1, &n, &e), "%s: %s", what, e.text)) {
         names_of_graph(g, "", &l);
@@ -101,7 +101,7 @@ static void encoder(const char *what, const Json *config, const char *kind, cons
     Error e = {""};
     EncoderConfig c;
     EncoderGraph n;
-    Graph *g = graph_new(DG_F32);
+    Graph *g = graph_new((Precision){DG_F32, false});
     NameList l = {0};
     if (CHECK(encoder_config(&c, config, &e), "%s: %s", what, e.text)) {
         Tid x = g_input(g, "x", (Shape){1, c.image_size, c.image_size, c.in_channels});

@@ -2,6 +2,7 @@
  * anew each time, and guidance acts within its time window alone.
  *   test_sampler [DEVICE[=PRECISION] [CASE...]]     default: all on cpu, ref, and cuda where this build has it           */
 #include "sample/sampler.h"
+#include "device/host_state.h"
 #include "check.h"
 #include "device_spec.h"
 #include <math.h>
@@ -159,7 +160,7 @@ static void check_runs(const Case *c, Rig *r, const int *run, int runs, double *
     size_t count = (size_t)r->d->batch * r->d->per_sample;
     Count calls = {.name = c->name, .boosting = c->change.boosting};
     for (int k = 0; k < runs; k++) {
-        bool counted = k == 3 && r->d->dev->be->replay;
+        bool counted = k == 3 && r->d->dev->be->replay != host_replay;
         CHECK(run_once(r, run[k], counted ? count_step : NULL, &calls), "%s: run %d was stopped", c->name, k);
         double *x = state_of(r);
         CHECK(!memcmp(x, wanted[run[k] + 1], count * sizeof *x),
@@ -285,7 +286,7 @@ static void test_device(const char *spec, const char *const *named, int count, c
         for (int k = 0; k < count; k++) wanted |= !strcmp(named[k], cases[i].name);
         if (wanted) check_batches(d, f, &cases[i]);
     }
-    if (!d->be->replay) { /* host code alone */
+    if (d->be->replay == host_replay) { /* host code alone */
         for (int i = 0; i < CASES; i++)
             if (cases[i].change.boosting) check_boosting(d, f, &cases[i]);
         check_window(d, f, .01, 1); /* the default: open from the start */

@@ -29,7 +29,7 @@ static void *from_device(Device *d, void *p, size_t bytes) {
     return host;
 }
 static bool same_value(double a, double b) { return a == b ? signbit(a) == signbit(b) : isnan(a) && isnan(b); }
-static bool has_half_types(const Device *d) { return d->act == DG_F16 || d->act == DG_BF16; }
+static bool has_half_types(const Device *d) { return d->precision.act == DG_F16 || d->precision.act == DG_BF16; }
 
 /* ---- combine ------------------------------------------------------------------------------------------------------------ */
 /* Sums that f16 or bf16 get wrong when they are rounded to f32 on the way, and what has no plain value. */

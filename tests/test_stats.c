@@ -1,4 +1,4 @@
-/* test_stats.c -- norms whose input comes from convolutions, which leave them its statistics (cuda_stats.h): results and gradients
+/* test_stats.c -- norms whose input comes from convolutions, which leave them its statistics (norm_stats.h): results and gradients
  * against the reference in double, image by image the same bits, and proof that the statistics left there are those used.
  *   test_stats [DEVICE [PRECISION]]     default: each of emu and cuda that this build has, in fp32, tf32, fp16 and bf16
  * Tolerance: relative L2 error <= 3 x that of device "rounded" in the same precision ("cpu" for fp32), + 4 eps of float. */
@@ -6,6 +6,7 @@
 #include "graph/weights.h"
 #include "kernels/kernels.h"
 #include "check.h"
+#include "exec_check.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -67,8 +68,8 @@ static void fill_all(Net *n, int first) {
     fill(n, n->x, 1, first, 0), fill(n, n->residual, 2, first, 0), fill(n, n->dy, 3, first, 0);
     fill(n, n->offset, 4, first, n->c->offset);
 }
-static Net net_build(const Case *c, DType act, int images) {
-    Net n = {.c = c, .g = graph_new(act)};
+static Net net_build(const Case *c, Precision precision, int images) {
+    Net n = {.c = c, .g = graph_new(precision)};
     Graph *g = n.g;
     g->guard_bytes = DG_ALIGN;
     n.x = g_input(g, "x", (Shape){images, c->h, c->w, c->c});
@@ -90,7 +91,7 @@ static Net net_build(const Case *c, DType act, int images) {
     return n;
 }
 static Net net_new(const Case *c, Device *d, int images) {
-    Net n = net_build(c, d->act, images);
+    Net n = net_build(c, d->precision, images);
     Weights *w = weights_synthetic(1, NULL);
     Error err;
     n.e = exec_new(n.g, d, w, &err);
@@ -154,7 +155,7 @@ static void check_use(const Case *c, Device *d, const char *precision) {
     exec_run(n.e);
     size_t count, all = shape_count(shape_of(n.g, n.normed));
     double *before = get(&n, n.y, &count);
-    for (int i = 0; i < n.norm; i++) d->be->op[n.g->op[i].kind](n.e, i);
+    for (int i = 0; i < n.norm; i++) d->be->run_op(n.e, i);
     bool keep = n.g->t[n.normed].keep;
     n.g->t[n.normed].keep = true; /* lets this test read and write it */
     float *v = dg_alloc(all * sizeof *v);
@@ -162,7 +163,7 @@ static void check_use(const Case *c, Device *d, const char *precision) {
     for (size_t i = 0; i < all; i++) v[i] *= 2;
     exec_set(n.e, n.normed, DG_F32, v);
     n.g->t[n.normed].keep = keep;
-    d->be->op[n.g->op[n.norm].kind](n.e, n.norm);
+    d->be->run_op(n.e, n.norm);
     double *after = get(&n, n.y, &count), change = rel_l2(after, before, count);
     CHECK(c->fused ? change > .2 : change < .01, "%s %s: the norm of a doubled input differs by %.3g: its statistics come %s", c->name,
           precision, change, c->fused ? "not from the convolutions" : "from elsewhere");
@@ -171,7 +172,7 @@ static void check_use(const Case *c, Device *d, const char *precision) {
 }
 /* Without a device: who leaves how much. A pair of f32 for every channel and segment. */
 static void check_plan(const Case *c) {
-    Net n = net_build(c, DG_F16, BATCH);
+    Net n = net_build(c, (Precision){DG_F16, false}, BATCH);
     size_t pairs = (size_t)BATCH * (size_t)(c->h * c->w / NORM_SEGMENT) * (c->fused ? 2 * sizeof(float) : 0), bytes = 0;
     int op[2] = {-1, -1};
     bool found = cuda_stats_sources(n.g, n.norm, op);

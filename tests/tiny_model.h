@@ -39,7 +39,7 @@ static int tiny_shape(const Tensor *t, int64_t *shape) {
 /* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. */
 __attribute__((unused)) static bool tiny_write(const char *path, const char *config, float gain, Error *e) {
     Json *j = json_parse(config, strlen(config), e);
-    Graph *g = graph_new(DG_F32);
+    Graph *g = graph_new((Precision){DG_F32, false});
     NetworkConfig n;
     EncoderConfig c;
     NetworkGraph net;

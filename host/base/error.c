@@ -68,12 +68,12 @@ bool dg_error_context(Error *e, const char *fmt, ...) {
     return false;
 }
 
-void dg_abort(const char *file, int line, const char *fmt, ...) {
+void dg_abort(const char *file, int line, const char *whose, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
     fprintf(stderr, "%s:%d: ", file, line);
     vfprintf(stderr, fmt, ap);
-    fputs(" (a mistake in dg_cuda itself: please report it)\n", stderr);
+    fprintf(stderr, " (%s)\n", whose);
     va_end(ap);
     abort();
 }

@@ -26,10 +26,11 @@ bool dg_out_of_memory(Error *e, const char *fmt, ...) __attribute__((format(prin
 /* Puts "context: " before the sentence already in e; returns false. */
 bool dg_error_context(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-void dg_abort(const char *file, int line, const char *fmt, ...) __attribute__((noreturn, format(printf, 3, 4)));
+/* whose: said behind the sentence, whose mistake it is. */
+void dg_abort(const char *file, int line, const char *whose, const char *fmt, ...) __attribute__((noreturn, format(printf, 4, 5)));
 #define DG_CHECK(cond, ...)                                                                                                                \
     do {                                                                                                                                   \
-        if (!(cond)) dg_abort(__FILE__, __LINE__, __VA_ARGS__);                                                                            \
+        if (!(cond)) dg_abort(__FILE__, __LINE__, "a mistake in dg_cuda itself: please report it", __VA_ARGS__);                           \
     } while (0)
 
 /* malloc/calloc/realloc for sizes the program chose itself: they abort when memory is exhausted.

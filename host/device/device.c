@@ -1,5 +1,6 @@
 /* device.c -- the backends that are compiled in, and opening one by name. */
 #include "device/device.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,19 @@ const char *device_list(void) {
 #else
     return "cpu, ref, ref64, rounded";
 #endif
+}
+bool device_precision(const Device *d, const char *precision, Precision *p, Error *e) {
+    const Backend *be = d->be;
+    char all[64] = "";
+    for (int i = 0; i < be->precisions; i++) {
+        const char *name = precision_name(be->takes[i]), *before = i == 0 ? "" : i + 1 < be->precisions ? ", " : " or ";
+        if (!precision || !strcmp(precision, name)) {
+            *p = be->takes[i];
+            return true;
+        }
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", before, name);
+    }
+    return dg_error(e, "device %s computes in %s%s, not in %s", be->name, all, be->precisions == 1 ? " only" : "", precision);
 }
 Device *device_open(const char *spec, const char *precision, Error *e) {
     size_t n = strcspn(spec, ":");
@@ -41,7 +55,7 @@ Device *device_open(const char *spec, const char *precision, Error *e) {
     }
     Device *d = dg_alloc(sizeof *d);
     d->be = be, d->index = (int)index;
-    if (!be->open(d, precision, e)) {
+    if (!device_precision(d, precision, &d->precision, e) || !be->open(d, e)) {
         free(d);
         return NULL;
     }
@@ -52,9 +66,5 @@ void device_close(Device *d) {
     d->be->close(d);
     free(d);
 }
-void device_range_push(const Device *d, const char *name) {
-    if (d->be->range_push) d->be->range_push(name);
-}
-void device_range_pop(const Device *d) {
-    if (d->be->range_pop) d->be->range_pop();
-}
+void device_range_push(const Device *d, const char *name) { d->be->range_push(name); }
+void device_range_pop(const Device *d) { d->be->range_pop(); }

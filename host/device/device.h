@@ -13,16 +13,17 @@ struct Text;                    /* base/text.h */
 typedef struct Weights Weights; /* graph/weights.h */
 typedef struct Device {
     const Backend *be;
-    int index;     /* which GPU */
-    DType act;     /* storage type for graphs that run here: graph_new(device->act) */
-    bool tf32;     /* f32 storage, tf32 tensor-core products */
-    bool autotune; /* set after opening: exec_new may choose a library for a layer, by measurement */
-    void *impl;    /* the backend's own: streams, handles, caches */
+    int index;           /* which GPU */
+    Precision precision; /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
+    bool autotune;       /* set after opening: exec_new may choose a library for a layer, by measurement */
+    void *impl;          /* the backend's own: streams, handles, caches */
 } Device;
 /* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "rounded" (cpu, every result rounded to fp16, bf16 or
  * tf32: the yardstick of reduced precision), "cuda", "cuda:1", "emu".
  * precision: NULL (the backend's default), "fp32", "tf32", "fp16", "bf16", "fp64".                  */
 Device *device_open(const char *spec, const char *precision, Error *e);
+/* What `precision` (NULL: the default) is on this device, for a graph that does not take the device's own. */
+bool device_precision(const Device *d, const char *precision, Precision *p, Error *e);
 void device_close(Device *d);
 void device_range_push(const Device *d, const char *name); /* for profilers; nothing on devices without them */
 void device_range_pop(const Device *d);
@@ -33,29 +34,31 @@ typedef struct Exec {
     const Graph *g;
     Device *dev;
     void **data; /* [nt] device pointer of each tensor */
-    void **prep; /* [nop] backend's own, made by prepare: descriptors, variant choice, packed weights */
-    void *arena, *captured;
-    size_t weight_bytes; /* device memory of all weights, prepared forms included */
+    void **prep; /* [nop] the backend's own, made by prepare: descriptors, variant choice, packed weights */
+    void *state; /* the backend's own, made by bind */
+    void *arena;
+    size_t weight_bytes;    /* device memory of all weights and constants, prepared forms included */
+    size_t workspace_bytes; /* and what ops work in beside that; where Execs share it, what this one needs of it */
 } Exec;
 /* Uploads every weight once (through w, with all checks), allocates the arena, prepares each op. The graph must be
- * planned and outlive the Exec. NULL: e says what is missing, mismatched, or how many bytes there were not.        */
+ * planned, in a precision that the device takes, and outlive the Exec. NULL: e says what is missing, mismatched, or how many
+ * bytes there were not.                                                                                                    */
 Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *e);
 void exec_free(Exec *e);
 void exec_set(Exec *e, Tid t, DType type, const void *src); /* all of t, from host values of `type` (f32, f64) */
 void exec_get(Exec *e, Tid t, DType type, void *dst);
 void exec_run(Exec *e);
-/* Tests: op by op with NaN in every output before it is written and in every tensor after its last use; returns false and
- * names the op when it wrote into a guard band (graph->guard_bytes > 0), or left part of its output unwritten.        */
-bool exec_run_checked(Exec *e, Error *err);
 void exec_profile(Exec *e, int repeats, double *seconds); /* seconds[nop]: mean time of each op */
 
 /* ---- backends ------------------------------------------------------------------------------------------------------- */
-typedef void (*OpFn)(const Exec *e, int i); /* run op i */
 typedef void (*WorkFn)(void *context, int shape);
-enum { DEVICE_SLOTS = 4 };
+enum { DEVICE_SLOTS = 4, PRECISIONS = 4 };
+/* Every function is there. What a device in host memory has nothing of its own for is in device/host_state.h. */
 struct Backend {
     const char *name;
-    bool (*open)(Device *d, const char *precision, Error *e); /* fills act, tf32, impl */
+    Precision takes[PRECISIONS]; /* the precisions that graphs may have here, `precisions` of them; the first is the default */
+    int precisions;
+    bool (*open)(Device *d, Error *e); /* fills impl */
     void (*close)(Device *d);
     void *(*alloc)(Device *d, size_t bytes); /* DG_ALIGN-aligned; NULL when there is not enough */
     void (*release)(Device *d, void *p);
@@ -63,34 +66,37 @@ struct Backend {
     void (*download)(Device *d, void *dst, const void *src, size_t bytes); /* waits for all earlier work */
     void (*copy)(Device *d, void *dst, const void *src, size_t bytes);     /* within the device */
     void (*sync)(Device *d);
-    /* Optional, all or none: downloads that go on beside later work, and points in the order of work. A slot, below
-     * DEVICE_SLOTS, holds what was started in it last. dst lies in memory of alloc_host (NULL: there is not enough).     */
+    /* Downloads that go on beside later work, and points in the order of work. A slot, below DEVICE_SLOTS, holds what was
+     * started in it last. dst lies in memory of alloc_host (NULL: there is not enough).                               */
     void *(*alloc_host)(Device *d, size_t bytes);
     void (*release_host)(Device *d, void *p);
     void (*download_async)(Device *d, int slot, void *dst, const void *src, size_t bytes); /* once all earlier work is done */
     void (*mark)(Device *d, int slot);                                                     /* here, after all earlier work */
     void (*wait)(Device *d, int slot);                                                     /* for the slot's downloads, or its mark */
-    /* Optional, both or none: work(context, shape), done by replaying what it enqueued when it was done before with the same
-     * shape. So the shape, and what is constant, must say all that it enqueues; what varies it reads in device memory, and it
-     * copies nothing to or from the host. *kept, NULL at first, goes to replay_free before any memory that the work refers to
-     * is freed. Work that is itself done in other work is part of that.                                                  */
+    /* work(context, shape), where the device can by replaying what it enqueued when it was done before with the same shape. So the
+     * shape, and what is constant, must say all that it enqueues; what varies it reads in device memory, and it copies nothing
+     * to or from the host. *kept, NULL at first, goes to replay_free before any memory that the work refers to is freed. A
+     * replay inside a replay runs as plain calls of the outer one.                                                      */
     void (*replay)(Device *d, void **kept, int shape, WorkFn work, void *context);
     void (*replay_free)(Device *d, void *kept);
-    /* Optional: names for a profiler's time line, nested. */
+    /* Names for a profiler's time line, nested. */
     void (*range_push)(const char *name);
     void (*range_pop)(void);
-    /* Optional: whether there is memory for the arena, the weights and the workspaces, before any of it is taken. */
-    bool (*admit)(const Exec *e, Error *err);
-    /* Optional. prepare may replace e->data[w] of a weight that only op i reads by its own packed form. */
+
+    /* Binding a graph. bind comes first, before any memory is taken: it refuses what there is no memory for, and makes
+     * e->state. prepare comes once for each op, when its weights are there; it may replace e->data[w] of a weight that only op i
+     * reads by a packed form. unbind releases what the two have made, after a failure too, before the rest is released. */
+    bool (*bind)(Exec *e, Error *err);
     bool (*prepare)(Exec *e, int i, Error *err);
-    void (*unprepare)(Exec *e, int i);
-    void (*run)(Exec *e);                                   /* optional: replay a captured run; else op by op */
-    void (*profile)(Exec *e, int repeats, double *seconds); /* optional: exec_profile by the device's own clock */
-    /* Optional: who runs op i, where exec_new chose by measurement; "own" is the backend itself. */
+    void (*unbind)(Exec *e);
+    void (*run)(Exec *e);
+    void (*run_op)(const Exec *e, int i);                   /* op i of the graph alone, whatever its kind */
+    void (*profile)(Exec *e, int repeats, double *seconds); /* exec_profile, by the device's own clock where it has one */
+    /* The implementation that runs op i, where exec_new chose by measurement; "own" is the backend itself. */
     const char *(*implementation)(const Exec *e, int i);
-    /* And what was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). */
-    void (*choices)(const Device *d, struct Text *chosen, struct Text *measured);
-    const OpFn *op; /* [OP_COUNT]; NULL = unsupported, found out in exec_new */
+    /* What was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). False, and
+     * nothing written: this device has no choice.                                                                        */
+    bool (*choices)(const Device *d, struct Text *chosen, struct Text *measured);
 
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.
      * combine: out[i] = sum_k term[k].coef[n] * term[k].data[i], in f64, rounded once to out_type. out may be a term.

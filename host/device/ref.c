@@ -29,7 +29,7 @@ static void ref_conv(const Exec *e, int i) {
     Shape a = shape(e, op->in[0]), k = shape(e, op->in[1]), o = shape(e, op->out), r3 = shape(e, op->in[3]);
     const real *x = ptr(e, op->in[0]), *w = ptr(e, op->in[1]), *bias = ptr(e, op->in[2]), *res = ptr(e, op->in[3]);
     real *y = ptr(e, op->out);
-    int pad = op->conv.pad;
+    const ConvOptions *c = &op->conv;
 #pragma omp parallel for collapse(2)
     for (int n = 0; n < o.n; n++)
         for (int p = 0; p < o.h; p++)
@@ -38,13 +38,13 @@ static void ref_conv(const Exec *e, int i) {
                     sum_t sum = bias ? (sum_t)bias[f] : 0;
                     for (int r = 0; r < k.h; r++)
                         for (int s = 0; s < k.w; s++) {
-                            int h = p + r - pad, v = q + s - pad;
+                            int h = p * c->stride + r - c->top, v = q * c->stride + s - c->left;
                             if (h < 0 || h >= a.h || v < 0 || v >= a.w) continue;
                             const real *xp = x + at(a, n, h, v, 0), *wp = w + at(k, f, r, s, 0);
-                            for (int c = 0; c < a.c; c++) sum += (sum_t)xp[c] * (sum_t)wp[c];
+                            for (int ch = 0; ch < a.c; ch++) sum += (sum_t)xp[ch] * (sum_t)wp[ch];
                         }
                     if (res) sum += (sum_t)(shape_eq(r3, o) ? res[at(o, n, p, q, f)] : res[(size_t)n * (size_t)o.c + (size_t)f]);
-                    y[at(o, n, p, q, f)] = (real)((sum_t)op->conv.scale * sum);
+                    y[at(o, n, p, q, f)] = (real)((sum_t)c->scale * sum);
                 }
 }
 
@@ -141,23 +141,31 @@ static void attention(const Exec *e, const Op *op, const real *dy) {
 static void ref_attn(const Exec *e, int i) { attention(e, &e->g->op[i], NULL); }
 static void ref_attn_bwd(const Exec *e, int i) { attention(e, &e->g->op[i], ptr(e, e->g->op[i].in[1])); }
 
+static double unary(const Op *op, double x) {
+    switch (op->unary.f) {
+    case F_SILU: return x * sigmoid(x);
+    case F_CLAMP: return x < (double)op->unary.lo ? (double)op->unary.lo : x > (double)op->unary.hi ? (double)op->unary.hi : x;
+    }
+    return NAN;
+}
+static double unary_bwd(const Op *op, double x, double dy) {
+    switch (op->unary.f) {
+    case F_SILU: return dy * silu_slope(x);
+    case F_CLAMP: return x < (double)op->unary.lo || x > (double)op->unary.hi ? 0 : dy;
+    }
+    return NAN;
+}
 static void ref_unary(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     const real *x = ptr(e, op->in[0]);
-    real *y = ptr(e, op->out), lo = (real)op->unary.lo, hi = (real)op->unary.hi;
-    for (size_t j = 0, n = shape_count(shape(e, op->out)); j < n; j++) {
-        if (op->unary.f == F_SILU) y[j] = (real)((double)x[j] * sigmoid((double)x[j]));
-        else y[j] = x[j] < lo ? lo : x[j] > hi ? hi : x[j]; /* NaN stays NaN */
-    }
+    real *y = ptr(e, op->out);
+    for (size_t j = 0, n = shape_count(shape(e, op->out)); j < n; j++) y[j] = (real)unary(op, (double)x[j]);
 }
 static void ref_unary_bwd(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     const real *x = ptr(e, op->in[0]), *dy = ptr(e, op->in[1]);
-    real *dx = ptr(e, op->out), lo = (real)op->unary.lo, hi = (real)op->unary.hi;
-    for (size_t j = 0, n = shape_count(shape(e, op->out)); j < n; j++) {
-        if (op->unary.f == F_SILU) dx[j] = (real)((double)dy[j] * silu_slope((double)x[j]));
-        else dx[j] = x[j] < lo || x[j] > hi ? 0 : dy[j];
-    }
+    real *dx = ptr(e, op->out);
+    for (size_t j = 0, n = shape_count(shape(e, op->out)); j < n; j++) dx[j] = (real)unary_bwd(op, (double)x[j], (double)dy[j]);
 }
 static void ref_add(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
@@ -256,40 +264,24 @@ static void ref_first_token_bwd(const Exec *e, int i) {
     for (int n = 0; n < o.n; n++) memcpy(dx + at(o, n, 0, 0, 0), ptr(e, op->in[0]) + (size_t)n * (size_t)o.c, (size_t)o.c * sizeof(real));
 }
 
-static const OpFn ref_op[OP_COUNT] = {
-    [OP_CONV] = ref_conv,
-    [OP_NORM] = ref_norm,
-    [OP_NORM_BWD] = ref_norm_bwd,
-    [OP_ATTN] = ref_attn,
-    [OP_ATTN_BWD] = ref_attn_bwd,
-    [OP_UNARY] = ref_unary,
-    [OP_UNARY_BWD] = ref_unary_bwd,
-    [OP_ADD] = ref_add,
-    [OP_CONCAT] = ref_concat,
-    [OP_SLICE] = ref_slice,
-    [OP_RESAMPLE] = ref_resample,
-    [OP_POOL_TOKENS] = ref_pool_tokens,
-    [OP_POOL_TOKENS_BWD] = ref_pool_tokens_bwd,
-    [OP_FIRST_TOKEN] = ref_first_token,
-    [OP_FIRST_TOKEN_BWD] = ref_first_token_bwd,
-};
-_Static_assert(OP_COUNT == 15, "a new op: add its reference");
-
-static bool ref_open(Device *d, const char *precision, Error *e) {
-    return host_open(d, REF_IS_F64 ? DG_F64 : DG_F32, REF_IS_F64 ? "fp64" : "fp32", precision, e);
+#define CASE(K, name)                                                                                                                      \
+    case OP_##K: ref_##name(e, i); break;
+static void ref_run_op(const Exec *e, int i) {
+    switch (e->g->op[i].kind) { DG_OPS(CASE) }
 }
+#undef CASE
+
 const Backend DG_REF_BACKEND = {
     .name = DG_REF_NAME,
-    .open = ref_open,
+    .takes = {{REF_IS_F64 ? DG_F64 : DG_F32, false}},
+    .precisions = 1,
+    .open = host_open,
     .close = host_close,
-    .alloc = host_alloc,
-    .release = host_release,
-    .upload = host_copy,
-    .download = host_copy,
-    .copy = host_copy,
-    .sync = host_sync,
-    .op = ref_op,
+    HOST_BACKEND,
+    .bind = host_bind,
+    .prepare = host_prepare,
+    .unbind = host_unbind,
+    .run = host_run,
+    .run_op = ref_run_op,
     .combine = host_combine,
-    .randn = host_randn,
-    .to_u8 = host_to_u8,
 };

@@ -2,7 +2,7 @@
 #include "graph/graph.h"
 #include <stdlib.h>
 
-static const OpKind OP_REMOVED = OP_COUNT; /* marks an op for the final sweep */
+static const OpKind OP_REMOVED = (OpKind)OP_COUNT; /* marks an op for the final sweep */
 
 /* norm, silu -> norm with silu */
 static bool fuse_silu(Graph *g, Op *op, const int *uses) {

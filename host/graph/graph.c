@@ -4,20 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const op_names[] = {
-    "conv",   "norm",  "norm_bwd", "attn",        "attn_bwd",        "unary",       "unary_bwd",      "add",
-    "concat", "slice", "resample", "pool_tokens", "pool_tokens_bwd", "first_token", "first_token_bwd"};
-_Static_assert(sizeof op_names / sizeof *op_names == OP_COUNT, "name every op");
+#define NAME(K, name) #name,
+static const char *const op_names[] = {DG_OPS(NAME)};
+#undef NAME
 
 const char *op_name(OpKind k) { return op_names[k]; }
+const char *precision_name(Precision p) { return p.tf32 ? "tf32" : dtype_name(p.act); }
 size_t shape_count(Shape s) { return (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)s.c; }
+size_t tensor_bytes(const Tensor *t) { return shape_count(t->shape) * dtype_bytes(t->dtype); }
 bool shape_eq(Shape a, Shape b) { return a.n == b.n && a.h == b.h && a.w == b.w && a.c == b.c; }
 
 static void *grow(void *p, int n, size_t size) { /* doubles at powers of two */
     if (n & (n - 1)) return p;
     return dg_realloc(p, (n ? 2 * (size_t)n : 1) * size);
 }
-static DType vector_type(const Graph *g) { return g->act == DG_F64 ? DG_F64 : DG_F32; }
+static DType vector_type(const Graph *g) { return g->precision.act == DG_F64 ? DG_F64 : DG_F32; }
 
 static Tid new_tensor(Graph *g, TensorKind kind, DType dtype, const char *name, Shape s, int producer) {
     g->t = grow(g->t, g->nt, sizeof *g->t);
@@ -27,27 +28,29 @@ static Tid new_tensor(Graph *g, TensorKind kind, DType dtype, const char *name, 
     t->kind = kind, t->dtype = dtype, t->shape = s, t->producer = producer;
     return g->nt++;
 }
-Graph *graph_new(DType act) {
+Graph *graph_new(Precision p) {
     Graph *g = dg_alloc(sizeof *g);
-    g->act = act;
-    new_tensor(g, T_INPUT, act, "none", (Shape){0}, -1); /* Tid 0 */
+    DG_CHECK(!p.tf32 || p.act == DG_F32, "tf32 is a way to multiply f32");
+    g->precision = p;
+    new_tensor(g, T_INPUT, p.act, "none", (Shape){0}, -1); /* Tid 0 */
     return g;
 }
 void graph_free(Graph *g) {
     if (!g) return;
+    for (Tid t = 1; t < g->nt; t++) free(g->t[t].values);
     free(g->t);
     free(g->op);
     free(g);
 }
 Tid g_input(Graph *g, const char *name, Shape s) {
-    DG_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "input %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
-    return new_tensor(g, T_INPUT, is_vector(s) ? vector_type(g) : g->act, name, s, -1);
+    GRAPH_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "input %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
+    return new_tensor(g, T_INPUT, is_vector(s) ? vector_type(g) : g->precision.act, name, s, -1);
 }
 static bool view_eq(WeightView a, WeightView b) { return a.kind == b.kind && a.qkv == b.qkv && a.heads == b.heads && a.flip == b.flip; }
 static Tid weight_named(Graph *g, const char *name, Shape s, WeightView v) {
     for (Tid t = 1; t < g->nt; t++)
         if (g->t[t].kind == T_WEIGHT && view_eq(g->t[t].view, v) && !strcmp(g->t[t].name, name)) {
-            DG_CHECK(shape_eq(g->t[t].shape, s), "weight %s is asked for in two shapes", name);
+            GRAPH_CHECK(shape_eq(g->t[t].shape, s), "weight %s is asked for in two shapes", name);
             return t;
         }
     Tid t = new_tensor(g, T_WEIGHT, vector_type(g), name, s, -1);
@@ -57,17 +60,28 @@ static Tid weight_named(Graph *g, const char *name, Shape s, WeightView v) {
 Tid g_weight(Graph *g, const char *name, Shape s, WeightView v) {
     char full[sizeof g->t->name];
     int n = snprintf(full, sizeof full, "%s%s", g->prefix, name);
-    DG_CHECK(n < (int)sizeof full, "weight name %s%s is too long", g->prefix, name);
+    GRAPH_CHECK(n < (int)sizeof full, "weight name %s%s is too long", g->prefix, name);
     return weight_named(g, full, s, v);
+}
+Tid g_constant(Graph *g, const char *name, Shape s, DType type, const void *values) {
+    GRAPH_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "constant %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
+    GRAPH_CHECK(type == DG_F32 || type == DG_F64, "constant %s: values of type %s, not f32 or f64", name, dtype_name(type));
+    Tid t = new_tensor(g, T_CONST, vector_type(g), name, s, -1);
+    g->t[t].values = dg_alloc(tensor_bytes(&g->t[t]));
+    dtype_convert(g->t[t].dtype, g->t[t].values, type, values, shape_count(s));
+    return t;
 }
 Tid g_flip(Graph *g, Tid w) {
     Tensor t = g->t[w];
-    DG_CHECK(t.kind == T_WEIGHT, "flip: %s is not a weight", t.name);
+    GRAPH_CHECK(t.kind == T_WEIGHT, "flip: %s is not a weight", t.name);
     t.view.flip = !t.view.flip;
     return weight_named(g, t.name, (Shape){t.shape.c, t.shape.h, t.shape.w, t.shape.n}, t.view);
 }
 Tid g_emit(Graph *g, Op op, Shape out) {
-    DType dtype = op.kind == OP_FIRST_TOKEN ? vector_type(g) : op.kind == OP_FIRST_TOKEN_BWD ? g->act : g->t[op.in[0]].dtype;
+    GRAPH_CHECK((unsigned)op.kind < OP_COUNT, "op %d is in no list of ops", (int)op.kind);
+    DType dtype = g->t[op.in[0]].dtype;
+    if (op.kind == OP_FIRST_TOKEN) dtype = vector_type(g);
+    if (op.kind == OP_FIRST_TOKEN_BWD) dtype = g->precision.act;
     g->op = grow(g->op, g->nop, sizeof *g->op);
     op.out = new_tensor(g, T_ACT, dtype, op_names[op.kind], out, g->nop);
     g->op[g->nop++] = op;
@@ -78,71 +92,94 @@ Tid g_emit(Graph *g, Op op, Shape out) {
 static void set_weight_type(Graph *g, Tid w, DType dtype) {
     if (g->t[w].dtype == dtype) return;
     for (int i = 0; i < g->nop; i++)
-        DG_CHECK(g->op[i].kind != OP_CONV || g->op[i].in[1] != w, "conv %s: used with inputs of two types", g->t[w].name);
+        GRAPH_CHECK(g->op[i].kind != OP_CONV || g->op[i].in[1] != w, "conv %s: used with inputs of two types", g->t[w].name);
     g->t[w].dtype = dtype;
 }
-Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad) {
+unsigned conv_needs(const ConvOptions *o, Shape weight) {
+    _Static_assert(sizeof *o == 5 * sizeof(int) + sizeof(float),
+                   "a new option of convolutions: give it a need, so that the fast ways that ignore it do not take it");
+    unsigned needs = 0;
+    if (weight.h != 1 || weight.w != 1) needs |= CONV_TAPS;
+    if (o->top || o->left || o->bottom || o->right) needs |= CONV_PADS;
+    if (o->top != o->bottom || o->left != o->right) needs |= CONV_UNEVEN;
+    if (o->stride != 1) needs |= CONV_STRIDE;
+    if (o->scale != 1) needs |= CONV_SCALE;
+    return needs;
+}
+Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o) {
     Shape a = shape_of(g, x), k = shape_of(g, w);
     const char *name = g->t[w].name;
-    DG_CHECK(a.c == k.c, "conv %s: the input has %d channels, the weight wants %d", name, a.c, k.c);
-    DG_CHECK(!bias || shape_eq(shape_of(g, bias), (Shape){1, 1, 1, k.n}), "conv %s: the bias has %d values, want %d", name,
-             shape_of(g, bias).c, k.n);
-    Shape out = {a.n, a.h + 2 * pad - k.h + 1, a.w + 2 * pad - k.w + 1, k.n};
-    DG_CHECK(pad >= 0 && out.h > 0 && out.w > 0, "conv %s: %dx%d input, %dx%d kernel, pad %d", name, a.h, a.w, k.h, k.w, pad);
+    GRAPH_CHECK(g->t[w].kind == T_WEIGHT, "conv %s: its kernel is not a weight of the model", name);
+    GRAPH_CHECK(a.c == k.c, "conv %s: the input has %d channels, the weight wants %d", name, a.c, k.c);
+    GRAPH_CHECK(!bias || shape_eq(shape_of(g, bias), (Shape){1, 1, 1, k.n}), "conv %s: the bias has %d values, want %d", name,
+                shape_of(g, bias).c, k.n);
+    GRAPH_CHECK(o.stride > 0 && o.top >= 0 && o.left >= 0 && o.bottom >= 0 && o.right >= 0,
+                "conv %s: stride %d, pads %d %d %d %d (top, left, bottom, right)", name, o.stride, o.top, o.left, o.bottom, o.right);
+    int h = a.h + o.top + o.bottom - k.h, v = a.w + o.left + o.right - k.w;
+    GRAPH_CHECK(h >= 0 && v >= 0, "conv %s: a %dx%d kernel on %dx%d, with pads %d %d %d %d (top, left, bottom, right)", name, k.h, k.w, a.h,
+                a.w, o.top, o.left, o.bottom, o.right);
     set_weight_type(g, w, g->t[x].dtype);
-    return g_emit(g, (Op){.kind = OP_CONV, .in = {x, w, bias}, .conv = {pad, 1}}, out);
+    return g_emit(g, (Op){.kind = OP_CONV, .in = {x, w, bias}, .conv = o}, (Shape){a.n, h / o.stride + 1, v / o.stride + 1, k.n});
+}
+Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad) {
+    Shape k = shape_of(g, w);
+    GRAPH_CHECK(k.h == k.w || !pad, "conv %s: one pad, %d, for a %dx%d kernel: g_conv_with takes one for each side", g->t[w].name, pad, k.h,
+                k.w);
+    return g_conv_with(g, x, w, bias, (ConvOptions){1, pad, pad, pad, pad, 1});
 }
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps) {
     Shape s = shape_of(g, x), v = {1, 1, 1, s.c};
     const char *name = g->t[gamma].name;
-    DG_CHECK(groups > 0 && s.c % groups == 0, "norm %s: %d channels in %d groups", name, s.c, groups);
-    DG_CHECK(shape_eq(shape_of(g, gamma), v) && shape_eq(shape_of(g, beta), v), "norm %s: wants %d values", name, s.c);
-    DG_CHECK(!scale_shift || shape_eq(shape_of(g, scale_shift), (Shape){s.n, 1, 1, 2 * s.c}),
-             "norm %s: scale and shift have %d values, want %d", name, shape_of(g, scale_shift).c, 2 * s.c);
+    GRAPH_CHECK(groups > 0 && s.c % groups == 0, "norm %s: %d channels in %d groups", name, s.c, groups);
+    GRAPH_CHECK(shape_eq(shape_of(g, gamma), v) && shape_eq(shape_of(g, beta), v), "norm %s: wants %d values", name, s.c);
+    GRAPH_CHECK(!scale_shift || shape_eq(shape_of(g, scale_shift), (Shape){s.n, 1, 1, 2 * s.c}),
+                "norm %s: scale and shift have %d values, want %d", name, shape_of(g, scale_shift).c, 2 * s.c);
     return g_emit(g, (Op){.kind = OP_NORM, .in = {x, gamma, beta, scale_shift}, .norm = {groups, eps, false}}, s);
 }
 Tid g_attn(Graph *g, Tid qkv, int heads) {
     Shape s = shape_of(g, qkv);
-    DG_CHECK(heads > 0 && s.c % (3 * heads) == 0, "attention: %d channels for q, k and v of %d heads", s.c, heads);
+    GRAPH_CHECK(heads > 0 && s.c % (3 * heads) == 0, "attention: %d channels for q, k and v of %d heads", s.c, heads);
     s.c /= 3;
     return g_emit(g, (Op){.kind = OP_ATTN, .in = {qkv}, .attn = {heads}}, s);
 }
-Tid g_silu(Graph *g, Tid x) { return g_emit(g, (Op){.kind = OP_UNARY, .in = {x}, .unary = {F_SILU, 0, 0}}, shape_of(g, x)); }
-Tid g_clamp(Graph *g, Tid x, float lo, float hi) {
-    DG_CHECK(lo < hi, "clamp to [%g,%g]", lo, hi);
-    return g_emit(g, (Op){.kind = OP_UNARY, .in = {x}, .unary = {F_CLAMP, lo, hi}}, shape_of(g, x));
+Tid g_unary(Graph *g, Tid x, UnaryKind f, float lo, float hi) {
+    GRAPH_CHECK((unsigned)f < UNARY_COUNT, "unary: function %d is in no list of functions", (int)f);
+    GRAPH_CHECK(f != F_CLAMP || lo < hi, "clamp to [%g,%g]", (double)lo, (double)hi);
+    return g_emit(g, (Op){.kind = OP_UNARY, .in = {x}, .unary = {f, lo, hi}}, shape_of(g, x));
 }
+Tid g_silu(Graph *g, Tid x) { return g_unary(g, x, F_SILU, 0, 0); }
+Tid g_clamp(Graph *g, Tid x, float lo, float hi) { return g_unary(g, x, F_CLAMP, lo, hi); }
 Tid g_add(Graph *g, Tid x, Tid y, float a, float b) {
     Shape s = shape_of(g, x), v = shape_of(g, y);
-    DG_CHECK(!y || shape_eq(s, v) || shape_eq(v, (Shape){s.n, 1, 1, s.c}), "add: %d %d %d %d and %d %d %d %d", s.n, s.h, s.w, s.c, v.n, v.h,
-             v.w, v.c);
+    GRAPH_CHECK(!y || shape_eq(s, v) || shape_eq(v, (Shape){s.n, 1, 1, s.c}), "add: %d %d %d %d and %d %d %d %d", s.n, s.h, s.w, s.c, v.n,
+                v.h, v.w, v.c);
     return g_emit(g, (Op){.kind = OP_ADD, .in = {x, y}, .add = {a, b}}, s);
 }
 Tid g_concat(Graph *g, Tid x, Tid y) {
     Shape s = shape_of(g, x), v = shape_of(g, y);
-    DG_CHECK(s.n == v.n && s.h == v.h && s.w == v.w, "concat: %dx%dx%d and %dx%dx%d", s.n, s.h, s.w, v.n, v.h, v.w);
+    GRAPH_CHECK(s.n == v.n && s.h == v.h && s.w == v.w, "concat: %dx%dx%d and %dx%dx%d", s.n, s.h, s.w, v.n, v.h, v.w);
     s.c += v.c;
     return g_emit(g, (Op){.kind = OP_CONCAT, .in = {x, y}}, s);
 }
 Tid g_slice(Graph *g, Tid x, int first, int c) {
     Shape s = shape_of(g, x);
-    DG_CHECK(first >= 0 && c > 0 && first + c <= s.c, "slice: channels [%d,%d) of %d", first, first + c, s.c);
+    GRAPH_CHECK(first >= 0 && c > 0 && first + c <= s.c, "slice: channels [%d,%d) of %d", first, first + c, s.c);
     s.c = c;
     return g_emit(g, (Op){.kind = OP_SLICE, .in = {x}, .slice = {first}}, s);
 }
 static Tid resample(Graph *g, Tid x, bool up, const float *tap, int taps, int pad, float scale) {
     Shape s = shape_of(g, x);
-    DG_CHECK(taps > 0 && taps <= RESAMPLE_TAPS && pad >= 0 && pad < taps, "resample: %d taps, pad %d", taps, pad);
+    GRAPH_CHECK(taps > 0 && taps <= RESAMPLE_TAPS && pad >= 0 && pad < taps, "resample: %d taps, pad %d", taps, pad);
     Op op = {.kind = OP_RESAMPLE, .in = {x}, .resample = {.up = up, .taps = taps, .pad = pad, .scale = scale}};
     for (int i = 0; i < taps; i++) {
-        DG_CHECK(tap[i] == tap[taps - 1 - i], "resample: the filter is not symmetric");
+        GRAPH_CHECK(tap[i] == tap[taps - 1 - i], "resample: the filter is not symmetric");
         op.resample.tap[i] = tap[i];
     }
     if (up) {
         s.h = 2 * (s.h - 1) - 2 * pad + taps, s.w = 2 * (s.w - 1) - 2 * pad + taps;
     } else {
-        DG_CHECK((s.h + 2 * pad - taps) % 2 == 0 && (s.w + 2 * pad - taps) % 2 == 0 && s.h + 2 * pad >= taps && s.w + 2 * pad >= taps,
-                 "resample: %dx%d by 2 with %d taps, pad %d", s.h, s.w, taps, pad);
+        GRAPH_CHECK((s.h + 2 * pad - taps) % 2 == 0 && (s.w + 2 * pad - taps) % 2 == 0 && s.h + 2 * pad >= taps && s.w + 2 * pad >= taps,
+                    "resample: %dx%d by 2 with %d taps, pad %d", s.h, s.w, taps, pad);
         s.h = (s.h + 2 * pad - taps) / 2 + 1, s.w = (s.w + 2 * pad - taps) / 2 + 1;
     }
     return g_emit(g, op, s);
@@ -151,22 +188,36 @@ Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) { re
 Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) { return resample(g, x, false, tap, taps, pad, scale); }
 Tid g_pool_tokens(Graph *g, Tid x, Tid embedding) {
     Shape s = shape_of(g, x), out = {s.n, 1, s.h * s.w + 1, s.c};
-    DG_CHECK(shape_eq(shape_of(g, embedding), (Shape){1, 1, out.w, s.c}), "pool %s: wants %d tokens of %d channels", g->t[embedding].name,
-             out.w, s.c);
+    GRAPH_CHECK(shape_eq(shape_of(g, embedding), (Shape){1, 1, out.w, s.c}), "pool %s: wants %d tokens of %d channels",
+                g->t[embedding].name, out.w, s.c);
     return g_emit(g, (Op){.kind = OP_POOL_TOKENS, .in = {x, embedding}}, out);
 }
 Tid g_first_token(Graph *g, Tid x) {
     Shape s = shape_of(g, x);
-    DG_CHECK(s.h == 1, "first_token: {n,1,t,c} wanted, height is %d", s.h);
+    GRAPH_CHECK(s.h == 1, "first_token: {n,1,t,c} wanted, height is %d", s.h);
     s.w = 1;
     return g_emit(g, (Op){.kind = OP_FIRST_TOKEN, .in = {x}}, s);
 }
+/* Whether a tensor may become f32 where activations have 16 bits: a conv or an add computes it in f32 and rounds it last. A slice
+ * holds what it is cut from, so that has to become f32 too: it may, unless something else has read it as it was.              */
+static bool can_widen(const Graph *g, Tid t) {
+    if (g->t[t].kind != T_ACT) return false;
+    const Op *p = &g->op[g->t[t].producer];
+    if (p->kind == OP_CONV || p->kind == OP_ADD) return true;
+    if (p->kind != OP_SLICE || !can_widen(g, p->in[0])) return false;
+    for (int i = 0; i < g->nop; i++)
+        for (int j = 0; j < OP_INPUTS; j++)
+            if (g->op[i].in[j] == p->in[0] && g->op[i].kind != OP_SLICE) return false;
+    return true;
+}
 Tid g_output(Graph *g, Tid t) {
-    Tensor *a = &g->t[t];
-    DG_CHECK(a->kind == T_ACT, "output: %s is not computed", a->name);
-    a->keep = true;
-    OpKind k = g->op[a->producer].kind;
-    if (k == OP_CONV || k == OP_ADD) a->dtype = vector_type(g);
+    GRAPH_CHECK(g->t[t].kind == T_ACT, "output: %s is not computed", g->t[t].name);
+    g->t[t].keep = true;
+    for (Tid source = can_widen(g, t) ? t : 0; source;) {
+        const Op *p = &g->op[g->t[source].producer];
+        g->t[source].dtype = vector_type(g);
+        source = p->kind == OP_SLICE ? p->in[0] : 0;
+    }
     return t;
 }
 
@@ -183,12 +234,11 @@ double op_flops(const Graph *g, int i) {
     if (op->kind == OP_ATTN_BWD) return 10.0 * a.n * tokens * tokens * (o.c / 3.0);
     return 0;
 }
-static double tensor_bytes(const Tensor *t) { return (double)shape_count(t->shape) * (double)dtype_bytes(t->dtype); }
 double op_bytes(const Graph *g, int i) {
     const Op *op = &g->op[i];
-    double bytes = tensor_bytes(&g->t[op->out]);
+    double bytes = (double)tensor_bytes(&g->t[op->out]);
     for (int j = 0; j < OP_INPUTS; j++)
-        if (op->in[j]) bytes += tensor_bytes(&g->t[op->in[j]]);
+        if (op->in[j]) bytes += (double)tensor_bytes(&g->t[op->in[j]]);
     return bytes;
 }
 double graph_flops(const Graph *g) {

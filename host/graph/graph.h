@@ -21,7 +21,7 @@ typedef int Tid;
 typedef struct {
     int n, h, w, c; /* image {n,h,w,c}; per-image vector {n,1,1,c}; conv weight {K,R,S,C}; bias {1,1,1,K} */
 } Shape;
-typedef enum { T_INPUT, T_WEIGHT, T_ACT } TensorKind;
+typedef enum { T_INPUT, T_WEIGHT, T_CONST, T_ACT } TensorKind; /* T_CONST: values that the graph itself holds */
 
 /* How a tensor of the weight file becomes the weight in memory. */
 typedef enum {
@@ -51,41 +51,70 @@ typedef struct {
     Shape shape;     /* in memory; a flipped weight has K and C exchanged */
     int producer;    /* index of the op that writes it; -1 for inputs and weights */
     WeightView view; /* weights only */
+    void *values;    /* constants only: of type dtype, the graph's own */
     bool keep;       /* an output: valid after the run */
     int first, last; /* plan: must stay intact from op first to op last */
     size_t offset;   /* plan: bytes from the start of the arena, a multiple of DG_ALIGN */
 } Tensor;
 enum { DG_ALIGN = 256 };
+/* What a graph computes in. Graphs of different precision may run side by side on one device that takes them. */
+typedef struct {
+    DType act; /* storage of images and feature maps; vectors are f32 (f64 where act is) */
+    bool tf32; /* act is f32: products on tensor cores, of operands rounded to tf32 */
+} Precision;
 
 /* ---- ops: a kind, inputs, an output, and the kind's own named parameters ------------------------------------------ */
-typedef enum {
-    OP_CONV,            /* scale * (conv(in0, w in1) + bias in2? + in3?), stride 1, zero padding; linear = 1x1 on {n,1,1,c}.
-                           in3 has the output's shape (residual) or {n,1,1,K} (broadcast over pixels) */
-    OP_NORM,            /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */
-    OP_NORM_BWD,        /* in0..in3 as OP_NORM, in4 = d out -> d in0 */
-    OP_ATTN,            /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */
-    OP_ATTN_BWD,        /* in0 = qkv, in1 = d out -> d qkv */
-    OP_UNARY,           /* unary.f of in0 */
-    OP_UNARY_BWD,       /* in0 = x, in1 = d out -> f'(x) * d out; F_CLAMP: 0 outside [lo,hi] */
-    OP_ADD,             /* a*in0 + b*in1; in1 may be none or {n,1,1,c} */
-    OP_CONCAT,          /* channels of in0, then of in1 */
-    OP_SLICE,           /* channels [first, first + out.c) of in0 */
-    OP_RESAMPLE,        /* 2x down: scale * depthwise conv with tap x tap, stride 2, zero padding pad;
-                           2x up: scale * its transpose, stride 2, padding pad. Taps are symmetric, so each is the other's adjoint */
-    OP_POOL_TOKENS,     /* {n,h,w,c} -> {n,1,h*w+1,c}: the mean over pixels, then the pixels; plus in1 {1,1,h*w+1,c} */
-    OP_POOL_TOKENS_BWD, /* in0 = d out -> d in0 of the above */
-    OP_FIRST_TOKEN,     /* {n,1,t,c} -> {n,1,1,c}: token 0 (f32: what follows is the logit) */
-    OP_FIRST_TOKEN_BWD, /* in0 = d out {n,1,1,c} -> {n,1,t,c}, zero but for token 0 */
-    OP_COUNT
-} OpKind;
-typedef enum { F_SILU, F_CLAMP } UnaryKind;
+/* Every op, once: its kind and its name. CONTRIBUTING.md, "Adding an op", says what else belongs to one. */
+/* clang-format off */
+#define DG_OPS(X)                                                                                                                 \
+    /* scale * (conv(in0, w in1) + bias in2? + in3?), padded with zeros; linear = 1x1 on {n,1,1,c}.                                \
+       in3 has the output's shape (residual) or {n,1,1,K} (broadcast over pixels) */                                              \
+    X(CONV, conv)                                                                                                                 \
+    /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */                        \
+    X(NORM, norm)                                                                                                                 \
+    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 */                                              \
+    X(ATTN, attn)                       /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */ \
+    X(ATTN_BWD, attn_bwd)               /* in0 = qkv, in1 = d out -> d qkv */                                                     \
+    X(UNARY, unary)                     /* unary.f of in0 */                                                                      \
+    X(UNARY_BWD, unary_bwd)             /* in0 = x, in1 = d out -> f'(x) * d out */                                               \
+    X(ADD, add)                         /* a*in0 + b*in1; in1 may be none or {n,1,1,c} */                                         \
+    X(CONCAT, concat)                   /* channels of in0, then of in1 */                                                        \
+    X(SLICE, slice)                     /* channels [first, first + out.c) of in0 */                                              \
+    /* 2x down: scale * depthwise conv with tap x tap, stride 2, zero padding pad;                                                \
+       2x up: scale * its transpose, stride 2, padding pad. Taps are symmetric, so each is the other's adjoint */                 \
+    X(RESAMPLE, resample)                                                                                                         \
+    /* {n,h,w,c} -> {n,1,h*w+1,c}: the mean over pixels, then the pixels; plus in1 {1,1,h*w+1,c} */                               \
+    X(POOL_TOKENS, pool_tokens)                                                                                                   \
+    X(POOL_TOKENS_BWD, pool_tokens_bwd) /* in0 = d out -> d in0 of the above */                                                   \
+    X(FIRST_TOKEN, first_token)         /* {n,1,t,c} -> {n,1,1,c}: token 0 (f32: what follows is the logit) */                    \
+    X(FIRST_TOKEN_BWD, first_token_bwd) /* in0 = d out {n,1,1,c} -> {n,1,t,c}, zero but for token 0 */
+/* The functions of UNARY. */
+#define DG_UNARY(X)                                                                                                               \
+    X(SILU, silu)                       /* x / (1 + e^-x) */                                                                      \
+    X(CLAMP, clamp)                     /* to [lo,hi]; NaN stays NaN; its slope is 0 outside */
+/* clang-format on */
+#define DG_ONE(K, name)  +1
+#define DG_KIND(K, name) OP_##K,
+typedef enum { DG_OPS(DG_KIND) } OpKind;
+#undef DG_KIND
+#define DG_KIND(K, name) F_##K,
+typedef enum { DG_UNARY(DG_KIND) } UnaryKind;
+#undef DG_KIND
+/* Not among the kinds, so that a switch over them that leaves one out does not compile. */
+enum { OP_COUNT = 0 DG_OPS(DG_ONE), UNARY_COUNT = 0 DG_UNARY(DG_ONE) };
+#undef DG_ONE
 enum { OP_INPUTS = 5, RESAMPLE_TAPS = 4 };
+typedef struct {
+    int stride;                   /* from an output's window to its neighbour's */
+    int top, left, bottom, right; /* rows and columns of zeros around the input */
+    float scale;
+} ConvOptions;
 typedef struct {
     OpKind kind;
     Tid in[OP_INPUTS], out;
     /* clang-format off */
     union {
-        struct { int pad; float scale; } conv;
+        ConvOptions conv;
         struct { int groups; float eps; bool silu; } norm; /* also OP_NORM_BWD */
         struct { int heads; } attn;                        /* also OP_ATTN_BWD */
         struct { UnaryKind f; float lo, hi; } unary;       /* also OP_UNARY_BWD */
@@ -100,21 +129,25 @@ typedef struct {
     int nt;
     Op *op;
     int nop;
-    DType act;          /* storage of images and feature maps; vectors are f32 (f64 where act is) */
+    Precision precision;
     char prefix[96];    /* put before the names given to g_weight */
     size_t guard_bytes; /* tests: this many unused bytes after every tensor of the arena */
     size_t arena_bytes; /* filled by graph_plan */
 } Graph;
 
 /* ---- build (graph.c): each checks shapes, appends one op, returns its output ---------------------------------------- */
-Graph *graph_new(DType act);
+Graph *graph_new(Precision p);
 void graph_free(Graph *g);
-Tid g_input(Graph *g, const char *name, Shape s);                /* {n,1,1,c}: f32, else act */
-Tid g_weight(Graph *g, const char *name, Shape s, WeightView v); /* full name = g->prefix + name; the same name and view
+Tid g_input(Graph *g, const char *name, Shape s);                                    /* {n,1,1,c}: f32, else act */
+Tid g_weight(Graph *g, const char *name, Shape s, WeightView v);                     /* full name = g->prefix + name; the same name and view
                                                                     give the same Tid */
-Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);
+Tid g_constant(Graph *g, const char *name, Shape s, DType type, const void *values); /* copies values of `type`, f32 or f64; stored
+                                                                                        as vectors are */
+Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);                               /* stride 1, a square kernel (or pad 0) */
+Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o);
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps);
 Tid g_attn(Graph *g, Tid qkv, int heads);
+Tid g_unary(Graph *g, Tid x, UnaryKind f, float lo, float hi); /* lo and hi: of F_CLAMP alone */
 Tid g_silu(Graph *g, Tid x);
 Tid g_clamp(Graph *g, Tid x, float lo, float hi);
 Tid g_add(Graph *g, Tid x, Tid y, float a, float b);
@@ -124,15 +157,37 @@ Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
 Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
 Tid g_pool_tokens(Graph *g, Tid x, Tid positional_embedding);
 Tid g_first_token(Graph *g, Tid x);
-Tid g_output(Graph *g, Tid t); /* marks t as kept, and f32 when a conv or add writes it; returns t */
+Tid g_output(Graph *g, Tid t); /* marks t as kept, and f32 where a conv or add wrote it, or what it is a slice of; returns t */
 
 Tid g_emit(Graph *g, Op op, Shape out); /* what every builder and gradient rule ends with */
 Tid g_flip(Graph *g, Tid w);            /* the weight of the input gradient of a conv with weight w */
+/* What a convolution asks of whoever computes it. A fast way says what it can do, and takes only what needs no more. */
+enum {
+    CONV_TAPS = 1,
+    CONV_PADS = 2,
+    CONV_UNEVEN = 4,
+    CONV_STRIDE = 8,
+    CONV_SCALE = 16
+}; /* TAPS: more than a 1x1 kernel;
+                                                                                            UNEVEN: opposite pads that differ */
+unsigned conv_needs(const ConvOptions *o, Shape weight);
+static inline bool conv_fits(const ConvOptions *o, Shape weight, unsigned can) { return !(conv_needs(o, weight) & ~can); }
+
+/* For the mistakes of a model's author: stops with the sentence. */
+#define GRAPH_CHECK(cond, ...)                                                                                                             \
+    do {                                                                                                                                   \
+        if (!(cond)) dg_abort(__FILE__, __LINE__, "the model's graph is wrong", __VA_ARGS__);                                              \
+    } while (0)
+
+const char *precision_name(Precision p); /* "fp32", "tf32", "fp16", "bf16", "fp64" */
 size_t shape_count(Shape s);
 bool shape_eq(Shape a, Shape b);
 const char *op_name(OpKind k);
 static inline Shape shape_of(const Graph *g, Tid id) { return g->t[id].shape; }
 static inline bool is_vector(Shape s) { return s.h == 1 && s.w == 1; }
+size_t tensor_bytes(const Tensor *t);
+static inline bool in_arena(const Tensor *t) { return t->kind == T_INPUT || t->kind == T_ACT; } /* else it has memory of its own */
+static inline size_t align_up(size_t bytes) { return (bytes + DG_ALIGN - 1) & ~(size_t)(DG_ALIGN - 1); }
 double op_flops(const Graph *g, int i); /* of op i; 2 per multiply-add of convs and attention, 0 for the rest */
 double op_bytes(const Graph *g, int i); /* bytes of all inputs and the output, each once */
 double graph_flops(const Graph *g);
@@ -140,6 +195,7 @@ double graph_flops(const Graph *g);
 /* ---- transform ------------------------------------------------------------------------------------------------------ */
 int graph_fuse(Graph *g);                           /* returns the number of ops removed; call before or after backward */
 Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x); /* appends; returns d(y.dy)/dx; no weight gradients */
+bool grad_has_rule(OpKind k);                       /* false: a forward-only op, which graph_backward refuses */
 size_t graph_plan(Graph *g);                        /* returns arena_bytes; nothing is allocated yet */
 
 #ifdef __cplusplus

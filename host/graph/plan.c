@@ -11,7 +11,6 @@ static int by_size(const void *a, const void *b) {
     const Item *x = a, *y = b;
     return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes) : x->t - y->t;
 }
-static size_t align_up(size_t n) { return (n + DG_ALIGN - 1) & ~(size_t)(DG_ALIGN - 1); }
 
 /* An output lives from its op, an input from the start to the end (it stays set between runs), both to the last reader. */
 static void lifetimes(Graph *g) {
@@ -36,8 +35,7 @@ size_t graph_plan(Graph *g) {
     int n = 0;
     for (Tid t = 1; t < g->nt; t++) {
         const Tensor *a = &g->t[t];
-        if (a->kind != T_WEIGHT && a->first <= a->last)
-            item[n++] = (Item){t, align_up(shape_count(a->shape) * dtype_bytes(a->dtype)) + 2 * guard};
+        if (in_arena(a) && a->first <= a->last) item[n++] = (Item){t, align_up(tensor_bytes(a)) + 2 * guard};
     }
     qsort(item, (size_t)n, sizeof *item, by_size);
     for (int i = 0; i < n; i++) {

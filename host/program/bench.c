@@ -231,10 +231,9 @@ static void print_memory(Text *json, const char *what, const Exec *x) {
 static bool measure(Bench *b, Text *json, Error *e) {
     const Engine *g = &b->engine;
     int batch = b->o->batch, steps = b->o->sample.num_steps;
-    printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch,
-           b->o->repeats);
+    printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, precision_name(b->device->precision), batch, b->o->repeats);
     text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
-                b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch);
+                precision_name(b->device->precision), batch);
     if (g->denoiser) print_memory(json, "network memory", g->denoiser->exec);
     if (g->guide) print_memory(json, "guide memory", g->guide->exec);
     if (g->denoiser) {

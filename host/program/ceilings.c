@@ -37,7 +37,7 @@ static double time_op(Graph *g, Tid x, Device *d, const char **implementation) {
         exec_profile(exec, REPEATS, &seconds);
         least = fmin(least, seconds);
     }
-    if (exec && implementation) *implementation = d->be->implementation ? d->be->implementation(exec, 0) : "own";
+    if (exec && implementation) *implementation = d->be->implementation(exec, 0);
     exec_free(exec);
     weights_free(w);
     graph_free(g);
@@ -45,7 +45,7 @@ static double time_op(Graph *g, Tid x, Device *d, const char **implementation) {
 }
 static void measure_product(Device *d, Ceilings *c) {
     for (int channels = LEAST_CHANNELS; channels <= MOST_CHANNELS; channels *= 2) {
-        Graph *g = graph_new(d->act);
+        Graph *g = graph_new(d->precision);
         int rows = ROWS_PER_CHANNEL * channels;
         const char *implementation = NULL;
         Tid x = g_input(g, "x", (Shape){rows / (SIDE * SIDE), SIDE, SIDE, channels});
@@ -60,9 +60,9 @@ static void measure_product(Device *d, Ceilings *c) {
 /* The largest copy counts, not the fastest: smaller ones stay in caches. */
 static void measure_copy(Device *d, Ceilings *c) {
     for (size_t bytes = LEAST_COPY; bytes <= MOST_COPY; bytes *= 2) {
-        Graph *g = graph_new(d->act);
+        Graph *g = graph_new(d->precision);
         enum { PIXELS = 1024, CHANNELS = 64 };
-        Tid x = g_input(g, "x", (Shape){(int)(bytes / dtype_bytes(d->act) / (PIXELS * CHANNELS)), 1, PIXELS, CHANNELS});
+        Tid x = g_input(g, "x", (Shape){(int)(bytes / dtype_bytes(d->precision.act) / (PIXELS * CHANNELS)), 1, PIXELS, CHANNELS});
         g_add(g, x, 0, 1, 0);
         double seconds = time_op(g, x, d, NULL);
         if (!(seconds > 0)) return;
@@ -77,7 +77,7 @@ Ceilings ceilings_measure(Device *d) {
     return c;
 }
 void ceilings_print(const Ceilings *c, const Device *d, Text *json) {
-    const char *type = d->tf32 ? "tf32" : dtype_name(d->act);
+    const char *type = precision_name(d->precision);
     if (!(c->flops > 0 && c->bytes > 0)) {
         printf("ceilings       not measured: there is too little memory left\n");
         return;

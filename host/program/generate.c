@@ -353,7 +353,7 @@ static void describe(const Run *r) {
     else printf("unconditional; ");
     if (guided(r)) printf("guided, weight %g; ", r->o->sample.dg_weight_1st_order);
     else printf("not guided; ");
-    printf("device %s, %s\n", r->device->be->name, r->device->tf32 ? "tf32" : dtype_name(r->device->act));
+    printf("device %s, %s\n", r->device->be->name, precision_name(r->device->precision));
     if (r->store && r->todos < r->seeds.count) printf("%zu of %zu images are there already\n", r->seeds.count - r->todos, r->seeds.count);
     fflush(stdout);
 }
@@ -406,7 +406,7 @@ static bool dry_run(const Run *r, Error *e) {
     }
     printf("options:\n%s", t.text);
     text_free(&t);
-    return engine_print_plan(&r->networks, &r->o->sample, r->device->act, r->o->batch, !r->o->device.no_fuse, e);
+    return engine_print_plan(&r->networks, &r->o->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
 }
 /* Everything up to the first step; *code is the exit code of a failure. */
 static bool prepare(Run *r, int *code, Error *e) {

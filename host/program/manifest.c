@@ -11,12 +11,11 @@
 /* What was measured and chosen on this device (--autotune on), appended as a member; nothing where nothing can be. */
 static void print_choices(Text *out, const char *key, const Device *d, bool how) {
     Text chosen = {0}, measured = {0};
-    if (!d->autotune || !d->be->choices) return;
-    d->be->choices(d, &chosen, &measured);
+    if (!d->autotune || !d->be->choices(d, &chosen, &measured)) return;
     text_printf(out, ", \"%s\": %s", key, how ? measured.text : chosen.text);
     text_free(&chosen), text_free(&measured);
 }
-static const char *dtype_of(const Device *d) { return d->tf32 ? "tf32" : dtype_name(d->act); }
+static const char *dtype_of(const Device *d) { return precision_name(d->precision); }
 
 void manifest_images(Text *out, const Args *a, const Device *d, const Networks *n, char (*hex)[SHA256_HEX]) {
     text_printf(out, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\"", DG_VERSION, d->be->name, dtype_of(d));

@@ -21,7 +21,7 @@ static bool network(const Json *config, int batch, Error *e) {
     if (c.label_dim) printf("%d classes\n", c.label_dim);
     else printf("unconditional\n");
     if (!batch) return true;
-    Graph *g = graph_new(DG_F32);
+    Graph *g = graph_new((Precision){DG_F32, false});
     bool ok = network_build(g, &c, batch, &net, e);
     if (ok) print_graph(g, batch, "network call");
     graph_free(g);
@@ -35,7 +35,7 @@ static bool encoder(const Json *config, bool head, int batch, Error *e) {
     if (c.condition) printf(", conditional on %d classes", c.num_class);
     printf("\n");
     if (!batch) return true;
-    Graph *g = graph_new(DG_F32);
+    Graph *g = graph_new((Precision){DG_F32, false});
     Tid x = g_input(g, "x", (Shape){batch, c.image_size, c.image_size, c.in_channels});
     bool ok = encoder_build(g, &c, "", x, head, &net, e);
     if (ok) {

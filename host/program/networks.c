@@ -129,17 +129,17 @@ static void print_graph(const char *what, const Graph *g, int batch) {
     printf("%-14s %9.1f MiB activations, %9.1f MiB weights, %9.3f GFLOP an image and call\n", what, (double)g->arena_bytes / 1048576,
            weight_bytes(g) / 1048576, graph_flops(g) / batch * 1e-9);
 }
-bool engine_print_plan(const Networks *n, const SampleOptions *o, DType act, int batch, bool fuse, Error *e) {
+bool engine_print_plan(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e) {
     NetworkGraph net;
     Guide guide = {.batch = batch};
-    Graph *g = graph_new(act);
+    Graph *g = graph_new(precision);
     bool ok = network_build(g, &n->config, batch, &net, e);
     if (ok && fuse) graph_fuse(g);
     const Weights *extractor = n->source[ROLE_EXTRACTOR].weights, *head = n->source[ROLE_DISCRIMINATOR].weights;
     int guided = 0;
     if (ok && extractor) {
         ok = encoder_config(&guide.extractor, weights_config(extractor), e) && encoder_config(&guide.head, weights_config(head), e) &&
-             guide_build(&guide, act, false, fuse, e) && (guided = sample_guided_steps(o, &n->config, &guide, e)) >= 0;
+             guide_build(&guide, precision, false, fuse, e) && (guided = sample_guided_steps(o, &n->config, &guide, e)) >= 0;
     }
     if (ok) {
         graph_plan(g);

@@ -40,5 +40,5 @@ typedef struct {
 bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e);
 void engine_free(Engine *g);
 /* What that would take, from the configurations alone: prints memory and work to standard output. */
-bool engine_print_plan(const Networks *n, const SampleOptions *o, DType act, int batch, bool fuse, Error *e);
+bool engine_print_plan(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e);
 #endif

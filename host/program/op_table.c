@@ -27,7 +27,7 @@ static void describe(const Exec *x, int i, char *out, size_t size) {
         snprintf(out, size, "%s %d heads of %d, %d tokens", name, op->attn.heads, a.c / 3 / op->attn.heads, a.h * a.w);
     else if (op->kind == OP_RESAMPLE) snprintf(out, size, "%s %s %d %dx%d", name, op->resample.up ? "up" : "down", a.c, a.h, a.w);
     else snprintf(out, size, "%s %d %dx%d", name, o.c, o.h, o.w);
-    const char *by = x->dev->be->implementation ? x->dev->be->implementation(x, i) : "own";
+    const char *by = x->dev->be->implementation(x, i);
     size_t n = strlen(out);
     if (strcmp(by, "own")) snprintf(out + n, size - n, " by %s", by);
 }

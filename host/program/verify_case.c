@@ -286,7 +286,7 @@ static bool measure_base(const Case *c, CaseErrors *base, Error *e) {
     Case naive = *c;
     VerifyResult unused = {0};
     const Device *d = c->dev;
-    naive.dev = device_open("rounded", d->tf32 ? "tf32" : dtype_name(d->act), e);
+    naive.dev = device_open("rounded", precision_name(d->precision), e);
     naive.record = base, naive.r = &unused;
     bool ok = naive.dev && c->kind->run(&naive, e);
     naive.fuse = !naive.fuse;

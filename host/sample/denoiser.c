@@ -5,7 +5,7 @@
 #include <string.h>
 
 static bool bind(Denoiser *d, Weights *w, bool fuse, Error *e) {
-    d->graph = graph_new(d->dev->act);
+    d->graph = graph_new(d->dev->precision);
     if (!network_build(d->graph, &d->config, d->batch, &d->net, e)) return dg_error_context(e, "%s", weights_name(w));
     size_t value_bytes = dtype_bytes(d->graph->t[d->net.noise].dtype);
     d->table =

@@ -9,8 +9,8 @@ static const double BETA_0 = 0.1, BETA_1 = 20;       /* of the VP process the di
 static const float LOGIT_CLIP = 11.512915464920228f; /* ln((1 - 1e-5) / 1e-5): outside it L is constant, its gradient 0 */
 static const char HEAD_PREFIX[] = "head.";
 
-bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e) {
-    Graph *g = u->graph = graph_new(act);
+bool guide_build(Guide *u, Precision precision, bool keep, bool fuse, Error *e) {
+    Graph *g = u->graph = graph_new(precision);
     const EncoderConfig *c = &u->extractor;
     u->x = g_input(g, "x", (Shape){u->batch, c->image_size, c->image_size, c->in_channels});
     if (!encoder_build(g, c, "", u->x, false, &u->extractor_net, e)) return dg_error_context(e, "extractor");
@@ -32,7 +32,7 @@ bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e) {
 static bool bind(Guide *u, Weights *extractor, Weights *head, bool keep, bool fuse, Error *e) {
     if (u->head.out_channels != 1)
         return dg_error(e, "%s: the discriminator has %d outputs, one logit is wanted", weights_name(head), u->head.out_channels);
-    if (!guide_build(u, u->dev->act, keep, fuse, e)) return false;
+    if (!guide_build(u, u->dev->precision, keep, fuse, e)) return false;
     weights_attach(extractor, HEAD_PREFIX, head);
     u->exec = exec_new(u->graph, u->dev, extractor, e);
     weights_attach(extractor, NULL, NULL);
@@ -56,7 +56,7 @@ Guide *guide_new(Device *dev, Weights *extractor, Weights *head, int batch, Guid
     u->per_sample = (size_t)a.image_size * (size_t)a.image_size * (size_t)a.in_channels;
     u->embedding = dg_alloc((size_t)batch * (size_t)(a.model_channels > b.model_channels ? a.model_channels : b.model_channels) *
                             sizeof *u->embedding);
-    u->seed_scale = dev->act == DG_F16 ? GUIDE_SEED_SCALE_F16 : 1;
+    u->seed_scale = dev->precision.act == DG_F16 ? GUIDE_SEED_SCALE_F16 : 1;
     if (bind(u, extractor, head, o.keep, o.fuse, e)) {
         double *seed = dg_alloc((size_t)batch * sizeof *seed);
         for (int i = 0; i < batch; i++) seed[i] = u->seed_scale;

@@ -44,7 +44,7 @@ typedef struct {
 Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, GuideOptions o, Error *e);
 void guide_free(Guide *g);
 /* The planned graph alone, of u->extractor, u->head and u->batch: a part of guide_new that needs neither weights nor device. */
-bool guide_build(Guide *u, DType act, bool keep, bool fuse, Error *e);
+bool guide_build(Guide *u, Precision precision, bool keep, bool fuse, Error *e);
 GuideTime guide_time(const Guide *g, double sigma);
 void guide_set_labels(Guide *g, const int *label);
 /* x, [batch][per_sample] f64 on the device, becomes G(x; sigma) at sigma[batch] (host); false: there is no memory for the

@@ -105,19 +105,15 @@ static bool check_fit(const SampleOptions *o, const Denoiser *d, const Guide *g,
     DG_CHECK(g->batch == d->batch, "denoiser and guide of two batch sizes");
     return true;
 }
-static void *host_buffer(Sampler *s, size_t bytes) {
-    return s->dev->be->alloc_host ? s->dev->be->alloc_host(s->dev, bytes) : dg_alloc(bytes);
-}
 static void host_buffer_free(Sampler *s, void *p) {
-    if (p && s->dev->be->release_host) s->dev->be->release_host(s->dev, p);
-    else free(p);
+    if (p) s->dev->be->release_host(s->dev, p);
 }
 static bool image_buffers(Sampler *s, int slot) {
     size_t n = (size_t)s->batch;
     s->image[slot].bytes = s->dev->be->alloc(s->dev, n * s->per_sample);
     s->image[slot].bad = s->dev->be->alloc(s->dev, n * sizeof(int));
-    s->image[slot].host_bytes = host_buffer(s, n * s->per_sample);
-    s->image[slot].host_bad = host_buffer(s, n * sizeof(int));
+    s->image[slot].host_bytes = s->dev->be->alloc_host(s->dev, n * s->per_sample);
+    s->image[slot].host_bad = s->dev->be->alloc_host(s->dev, n * sizeof(int));
     return s->image[slot].bytes && s->image[slot].bad && s->image[slot].host_bytes && s->image[slot].host_bad;
 }
 /* The table's next `bytes`; NULL while there is no table, and only its size is asked for. */
@@ -234,8 +230,7 @@ static void work(void *sampler, int parts) {
 static void submit(Sampler *s, int parts) {
     const Backend *be = s->dev->be;
     be->upload(s->dev, s->table.device, s->table.host, s->table.bytes);
-    if (be->replay) be->replay(s->dev, &s->replays, parts, work, s);
-    else work(s, parts);
+    be->replay(s->dev, &s->replays, parts, work, s);
 }
 
 /* ---- on the host: the table of a step. Each returns the parts that it asks for ------------------------------------------------ */
@@ -340,10 +335,8 @@ bool sampler_run(Sampler *s, const SampleNoise *n, const int *label, StepFn call
         run_step(s, n, step);
         device_range_pop(s->dev);
         if (!callback) continue;
-        if (s->dev->be->mark) { /* one step ahead of the device: far enough to keep it busy */
-            s->dev->be->mark(s->dev, STEP_SLOT + step % 2);
-            if (step) s->dev->be->wait(s->dev, STEP_SLOT + (step - 1) % 2);
-        }
+        s->dev->be->mark(s->dev, STEP_SLOT + step % 2); /* one step ahead of the device: far enough to keep it busy */
+        if (step) s->dev->be->wait(s->dev, STEP_SLOT + (step - 1) % 2);
         if (!callback(ctx, step, s->o.num_steps)) return false;
     }
     return true;
@@ -353,16 +346,11 @@ void sampler_images_begin(Sampler *s, int slot) {
     const Backend *be = s->dev->be;
     size_t bytes = (size_t)s->batch * s->per_sample, bad_bytes = (size_t)s->batch * sizeof(int);
     be->to_u8(s->dev, s->image[slot].bytes, s->x, s->batch, s->per_sample, s->image[slot].bad);
-    if (be->download_async) {
-        be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
-        be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
-        return;
-    }
-    be->download(s->dev, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
-    be->download(s->dev, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
+    be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
+    be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
 }
 void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad) {
-    if (s->dev->be->wait) s->dev->be->wait(s->dev, slot);
+    s->dev->be->wait(s->dev, slot);
     *images = s->image[slot].host_bytes, *bad = s->image[slot].host_bad;
 }
 void sampler_images(Sampler *s, uint8_t *out, int *bad) {

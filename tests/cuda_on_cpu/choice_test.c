@@ -19,7 +19,7 @@ typedef struct {
 } Net;
 /* A convolution with a bias, and one with a bias, a residual and a factor. */
 static bool net_new(Net *n, Device *d, int images, Error *err) {
-    Graph *g = n->g = graph_new(d->act);
+    Graph *g = n->g = graph_new(d->precision);
     WeightView conv = {.kind = VIEW_CONV}, vector = {.kind = VIEW_VECTOR};
     n->x = g_input(g, "x", (Shape){images, SIDE, SIDE, CHANNELS});
     Tid a = g_conv(g, n->x, g_weight(g, "a.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv),

@@ -1,4 +1,4 @@
-/* fake_providers.c -- cuda_providers.h without a library, so that choosing between implementations runs without a GPU. The one
+/* fake_providers.c -- providers.h without a library, so that choosing between implementations runs without a GPU. The one
  * that calls itself cudnn remembers its last result, and is fast when it is asked for the same again, as a trial does.
  *   FAKE_PROVIDER=exact (the kernels' own bits) | batch (bits that depend on the number of images) | place (on the
  *                 place in the batch) | wrong | refuses | absent */
@@ -37,10 +37,9 @@ ProviderConv *provider_conv_new(ProviderSet *s, Provider p, const ConvArgs *a) {
     bool padded = (size_t)a->c * dtype_bytes(a->x_type) % PIECE_BYTES || (size_t)a->k * dtype_bytes(a->y_type) % PIECE_BYTES;
     if (p != PROVIDER_CUDNN || mode("absent") || padded || a->x_type != a->y_type) return NULL;
     ProviderConv *c = dg_alloc(sizeof *c);
-    size_t height = (size_t)(a->height + 2 * a->pad - a->r + 1), width = (size_t)(a->width + 2 * a->pad - a->s + 1);
     *c = (ProviderConv){.set = s, .a = *a};
     c->x_bytes = (size_t)a->n * (size_t)(a->height * a->width * a->c) * dtype_bytes(a->x_type);
-    c->y_bytes = (size_t)a->n * height * width * (size_t)a->k * dtype_bytes(a->y_type);
+    c->y_bytes = (size_t)a->n * (size_t)(a->out_height * a->out_width * a->k) * dtype_bytes(a->y_type);
     return c;
 }
 void provider_conv_free(ProviderConv *c) {
@@ -62,13 +61,13 @@ bool provider_conv_run(const ProviderConv *conv, const void *x, const void *w, v
     if (now && c->x && !memcmp(c->x, x, c->x_bytes))
         return cudaMemcpyAsync(y, c->y, c->y_bytes, cudaMemcpyHostToDevice, stream) == cudaSuccess;
     a.x = x, a.w = w, a.y = y, a.bias = NULL, a.add = NULL, a.stats = NULL;
-    a.scale = mode("wrong") ? 2 : mode("batch") ? 1 + (float)a.n * 0x1p-16f : 1;
+    a.options.scale = mode("wrong") ? 2 : mode("batch") ? 1 + (float)a.n * 0x1p-16f : 1;
     if (cuda_conv(&a, stream) != 0) return false;
     if (mode("place")) { /* the last image is computed in another way */
         size_t before = (size_t)(a.n - 1);
         ConvArgs last = a;
         last.x = (const char *)x + before * (c->x_bytes / (size_t)a.n), last.y = (char *)y + before * (c->y_bytes / (size_t)a.n);
-        last.n = 1, last.scale = 1 + 0x1p-16f;
+        last.n = 1, last.options.scale = 1 + 0x1p-16f;
         if (cuda_conv(&last, stream) != 0) return false;
     }
     if (!now) return true;

@@ -1,5 +1,5 @@
 // neg_test.cu -- small wrong kernels, one per argument; the emulator should say what is wrong with each.
-#include "kernels/gpu_prims.h"
+#include "kernels/gpu_prims_sm90.h"
 #include <cstdio>
 #include <cstdlib>
 __global__ void k(int what, float *g, int n, float *h) {

@@ -1,7 +1,7 @@
 // prims_test.cu -- conformance test of the primitives: one source, compiled by nvcc (to run on a GPU) and by g++ (to run under
 // the emulator). Expected values are computed on the host from plain matrix definitions; the kernels place fragments by the
 // documented layouts. Under the emulator alone that is a consistency check; on a GPU the hardware is the judge.
-#include "kernels/gpu_prims.h"
+#include "kernels/gpu_prims_sm90.h"
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

@@ -3,8 +3,18 @@
 #include "device/host_state.h"
 #include <stdlib.h>
 
-static bool cpu_open(Device *d, const char *precision, Error *e) {
-    if (!host_open(d, DG_F32, "fp32", precision, e)) return false;
+bool cpu_reserve(Exec *e, size_t floats, Error *err) {
+    Cpu *c = cpu_of(e);
+    size_t bytes = floats * sizeof *c->work;
+    if (bytes > e->workspace_bytes) e->workspace_bytes = bytes;
+    if (bytes <= c->work_bytes) return true;
+    host_release(e->dev, c->work);
+    c->work = host_alloc(e->dev, bytes);
+    c->work_bytes = c->work ? bytes : 0;
+    return c->work || dg_out_of_memory(err, "not enough memory on device cpu for a workspace of %.1f MiB", (double)bytes / 1048576);
+}
+static bool cpu_open(Device *d, Error *e) {
+    if (!host_open(d, e)) return false;
     Cpu *c = d->impl = dg_alloc(sizeof *c);
 #ifdef _OPENMP
     c->threads = omp_get_max_threads();
@@ -28,43 +38,42 @@ static bool cpu_prepare(Exec *e, int i, Error *err) {
     default: return true;
     }
 }
-static void cpu_unprepare(Exec *e, int i) {
-    if (e->g->op[i].kind == OP_CONV) cpu_conv_unprepare(e, i);
+static void cpu_unbind(Exec *e) {
+    for (int i = 0; i < e->g->nop; i++)
+        if (e->g->op[i].kind == OP_CONV) cpu_conv_release(e, i);
 }
 
-static const OpFn cpu_op[OP_COUNT] = {
-    [OP_CONV] = cpu_conv,
-    [OP_NORM] = cpu_norm,
-    [OP_NORM_BWD] = cpu_norm_bwd,
-    [OP_ATTN] = cpu_attention,
-    [OP_ATTN_BWD] = cpu_attention_bwd,
-    [OP_UNARY] = cpu_unary,
-    [OP_UNARY_BWD] = cpu_unary_bwd,
-    [OP_ADD] = cpu_add,
-    [OP_CONCAT] = cpu_concat,
-    [OP_SLICE] = cpu_slice,
-    [OP_RESAMPLE] = cpu_resample,
-    [OP_POOL_TOKENS] = cpu_pool_tokens,
-    [OP_POOL_TOKENS_BWD] = cpu_pool_tokens_bwd,
-    [OP_FIRST_TOKEN] = cpu_first_token,
-    [OP_FIRST_TOKEN_BWD] = cpu_first_token_bwd,
-};
-_Static_assert(OP_COUNT == 15, "a new op: write it for the CPU");
+/* An op without a fast way here is computed by the reference, which reads the same memory. */
+static void cpu_run_op(const Exec *e, int i) {
+    switch (e->g->op[i].kind) {
+    case OP_CONV: cpu_conv(e, i); break;
+    case OP_NORM:
+    case OP_NORM_BWD: cpu_norm(e, i); break;
+    case OP_ATTN: cpu_attention(e, i); break;
+    case OP_ATTN_BWD: cpu_attention_bwd(e, i); break;
+    case OP_UNARY:
+    case OP_UNARY_BWD: cpu_unary(e, i); break;
+    case OP_ADD: cpu_add(e, i); break;
+    case OP_CONCAT: cpu_concat(e, i); break;
+    case OP_SLICE: cpu_slice(e, i); break;
+    case OP_RESAMPLE: cpu_resample(e, i); break;
+    case OP_POOL_TOKENS: cpu_pool_tokens(e, i); break;
+    case OP_POOL_TOKENS_BWD: cpu_pool_tokens_bwd(e, i); break;
+    default: backend_ref.run_op(e, i);
+    }
+}
 
 const Backend backend_cpu = {
     .name = "cpu",
+    .takes = {{DG_F32, false}},
+    .precisions = 1,
     .open = cpu_open,
     .close = cpu_close,
-    .alloc = host_alloc,
-    .release = host_release,
-    .upload = host_copy,
-    .download = host_copy,
-    .copy = host_copy,
-    .sync = host_sync,
+    HOST_BACKEND,
+    .bind = host_bind,
     .prepare = cpu_prepare,
-    .unprepare = cpu_unprepare,
-    .op = cpu_op,
+    .unbind = cpu_unbind,
+    .run = host_run,
+    .run_op = cpu_run_op,
     .combine = host_combine,
-    .randn = host_randn,
-    .to_u8 = host_to_u8,
 };

@@ -1,9 +1,9 @@
 /* conv_direct.c -- convolutions as matrix products: im2col in blocks, or the input as it is where the filter is one pixel. */
-#include "device/cpu/conv_ways.h"
+#include "device/cpu/conv.h"
 #include <string.h>
 
 static int k_of(const ConvShape *c) { return c->w.h * c->w.w * c->w.c; }
-static bool is_pointwise(const ConvShape *c) { return c->w.h == 1 && c->w.w == 1 && c->pad == 0; }
+static bool is_pointwise(const ConvShape *c) { return conv_within(c, CONV_SCALE); } /* the input is the matrix */
 /* Rows of one block: its piece of the input, gathered or not, should stay in the second-level cache. */
 static int block_rows(const ConvShape *c) {
     const int cached_floats = 49152;
@@ -20,10 +20,10 @@ bool direct_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err)
 static void gather(const ConvShape *c, const float *x, int first, int rows, float *col) {
     size_t C = (size_t)c->in.c;
     for (int m = first; m < first + rows; m++) {
-        int p = m / c->out.w, q = m % c->out.w;
+        int top = m / c->out.w * c->o.stride - c->o.top, left = m % c->out.w * c->o.stride - c->o.left;
         for (int r = 0; r < c->w.h; r++)
             for (int s = 0; s < c->w.w; s++, col += C) {
-                int h = p + r - c->pad, v = q + s - c->pad;
+                int h = top + r, v = left + s;
                 if (h < 0 || h >= c->in.h || v < 0 || v >= c->in.w) memset(col, 0, C * sizeof *col);
                 else memcpy(col, x + ((size_t)h * (size_t)c->in.w + (size_t)v) * C, C * sizeof *col);
             }
@@ -49,7 +49,7 @@ static void direct_task(const Exec *e, int i, const ConvShape *c, const ConvPrep
     int range = task % t->ranges, block = task / t->ranges % t->blocks, unit = task / t->ranges / t->blocks, k = k_of(c);
     int first = block * t->block, rows = min_int(t->block, t->rows - first), n = range * t->columns;
     size_t row = (size_t)unit * (size_t)t->rows + (size_t)first, K = (size_t)c->w.n;
-    Gemm g = {.m = rows, .n = min_int(t->columns, c->w.n - n), .k = k, .a_row = (size_t)k, .a_col = 1, .scale = c->scale};
+    Gemm g = {.m = rows, .n = min_int(t->columns, c->w.n - n), .k = k, .a_row = (size_t)k, .a_col = 1, .scale = c->o.scale};
     g.b = p->packed + (size_t)n * (size_t)k, g.c = cpu_out(e, i) + row * K + n, g.c_row = K;
     if (c->bias) g.bias = c->bias + n;
     if (c->vector) g.add = c->add + (size_t)unit * K + n;

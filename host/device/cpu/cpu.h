@@ -1,7 +1,7 @@
 /* cpu.h -- what the files of the CPU backend share: the device's workspace, threads, and the matrix product.
  *
- * Bits: the value of an element depends on its own image alone. Every sum runs in an order that only the op's shape per
- * image decides, whichever thread, tile or batch the element falls into.                                               */
+ * Bits: an element depends on its own image alone. The order of every sum follows from the op's shape per image, not from the
+ * thread, the tile or the batch.                                                                                          */
 #ifndef DG_CPU_H
 #define DG_CPU_H
 #include "device/device.h"
@@ -15,7 +15,7 @@ typedef struct {
     size_t work_bytes;
 } Cpu;
 static inline Cpu *cpu_of(const Exec *e) { return e->dev->impl; }
-/* Makes sure that the workspace holds so many floats; what it grows by counts as weight_bytes of e. */
+/* Makes sure that the workspace holds so many floats, and that e's workspace_bytes says so. */
 bool cpu_reserve(Exec *e, size_t floats, Error *err);
 
 static inline const float *cpu_in(const Exec *e, int i, int j) { return e->g->op[i].in[j] ? e->data[e->g->op[i].in[j]] : NULL; }
@@ -33,7 +33,7 @@ static inline int thread_index(void) {
 #endif
 }
 
-/* ---- cpu_gemm.c ------------------------------------------------------------------------------------------------------ */
+/* ---- gemm.c ------------------------------------------------------------------------------------------------------ */
 /* c = scale * (a b + bias + add), for one thread. a: element (m,k) at a[m*a_row + k*a_col]. b: packed, see gemm_pack.
  * bias [n] or NULL. add: row m at add + m*add_row, or NULL; it may be c itself.                                          */
 typedef struct {
@@ -57,25 +57,21 @@ enum { GEMM_ROWS = 96 }; /* rows of a that one call should take, so that they st
 
 /* ---- ops --------------------------------------------------------------------------------------------------------------- */
 bool cpu_conv_prepare(Exec *e, int i, Error *err);
-void cpu_conv_unprepare(Exec *e, int i);
+void cpu_conv_release(Exec *e, int i);
 void cpu_conv(const Exec *e, int i);
 
 bool cpu_norm_prepare(Exec *e, int i, Error *err);
-void cpu_norm(const Exec *e, int i);
-void cpu_norm_bwd(const Exec *e, int i);
+void cpu_norm(const Exec *e, int i); /* and its gradient */
 
 bool cpu_attention_prepare(Exec *e, int i, Error *err);
 void cpu_attention(const Exec *e, int i);
 void cpu_attention_bwd(const Exec *e, int i);
 
-void cpu_unary(const Exec *e, int i);
-void cpu_unary_bwd(const Exec *e, int i);
+void cpu_unary(const Exec *e, int i); /* and its gradient */
 void cpu_add(const Exec *e, int i);
 void cpu_concat(const Exec *e, int i);
 void cpu_slice(const Exec *e, int i);
 void cpu_resample(const Exec *e, int i);
 void cpu_pool_tokens(const Exec *e, int i);
 void cpu_pool_tokens_bwd(const Exec *e, int i);
-void cpu_first_token(const Exec *e, int i);
-void cpu_first_token_bwd(const Exec *e, int i);
 #endif

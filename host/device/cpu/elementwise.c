@@ -15,14 +15,6 @@ static inline Vec silu_bwd(const Op *op, Vec x, Vec dy) {
     (void)op;
     return dy * vec_silu_slope(x);
 }
-static inline Vec clamp(const Op *op, Vec x, Vec dy) { /* NaN stays NaN */
-    (void)dy;
-    return vec_below(vec_above(x, vec_all(op->unary.lo)), vec_all(op->unary.hi));
-}
-static inline Vec clamp_bwd(const Op *op, Vec x, Vec dy) {
-    VecInt outside = (x < op->unary.lo) | (x > op->unary.hi);
-    return vec_select(outside, vec_all(0), dy);
-}
 /* f is a constant where this is inlined. dy may be NULL. */
 static inline __attribute__((always_inline)) void unary(const Op *op, UnaryFn f, const float *x, const float *dy, float *y, size_t n) {
 #pragma omp parallel for
@@ -33,17 +25,14 @@ static inline __attribute__((always_inline)) void unary(const Op *op, UnaryFn f,
         if (left) vec_store_n(y + j, f(op, vec_load_n(x + j, left), dy ? vec_load_n(dy + j, left) : vec_all(0)), left);
     }
 }
+/* The function or, where there is a dy, its gradient. One without a vector form here is the reference's. */
 void cpu_unary(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
+    const float *x = cpu_in(e, i, 0), *dy = cpu_in(e, i, 1);
     size_t n = shape_count(cpu_shape_out(e, i));
-    if (op->unary.f == F_SILU) unary(op, silu, cpu_in(e, i, 0), NULL, cpu_out(e, i), n);
-    else unary(op, clamp, cpu_in(e, i, 0), NULL, cpu_out(e, i), n);
-}
-void cpu_unary_bwd(const Exec *e, int i) {
-    const Op *op = &e->g->op[i];
-    size_t n = shape_count(cpu_shape_out(e, i));
-    if (op->unary.f == F_SILU) unary(op, silu_bwd, cpu_in(e, i, 0), cpu_in(e, i, 1), cpu_out(e, i), n);
-    else unary(op, clamp_bwd, cpu_in(e, i, 0), cpu_in(e, i, 1), cpu_out(e, i), n);
+    if (op->unary.f != F_SILU) backend_ref.run_op(e, i);
+    else if (dy) unary(op, silu_bwd, x, dy, cpu_out(e, i), n);
+    else unary(op, silu, x, NULL, cpu_out(e, i), n);
 }
 /* y = a x + b z over n elements; z may be NULL. */
 static void add_row(float a, const float *x, float b, const float *z, float *y, size_t n) {
@@ -171,16 +160,4 @@ void cpu_pool_tokens_bwd(const Exec *e, int i) {
             const float *dy = cpu_in(e, i, 0) + (size_t)n * (pixels + 1) * C;
             add_row(1, dy + (p + 1) * C, 1 / (float)pixels, dy, cpu_out(e, i) + ((size_t)n * pixels + p) * C, C);
         }
-}
-void cpu_first_token(const Exec *e, int i) {
-    Shape a = cpu_shape_in(e, i, 0);
-    size_t C = (size_t)a.c;
-    for (size_t n = 0; n < (size_t)a.n; n++) memcpy(cpu_out(e, i) + n * C, cpu_in(e, i, 0) + n * (size_t)a.w * C, C * sizeof(float));
-}
-void cpu_first_token_bwd(const Exec *e, int i) {
-    Shape o = cpu_shape_out(e, i);
-    size_t C = (size_t)o.c, image = (size_t)o.w * C;
-    float *dx = cpu_out(e, i);
-    memset(dx, 0, shape_count(o) * sizeof *dx);
-    for (size_t n = 0; n < (size_t)o.n; n++) memcpy(dx + n * image, cpu_in(e, i, 0) + n * C, C * sizeof *dx);
 }

@@ -196,6 +196,18 @@ static void statistics(const Norm *m) {
 #pragma omp for
     for (int n = 0; n < m->s.n; n++) join_statistics(m, n);
 }
+static void finish_gradient(const Norm *m) {
+#pragma omp for
+    for (int n = 0; n < m->s.n; n++) join_gradient(m, n);
+#pragma omp for
+    for (int t = 0; t < m->s.n * m->chunks; t++) apply_gradient(m, t / m->chunks, t % m->chunks);
+}
+static void first_pass(const Norm *m, int n, int chunk) { /* the constants make two loops of each */
+    if (!m->dy && m->silu) apply(m, n, chunk, true);
+    else if (!m->dy) apply(m, n, chunk, false);
+    else if (m->silu) chunk_gradient(m, n, chunk, true);
+    else chunk_gradient(m, n, chunk, false);
+}
 void cpu_norm(const Exec *e, int i) {
     const Norm m = norm_bind(e, i);
     int tasks = m.s.n * m.chunks;
@@ -203,26 +215,7 @@ void cpu_norm(const Exec *e, int i) {
     {
         statistics(&m);
 #pragma omp for
-        for (int t = 0; t < tasks; t++) {
-            if (m.silu) apply(&m, t / m.chunks, t % m.chunks, true);
-            else apply(&m, t / m.chunks, t % m.chunks, false);
-        }
-    }
-}
-void cpu_norm_bwd(const Exec *e, int i) {
-    const Norm m = norm_bind(e, i);
-    int tasks = m.s.n * m.chunks;
-#pragma omp parallel num_threads(cpu_of(e)->threads)
-    {
-        statistics(&m);
-#pragma omp for
-        for (int t = 0; t < tasks; t++) {
-            if (m.silu) chunk_gradient(&m, t / m.chunks, t % m.chunks, true);
-            else chunk_gradient(&m, t / m.chunks, t % m.chunks, false);
-        }
-#pragma omp for
-        for (int n = 0; n < m.s.n; n++) join_gradient(&m, n);
-#pragma omp for
-        for (int t = 0; t < tasks; t++) apply_gradient(&m, t / m.chunks, t % m.chunks);
+        for (int t = 0; t < tasks; t++) first_pass(&m, t / m.chunks, t % m.chunks);
+        if (m.dy) finish_gradient(&m);
     }
 }

@@ -4,9 +4,9 @@
  * A*A points one matrix product over the channels, and Y = A'(.)A of the results: 4 or 2.25 products an output instead of 9.
  * The points are 0, 1, -1, infinity for M = 2 (exact for integers), and 0, +-3/4, +-3/2, infinity for M = 4: of the points
  * tried these gave the smallest error, half of that of the usual 0, +-1, +-2, and under twice that of a direct sum in float.
- * A batch is worked off in chunks of tiles, each in three steps with a barrier between them: transform, multiply, transform
+ * A batch is processed in chunks of tiles, each in three steps with a barrier between them: transform, multiply, transform
  * back and finish (bias, residual, scale).                                                                                  */
-#include "device/cpu/conv_ways.h"
+#include "device/cpu/conv.h"
 #include "device/cpu/vector.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -67,7 +67,8 @@ static void weight_row(int M, const double *g, int step, double *u, int u_step) 
 /* ---- preparing ---------------------------------------------------------------------------------------------------------------- */
 /* Transformed weights are M = 2: 1.8, M = 4: 4 times the original: the larger tile where an image has 16 of them to use each. */
 int winograd_tile(const ConvShape *c) {
-    bool fits = c->w.h == 3 && c->w.w == 3 && c->w.c % LANES == 0 && c->w.n % LANES == 0 && c->w.c >= 32 && c->w.n >= 32;
+    bool fits = conv_within(c, CONV_TAPS | CONV_PADS | CONV_UNEVEN | CONV_SCALE) && c->w.h == 3 && c->w.w == 3 && c->w.c % LANES == 0 &&
+                c->w.n % LANES == 0 && c->w.c >= 32 && c->w.n >= 32;
     if (!fits || c->out.h < 4 || c->out.w < 4) return 0;
     return c->out.h >= 16 && c->out.w >= 16 && c->w.c >= 64 && c->w.n >= 64 ? 4 : 2;
 }
@@ -97,7 +98,7 @@ ALWAYS_INLINE void transform_input(int M, const Winograd *t, int tile, int slot)
     const float *x = t->x + (size_t)image * pixels_of(c->in) * (size_t)c->in.c, *source[MAX_POINTS * MAX_POINTS];
     for (int a = 0; a < A; a++)
         for (int b = 0; b < A; b++) {
-            int h = p + a - c->pad, w = q + b - c->pad;
+            int h = p + a - c->o.top, w = q + b - c->o.left;
             bool inside = h >= 0 && h < c->in.h && w >= 0 && w < c->in.w;
             source[a * A + b] = inside ? x + ((size_t)h * (size_t)c->in.w + (size_t)w) * (size_t)c->in.c : t->zero;
         }
@@ -127,7 +128,7 @@ ALWAYS_INLINE void transform_output(int M, const Winograd *t, int tile, int slot
             output_row(M, d + a * A, 1, half + a * M, 1);
         }
         for (int b = 0; b < M; b++) output_row(M, half + b, M, y + b, M);
-        Vec bias = c->bias ? vec_load(c->bias + k) : vec_all(0), scale = vec_all(c->scale);
+        Vec bias = c->bias ? vec_load(c->bias + k) : vec_all(0), scale = vec_all(c->o.scale);
         for (int a = 0; a < rows; a++)
             for (int b = 0; b < columns; b++) {
                 size_t at = ((size_t)a * (size_t)c->out.w + (size_t)b) * K + k;

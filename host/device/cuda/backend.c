@@ -1,8 +1,8 @@
 /* backend.c -- the table of CUDA ops: each unpacks an Op into the launcher structs of kernels/kernels.h. The same file
  * is backend "emu" where DG_EMU is defined: the kernels then run on the CPU (tests/cuda_on_cpu).
  *
- * Runs are replayed CUDA graphs (cuda_graph.h), unless they are part of one that is more than a run. Memory is reckoned before
- * any is taken: what is too large is refused with the bytes needed and free.                                               */
+ * A run is replayed as a CUDA graph (replay.h); inside a larger replay its launches become part of that one. Memory is computed
+ * first: a graph that does not fit is refused before anything is allocated, with the bytes needed and free.               */
 #include "kernels/kernels.h"
 #include "device/cuda/choice.h"
 #include "device/cuda/replay.h"
@@ -11,13 +11,13 @@
 #include <string.h>
 
 typedef struct {          /* Exec.prep[i] */
-    void *workspace;      /* of a convolution: the statistics that it leaves for norms */
-    bool own;             /* else it is the Exec's scratch */
-    ConvChoice *choice;   /* OP_CONV: a library runs it, and leaves no statistics; NULL: the kernels' own */
-    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace; or NULL */
+    void *workspace;      /* of a convolution: where it leaves statistics for norms */
+    bool own;             /* the workspace is this op's alone; else it is the Exec's scratch */
+    ConvChoice *choice;   /* OP_CONV: the library that runs it, without leaving statistics; NULL: our own kernels */
+    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace, or NULL */
 } OpPrep;
-typedef struct {   /* Exec.captured */
-    void *scratch; /* the workspace of all ops whose workspace nobody reads afterwards */
+typedef struct {   /* Exec.state */
+    void *scratch; /* one workspace for all ops whose workspace no later op reads */
     void *replays; /* of whole runs */
 } ExecState;
 
@@ -31,11 +31,11 @@ static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPre
 static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
 static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
 
-/* A 1x1 image may be stored in 16 bits and is then an image; a vector is f32, and is multiplied in f32. */
+/* Vectors are f32 and multiplied in f32. A 1x1 image in 16 bits is an image. */
 static bool is_linear(const Exec *e, const Op *op) {
     Shape w = shape(e, op->in[1]);
     bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
-    return f32 && is_vector(shape(e, op->in[0])) && w.h == 1 && w.w == 1 && op->conv.pad == 0;
+    return f32 && is_vector(shape(e, op->in[0])) && conv_fits(&op->conv, w, CONV_SCALE);
 }
 static ConvArgs conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
@@ -49,7 +49,7 @@ static ConvArgs conv_args(const Exec *e, int i) {
                       .x_type = type(e, op->in[0]),
                       .add_type = type(e, op->in[3]),
                       .y_type = type(e, op->out),
-                      .tf32 = e->dev->tf32,
+                      .tf32 = e->g->precision.tf32,
                       .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y),
                       .n = x.n,
                       .height = x.h,
@@ -58,8 +58,9 @@ static ConvArgs conv_args(const Exec *e, int i) {
                       .k = w.n,
                       .r = w.h,
                       .s = w.w,
-                      .pad = op->conv.pad,
-                      .scale = op->conv.scale};
+                      .out_height = y.h,
+                      .out_width = y.w,
+                      .options = op->conv};
 }
 static int run_conv(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
@@ -79,7 +80,7 @@ static int run_conv(const Exec *e, int i, void *stream) {
     ConvArgs a = conv_args(e, i);
     return choice(e, i) ? conv_choice_run(choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
-/* Whether the convolutions before a norm, `from` of cuda_stats_sources, really leave their statistics. */
+/* Whether the convolutions before a norm (`from`, of cuda_stats_sources) leave their statistics: libraries do not. */
 static bool leave_stats(const Exec *e, const int from[2]) { return !choice(e, from[0]) && (from[1] < 0 || !choice(e, from[1])); }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
@@ -121,7 +122,7 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .qkv_type = type(e, op->in[0]),
                       .dy_type = type(e, op->in[1]),
                       .y_type = type(e, op->out),
-                      .tf32 = e->dev->tf32,
+                      .tf32 = e->g->precision.tf32,
                       .n = s.n,
                       .tokens = pixels(s),
                       .heads = op->attn.heads,
@@ -236,37 +237,36 @@ static int run_first_token(const Exec *e, int i, void *stream) {
     return backward ? cuda_first_token_bwd(&a, stream) : cuda_first_token(&a, stream);
 }
 
-typedef int (*RunFn)(const Exec *e, int i, void *stream);
-static const RunFn run_table[OP_COUNT] = {
-    [OP_CONV] = run_conv,
-    [OP_NORM] = run_norm,
-    [OP_NORM_BWD] = run_norm,
-    [OP_ATTN] = run_attn,
-    [OP_ATTN_BWD] = run_attn,
-    [OP_UNARY] = run_unary,
-    [OP_UNARY_BWD] = run_unary,
-    [OP_ADD] = run_add,
-    [OP_CONCAT] = run_concat,
-    [OP_SLICE] = run_slice,
-    [OP_RESAMPLE] = run_resample,
-    [OP_POOL_TOKENS] = run_pool_tokens,
-    [OP_POOL_TOKENS_BWD] = run_pool_tokens,
-    [OP_FIRST_TOKEN] = run_first_token,
-    [OP_FIRST_TOKEN_BWD] = run_first_token,
-};
-_Static_assert(OP_COUNT == 15, "a new op: add its launcher");
-
-static void cuda_op(const Exec *e, int i) {
-    OpKind kind = op_at(e, i)->kind;
-    cuda_range_push(op_name(kind));
-    cuda_check(run_table[kind](e, i, cuda_stream(e->dev)), op_name(kind));
+static int launch(const Exec *e, int i, void *stream) {
+    switch (op_at(e, i)->kind) {
+    case OP_CONV: return run_conv(e, i, stream);
+    case OP_NORM:
+    case OP_NORM_BWD: return run_norm(e, i, stream);
+    case OP_ATTN:
+    case OP_ATTN_BWD: return run_attn(e, i, stream);
+    case OP_UNARY:
+    case OP_UNARY_BWD: return run_unary(e, i, stream);
+    case OP_ADD: return run_add(e, i, stream);
+    case OP_CONCAT: return run_concat(e, i, stream);
+    case OP_SLICE: return run_slice(e, i, stream);
+    case OP_RESAMPLE: return run_resample(e, i, stream);
+    case OP_POOL_TOKENS:
+    case OP_POOL_TOKENS_BWD: return run_pool_tokens(e, i, stream);
+    case OP_FIRST_TOKEN:
+    case OP_FIRST_TOKEN_BWD: return run_first_token(e, i, stream);
+    }
+    return cudaErrorInvalidValue;
+}
+static void cuda_run_op(const Exec *e, int i) {
+    const char *name = op_name(op_at(e, i)->kind);
+    cuda_range_push(name);
+    cuda_check(launch(e, i, cuda_stream(e->dev)), name);
     cuda_range_pop();
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
-static size_t tensor_bytes(const Exec *e, Tid t) { return shape_count(shape(e, t)) * dtype_bytes(type(e, t)); }
 static bool is_image_conv(const Exec *e, const Op *op) { return op->kind == OP_CONV && !is_linear(e, op); }
-/* The norm before op i, a norm's gradient, that has worked out the same moments; or -1. */
+/* Op i is a norm's gradient: the forward norm before it that has computed the same moments. Else -1. */
 static int forward_norm(const Exec *e, int i) {
     const Op *b = op_at(e, i);
     for (int j = 0; b->kind == OP_NORM_BWD && j < i; j++) {
@@ -282,7 +282,7 @@ static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
     return false;
 }
 static size_t workspace_bytes(const Exec *e, int i) {
-    static const float there; /* before anything is allocated: only whether something will be there matters */
+    static const float there; /* stands for memory that is not allocated yet: only whether there will be some matters */
     const Op *op = op_at(e, i);
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
         NormArgs a = norm_args(e, i);
@@ -306,8 +306,9 @@ static size_t scratch_bytes(const Exec *e) {
     }
     return most;
 }
-static size_t taken_by(size_t bytes) { return (bytes + DG_ALIGN - 1) & ~(size_t)(DG_ALIGN - 1); } /* an allocation */
-static bool cuda_admit(const Exec *e, Error *err) {
+static size_t taken_by(size_t bytes) { return align_up(bytes); } /* an allocation */
+/* Whether there is memory for all of it. */
+static bool admit(const Exec *e, Error *err) {
     const Graph *g = e->g;
     bool *seen = dg_alloc((size_t)g->nt * sizeof *seen);
     size_t activations = g->arena_bytes ? g->arena_bytes : DG_ALIGN, weights = 0, workspaces = taken_by(scratch_bytes(e));
@@ -315,9 +316,10 @@ static bool cuda_admit(const Exec *e, Error *err) {
         if (is_read_later(e, i)) workspaces += taken_by(workspace_bytes(e, i));
         for (int j = 0; j < OP_INPUTS; j++) {
             Tid t = g->op[i].in[j];
-            if (!t || g->t[t].kind != T_WEIGHT || seen[t]) continue;
+            if (!t || in_arena(&g->t[t]) || seen[t]) continue;
             seen[t] = true;
-            weights += taken_by(j == 1 && is_image_conv(e, op_at(e, i)) ? conv_packed_bytes(shape(e, t), type(e, t)) : tensor_bytes(e, t));
+            weights +=
+                taken_by(j == 1 && is_image_conv(e, op_at(e, i)) ? conv_packed_bytes(shape(e, t), type(e, t)) : tensor_bytes(&e->g->t[t]));
         }
     }
     free(seen);
@@ -337,18 +339,18 @@ static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *e
     return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name,
                                   what, bytes, cuda_free_bytes(e->dev));
 }
-/* Replaces a conv weight whose channels fill no whole pieces by its padded form, once. */
+/* A conv weight whose channels do not fill whole pieces is replaced by its padded form, once. */
 static bool pack_weight(Exec *e, int i, Error *err) {
     Tid t = op_at(e, i)->in[1];
     Shape s = shape(e, t);
-    size_t raw = tensor_bytes(e, t), packed = conv_packed_bytes(s, type(e, t));
+    size_t raw = tensor_bytes(&e->g->t[t]), packed = conv_packed_bytes(s, type(e, t));
     if (packed == raw) return true;
     for (int j = 0; j < i; j++)
         if (op_at(e, j)->kind == OP_CONV && op_at(e, j)->in[1] == t) return true; /* by its first reader */
     char *host = dg_alloc(raw + packed);
     cuda_download(e->dev, host, e->data[t], raw);
     conv_pack(host + raw, host, s, type(e, t));
-    cuda_release(e->dev, e->data[t]); /* first: both at once may be more than was reckoned */
+    cuda_release(e->dev, e->data[t]); /* first: raw and packed together may exceed what bind allowed */
     e->data[t] = NULL;
     bool ok = allocate(e, &e->data[t], packed, e->g->t[t].name, err);
     if (ok) {
@@ -358,13 +360,13 @@ static bool pack_weight(Exec *e, int i, Error *err) {
     free(host);
     return ok;
 }
+static bool cuda_bind(Exec *e, Error *err) {
+    if (!admit(e, err)) return false;
+    ExecState *s = e->state = dg_alloc(sizeof *s);
+    size_t bytes = e->workspace_bytes = scratch_bytes(e);
+    return !bytes || allocate(e, &s->scratch, bytes, "workspaces", err);
+}
 static bool cuda_prepare(Exec *e, int i, Error *err) {
-    ExecState *c = e->captured;
-    if (!c) {
-        c = e->captured = dg_alloc(sizeof *c);
-        size_t bytes = scratch_bytes(e);
-        if (bytes && !allocate(e, &c->scratch, bytes, "workspaces", err)) return false;
-    }
     OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
     if (is_image_conv(e, op_at(e, i))) {
         if (!pack_weight(e, i, err)) return false;
@@ -375,36 +377,37 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
     if (forward >= 0) p->moments = workspace(e, forward);
     size_t bytes = workspace_bytes(e, i);
     p->own = is_read_later(e, i);
-    if (bytes && !p->own) p->workspace = c->scratch;
-    return !bytes || !p->own || allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err);
+    if (!p->own) p->workspace = bytes ? ((const ExecState *)e->state)->scratch : NULL;
+    if (!p->own || !bytes) return true;
+    e->workspace_bytes += bytes;
+    return allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err);
 }
-/* exec_free calls this for every op; what is shared goes with the first. */
-static void cuda_unprepare(Exec *e, int i) {
-    ExecState *c = e->captured;
-    OpPrep *p = e->prep[i];
-    if (c) {
-        cuda_sync(e->dev);
-        cuda_replay_free(e->dev, c->replays);
-        if (c->scratch) cuda_release(e->dev, c->scratch);
-        free(c);
-        e->captured = NULL;
+static void cuda_unbind(Exec *e) {
+    ExecState *s = e->state;
+    if (!s) return;
+    cuda_sync(e->dev);
+    cuda_replay_free(e->dev, s->replays); /* it refers to all that follows */
+    for (int i = 0; i < e->g->nop; i++) {
+        OpPrep *p = e->prep[i];
+        if (!p) continue;
+        conv_choice_free(e->dev, p->choice);
+        if (p->own && p->workspace) cuda_release(e->dev, p->workspace);
+        free(p);
     }
-    if (p) conv_choice_free(e->dev, p->choice);
-    if (p && p->own && p->workspace) cuda_release(e->dev, p->workspace);
-    free(p);
-    e->prep[i] = NULL;
+    if (s->scratch) cuda_release(e->dev, s->scratch);
+    free(s);
 }
 static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(choice(e, i)); }
 static void run_ops(void *exec, int unused) {
     const Exec *e = exec;
     (void)unused;
-    for (int i = 0; i < e->g->nop; i++) cuda_op(e, i);
+    for (int i = 0; i < e->g->nop; i++) cuda_run_op(e, i);
 }
 static void cuda_run(Exec *e) {
-    ExecState *c = e->captured;
-    if (e->g->nop) cuda_replay(e->dev, &c->replays, 0, run_ops, e);
+    ExecState *s = e->state;
+    if (e->g->nop) cuda_replay(e->dev, &s->replays, 0, run_ops, e);
 }
-/* Times every op by events inside one captured graph, so that gaps between launches do not count. */
+/* Ops are timed by events inside one captured graph, so that gaps between launches do not count. */
 typedef struct {
     const Exec *e;
     cudaEvent_t *event; /* [nop + 1] */
@@ -415,7 +418,7 @@ static void run_timed(void *timed, int unused) {
     (void)unused;
     for (int i = 0; i <= t->e->g->nop; i++) {
         cuda_check(cudaEventRecordWithFlags(t->event[i], stream, cudaEventRecordExternal), "cudaEventRecord");
-        if (i < t->e->g->nop) cuda_op(t->e, i);
+        if (i < t->e->g->nop) cuda_run_op(t->e, i);
     }
 }
 static void cuda_profile(Exec *e, int repeats, double *seconds) {
@@ -456,11 +459,10 @@ static void close_device(Device *d) {
     cuda_choices_close(d);
     cuda_close(d);
 }
-static const OpFn op_table[OP_COUNT] = {
-    cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op, cuda_op,
-};
 const Backend backend_cuda = {
     .name = CUDA_BACKEND_NAME,
+    .takes = {{DG_F16, false}, {DG_BF16, false}, {DG_F32, true}, {DG_F32, false}},
+    .precisions = 4,
     .open = cuda_open,
     .close = close_device,
     .alloc = cuda_alloc,
@@ -478,14 +480,14 @@ const Backend backend_cuda = {
     .replay_free = cuda_replay_free,
     .range_push = cuda_range_push,
     .range_pop = cuda_range_pop,
-    .admit = cuda_admit,
+    .bind = cuda_bind,
     .prepare = cuda_prepare,
-    .unprepare = cuda_unprepare,
+    .unbind = cuda_unbind,
     .run = cuda_run,
     .profile = cuda_profile,
     .implementation = cuda_implementation,
     .choices = cuda_choices,
-    .op = op_table,
+    .run_op = cuda_run_op,
     .combine = state_combine,
     .randn = state_randn,
     .to_u8 = state_to_u8,

@@ -1,6 +1,6 @@
-/* choice.c -- choosing a convolution's implementation by measurement, without giving up that images are independent of
- * the batch: the choice is made at REFERENCE images; a library must agree with the kernels' own result there, and at any other
- * number of images it must give the same bits, or it is run REFERENCE images at a time, the last ones padded.              */
+/* choice.c -- which implementation runs a convolution, chosen by measurement. Images must not depend on the batch. So the choice
+ * is made at REFERENCE images, where a library must agree with our own kernels. At another number of images it must give the
+ * same bits; if it does not, it runs REFERENCE images at a time, and the last chunk is padded.                           */
 #include "device/cuda/choice.h"
 #include "device/cuda/autotune.h"
 #include "base/dtype.h"
@@ -37,19 +37,20 @@ static Choices *choices_of(Device *d) {
     free(path);
     return h;
 }
-void cuda_choices(const Device *d, Text *chosen, Text *measured) {
+bool cuda_choices(const Device *d, Text *chosen, Text *measured) {
     const Choices *h = ((const Cuda *)d->impl)->choices;
     if (!h) { /* no layer has asked */
         text_printf(chosen, "{}"), text_printf(measured, "{}");
-        return;
+        return true;
     }
     autotune_chosen(h->autotune, chosen);
     autotune_measured(h->autotune, measured);
-    if (!h->refused.text[0]) return;
+    if (!h->refused.text[0]) return true;
     measured->len--; /* the object's end */
     text_printf(measured, ", \"not remembered\": ");
     text_json_string(measured, h->refused.text);
     text_printf(measured, "}");
+    return true;
 }
 void cuda_choices_close(Device *d) {
     Cuda *c = d->impl;
@@ -62,16 +63,19 @@ void cuda_choices_close(Device *d) {
 }
 
 /* ---- sizes -------------------------------------------------------------------------------------------------------------------- */
-static size_t x_bytes(const ConvArgs *a) {
-    return (size_t)(a->height * a->width) * (size_t)a->c * dtype_bytes(a->x_type);
-} /* of one image */
-static size_t y_values(const ConvArgs *a) {
-    return (size_t)(a->height + 2 * a->pad - a->r + 1) * (size_t)(a->width + 2 * a->pad - a->s + 1) * (size_t)a->k;
-}
+/* of one image */
+static size_t x_bytes(const ConvArgs *a) { return (size_t)(a->height * a->width) * (size_t)a->c * dtype_bytes(a->x_type); }
+static size_t y_values(const ConvArgs *a) { return (size_t)(a->out_height * a->out_width) * (size_t)a->k; }
 static size_t y_bytes(const ConvArgs *a) { return y_values(a) * dtype_bytes(a->y_type); }
+/* The key of a layer's measurement: all that its time depends on, precision included. */
 static void layer_name(const ConvArgs *a, char *text, size_t size) {
-    snprintf(text, size, "conv %s%s %dx%d pad %d, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, a->pad,
-             a->height, a->width, a->c, a->k, a->bias ? " bias" : "",
+    const ConvOptions *o = &a->options;
+    char pads[64], stride[32] = "";
+    if (o->top == o->left && o->top == o->bottom && o->top == o->right) snprintf(pads, sizeof pads, "%d", o->top);
+    else snprintf(pads, sizeof pads, "%d,%d,%d,%d", o->top, o->left, o->bottom, o->right);
+    if (o->stride != 1) snprintf(stride, sizeof stride, " stride %d", o->stride);
+    snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, pads,
+             stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "",
              !a->add         ? ""
              : a->add_vector ? " vector"
                              : " residual");
@@ -79,7 +83,7 @@ static void layer_name(const ConvArgs *a, char *text, size_t size) {
 
 /* y = scale * (y + bias + add) in place, for all a->n images: what the kernels do in their epilogue. */
 static int epilogue(const ConvArgs *a, void *stream) {
-    int pixels = (a->height + 2 * a->pad - a->r + 1) * (a->width + 2 * a->pad - a->s + 1);
+    int pixels = a->out_height * a->out_width;
     AddArgs y = {.x = a->y,
                  .y = a->y,
                  .x_type = a->y_type,
@@ -87,15 +91,15 @@ static int epilogue(const ConvArgs *a, void *stream) {
                  .n = a->n,
                  .pixels = pixels,
                  .c = a->k,
-                 .a = a->scale,
-                 .b = a->scale};
+                 .a = a->options.scale,
+                 .b = a->options.scale};
     AddArgs bias = y, add = y;
     bias.z = a->bias, bias.z_type = DG_F32, bias.z_vector = true, bias.n = 1, bias.pixels = a->n * pixels;
     add.z = a->add, add.z_type = a->add_type, add.z_vector = a->add_vector;
     if (a->bias && a->add) add.a = 1; /* the first of the two has scaled y */
     int error = a->bias ? cuda_add(&bias, stream) : 0;
     if (!error && a->add) error = cuda_add(&add, stream);
-    if (!error && !a->bias && !a->add && a->scale != 1) error = cuda_add(&y, stream);
+    if (!error && !a->bias && !a->add && a->options.scale != 1) error = cuda_add(&y, stream);
     return error;
 }
 
@@ -181,7 +185,7 @@ static double tolerance(const ConvArgs *a) { /* a few roundings of the results, 
 }
 static ConvArgs bare(const Trial *t, void *y) { /* the convolution alone */
     ConvArgs a = t->a;
-    a.y = y, a.bias = NULL, a.add = NULL, a.scale = 1;
+    a.y = y, a.bias = NULL, a.add = NULL, a.options.scale = 1;
     return a;
 }
 static bool agrees(const Trial *t, Provider p) {

@@ -23,23 +23,14 @@ static Cuda *cuda_of(const Device *d) {
 cudaStream_t cuda_stream(const Device *d) { return cuda_of(d)->stream; }
 
 /* ---- opening -------------------------------------------------------------------------------------------------------------- */
-static bool set_precision(Device *d, const char *precision, Error *e) {
-    if (!precision || !strcmp(precision, "fp16")) d->act = DG_F16;
-    else if (!strcmp(precision, "bf16")) d->act = DG_BF16;
-    else if (!strcmp(precision, "tf32")) d->act = DG_F32, d->tf32 = true;
-    else if (!strcmp(precision, "fp32")) d->act = DG_F32;
-    else return dg_error(e, "device %s computes in fp16, bf16, tf32 or fp32, not in %s", d->be->name, precision);
-    return true;
-}
 static void new_event(cudaEvent_t *event) { cuda_check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreate"); }
-bool cuda_open(Device *d, const char *precision, Error *e) {
+bool cuda_open(Device *d, Error *e) {
     int count = 0, major = 0, minor = 0;
     cudaError_t found = cudaGetDeviceCount(&count);
     if (found != cudaSuccess || count == 0)
         return dg_error(e, "--device cuda: no CUDA device found (%s): use --device cpu, or check the driver with nvidia-smi",
                         found == cudaSuccess ? "the driver lists none" : cudaGetErrorString(found));
     if (d->index >= count) return dg_error(e, "--device %s:%d: there are %d devices, 0 to %d", d->be->name, d->index, count, count - 1);
-    if (!set_precision(d, precision, e)) return false;
     cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, d->index), "compute capability");
     cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->index), "compute capability");
     if (major < 8)

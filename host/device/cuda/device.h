@@ -19,8 +19,8 @@ typedef struct {
     size_t staged; /* bytes used of the current half */
     int half;
     bool left_once[STAGING_HALVES];
-    bool in_replay; /* within the work of a replay (cuda_graph.h) */
-    void *choices;  /* cuda_choice.c's; NULL before the first */
+    bool in_replay; /* within the work of a replay (replay.h) */
+    void *choices;  /* of choice.c; NULL before the first */
 } Cuda;
 
 /* Failed launches and copies are our own mistakes or broken hardware: aborts. */
@@ -28,7 +28,7 @@ void cuda_check(int error, const char *what);
 cudaStream_t cuda_stream(const Device *d); /* makes the device current, too */
 
 /* The memory and order part of the Backend table. */
-bool cuda_open(Device *d, const char *precision, Error *e);
+bool cuda_open(Device *d, Error *e);
 void cuda_close(Device *d);
 void *cuda_alloc(Device *d, size_t bytes);
 void cuda_release(Device *d, void *p);

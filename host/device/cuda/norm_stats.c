@@ -14,7 +14,8 @@ bool cuda_stats_sources(const Graph *g, int i, int op[2]) {
     op[0] = g->t[x].producer, op[1] = -1;
     if (op[0] >= 0 && g->op[op[0]].kind == OP_CONCAT) {
         Tid a = g->op[op[0]].in[0], b = g->op[op[0]].in[1];
-        if (g->t[a].dtype != g->t[x].dtype || g->t[b].dtype != g->t[x].dtype) return false; /* joined, they are rounded anew */
+        if (g->t[a].dtype != g->t[x].dtype || g->t[b].dtype != g->t[x].dtype)
+            return false; /* the concat converts types, so the statistics would be of other values */
         op[0] = g->t[a].producer, op[1] = g->t[b].producer;
         return can_leave(g, op[0]) && can_leave(g, op[1]);
     }

@@ -96,6 +96,11 @@ struct ProviderConv {
 #endif
 };
 
+#if defined(DG_HAVE_CUDNN) || defined(DG_HAVE_CUBLASLT)
+/* Whether this is a convolution that needs no more than `can`. The scale is the epilogue's. */
+static bool can_do(const ConvArgs *a, unsigned can) { return conv_fits(&a->options, (Shape){a->k, a->r, a->s, a->c}, can); }
+#endif
+
 /* ---- cuDNN -------------------------------------------------------------------------------------------------------------- */
 #ifdef DG_HAVE_CUDNN
 static void cudnn_open(ProviderSet *s) {
@@ -121,17 +126,18 @@ static bool cudnn_plan(ProviderConv *c, const ConvArgs *a) {
     const Cudnn *f = &c->set->cudnn;
     CudnnConv *p = &c->cudnn;
     cudnnDataType_t type = cudnn_type(a->x_type);
-    int height = a->height + 2 * a->pad - a->r + 1, width = a->width + 2 * a->pad - a->s + 1;
+    const ConvOptions *o = &a->options;
     /* 16-bit products need tensor cores; f32 on them means tf32 */
     cudnnMathType_t math = a->x_type == DG_F32 && !a->tf32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
-    return f->handle && f->cudnnCreateTensorDescriptor(&p->x) == CUDNN_STATUS_SUCCESS &&
-           f->cudnnCreateTensorDescriptor(&p->y) == CUDNN_STATUS_SUCCESS && f->cudnnCreateFilterDescriptor(&p->w) == CUDNN_STATUS_SUCCESS &&
+    return f->handle && can_do(a, CONV_TAPS | CONV_PADS | CONV_STRIDE | CONV_SCALE) &&
+           f->cudnnCreateTensorDescriptor(&p->x) == CUDNN_STATUS_SUCCESS && f->cudnnCreateTensorDescriptor(&p->y) == CUDNN_STATUS_SUCCESS &&
+           f->cudnnCreateFilterDescriptor(&p->w) == CUDNN_STATUS_SUCCESS &&
            f->cudnnCreateConvolutionDescriptor(&p->conv) == CUDNN_STATUS_SUCCESS &&
            f->cudnnSetTensor4dDescriptor(p->x, CUDNN_TENSOR_NHWC, type, a->n, a->c, a->height, a->width) == CUDNN_STATUS_SUCCESS &&
-           f->cudnnSetTensor4dDescriptor(p->y, CUDNN_TENSOR_NHWC, type, a->n, a->k, height, width) == CUDNN_STATUS_SUCCESS &&
+           f->cudnnSetTensor4dDescriptor(p->y, CUDNN_TENSOR_NHWC, type, a->n, a->k, a->out_height, a->out_width) == CUDNN_STATUS_SUCCESS &&
            f->cudnnSetFilter4dDescriptor(p->w, type, CUDNN_TENSOR_NHWC, a->k, a->c, a->r, a->s) == CUDNN_STATUS_SUCCESS &&
-           f->cudnnSetConvolution2dDescriptor(p->conv, a->pad, a->pad, 1, 1, 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT) ==
-               CUDNN_STATUS_SUCCESS &&
+           f->cudnnSetConvolution2dDescriptor(p->conv, o->top, o->left, o->stride, o->stride, 1, 1, CUDNN_CROSS_CORRELATION,
+                                              CUDNN_DATA_FLOAT) == CUDNN_STATUS_SUCCESS &&
            f->cudnnSetConvolutionMathType(p->conv, math) == CUDNN_STATUS_SUCCESS &&
            f->cudnnGetConvolutionForwardWorkspaceSize(f->handle, p->x, p->w, p->conv, p->y, ALGORITHM, &c->workspace) ==
                CUDNN_STATUS_SUCCESS;
@@ -167,7 +173,7 @@ static void lt_open(ProviderSet *s) {
 static bool lt_plan(ProviderConv *c, const ConvArgs *a) {
     const Lt *f = &c->set->lt;
     LtConv *p = &c->lt;
-    if (!f->handle || a->r != 1 || a->s != 1 || a->pad) return false;
+    if (!f->handle || !can_do(a, CONV_SCALE)) return false;
     cudaDataType_t type = a->x_type == DG_F16 ? CUDA_R_16F : a->x_type == DG_BF16 ? CUDA_R_16BF : CUDA_R_32F;
     cublasComputeType_t compute = a->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     uint64_t rows = (uint64_t)a->n * (uint64_t)(a->height * a->width), channels = (uint64_t)a->c, k = (uint64_t)a->k;

@@ -16,14 +16,14 @@ static Captured *captured(Replays *r, int shape) {
         if (r->item[i].shape == shape) return &r->item[i];
     return NULL;
 }
-/* The work of a replay, which may not wait for the device, nor copy from or to memory that is gone when it is replayed. */
+/* The work of a replay may not wait for the device, nor copy from or to host memory, which may be gone at the next replay. */
 static void enqueue(Device *d, WorkFn work, void *context, int shape) {
     Cuda *c = d->impl;
     c->in_replay = true;
     work(context, shape);
     c->in_replay = false;
 }
-/* Fails for want of memory alone; *exec is then NULL. */
+/* False: there was not enough memory, and *exec is NULL. Anything else aborts. */
 static bool capture(Device *d, WorkFn work, void *context, int shape, cudaGraphExec_t *exec) {
     cudaStream_t stream = cuda_stream(d);
     cudaGraph_t graph;

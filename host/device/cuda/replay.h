@@ -5,8 +5,8 @@
 
 /* What work(context, shape) enqueues, as a graph. Its kernels have run before: loading one during a capture may fail. */
 cudaGraphExec_t cuda_capture(Device *d, WorkFn work, void *context, int shape);
-/* Backend.replay: the first time that a shape comes, its work is enqueued as it is (kernels load), the second time captured, and
- * from then on replayed.                                                                                                  */
+/* Backend.replay. The first time that a shape comes, its work is enqueued as it is, so that kernels load; the second time it is
+ * captured; from then on it is replayed.                                                                                  */
 void cuda_replay(Device *d, void **kept, int shape, WorkFn work, void *context);
 void cuda_replay_free(Device *d, void *kept);
 #endif

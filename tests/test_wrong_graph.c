@@ -1,0 +1,106 @@
+/* test_wrong_graph.c -- what the author of a model, or of an op, got wrong stops with a sentence that says what, before anything runs. */
+#include "device/device.h"
+#include "graph/weights.h"
+#include "check.h"
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static Graph *new_graph(void) { return graph_new((Precision){DG_F32, false}); }
+static Tid image(Graph *g) { return g_input(g, "x", (Shape){1, 8, 8, 16}); }
+static Tid weight(Graph *g, int r, int s) { return g_weight(g, "some.weight", (Shape){16, r, s, 16}, (WeightView){.kind = VIEW_CONV}); }
+static void differentiate(Graph *g, Tid y, Tid x) { graph_backward(g, y, g_input(g, "dy", shape_of(g, y)), x); }
+
+static void unknown_function(void) {
+    Graph *g = new_graph();
+    g_unary(g, image(g), (UnaryKind)UNARY_COUNT, -1, 1);
+}
+static void unknown_op(void) {
+    Graph *g = new_graph();
+    g_emit(g, (Op){.kind = (OpKind)OP_COUNT, .in = {image(g)}}, (Shape){1, 8, 8, 16});
+}
+static void one_pad_for_a_row(void) {
+    Graph *g = new_graph();
+    g_conv(g, image(g), weight(g, 1, 7), 0, 3);
+}
+static void negative_pad(void) {
+    Graph *g = new_graph();
+    g_conv_with(g, image(g), weight(g, 3, 3), 0, (ConvOptions){1, 1, 1, -1, 1, 1});
+}
+static void no_stride(void) {
+    Graph *g = new_graph();
+    g_conv_with(g, image(g), weight(g, 3, 3), 0, (ConvOptions){.scale = 1});
+}
+static void gradient_of_a_stride(void) {
+    Graph *g = new_graph();
+    Tid x = image(g);
+    differentiate(g, g_conv_with(g, x, weight(g, 3, 3), 0, (ConvOptions){2, 1, 1, 1, 1, 1}), x);
+}
+/* The rule of an add hands on the gradient of its result: it cannot fit an input of another shape. */
+static void gradient_of_another_shape(void) {
+    Graph *g = new_graph();
+    Tid x = image(g);
+    differentiate(g, g_emit(g, (Op){.kind = OP_ADD, .in = {x}, .add = {1, 0}}, (Shape){1, 8, 9, 16}), x);
+}
+static void gradient_of_a_forward_op(void) {
+    Graph *g = new_graph();
+    Tid x = image(g);
+    differentiate(g, g_slice(g, x, 0, 4), x);
+}
+static void constant_as_kernel(void) {
+    static const float values[16 * 16];
+    Graph *g = new_graph();
+    g_conv(g, image(g), g_constant(g, "table", (Shape){16, 1, 1, 16}, DG_F32, values), 0, 0);
+}
+static void precision_of_another_device(void) {
+    Error e = {""};
+    Graph *g = graph_new((Precision){DG_F16, false});
+    g->t[g_silu(g, image(g))].keep = true;
+    graph_plan(g);
+    exec_new(g, device_open("cpu", NULL, &e), weights_synthetic(1, NULL), &e);
+}
+
+static const struct {
+    void (*mistake)(void);
+    const char *sentence;
+} wrong[] = {
+    {unknown_function, "unary: function 2 is in no list of functions"},
+    {unknown_op, "op 15 is in no list of ops"},
+    {one_pad_for_a_row, "conv some.weight: one pad, 3, for a 1x7 kernel"},
+    {negative_pad, "conv some.weight: stride 1, pads 1 1 -1 1 (top, left, bottom, right)"},
+    {no_stride, "conv some.weight: stride 0, pads 0 0 0 0"},
+    {gradient_of_a_stride, "backward: conv some.weight has stride 2: there is a gradient for stride 1 only"},
+    {gradient_of_another_shape, "backward: the rule of add gave 1 8 9 16 for input 0, which is 1 8 8 16"},
+    {gradient_of_a_forward_op, "backward: op 0 (slice) has no gradient rule"},
+    {constant_as_kernel, "conv table: its kernel is not a weight of the model"},
+    {precision_of_another_device, "exec: a graph in fp16 on device cpu"},
+};
+/* What the mistake says on standard error, in a process of its own; its end. */
+static int said_by(void (*mistake)(void), char *text, size_t size) {
+    int out[2], status = 0;
+    DG_CHECK(pipe(out) == 0, "no pipe");
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(out[1], STDERR_FILENO);
+        mistake();
+        _exit(0);
+    }
+    close(out[1]);
+    size_t n = 0;
+    for (ssize_t got = 1; got > 0 && n<size - 1; n += got> 0 ? (size_t)got : 0) got = read(out[0], text + n, size - 1 - n);
+    text[n] = 0;
+    close(out[0]);
+    waitpid(child, &status, 0);
+    return status;
+}
+int main(void) {
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[2048];
+        int status = said_by(wrong[i].mistake, text, sizeof text);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s: goes on", wrong[i].sentence);
+        CHECK(strstr(text, wrong[i].sentence) && strchr(text, '\n') == text + strlen(text) - 1, "\"%s\" is wanted: %s", wrong[i].sentence,
+              text);
+    }
+    return check_done("test_wrong_graph");
+}
