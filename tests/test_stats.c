@@ -93,7 +93,7 @@ static Net net_new(const Case *c, Device *d, int images) {
     Net n = net_build(c, d->act, images);
     Weights *w = weights_synthetic(1, NULL);
     Error err;
-    n.e = exec_new(n.g, d, w, &err);
+    n.e = exec_new(n.g, d, weights_alone(w), &err);
     DG_CHECK(n.e, "%s: %s", c->name, err.text);
     weights_free(w);
     fill_all(&n, 0);

@@ -9,12 +9,12 @@
 
 static size_t tensor_bytes(const Tensor *t) { return shape_count(t->shape) * dtype_bytes(t->dtype); }
 
-static bool upload_weight(Exec *e, Tid t, Weights *w, Error *err) {
+static bool upload_weight(Exec *e, Tid t, const WeightSet *w, Error *err) {
     const Tensor *a = &e->g->t[t];
     DType read = a->dtype == DG_F64 ? DG_F64 : DG_F32;
     size_t n = shape_count(a->shape);
     void *host = dg_alloc(n * dtype_bytes(read));
-    bool ok = weights_read(w, a->name, a->shape, a->view, read, host, err);
+    bool ok = weight_set_read(w, a->name, a->shape, a->view, read, host, err);
     if (ok) {
         if (a->dtype != read) dtype_convert(a->dtype, host, read, host, n); /* in place: never wider than it was */
         e->data[t] = e->dev->be->alloc(e->dev, tensor_bytes(a));
@@ -28,7 +28,7 @@ static bool upload_weight(Exec *e, Tid t, Weights *w, Error *err) {
     free(host);
     return ok;
 }
-Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *err) {
+Exec *exec_new(const Graph *g, Device *d, WeightSet w, Error *err) {
     DG_CHECK(g->arena_bytes || g->nop == 0, "exec: the graph is not planned");
     for (int i = 0; i < g->nop; i++)
         DG_CHECK(d->be->op[g->op[i].kind], "exec: backend %s has no op %s", d->be->name, op_name(g->op[i].kind));
@@ -51,7 +51,7 @@ Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *err) {
     for (int i = 0; i < g->nop; i++) { /* weights are uploaded next to the op that wants them: prepare may repack at once */
         for (int j = 0; j < OP_INPUTS; j++) {
             Tid t = g->op[i].in[j];
-            if (!t || g->t[t].kind != T_WEIGHT || e->data[t] || upload_weight(e, t, w, err)) continue;
+            if (!t || g->t[t].kind != T_WEIGHT || e->data[t] || upload_weight(e, t, &w, err)) continue;
             exec_free(e);
             return NULL;
         }

@@ -109,7 +109,7 @@ static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
     if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights)
         return dg_error(e, "a case for guidance has an extractor and a head");
     const Weights *w = n->source[ROLE_NETWORK].weights;
-    return !w || network_config(&n->config, weights_config(w), e);
+    return !w || (n->model = network_config(&n->config, weights_config(w), e));
 }
 
 /* ---- timing -------------------------------------------------------------------------------------------------------------- */
@@ -235,20 +235,20 @@ static bool measure(Bench *b, Text *json, Error *e) {
            b->o->repeats);
     text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
                 b->device->tf32 ? "tf32" : dtype_name(b->device->act), batch);
-    if (g->denoiser) print_memory(json, "network memory", g->denoiser->exec);
-    if (g->guide) print_memory(json, "guide memory", g->guide->exec);
+    if (g->denoiser) print_memory(json, "network memory", g->denoiser->net->exec);
+    if (g->guide) print_memory(json, "guide memory", g->guide->net->exec);
     if (g->denoiser) {
-        b->network_flops = graph_flops(g->denoiser->graph);
+        b->network_flops = graph_flops(g->denoiser->net->graph);
         print_timing(json, "network call", b->network = time_calls(b, call_network), b->network_flops);
     }
     if (g->guide) {
-        b->guide_flops = graph_flops(g->guide->graph);
+        b->guide_flops = graph_flops(g->guide->net->graph);
         print_timing(json, "guide call", b->guide = time_calls(b, call_guide), b->guide_flops);
     }
     if (g->sampler) {
         double flops = (steps > 1 ? 2 : 1) * b->network_flops + b->guide_flops;
         print_timing(json, g->guide ? "guided step" : "step", b->step = time_steps(b), flops);
-        int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, g->guide, e) : 0;
+        int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, e) : 0;
         if (guided < 0) return false;
         int calls = sample_network_calls(&b->o->sample);
         double run = calls * b->network.median + guided * b->guide.median;
@@ -267,8 +267,8 @@ static bool measure(Bench *b, Text *json, Error *e) {
     if (b->o->ops) {
         Ceilings c = ceilings_measure(b->device);
         ceilings_print(&c, b->device, json);
-        if (g->denoiser) op_table("network", g->denoiser->exec, b->o->repeats, &c, json);
-        if (g->guide) op_table("guide", g->guide->exec, b->o->repeats, &c, json);
+        if (g->denoiser) op_table("network", g->denoiser->net->exec, b->o->repeats, &c, json);
+        if (g->guide) op_table("guide", g->guide->net->exec, b->o->repeats, &c, json);
     }
     text_printf(json, "}\n");
     return true;

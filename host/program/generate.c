@@ -6,6 +6,7 @@
 #include "files/image.h"
 #include "base/interrupt.h"
 #include "program/manifest.h"
+#include "program/plan_print.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include "base/seeds.h"
@@ -406,7 +407,7 @@ static bool dry_run(const Run *r, Error *e) {
     }
     printf("options:\n%s", t.text);
     text_free(&t);
-    return engine_print_plan(&r->networks, &r->o->sample, r->device->act, r->o->batch, !r->o->device.no_fuse, e);
+    return plan_print_run(&r->networks, &r->o->sample, r->device->act, r->o->batch, !r->o->device.no_fuse, e);
 }
 /* Everything up to the first step; *code is the exit code of a failure. */
 static bool prepare(Run *r, int *code, Error *e) {

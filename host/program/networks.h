@@ -15,7 +15,8 @@ typedef struct {
 } NetworkSource;
 typedef struct {
     NetworkSource source[ROLES];
-    NetworkConfig config; /* of the network */
+    NetworkConfig config; /* of the network, and its row: */
+    const Model *model;
 } Networks;
 /* Files of any format (weights_tools.h), by role. No network: the example model, with its own extractor and discriminator
  * unless others are given. Without `guided`, extractor and discriminator stay closed. Notices go to standard output.    */
@@ -39,6 +40,4 @@ typedef struct {
 } Engine;
 bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e);
 void engine_free(Engine *g);
-/* What that would take, from the configurations alone: prints memory and work to standard output. */
-bool engine_print_plan(const Networks *n, const SampleOptions *o, DType act, int batch, bool fuse, Error *e);
 #endif

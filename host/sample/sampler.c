@@ -96,12 +96,12 @@ bool sample_check(const SampleOptions *o, Error *e) {
 static bool check_fit(const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
     if (!g) return true;
     if (o->ablation) return dg_error(e, "discriminator guidance works with EDM's sampler, not with solver, disc, schedule or scaling");
-    if (g->per_sample != d->per_sample || g->extractor.in_channels != d->config.img_channels)
-        return dg_error(e, "the extractor takes %dx%dx%d images, the network makes %dx%dx%d", g->extractor.image_size,
-                        g->extractor.image_size, g->extractor.in_channels, d->config.img_resolution, d->config.img_resolution,
-                        d->config.img_channels);
-    if (g->head.condition && d->config.label_dim > g->head.num_class)
-        return dg_error(e, "the network has %d classes, the discriminator %d", d->config.label_dim, g->head.num_class);
+    if (g->per_sample != d->per_sample || g->extractor->in_channels != d->config->img_channels)
+        return dg_error(e, "the extractor takes %dx%dx%d images, the network makes %dx%dx%d", g->extractor->image_size,
+                        g->extractor->image_size, g->extractor->in_channels, d->config->img_resolution, d->config->img_resolution,
+                        d->config->img_channels);
+    if (g->head->condition && d->config->label_dim > g->head->num_class)
+        return dg_error(e, "the network has %d classes, the discriminator %d", d->config->label_dim, g->head->num_class);
     DG_CHECK(g->batch == d->batch, "denoiser and guide of two batch sizes");
     return true;
 }
@@ -137,8 +137,8 @@ static void lay_out(Sampler *s) {
         Evaluation *v = &t->evaluation[k];
         double **coef[] = {&v->own_coef, &v->network_coef, &v->guide_coef};
         for (size_t i = 0; i < sizeof coef / sizeof *coef; i++) *coef[i] = place(t, n * sizeof(double));
-        v->network = place(t, denoiser_table_bytes(s->d));
-        v->guide = s->g ? place(t, guide_table_bytes(s->g)) : NULL;
+        v->network = place(t, net_table_bytes(s->d->net));
+        v->guide = s->g ? place(t, net_table_bytes(s->g->net)) : NULL;
     }
 }
 static bool table_new(Sampler *s) {
@@ -152,14 +152,14 @@ static double *device_buffer(Sampler *s, size_t bytes) { return s->dev->be->allo
 Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     if (!sample_check(o, e) || !check_fit(o, d, g, e)) return NULL;
     Sampler *s = dg_alloc(sizeof *s);
-    s->o = *o, s->d = d, s->g = g, s->dev = d->dev, s->batch = d->batch, s->per_sample = d->per_sample;
+    s->o = *o, s->d = d, s->g = g, s->dev = d->net->dev, s->batch = d->batch, s->per_sample = d->per_sample;
     size_t n = (size_t)s->batch, state = n * s->per_sample * sizeof(double);
     s->t = dg_alloc((size_t)(o->num_steps + 1) * sizeof *s->t);
     s->precond = dg_alloc(n * sizeof *s->precond);
     double **host[] = {&s->t_hat, &s->t_next, &s->sigma, &s->inverse_scale, &s->gain, &s->gradient_coef, &s->log_ratio};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) *host[i] = dg_alloc(n * sizeof(double));
     s->open = dg_alloc(n * sizeof *s->open);
-    if (!schedule_steps(o, &d->config, &s->map, s->t, e)) {
+    if (!schedule_steps(o, d->config, &s->map, s->t, e)) {
         sampler_free(s);
         return NULL;
     }
@@ -196,14 +196,14 @@ static void combine(Sampler *s, double *out, const Term *terms, int count) {
     s->dev->be->combine(s->dev, out, DG_F64, s->batch, s->per_sample, terms, count);
 }
 static void evaluate(Sampler *s, const Evaluation *v, const double *x, bool guided) {
-    denoiser_enqueue(s->d, x, on_device(s, v->network));
-    if (guided) guide_enqueue(s->g, x, on_device(s, v->guide));
+    net_enqueue(s->d->net, x, on_device(s, v->network));
+    if (guided) net_enqueue(s->g->net, x, on_device(s, v->guide));
 }
 /* The terms of the slope that was evaluated at x; returns how many. */
 static int slope_terms(const Sampler *s, const Evaluation *v, const double *x, bool guided, Term *terms) {
     terms[0] = term(s, x, v->own_coef);
-    terms[1] = denoiser_output(s->d, on_device(s, v->network_coef));
-    if (guided) terms[2] = guide_output(s->g, on_device(s, v->guide_coef));
+    terms[1] = net_output(s->d->net, on_device(s, v->network_coef));
+    if (guided) terms[2] = net_output(s->g->net, on_device(s, v->guide_coef));
     return guided ? 3 : 2;
 }
 static void work(void *sampler, int parts) {
@@ -250,9 +250,9 @@ static int plan_noise(Sampler *s, const SampleNoise *n, int step) { /* -1: the l
 static bool gate(Sampler *s, const double *sigma) {
     double least = INFINITY;
     bool any = false;
-    for (int i = 0; i < s->batch; i++) least = fmin(least, guide_time(s->g, sigma[i]).tau);
+    for (int i = 0; i < s->batch; i++) least = fmin(least, guide_tau(sigma[i]));
     for (int i = 0; i < s->batch; i++) {
-        double tau = s->o.dg_gate == GATE_BATCH ? least : guide_time(s->g, sigma[i]).tau;
+        double tau = s->o.dg_gate == GATE_BATCH ? least : guide_tau(sigma[i]);
         s->open[i] = tau >= s->o.time_min && tau <= s->o.time_max;
         any |= s->open[i];
     }
@@ -291,7 +291,7 @@ static int plan_churn(Sampler *s, const SampleNoise *n, int step) {
         bool boosted = s->o.boosting && s->g && step % BOOST_CHURN_EVERY == 0 && s->log_ratio[i] < 0;
         double churn = boosted ? BOOST_CHURN : s->o.S_churn, S_noise = boosted ? BOOST_NOISE : s->o.S_noise;
         double gamma = sigma >= s->o.S_min && sigma <= s->o.S_max ? fmin(churn / s->o.num_steps, sqrt(2) - 1) : 0;
-        s->t_hat[i] = gamma > 0 ? time_of_sigma(&s->map, precond_round_sigma(&s->d->config, sigma * (1 + gamma))) : t;
+        s->t_hat[i] = gamma > 0 ? time_of_sigma(&s->map, precond_round_sigma(s->d->config, sigma * (1 + gamma))) : t;
         double reached = time_sigma(&s->map, s->t_hat[i]), scale = time_scale(&s->map, s->t_hat[i]);
         keep[i] = scale / time_scale(&s->map, t);
         noise[i] = sqrt(fmax(0, reached * reached - sigma * sigma)) * scale * S_noise;
@@ -377,13 +377,13 @@ int sampler_calls(const Sampler *s, int *guided) {
     if (guided) *guided = s->guided;
     return s->calls;
 }
-int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e) {
+int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, Error *e) {
     TimeMap map;
     int count = 0;
     double *t = dg_alloc((size_t)(o->num_steps + 1) * sizeof *t);
     if (!schedule_steps(o, c, &map, t, e)) count = -1;
     for (int i = 0; i < o->num_steps && count >= 0; i++) {
-        double tau = guide_time(g, t[i]).tau;
+        double tau = guide_tau(t[i]);
         count += tau >= o->time_min && tau <= o->time_max;
     }
     free(t);

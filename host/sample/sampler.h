@@ -26,7 +26,7 @@ bool sampler_run(Sampler *s, const SampleNoise *noise, const int *label, StepFn 
 void sampler_state(Sampler *s, double *x);               /* [batch][per_sample] NHWC, after a run */
 void sampler_images(Sampler *s, uint8_t *out, int *bad); /* NHWC bytes; bad[batch]: non-finite elements */
 /* Steps of a run whose first evaluation lies in the guidance's time window, where no sample is boosted. -1: e says why not. */
-int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e);
+int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, Error *e);
 /* The same in two halves, so that the images of one batch come home while the next is computed: begin after a run, end when
  * they are wanted. What end gives is the sampler's, until the next begin with that slot.                                  */
 enum { SAMPLER_SLOTS = 2 };

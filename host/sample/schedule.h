@@ -2,7 +2,7 @@
  * runs here. */
 #ifndef DG_SCHEDULE_H
 #define DG_SCHEDULE_H
-#include "models/models.h"
+#include "models/edm.h"
 
 typedef enum { SOLVER_HEUN, SOLVER_EULER } Solver;
 typedef enum { DISC_EDM, DISC_VP, DISC_VE, DISC_IDDPM } Discretization;
