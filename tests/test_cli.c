@@ -364,7 +364,7 @@ static void facts(const Setup *s) {
     succeeds(r, "info");
     CHECK(strstr(r->out, "8x8x3, 3 classes") && strstr(r->out, "model.enc.8x8_conv.weight") && strstr(r->out, "MiB"), "%s", r->out);
     succeeds(run(s, "info extractor.safetensors --batch 2"), "info of an extractor");
-    CHECK(strstr(run(s, "info head.safetensors --batch 2")->out, "conditional on 3 classes"), "info of a head");
+    CHECK(strstr(run(s, "info head.safetensors --batch 2")->out, "output: 1 value, 3 classes"), "info of a head");
     char args[512];
     snprintf(args, sizeof args,
              "bench --device %s --batch 2 --repeats 2 --steps 4 --ops --json bench.json --network tiny.safetensors --extractor "
