@@ -1,11 +1,12 @@
 /* test_models.c -- every configuration that a file can hold is built, or refused in one sentence: those of reported faults,
  * and random ones from the whole range of the arguments. Small ones run, with the same result on cpu as in plain loops.
- *   test_models [DEVICE]     default: cpu                                                                              */
+ *   test_models [DEVICE[=PRECISION]]     default: cpu; in fp32                                                             */
 #include "base/rng.h"
 #include "base/text.h"
 #include "models/edm.h"
 #include "run/net.h"
 #include "check.h"
+#include "device_spec.h"
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -122,7 +123,7 @@ static void random_network(Dice *d, Text *t, bool small) {
 }
 static void random_encoder(Dice *d, Text *t, bool small) {
     text_printf(t, "{\"kind\": \"%s\", \"image_size\": %d, \"in_channels\": %d, ", roll(d, 2) ? "extractor" : "head",
-                small ? ONE_OF(d, 2, 3, 4, 8) : ONE_OF(d, 1, 7, 8, 32, 64, 256), ONE_OF(d, 1, 3, 4, 64));
+                small ? ONE_OF(d, 4, 6, 8) : ONE_OF(d, 1, 7, 8, 32, 64, 256), ONE_OF(d, 1, 3, 4, 64));
     text_printf(t, "\"model_channels\": %d, \"out_channels\": %d, \"num_res_blocks\": 1, \"num_head_channels\": %d, ",
                 small ? 32 : ONE_OF(d, 32, 64, 96, 128, 160), ONE_OF(d, 1, 10), ONE_OF(d, 16, 32, 64, 33));
     text_printf(t, "\"condition\": %s, \"num_class\": %d, ", roll(d, 2) ? "true" : "false", ONE_OF(d, 1, 10));
@@ -206,8 +207,8 @@ int main(int argc, char **argv) {
     Error e;
     int built = 0, refused = 0, ran = 0, skipped = 0;
     signal(SIGABRT, report_abort);
-    Device *d = device_open(argc > 1 ? argv[1] : "cpu", NULL, &e), *ref = device_open("ref", NULL, &e),
-           *ref64 = device_open("ref64", NULL, &e);
+    DeviceSpec s = device_spec(argc > 1 ? argv[1] : "cpu");
+    Device *d = device_open(s.device, s.precision, &e), *ref = device_open("ref", NULL, &e), *ref64 = device_open("ref64", NULL, &e);
     if (!CHECK(d && ref && ref64, "%s", e.text)) return check_done("test_models");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) test_known(&known[i]);
     for (uint64_t seed = 0; seed < LARGE; seed++) test_random(seed, false, d, ref, ref64, &built, &refused);
