@@ -22,8 +22,7 @@ struct Weights {
     int overrides;
 };
 
-static Weights *from_file(SafeTensors *s, Error *e) {
-    if (!s) return NULL;
+Weights *weights_of_file(SafeTensors *s, Error *e) {
     Weights *w = dg_alloc(sizeof *w);
     w->name = dg_strdup(s->path), w->file = s;
     w->used = dg_alloc((size_t)s->count * sizeof *w->used);
@@ -35,9 +34,13 @@ static Weights *from_file(SafeTensors *s, Error *e) {
     }
     return w;
 }
-Weights *weights_open(const char *path, Error *e) { return from_file(st_open(path, e), e); }
+Weights *weights_open(const char *path, Error *e) {
+    SafeTensors *s = st_open(path, e);
+    return s ? weights_of_file(s, e) : NULL;
+}
 Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e) {
-    return from_file(st_memory(data, bytes, name, e), e);
+    SafeTensors *s = st_memory(data, bytes, name, e);
+    return s ? weights_of_file(s, e) : NULL;
 }
 Weights *weights_synthetic(uint64_t seed, const Json *config) {
     Weights *w = dg_alloc(sizeof *w);

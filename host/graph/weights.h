@@ -9,6 +9,7 @@ typedef struct Weights Weights;
 typedef struct WeightSet WeightSet;
 
 Weights *weights_open(const char *path, Error *e);
+Weights *weights_of_file(SafeTensors *s, Error *e);                                  /* takes the file, also when it fails */
 Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied */
 /* Every parameter is a function of its official name, its shape and the seed (tests/golden/README.md): tests and
  * benchmarks at full size need no checkpoint. config may be NULL; it is copied.                                  */

@@ -109,7 +109,7 @@ static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
     if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights)
         return dg_error(e, "a case for guidance has an extractor and a head");
     const Weights *w = n->source[ROLE_NETWORK].weights;
-    return !w || (n->model = network_config(&n->config, weights_config(w), e));
+    return !w || (n->model = network_config(&n->config, weights_config(w), e)) || dg_error_context(e, "%s", o->synthetic);
 }
 
 /* ---- timing -------------------------------------------------------------------------------------------------------------- */

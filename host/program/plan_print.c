@@ -61,7 +61,7 @@ bool plan_print_run(const Networks *n, const SampleOptions *o, DType act, int ba
     int guided = 0;
     bool ok = p != NULL;
     if (ok) net_plan(network, p->out);
-    if (ok && n->source[ROLE_EXTRACTOR].weights) {
+    if (ok && sample_guided(o)) {
         guide = guide_plan(config[ROLE_EXTRACTOR], config[ROLE_DISCRIMINATOR], act, batch, (GuideOptions){.fuse = fuse}, e);
         ok = guide && (guided = sample_guided_steps(o, &n->config, e)) >= 0;
         guided *= (o->dg_weight_1st_order != 0) + (o->dg_weight_2nd_order != 0);

@@ -43,7 +43,7 @@ static bool replay(const Case *c, Guide *g, Error *e) {
     bool ok = sigma && case_labels(c, n, g->head->condition ? g->head->num_class : 0, label, e) &&
               (device = case_upload(c, x, shape_count(s), e));
     if (ok) {
-        guide_set_labels(g, label);
+        net_set_labels(g->net, label);
         ok = compare_times(c, g, sigma, e) && guide_apply(g, device, sigma, e) && compare_forward(c, g, e);
     }
     if (ok) {

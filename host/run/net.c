@@ -126,3 +126,16 @@ void net_run(Net *n, const double *x, const double *scale, const double *time) {
     net_enqueue(n, x, n->exec->data[n->table]);
 }
 Term net_output(const Net *n, const double *coef) { return (Term){n->exec->data[n->out], n->graph->t[n->out].dtype, coef}; }
+bool net_apply(Net *n, double *x, const double *own, const double *coef, Error *e) {
+    const Backend *be = n->dev->be;
+    size_t bytes = (size_t)n->batch * sizeof(double);
+    double *device = be->alloc(n->dev, 2 * bytes); /* coef, then own */
+    if (!device) return dg_out_of_memory(e, "not enough memory on device %s for %d coefficients", be->name, 2 * n->batch);
+    be->upload(n->dev, device, coef, bytes);
+    if (own) be->upload(n->dev, device + n->batch, own, bytes);
+    Term mine = {x, DG_F64, device + n->batch}, output = net_output(n, device);
+    if (own) be->combine(n->dev, x, DG_F64, n->batch, n->per_sample, (Term[]){mine, output}, 2);
+    else be->combine(n->dev, x, DG_F64, n->batch, n->per_sample, &output, 1);
+    be->release(n->dev, device);
+    return true;
+}

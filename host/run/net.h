@@ -55,4 +55,7 @@ void net_fill(Net *n, void *table, const double *scale, const double *time);
 void net_enqueue(Net *n, const double *x, const void *table);
 void net_run(Net *n, const double *x, const double *scale, const double *time); /* both, with a table of its own */
 Term net_output(const Net *n, const double *coef);                              /* coef: device, [batch] */
+/* After net_run, where the output has the input's shape: x[i] = own[i] x[i] + coef[i] output[i] (host; own NULL: 0). False: there is
+ * no memory for the coefficients on the device.                                                                        */
+bool net_apply(Net *n, double *x, const double *own, const double *coef, Error *e);
 #endif

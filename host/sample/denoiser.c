@@ -18,8 +18,6 @@ void denoiser_free(Denoiser *d) {
     free(d->c_in), free(d->c_noise);
     free(d);
 }
-void denoiser_set_labels(Denoiser *d, const int *label) { net_set_labels(d->net, label); }
-
 static void inputs(Denoiser *d, const double *scale, const double *sigma, PrecondCoef *coef) {
     for (int i = 0; i < d->batch; i++) {
         coef[i] = precond_coef(d->config, sigma[i]);
@@ -36,19 +34,12 @@ void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef
     net_run(d->net, x, d->c_in, d->c_noise);
 }
 bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e) {
-    Device *dev = d->net->dev;
-    const Backend *be = dev->be;
-    size_t n = (size_t)d->batch, bytes = 2 * n * sizeof(double);
-    double *device = be->alloc(dev, bytes); /* c_skip of each image, then c_out */
-    if (!device) return dg_out_of_memory(e, "not enough memory on device %s for %zu coefficients", be->name, 2 * n);
-    double *skip_out = dg_alloc(bytes);
+    size_t n = (size_t)d->batch;
+    double *skip = dg_alloc(n * sizeof *skip), *out = dg_alloc(n * sizeof *out);
     PrecondCoef *coef = dg_alloc(n * sizeof *coef);
     denoiser_run(d, x, sigma, coef);
-    for (size_t i = 0; i < n; i++) skip_out[i] = (double)coef[i].c_skip, skip_out[n + i] = (double)coef[i].c_out;
-    be->upload(dev, device, skip_out, bytes);
-    Term term[] = {{x, DG_F64, device}, net_output(d->net, device + n)};
-    be->combine(dev, x, DG_F64, d->batch, d->per_sample, term, 2);
-    be->release(dev, device);
-    free(coef), free(skip_out);
-    return true;
+    for (size_t i = 0; i < n; i++) skip[i] = (double)coef[i].c_skip, out[i] = (double)coef[i].c_out;
+    bool ok = net_apply(d->net, x, skip, out, e);
+    free(skip), free(out), free(coef);
+    return ok;
 }

@@ -14,7 +14,6 @@ typedef struct {
 
 Denoiser *denoiser_new(Device *d, Weights *w, int batch, bool fuse, Error *e);
 void denoiser_free(Denoiser *d);
-void denoiser_set_labels(Denoiser *d, const int *label); /* label[batch], as net_set_labels */
 /* x, [batch][per_sample] f64 on the device, becomes D(x; sigma) at sigma[batch] (host); false: there is no memory for the
  * coefficients on the device.                                                                                             */
 bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e);

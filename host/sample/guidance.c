@@ -79,8 +79,6 @@ GuideTime guide_time(const Guide *u, double sigma) {
     }
     return t;
 }
-void guide_set_labels(Guide *u, const int *label) { net_set_labels(u->net, label); }
-
 static void inputs(Guide *u, const double *sigma, double *coef) {
     for (int i = 0; i < u->batch; i++) {
         GuideTime t = guide_time(u, sigma[i]);
@@ -97,17 +95,10 @@ void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
     net_run(u->net, x, u->mean, u->time);
 }
 bool guide_apply(Guide *u, double *x, const double *sigma, Error *e) {
-    const Backend *be = u->net->dev->be;
-    size_t bytes = (size_t)u->batch * sizeof(double);
-    double *device = be->alloc(u->net->dev, bytes);
-    if (!device) return dg_out_of_memory(e, "not enough memory on device %s for %d coefficients", be->name, u->batch);
-    double *coef = dg_alloc(bytes);
+    double *coef = dg_alloc((size_t)u->batch * sizeof *coef);
     guide_run(u, x, sigma, coef);
-    be->upload(u->net->dev, device, coef, bytes);
-    Term term = net_output(u->net, device);
-    be->combine(u->net->dev, x, DG_F64, u->batch, u->per_sample, &term, 1);
-    be->release(u->net->dev, device);
+    bool ok = net_apply(u->net, x, NULL, coef, e);
     free(coef);
-    return true;
+    return ok;
 }
 void guide_log_ratio(Guide *u, double *out) { exec_get(u->net->exec, u->log_ratio, DG_F64, out); }

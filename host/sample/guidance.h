@@ -43,7 +43,6 @@ Guide *guide_plan(const Json *extractor, const Json *head, DType act, int batch,
 void guide_free(Guide *g);
 double guide_tau(double sigma);
 GuideTime guide_time(const Guide *g, double sigma);
-void guide_set_labels(Guide *g, const int *label); /* label[batch], as net_set_labels */
 /* x, [batch][per_sample] f64 on the device, becomes G(x; sigma) at sigma[batch] (host); false: there is no memory for the
  * coefficients on the device.                                                                                             */
 bool guide_apply(Guide *g, double *x, const double *sigma, Error *e);

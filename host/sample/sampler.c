@@ -85,8 +85,9 @@ bool sample_check(const SampleOptions *o, Error *e) {
     if (!(o->S_churn >= 0) || !(o->S_noise >= 0) || !(o->S_min >= 0) || !(o->S_max >= o->S_min))
         return dg_error(e, "S_churn %g, S_min %g, S_max %g, S_noise %g: none may be negative, nor S_max below S_min", o->S_churn, o->S_min,
                         o->S_max, o->S_noise);
-    if (o->sigma_min <= 0 || o->sigma_max <= 0 || o->sigma_min >= o->sigma_max) /* false for NAN, the default */
-        return dg_error(e, "sigma_min %g and sigma_max %g: both must be positive, sigma_min the lower one", o->sigma_min, o->sigma_max);
+    if (o->sigma_min <= 0) return dg_error(e, "sigma_min: %g is not positive", o->sigma_min); /* NAN, the default, passes here */
+    if (o->sigma_max <= 0) return dg_error(e, "sigma_max: %g is not positive", o->sigma_max);
+    if (o->sigma_min >= o->sigma_max) return dg_error(e, "sigma_min %g is not below sigma_max %g", o->sigma_min, o->sigma_max);
     if (!isfinite(o->dg_weight_1st_order) || !isfinite(o->dg_weight_2nd_order))
         return dg_error(e, "a guidance weight is not a finite number");
     if (!(o->time_min >= 0 && o->time_max >= o->time_min))
@@ -326,8 +327,8 @@ static void run_step(Sampler *s, const SampleNoise *n, int step) {
     submit(s, begin | end);
 }
 bool sampler_run(Sampler *s, const SampleNoise *n, const int *label, StepFn callback, void *ctx) {
-    denoiser_set_labels(s->d, label);
-    if (s->g) guide_set_labels(s->g, label);
+    net_set_labels(s->d->net, label);
+    if (s->g) net_set_labels(s->g->net, label);
     s->calls = s->guided = 0;
     for (int i = 0; i < s->batch; i++) {
         s->log_ratio[i] = INFINITY;

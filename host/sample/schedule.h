@@ -34,6 +34,7 @@ double time_of_sigma(const TimeMap *m, double sigma);
 double time_scale(const TimeMap *m, double t); /* s(t) */
 double time_scale_slope(const TimeMap *m, double t);
 
+bool sample_guided(const SampleOptions *o);       /* either weight is not 0 */
 int sample_network_calls(const SampleOptions *o); /* evaluations of the network for one image */
 
 /* t[0..num_steps], decreasing, t[num_steps] = 0. One step runs from the highest noise level to 0.
