@@ -32,7 +32,7 @@ Tid block_norm(Graph *g, Tid x, const char *name, Tid scale_shift, int groups, f
     return g_norm(g, x, vector(g, name, "weight", c, none), vector(g, name, "bias", c, none), scale_shift, groups, eps);
 }
 int block_heads(Graph *g, int channels, int per_head) {
-    if (channels % per_head == 0) return channels / per_head;
+    if (per_head > 0 && channels % per_head == 0) return channels / per_head;
     block_refuse(g, "%d channels do not split into heads of %d, at %s", channels, per_head, g->prefix);
     return 1;
 }

@@ -23,7 +23,7 @@ Tid edm_resample(const UNet *u, Tid x, Direction direction);
 Tid edm_resample_padded(const UNet *u, Tid x, Direction direction, int pad);
 Tid edm_block(const UNet *u, Tid x, int c, Direction direction, bool attention);
 bool edm_attends(const NetworkConfig *c, int resolution);
-/* Makes the inputs; p->out is set by edm_output. */
+/* Makes the inputs. */
 void edm_inputs(const NetworkConfig *c, Graph *g, int batch, Ports *p);
 int edm_out_channels(const NetworkConfig *c); /* of the U-Net itself: iDDPM's has twice the image's */
 Tid edm_output(const NetworkConfig *c, Graph *g, Tid f);

@@ -53,11 +53,11 @@ static const Option option[] = {
     CHECKPOINT_OPTIONS(BenchOptions, checkpoint),
 };
 static const char details[] =
-    "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone, with a wait\n"
-    "behind it, so that the sum is a little more than a call; on a GPU events inside one replayed graph time them. The table's\n"
-    "last column is the least time an op can take, by its operations or its bytes and what a large matrix product and a large\n"
-    "copy reach here, as a share of the time taken. Convolutions that need fewer operations than counted (Winograd, on the CPU)\n"
-    "and tensors that stay in caches can exceed 100%.\n\n"
+    "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone and is waited\n"
+    "for, so their sum is a little more than a call; on a GPU, events inside one replayed graph time them. The last column says how\n"
+    "near an op comes to this machine's limits: the least time it could take, by its operations at the speed of a large matrix\n"
+    "product or its bytes at the speed of a large copy, as a share of the time it took. Convolutions that need fewer operations\n"
+    "than are counted (Winograd, on the CPU) and tensors that stay in caches can exceed 100%.\n\n"
     "Examples:\n"
     "  dg_cuda bench --batch 64 --ops\n"
     "  dg_cuda bench --synthetic tests/golden/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";

@@ -18,11 +18,12 @@ typedef struct {
     NetworkConfig config; /* of the network, and its row: */
     const Model *model;
 } Networks;
-/* Files of any format (weights_tools.h), by role. No network: the example model, with its own extractor and discriminator
- * unless others are given. Without `guided`, extractor and discriminator stay closed. Notices go to standard output.    */
+/* Opens files of any format (weights_tools.h), by role. Without a network it opens the example model, with its own extractor and
+ * discriminator unless others are given. Extractor and discriminator are opened only when `guided`. Notices go to standard
+ * output.                                                                                                                */
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e);
 void networks_close(Networks *n);
-/* The class that a name or number means to the network: its configuration may list "classes". */
+/* The class of a name or a number; the network's configuration may list names in "classes". */
 bool networks_class(const Networks *n, const char *text, int *out, Error *e);
 
 /* SHA-256 of every source, computed on a thread of its own while the caller builds. */

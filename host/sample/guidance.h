@@ -8,11 +8,7 @@
 #include "models/adm_encoder.h"
 #include "run/net.h"
 
-/* fp16 keeps 5 exponent bits: started at 1, more than half of the gradients of the full-size discriminators would be subnormal,
- * and some tensors 4 to 12 times (at large sigma of a trained discriminator, 200 times) less exact than with exponents to spare.
- * At 256 no tensor is more than 1.2 times less exact, and the largest gradient seen, 2,000 (the example model at sigma 0.045),
- * stays 32 times below fp16's largest; 16 would be too little (14 times less exact), 4096 leave a factor of 2. tests/test_precision.c
- * prints these figures and holds the limits. A power of two, so that dividing it out is exact.                               */
+/* What the backward pass starts with in fp16, which has only 5 exponent bits; guidance.c says why. */
 #define GUIDE_SEED_SCALE_F16 256.0
 typedef struct {
     Net *net; /* of the extractor and, on its features, the head */

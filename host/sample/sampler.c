@@ -1,6 +1,6 @@
 /* sampler.c -- EDM's samplers and Discriminator Guidance (generate.py of NVlabs/edm and of alsdudrla10/DG).
- * The host works out per-sample coefficients and puts them into a table; what a step then does is one piece of work on
- * buffers that stay on the device, which reads all that varies in the device's copy of the table: so it can be replayed. */
+ * The host computes per-sample coefficients into a table. A step is one piece of work on buffers that stay on the device. It
+ * reads everything that varies from the device's copy of the table, so it can be replayed.                               */
 #include "sample/sampler.h"
 #include "base/rng.h"
 #include <math.h>
@@ -9,7 +9,7 @@
 
 enum { STEP_SLOT = SAMPLER_SLOTS }; /* of the device: the images' slots, then two for the steps */
 _Static_assert(STEP_SLOT + 2 <= DEVICE_SLOTS, "slots for images and steps");
-static const double GATE_CLOSED_LOG_RATIO = 1e7; /* officially; it keeps boosting from following */
+static const double GATE_CLOSED_LOG_RATIO = 1e7; /* the official value; it turns boosting off */
 static const double BOOST_CHURN = 4, BOOST_NOISE = 1, BOOST_GAIN = 2;
 enum { BOOST_CHURN_EVERY = 5, BOOST_GAIN_EVERY = 2 };
 
@@ -34,7 +34,7 @@ SampleOptions sample_defaults(void) {
                            .dg_gate = GATE_SAMPLE};
 }
 
-/* Of what a piece of work consists; with the sampler's options and batch this is its shape. */
+/* The parts of one piece of work. Same parts, options and batch: same replay. DRAW comes first: LATENTS and CHURN use its noise. */
 enum {
     PART_DRAW = 1,          /* noise from the generator (recorded noise is uploaded instead) */
     PART_LATENTS = 2,       /* x from noise */
@@ -49,12 +49,15 @@ typedef struct {                                  /* what an evaluation of the s
     void *network, *guide;                        /* denoiser_fill's and guide_fill's */
     double *own_coef, *network_coef, *guide_coef; /* of x, F and the guide's gradient in the slope */
 } Evaluation;
-typedef struct {         /* pointers into `host`, [batch] where they are not said to be others */
-    char *host, *device; /* `device` is a copy at the last submit */
+typedef struct {         /* all but `device` point into `host`; [batch] unless they say otherwise */
+    char *host, *device; /* `device`: the copy made by the last submit */
     size_t bytes;
     uint64_t *seed;
-    uint32_t *draw; /* [1]: the generator's step */
-    double *latent, *keep, *churn, *ones, *h, *half;
+    uint32_t *draw;       /* [1]: the generator's step */
+    double *latent;       /* of the noise in the first x: sigma s of the first time */
+    double *keep, *churn; /* x_hat = keep x + churn noise */
+    double *ones;
+    double *h, *half; /* the step in time, next - t_hat, and half of it */
     Evaluation evaluation[2];
 } Table;
 struct Sampler {
@@ -75,7 +78,7 @@ struct Sampler {
     void *replays;        /* of `work`, by shape */
     PrecondCoef *precond; /* the rest: host, [batch] */
     double *t_hat, *t_next, *sigma, *inverse_scale, *gain, *gradient_coef, *log_ratio;
-    bool *open;
+    bool *gate_open;
     int calls, guided;
 };
 
@@ -159,7 +162,7 @@ Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     s->precond = dg_alloc(n * sizeof *s->precond);
     double **host[] = {&s->t_hat, &s->t_next, &s->sigma, &s->inverse_scale, &s->gain, &s->gradient_coef, &s->log_ratio};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) *host[i] = dg_alloc(n * sizeof(double));
-    s->open = dg_alloc(n * sizeof *s->open);
+    s->gate_open = dg_alloc(n * sizeof *s->gate_open);
     if (!schedule_steps(o, d->config, &s->map, s->t, e)) {
         sampler_free(s);
         return NULL;
@@ -184,13 +187,13 @@ void sampler_free(Sampler *s) {
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i]) s->dev->be->release(s->dev, device[i]);
     for (int i = 0; i < SAMPLER_SLOTS; i++) host_buffer_free(s, s->image[i].host_bytes), host_buffer_free(s, s->image[i].host_bad);
-    void *host[] = {s->t,    s->table.host,    s->precond,   s->t_hat, s->t_next, s->sigma, s->inverse_scale,
-                    s->gain, s->gradient_coef, s->log_ratio, s->open};
+    void *host[] = {s->t,    s->table.host,    s->precond,   s->t_hat,    s->t_next, s->sigma, s->inverse_scale,
+                    s->gain, s->gradient_coef, s->log_ratio, s->gate_open};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
     free(s);
 }
 
-/* ---- on the device: what is enqueued depends on the parts and on what never changes, all else is read in the table ---------- */
+/* ---- on the device: work depends on the parts and on what never changes; everything else is read from the table ------------ */
 static const void *on_device(const Sampler *s, const void *entry) { return s->table.device + ((const char *)entry - s->table.host); }
 static Term term(const Sampler *s, const double *data, const double *coef) { return (Term){data, DG_F64, on_device(s, coef)}; }
 static void combine(Sampler *s, double *out, const Term *terms, int count) {
@@ -239,7 +242,7 @@ static void submit(Sampler *s, int parts) {
     else work(s, parts);
 }
 
-/* ---- on the host: the table of a step. Each returns the parts that it asks for ------------------------------------------------ */
+/* ---- on the host: the table of a step. Each function returns the parts it needs ---------------------------------------------- */
 static int plan_noise(Sampler *s, const SampleNoise *n, int step) { /* -1: the latents */
     *s->table.draw = step < 0 ? RNG_STEP_LATENT : (uint32_t)step;
     if (n->seed) return PART_DRAW;
@@ -247,19 +250,19 @@ static int plan_noise(Sampler *s, const SampleNoise *n, int step) { /* -1: the l
     s->dev->be->upload(s->dev, s->noise, step < 0 ? n->latents : n->noise[step], (size_t)s->batch * s->per_sample * sizeof *s->noise);
     return 0;
 }
-/* Which samples are guided at these noise levels: those whose tau lies in the time window. Returns whether any is. */
+/* A sample is guided where its tau lies in the time window. Returns whether any is. */
 static bool gate(Sampler *s, const double *sigma) {
     double least = INFINITY;
     bool any = false;
     for (int i = 0; i < s->batch; i++) least = fmin(least, guide_tau(sigma[i]));
     for (int i = 0; i < s->batch; i++) {
         double tau = s->o.dg_gate == GATE_BATCH ? least : guide_tau(sigma[i]);
-        s->open[i] = tau >= s->o.time_min && tau <= s->o.time_max;
-        any |= s->open[i];
+        s->gate_open[i] = tau >= s->o.time_min && tau <= s->o.time_max;
+        any |= s->gate_open[i];
     }
     return any;
 }
-/* Evaluation k at times t, with guidance of weight w: the networks' inputs. Returns whether a sample is guided. */
+/* The networks' inputs of evaluation k at times t, with guidance of weight w. Returns whether a sample is guided. */
 static bool plan_evaluation(Sampler *s, int k, const double *t, double w) {
     const Evaluation *v = &s->table.evaluation[k];
     for (int i = 0; i < s->batch; i++) s->sigma[i] = time_sigma(&s->map, t[i]), s->inverse_scale[i] = 1 / time_scale(&s->map, t[i]);
@@ -281,7 +284,7 @@ static void plan_slope(Sampler *s, int k, const double *t, const double *factor,
         double b = d_sigma * scale / sigma, a = d_sigma / sigma + time_scale_slope(&s->map, t[i]) / scale;
         v->own_coef[i] = factor[i] * (a - b * (double)s->precond[i].c_skip / scale);
         v->network_coef[i] = -factor[i] * b * (double)s->precond[i].c_out;
-        v->guide_coef[i] = guided && s->open[i] ? factor[i] * w * gain[i] * s->gradient_coef[i] / t[i] : 0;
+        v->guide_coef[i] = guided && s->gate_open[i] ? factor[i] * w * gain[i] * s->gradient_coef[i] / t[i] : 0;
     }
 }
 /* Churn: from x at t[step] to x_hat at t_hat, which may differ per sample when boosting. */
@@ -300,12 +303,12 @@ static int plan_churn(Sampler *s, const SampleNoise *n, int step) {
     }
     return any ? PART_CHURN | plan_noise(s, n, step) : 0;
 }
-/* What boosting makes of the discriminator's judgement, which only now is known: the gain of this step's guidance; churn follows
- * in a later step. The host waits for it, so the step is submitted in two pieces.                                         */
+/* Boosting: needs the log ratio of this step's first evaluation, so the host waits, and the step is submitted in two pieces. The
+ * gain is this step's; churn follows in a later one.                                                                        */
 static void plan_boost(Sampler *s, int step, bool guided) {
     if (s->o.boosting && guided) guide_log_ratio(s->g, s->log_ratio);
     for (int i = 0; i < s->batch; i++) {
-        if (!guided || !s->open[i]) s->log_ratio[i] = GATE_CLOSED_LOG_RATIO;
+        if (!guided || !s->gate_open[i]) s->log_ratio[i] = GATE_CLOSED_LOG_RATIO;
         s->gain[i] = s->o.boosting && step % BOOST_GAIN_EVERY == 0 && s->log_ratio[i] < 0 ? BOOST_GAIN : 1;
     }
 }

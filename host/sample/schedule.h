@@ -1,5 +1,5 @@
-/* schedule.h -- the options of sampling, and what they make of noise levels and time: EDM's Table 1, in f64. No device, no network
- * runs here. */
+/* schedule.h -- the sampling options, and the noise levels and times that follow from them: EDM's Table 1, in f64. Nothing runs on a
+ * device here. */
 #ifndef DG_SCHEDULE_H
 #define DG_SCHEDULE_H
 #include "models/edm.h"
