@@ -78,8 +78,10 @@ void net_set_labels(Net *n, const int *label) {
         if (!p->label) continue;
         size_t classes = (size_t)shape_of(n->graph, p->label).c;
         float *onehot = dg_alloc((size_t)n->batch * classes * sizeof *onehot);
-        for (int i = 0; i < n->batch; i++)
+        for (int i = 0; i < n->batch; i++) {
+            DG_CHECK(label[i] < (int)classes, "label %d of %zu classes", label[i], classes);
             if (label[i] >= 0) onehot[(size_t)i * classes + (size_t)label[i]] = p->label_scale;
+        }
         exec_set(n->exec, p->label, DG_F32, onehot);
         free(onehot);
     }
@@ -96,6 +98,7 @@ void net_fill(Net *n, void *table, const double *scale, const double *time) {
         const NetPart *p = &n->part[k];
         size_t width = time_width(n, p), bytes = features_bytes(n, p);
         if (!bytes) continue;
+        DG_CHECK(time, "%s: no times for a network that takes one", n->name);
         for (int i = 0; i < n->batch; i++) {
             float *row = n->features + (size_t)i * width;
             if (i && time[i] == time[i - 1]) memcpy(row, row - width, width * sizeof *row);

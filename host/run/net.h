@@ -10,7 +10,7 @@
 #include "graph/weights.h"
 #include "models/models.h"
 
-enum { NET_PARTS = 4 };
+enum { NET_PARTS = WEIGHT_PARTS };
 typedef struct {
     const Model *model;
     void *config;       /* of the model's own type */
