@@ -5,9 +5,9 @@
  * the clean image, u8/127.5 - 1 at t = 0, averaged over its positions. models/shapes32/README.md has the values that
  * the official code gives.                                  */
 #include "measure/metrics.h"
-#include "device/device.h"
 #include "files/npz.h"
-#include "models/models.h"
+#include "models/adm_encoder.h"
+#include "run/net.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +15,10 @@
 
 enum { BATCH = 50, BOOTSTRAPS = 100 };
 typedef struct {
-    EncoderConfig config;
-    Graph *graph;
-    EncoderGraph net;
-    Tid x;
-    Exec *exec;
+    Net *net;
+    const EncoderConfig *config;
+    const Ports *ports; /* out: the classes' logits */
+    double *image;      /* device, [BATCH][per_sample] */
 } Extractor;
 typedef struct {
     NpyArray images, labels;
@@ -28,28 +27,19 @@ typedef struct {
     size_t correct;
 } Set;
 
-static void extractor_free(Extractor *x) {
-    exec_free(x->exec);
-    if (x->graph) graph_free(x->graph);
-}
 static bool extractor_open(Extractor *x, Device *dev, Weights *w, Error *e) {
-    *x = (Extractor){0};
-    if (!encoder_config(&x->config, weights_config(w), e)) return dg_error_context(e, "%s", weights_name(w));
-    const EncoderConfig *c = &x->config;
-    Graph *g = x->graph = graph_new(dev->precision);
-    x->x = g_input(g, "x", (Shape){BATCH, c->image_size, c->image_size, c->in_channels});
-    if (!encoder_build(g, c, "", x->x, true, &x->net, e)) return false;
-    g_output(g, x->net.features);
-    g_output(g, x->net.logit);
-    graph_fuse(g);
-    graph_plan(g);
-    if (!(x->exec = exec_new(g, dev, w, e)) || !weights_check_unused(w, NULL, 0, e)) return false;
-    size_t width = (size_t)c->model_channels;
-    float *temb = dg_alloc(BATCH * width * sizeof *temb);
-    for (size_t i = 0; i < BATCH; i++) encoder_time_embedding(c, 0, temb + i * width);
-    exec_set(x->exec, x->net.temb, DG_F32, temb);
-    free(temb);
-    return true;
+    *x = (Extractor){.net = net_new("extractor", dev->precision, BATCH, true)};
+    if (!(x->ports = net_add(x->net, &model_classifier, weights_config(w), "", 0, e))) return dg_error_context(e, "%s", weights_name(w));
+    x->config = x->net->part[0].config;
+    g_output(x->net->graph, x->ports->features);
+    net_plan(x->net, x->ports->out);
+    if (!net_bind(x->net, dev, &w, e)) return false;
+    x->image = dev->be->alloc(dev, BATCH * x->net->per_sample * sizeof *x->image);
+    return x->image || dg_out_of_memory(e, "not enough memory on device %s for %d images", dev->be->name, BATCH);
+}
+static void extractor_close(Extractor *x, Device *dev) {
+    if (x->image) dev->be->release(dev, x->image);
+    net_free(x->net);
 }
 
 static bool read_images(const char *path, const EncoderConfig *c, Set *s, Error *e) {
@@ -70,19 +60,21 @@ static bool read_images(const char *path, const EncoderConfig *c, Set *s, Error 
 /* Features, and how many of the classes the classifier finds. */
 static void extract(Extractor *x, Set *s) {
     const uint8_t *pixel = s->images.data;
-    Shape f = shape_of(x->graph, x->net.features);
-    size_t per_image = s->images.count / s->count, positions = (size_t)f.h * (size_t)f.w, classes = (size_t)x->config.out_channels;
-    float *in = dg_alloc(BATCH * per_image * sizeof *in), *out = dg_alloc(shape_count(f) * sizeof *out);
+    Device *dev = x->net->dev;
+    Shape f = shape_of(x->net->graph, x->ports->features);
+    size_t per_image = s->images.count / s->count, positions = (size_t)f.h * (size_t)f.w, classes = (size_t)x->config->out_channels;
+    double *in = dg_alloc(BATCH * per_image * sizeof *in), zero[BATCH] = {0};
+    float *out = dg_alloc(shape_count(f) * sizeof *out);
     float *logit = dg_alloc(BATCH * classes * sizeof *logit);
     s->dims = (size_t)f.c;
     s->features = dg_alloc(s->count * s->dims * sizeof *s->features);
     for (size_t first = 0; first < s->count; first += BATCH) {
         size_t n = s->count - first < BATCH ? s->count - first : BATCH;
-        for (size_t i = 0; i < n * per_image; i++) in[i] = (float)pixel[first * per_image + i] / 127.5f - 1;
-        exec_set(x->exec, x->x, DG_F32, in);
-        exec_run(x->exec);
-        exec_get(x->exec, x->net.features, DG_F32, out);
-        exec_get(x->exec, x->net.logit, DG_F32, logit);
+        for (size_t i = 0; i < n * per_image; i++) in[i] = (double)((float)pixel[first * per_image + i] / 127.5f - 1);
+        dev->be->upload(dev, x->image, in, BATCH * per_image * sizeof *in);
+        net_run(x->net, x->image, NULL, zero);
+        exec_get(x->net->exec, x->ports->features, DG_F32, out);
+        exec_get(x->net->exec, x->ports->out, DG_F32, logit);
         for (size_t i = 0; i < n; i++) {
             for (size_t c = 0; c < s->dims; c++) {
                 double sum = 0;
@@ -137,7 +129,7 @@ static bool report(const char *path, const Set *s, const Gaussian *reference, Er
 }
 static bool evaluate(Extractor *x, const Gaussian *reference, const char *path, Error *e) {
     Set s = {0};
-    bool ok = read_images(path, &x->config, &s, e);
+    bool ok = read_images(path, x->config, &s, e);
     if (ok) extract(x, &s);
     ok = ok && report(path, &s, reference, e);
     npy_free(&s.images);
@@ -154,7 +146,7 @@ static bool run(int argc, char **argv, Error *e) {
     bool ok = w && extractor_open(&x, dev, w, e);
     if (ok) printf("| images | number | distance | sd | of the means | class |\n|---|--:|--:|--:|--:|--:|\n");
     for (int i = 4; i < argc && ok; i++) ok = evaluate(&x, &reference, argv[i], e);
-    extractor_free(&x);
+    extractor_close(&x, dev);
     weights_free(w);
     device_close(dev);
     gaussian_free(&reference);

@@ -24,12 +24,30 @@ Tid block_linear(Graph *g, Tid x, const char *name, int k, bool bias) {
 Tid block_norm(Graph *g, Tid x, const char *name, Tid scale_shift, int groups, float eps) {
     int c = shape_of(g, x).c;
     Qkv none = {QKV_NONE, 0};
+    if (groups < 1 || c % groups) {
+        block_refuse(g, "%d channels do not split into %d groups, at %s%s: other \"model_channels\" or \"channel_mult\"", c, groups,
+                     g->prefix, name);
+        groups = 1;
+    }
     return g_norm(g, x, vector(g, name, "weight", c, none), vector(g, name, "bias", c, none), scale_shift, groups, eps);
+}
+int block_heads(Graph *g, int channels, int per_head) {
+    if (per_head > 0 && channels % per_head == 0) return channels / per_head;
+    block_refuse(g, "%d channels do not split into heads of %d, at %s", channels, per_head, g->prefix);
+    return 1;
+}
+void block_refuse(Graph *g, const char *fmt, ...) {
+    if (g->refused[0]) return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(g->refused, sizeof g->refused, fmt, ap);
+    va_end(ap);
 }
 void block_enter(Graph *g, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(g->prefix, sizeof g->prefix, fmt, ap);
+    int root = snprintf(g->prefix, sizeof g->prefix, "%s", g->root);
+    int n = root + vsnprintf(g->prefix + root, sizeof g->prefix - (size_t)root, fmt, ap);
     va_end(ap);
     DG_CHECK(n < (int)sizeof g->prefix, "prefix %s is too long", g->prefix);
 }

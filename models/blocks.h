@@ -1,7 +1,7 @@
 /* blocks.h -- layers that compose the official weight names: name.weight, name.bias under the graph's prefix. */
 #ifndef DG_BLOCKS_H
 #define DG_BLOCKS_H
-#include "models/models.h"
+#include "graph/graph.h"
 
 typedef struct {
     QkvOrder order; /* QKV_NONE: not a qkv projection */
@@ -11,6 +11,10 @@ typedef struct {
 Tid block_conv(Graph *g, Tid x, const char *name, int k, int r, int extra_pad, Qkv qkv);
 Tid block_linear(Graph *g, Tid x, const char *name, int k, bool bias);
 Tid block_norm(Graph *g, Tid x, const char *name, Tid scale_shift, int groups, float eps);
-/* Sets the prefix of all names that follow. */
+/* The number of heads of per_head channels each; refuses a width that does not split so. */
+int block_heads(Graph *g, int channels, int per_head);
+/* What a configuration asks for cannot be built: the first such sentence becomes model_build's error. Building goes on. */
+void block_refuse(Graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Sets the prefix of all names that follow, after the graph's root. */
 void block_enter(Graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #endif

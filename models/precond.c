@@ -1,5 +1,5 @@
 /* precond.c -- the four preconditioners (EDM paper, Table 1; training/networks.py of NVlabs/edm), in the official fp32. */
-#include "models/models.h"
+#include "models/edm.h"
 #include <math.h>
 
 static float vp_sigma(const NetworkConfig *c, float t) {

@@ -36,19 +36,20 @@ static void profile(Device *d) {
     Error e = {""};
     Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
     NetworkConfig c;
-    NetworkGraph net;
+    Ports net = {0};
     Graph *g = graph_new(d->precision);
-    if (!CHECK(config && network_config(&c, config, &e) && network_build(g, &c, N, &net, &e), "%s", e.text)) return;
+    const Model *m = config ? network_config(&c, config, &e) : NULL;
+    if (!CHECK(m && model_build(m, g, &c, "", N, &net, &e), "%s", e.text)) return;
     graph_fuse(g);
     graph_plan(g);
     Weights *w = weights_synthetic(1, config);
     double *seconds = dg_alloc((size_t)g->nop * sizeof *seconds), *first = NULL;
     size_t count = shape_count(shape_of(g, net.out));
     for (int late = 0; late < 2; late++) {
-        Exec *x = exec_new(g, d, w, &e);
+        Exec *x = exec_new(g, d, weights_alone(w), &e);
         if (!CHECK(x, "%s", e.text)) break;
-        size_t n_in[] = {shape_count(shape_of(g, net.x)), shape_count(shape_of(g, net.noise)), shape_count(shape_of(g, net.label))};
-        Tid in[] = {net.x, net.noise, net.label};
+        size_t n_in[] = {shape_count(shape_of(g, net.x)), shape_count(shape_of(g, net.time)), shape_count(shape_of(g, net.label))};
+        Tid in[] = {net.x, net.time, net.label};
         for (int k = 0; k < 3; k++) {
             float *v = dg_alloc(n_in[k] * sizeof *v);
             for (size_t i = 0; i < n_in[k]; i++) v[i] = sinf((float)(i + 100 * (size_t)k));
@@ -118,9 +119,10 @@ static void check_sums(const Json *j, Precision precision, int batch) {
     Error e = {""};
     Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
     NetworkConfig c;
-    NetworkGraph net;
+    Ports net = {0};
     Graph *g = graph_new(precision);
-    if (!CHECK(config && network_config(&c, config, &e) && network_build(g, &c, batch, &net, &e), "%s", e.text)) return;
+    const Model *m = config ? network_config(&c, config, &e) : NULL;
+    if (!CHECK(m && model_build(m, g, &c, "", batch, &net, &e), "%s", e.text)) return;
     graph_fuse(g);
     double flops = 0, bytes = 0, all_bytes = 0, count = 0;
     for (int i = 0; i < g->nop; i++) all_bytes += op_bytes(g, i);

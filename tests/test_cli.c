@@ -58,8 +58,9 @@ static const struct {
     {"generate --rho nan", 2, "not a number"},
     {"generate --rho 0", 2, "--rho"},
     {"generate --sigma_min -1", 2, "--sigma_min: -1 is too small"},
-    {"generate --sigma_min 0", 2, "sigma_min 0"},
-    {"generate --sigma_min 5 --sigma_max 2", 2, "sigma_min 5 and sigma_max 2"},
+    {"generate --sigma_min 0", 2, "sigma_min: 0 is not positive"},
+    {"generate --sigma_max 0", 2, "sigma_max: 0 is not positive"},
+    {"generate --sigma_min 5 --sigma_max 2", 2, "sigma_min 5 is not below sigma_max 2"},
     {"generate --S_churn -1", 2, "--S_churn"},
     {"generate --S_min 5 --S_max 1", 2, "S_max"},
     {"generate --time_min 0.9 --time_max 0.1", 2, "time_min 0.9 and time_max 0.1"},
@@ -364,7 +365,7 @@ static void facts(const Setup *s) {
     succeeds(r, "info");
     CHECK(strstr(r->out, "8x8x3, 3 classes") && strstr(r->out, "model.enc.8x8_conv.weight") && strstr(r->out, "MiB"), "%s", r->out);
     succeeds(run(s, "info extractor.safetensors --batch 2"), "info of an extractor");
-    CHECK(strstr(run(s, "info head.safetensors --batch 2")->out, "conditional on 3 classes"), "info of a head");
+    CHECK(strstr(run(s, "info head.safetensors --batch 2")->out, "output: 1 value, 3 classes"), "info of a head");
     char args[512];
     snprintf(args, sizeof args,
              "bench --device %s --batch 2 --repeats 2 --steps 4 --ops --json bench.json --network tiny.safetensors --extractor "

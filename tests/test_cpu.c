@@ -94,7 +94,7 @@ static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradi
     graph_plan(g);
     Error err;
     Weights *w = weights_synthetic(3, NULL);
-    Exec *e = exec_new(g, d, w, &err);
+    Exec *e = exec_new(g, d, weights_alone(w), &err);
     DG_CHECK(e, "%s: %s", l->name, err.text);
     fill(e, x, first);
     if (extra) fill(e, extra, first);
@@ -160,8 +160,10 @@ static Json *parse(const char *text) {
     return j;
 }
 /* Images [first, first + n) through one network; all must have the same values in every batch. */
-static double *run_images(Exec *e, Tid out, int first, size_t *per_image) {
-    const Graph *g = e->g;
+static double *run_images(const Net *n, int first, size_t *per_image) {
+    Exec *e = n->exec;
+    const Graph *g = n->graph;
+    Tid out = n->out;
     for (Tid t = 1; t < g->nt; t++)
         if (g->t[t].kind == T_INPUT) fill(e, t, first);
     exec_run(e);
@@ -176,47 +178,46 @@ typedef struct {
     Guide *guide;
     Json *json[2];
     Weights *w[2];
-} Net;
-static Net net_new(Device *d, bool guide, int batch) {
+} Rig;
+static Rig rig_new(Device *d, bool guide, int batch) {
     Error e;
-    Net n = {.json = {parse(guide ? extractor_config_text : network_config_text), parse(head_config_text)}};
+    Rig n = {.json = {parse(guide ? extractor_config_text : network_config_text), parse(head_config_text)}};
     for (int i = 0; i < 2; i++) n.w[i] = weights_synthetic((uint64_t)i + 5, n.json[i]);
     if (guide) n.guide = guide_new(d, n.w[0], n.w[1], batch, (GuideOptions){.fuse = true}, &e);
     else n.denoiser = denoiser_new(d, n.w[0], batch, true, &e);
     DG_CHECK(n.guide || n.denoiser, "%s", e.text);
     return n;
 }
-static void net_free(Net *n) {
+static void rig_free(Rig *n) {
     denoiser_free(n->denoiser);
     guide_free(n->guide);
     for (int i = 0; i < 2; i++) weights_free(n->w[i]), json_free(n->json[i]);
 }
-static double *net_run(Device *d, bool guide, int first, int batch, size_t *per_image) {
-    Net n = net_new(d, guide, batch);
-    double *v = guide ? run_images(n.guide->exec, n.guide->gradient, first, per_image)
-                      : run_images(n.denoiser->exec, n.denoiser->net.out, first, per_image);
-    net_free(&n);
+static double *rig_run(Device *d, bool guide, int first, int batch, size_t *per_image) {
+    Rig n = rig_new(d, guide, batch);
+    double *v = run_images(guide ? n.guide->net : n.denoiser->net, first, per_image);
+    rig_free(&n);
     return v;
 }
 static void test_network(bool guide) {
     const char *what = guide ? "guide" : "network";
     size_t per;
     Device *d = open_device("cpu", 2);
-    double *all = net_run(d, guide, 0, 64, &per);
+    double *all = rig_run(d, guide, 0, 64, &per);
     size_t zeros = 0;
     for (size_t i = 0; i < 64 * per; i++) zeros += !(all[i] * all[i] > 0);
     CHECK(zeros < per, "%s: %zu of %zu values are zero or not finite", what, zeros, 64 * per);
     for (int first = 0; first < 64; first += 21) {
         int batch = first % 2 ? 1 : 7;
         if (first + batch > 64) batch = 1;
-        double *some = net_run(d, guide, first, batch, &per);
+        double *some = rig_run(d, guide, first, batch, &per);
         CHECK(!memcmp(some, all + (size_t)first * per, (size_t)batch * per * sizeof *some), "%s: images %d to %d depend on the batch of %d",
               what, first, first + batch - 1, batch);
         free(some);
     }
     device_close(d);
     d = open_device("cpu", 1);
-    double *some = net_run(d, guide, 9, 7, &per);
+    double *some = rig_run(d, guide, 9, 7, &per);
     CHECK(!memcmp(some, all + 9 * per, 7 * per * sizeof *some), "%s: one thread gives other bits than two", what);
     device_close(d);
     free(some), free(all);
@@ -242,13 +243,13 @@ static void test_memory(void) {
         return;
     }
     Device *d = open_device("cpu", 2);
-    Net n = net_new(d, false, 16);
+    Rig n = rig_new(d, false, 16);
     size_t per;
-    free(run_images(n.denoiser->exec, n.denoiser->net.out, 0, &per));
-    Exec *e = n.denoiser->exec;
+    free(run_images(n.denoiser->net, 0, &per));
+    Exec *e = n.denoiser->net->exec;
     double planned = (double)e->g->arena_bytes + (double)e->weight_bytes + (double)e->workspace_bytes, used = anonymous_bytes() - before;
     CHECK(used <= 1.2 * planned, "memory: %.1f MiB in use, %.1f MiB are planned", used / 1048576, planned / 1048576);
-    net_free(&n);
+    rig_free(&n);
     device_close(d);
     double left = anonymous_bytes() - before;
     CHECK(left <= .2 * planned, "memory: %.1f MiB of %.1f MiB are still in use after the network is closed", left / 1048576,

@@ -33,7 +33,7 @@ static void net_bind(Net *n, Device *d) {
     Error e = {""};
     Weights *w = weights_synthetic(5, NULL);
     graph_plan(n->g);
-    n->e = exec_new(n->g, d, w, &e);
+    n->e = exec_new(n->g, d, weights_alone(w), &e);
     DG_CHECK(n->e, "%s", e.text);
     weights_free(w);
     fill(n, n->x, 1);

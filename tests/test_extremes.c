@@ -61,12 +61,13 @@ static void test_case(const char *device, const char *precision, const char *pat
     CaseWeights c;
     Error e = {""};
     NetworkConfig network;
-    EncoderConfig encoder;
     if (!case_weights_open(&c, path)) return;
     if (c.network && CHECK(network_config(&network, weights_config(c.network), &e), "%s: %s", c.name, e.text))
         compare(device, precision, &c, false, (size_t)(network.img_resolution * network.img_resolution * network.img_channels));
-    if (c.extractor && CHECK(encoder_config(&encoder, weights_config(c.extractor), &e), "%s: %s", c.name, e.text))
-        compare(device, precision, &c, true, (size_t)(encoder.image_size * encoder.image_size * encoder.in_channels));
+    EncoderConfig *encoder = c.extractor ? model_config(&model_extractor, weights_config(c.extractor), &e) : NULL;
+    if (c.extractor && CHECK(encoder, "%s: %s", c.name, e.text))
+        compare(device, precision, &c, true, (size_t)(encoder->image_size * encoder->image_size * encoder->in_channels));
+    free(encoder);
     case_weights_close(&c);
 }
 static void test_device(const char *device, const char *precision, const char *const *path, int count) {

@@ -2,7 +2,7 @@
  * gradients of whole blocks equal central differences, and a run with poisoned dead memory gives the same bits.       */
 #include "device/device.h"
 #include "graph/weights.h"
-#include "models/models.h"
+#include "models/adm_encoder.h"
 #include "check.h"
 #include "exec_check.h"
 #include <math.h>
@@ -119,12 +119,14 @@ static void build_discriminator(Net *k) {
     head.image_size = 8, head.in_channels = 64, head.out_channels = 1, head.levels = 1, head.attention_resolutions[0] = 1,
     head.attn_count = 1;
     k->x = g_input(g, "x", (Shape){2, 16, 16, 3});
-    EncoderGraph a, b;
+    Ports a = {.x = k->x}, b;
     Error err = {""};
-    bool ok = encoder_build(g, &extractor, "", k->x, false, &a, &err) && encoder_build(g, &head, "head.", a.features, true, &b, &err);
+    bool ok = model_build(&model_extractor, g, &extractor, "", 2, &a, &err);
+    b = (Ports){.x = a.features};
+    ok = ok && model_build(&model_head, g, &head, "head.", 2, &b, &err);
     DG_CHECK(ok, "%s", err.text);
-    k->y = g_clamp(g, b.logit, -11.5129f, 11.5129f);
-    k->temb = a.temb;
+    k->y = g_clamp(g, b.out, -11.5129f, 11.5129f);
+    k->temb = a.time;
 }
 static Net net_new(void (*build)(Net *), bool fuse, Device *d, int *removed) {
     Net k = {.g = graph_new(d->precision), .w = weights_synthetic(3, NULL)};
@@ -138,7 +140,7 @@ static Net net_new(void (*build)(Net *), bool fuse, Device *d, int *removed) {
     k.g->guard_bytes = DG_ALIGN;
     graph_plan(k.g);
     Error err;
-    k.e = exec_new(k.g, d, k.w, &err);
+    k.e = exec_new(k.g, d, weights_alone(k.w), &err);
     DG_CHECK(k.e, "%s", err.text);
     for (Tid t = 1; t < k.g->nt; t++) { /* every input, the embeddings included, is random */
         if (k.g->t[t].kind != T_INPUT || t == 0) continue;

@@ -39,7 +39,7 @@ static Exec *bind(const Case *c, Device *d, int batch, bool fuse, Denoiser **den
     if (c->network) *denoiser = denoiser_new(d, w, batch, fuse, e);
     else *guide = guide_new(d, w, head, batch, (GuideOptions){.fuse = fuse}, e);
     weights_free(w), weights_free(head);
-    return *denoiser ? (*denoiser)->exec : *guide ? (*guide)->exec : NULL;
+    return *denoiser ? (*denoiser)->net->exec : *guide ? (*guide)->net->exec : NULL;
 }
 static void predict(const Case *c, Device *d, const char *precision, int batch, bool fuse) {
     Denoiser *denoiser;

@@ -88,9 +88,7 @@ static void add_weight(Run *r, const Mode *m, Tid t) {
         data[i] = as_stored(m->tf32 && type == DG_F32 && a->view.kind == VIEW_CONV && !vector_input ? as_tf32(v) : v, type);
     }
     *st = (StTensor){.name = a->name, .dtype = DG_F32, .count = n, .bytes = n * sizeof *data, .data = data};
-    if (a->view.kind == VIEW_VECTOR) st->dims = 1, st->shape[0] = s.c;
-    else if (a->view.kind == VIEW_TOKENS) st->dims = 2, st->shape[0] = s.c, st->shape[1] = s.w;
-    else st->dims = 4, st->shape[0] = s.n, st->shape[1] = s.c, st->shape[2] = s.h, st->shape[3] = s.w;
+    st->dims = view_official_shape(a->shape, a->view, st->shape);
     weights_override(r->w, a->name, st);
 }
 static Run run_new(const Mode *m, Device *d, int n) {
@@ -107,7 +105,7 @@ static Run run_new(const Mode *m, Device *d, int n) {
         if (r.g->t[t].kind == T_WEIGHT) add_weight(&r, m, t);
     graph_plan(r.g);
     Error err;
-    r.e = exec_new(r.g, d, r.w, &err);
+    r.e = exec_new(r.g, d, weights_alone(r.w), &err);
     DG_CHECK(r.e, "%s: %s", m->c->name, err.text);
     return r;
 }

@@ -118,11 +118,11 @@ static void test_network_range(Device *d, const CaseWeights *c) {
     Error e = {""};
     Denoiser *n = denoiser_new(d, c->network, LEVELS, true, &e);
     if (CHECK(n, "%s: %s", c->name, e.text)) {
-        double *x = noisy(d, n->config.img_resolution, n->config.img_channels, network_level);
+        double *x = noisy(d, n->config->img_resolution, n->config->img_channels, network_level);
         PrecondCoef coef[LEVELS];
         denoiser_run(n, x, network_level, coef); /* sets the inputs */
         Range r[2] = {{0}};
-        inspect_run(n->exec, n->graph->nop, r);
+        inspect_run(n->net->exec, n->net->graph->nop, r);
         check_range(c->name, "the network's activations", &r[0], UNSCALED);
         d->be->release(d, x);
     }
@@ -133,12 +133,12 @@ static void test_guide_range(Device *d, const CaseWeights *c) {
     Guide *g = guide_new(d, c->extractor, c->head, LEVELS, (GuideOptions){.fuse = true}, &e);
     if (CHECK(g, "%s: %s", c->name, e.text)) {
         DG_CHECK(g->seed_scale == 1, "f32 gradients are not scaled");
-        double *x = noisy(d, g->extractor.image_size, g->extractor.in_channels, guide_level), coef[LEVELS];
+        double *x = noisy(d, g->extractor->image_size, g->extractor->in_channels, guide_level), coef[LEVELS];
         int label[LEVELS] = {0};
-        guide_set_labels(g, label);
+        net_set_labels(g->net, label);
         guide_run(g, x, guide_level, coef);
         Range r[2] = {{0}};
-        inspect_run(g->exec, g->graph->t[g->log_ratio].producer + 1, r);
+        inspect_run(g->net->exec, g->net->graph->t[g->log_ratio].producer + 1, r);
         check_range(c->name, "the guide's activations", &r[0], UNSCALED);
         check_range(c->name, "gradients", &r[1], CHOSEN);
         CHECK(r[1].at[UNSCALED].worst > LUCK, "%s: unscaled gradients are as good as scaled ones, which this test should tell apart",

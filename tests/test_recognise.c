@@ -1,7 +1,8 @@
 /* test_recognise.c -- from the names and shapes of a network's tensors back to its configuration: every golden case's
  * networks, and the published ones.                                                                                    */
 #include "files/safetensors.h"
-#include "models/models.h"
+#include "models/adm_encoder.h"
+#include "models/edm.h"
 #include "weights_tools/naming.h"
 #include "check.h"
 #include "official_names.h"
@@ -68,26 +69,25 @@ static void names_of_graph(const Graph *g, const char *prefix, NameList *l) {
     for (Tid i = 1; i < g->nt; i++) {
         const Tensor *t = &g->t[i];
         if (t->kind != T_WEIGHT || strncmp(t->name, prefix, strlen(prefix))) continue;
-        Shape s = t->shape;
-        const char *name = t->name + strlen(prefix);
-        if (t->view.kind == VIEW_VECTOR) name_add(l, 1, (int[]){s.c}, "%s", name);
-        else if (t->view.kind == VIEW_EMBEDDING) name_add(l, 2, (int[]){s.c, s.n}, "%s", name);
-        else if (t->view.kind == VIEW_TOKENS) name_add(l, 2, (int[]){s.c, s.w}, "%s", name);
-        else name_add(l, 4, (int[]){s.n, s.c, s.h, s.w}, "%s", name);
+        int64_t official[4];
+        int shape[4], dims = view_official_shape(t->shape, t->view, official);
+        for (int k = 0; k < dims; k++) shape[k] = (int)official[k];
+        name_add(l, dims, shape, "%s", t->name + strlen(prefix));
     }
 }
 static void network(const char *what, const Json *config) {
     Error e = {""};
     NetworkConfig c;
-    NetworkGraph n;
+    Ports n = {0};
     Graph *g = graph_new((Precision){DG_F32, false});
     NameList l = {0};
-    if (CHECK(network_config(&c, config, &e) && network_build(g, &c, 1, &n, &e), "%s: %s", what, e.text)) {
+    const Model *m = network_config(&c, config, &e);
+    if (CHECK(m && model_build(m, g, &c, "", 1, &n, &e), "%s: %s", what, e.text)) {
         names_of_graph(g, "", &l);
-        int augment = adm_int(config, "augment_dim"), noise = network_noise_channels(&c), half = c.img_resolution / 2, k = c.resample_taps;
+        int augment = adm_int(config, "augment_dim"), noise = shape_of(g, n.time).c, half = c.img_resolution / 2, k = c.resample_taps;
         if (augment) NAME_ADD(&l, "model.map_augment.weight", noise, augment);
         if (c.embedding_type == EMBEDDING_FOURIER) NAME_ADD(&l, "model.map_noise.freqs", noise / 2);
-        if (c.model_type == MODEL_SONG_UNET) name_add(&l, 4, (int[]){1, 1, k, k}, "model.enc.%dx%d_down.conv0.resample_filter", half, half);
+        if (m == &model_song_unet) name_add(&l, 4, (int[]){1, 1, k, k}, "model.enc.%dx%d_down.conv0.resample_filter", half, half);
         bool told = c.precond == PRECOND_IDDPM; /* twice the channels */
         static const char *const preconds[] = {"EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond"};
         ConvertOptions o = {.precond = c.precond == PRECOND_EDM || told ? NULL : preconds[c.precond]};
@@ -99,15 +99,14 @@ static void network(const char *what, const Json *config) {
 }
 static void encoder(const char *what, const Json *config, const char *kind, const char *time) {
     Error e = {""};
-    EncoderConfig c;
-    EncoderGraph n;
+    Ports n = {0};
     Graph *g = graph_new((Precision){DG_F32, false});
     NameList l = {0};
-    if (CHECK(encoder_config(&c, config, &e), "%s: %s", what, e.text)) {
-        Tid x = g_input(g, "x", (Shape){1, c.image_size, c.image_size, c.in_channels});
-        if (CHECK(encoder_build(g, &c, "", x, true, &n, &e), "%s: %s", what, e.text)) {
-            bool official = c.num_head_channels == 64, head = !strcmp(kind, "head");
-            ConvertOptions o = {.num_head_channels = official ? 0 : c.num_head_channels};
+    EncoderConfig *c = model_config(&model_classifier, config, &e); /* an extractor with its own pool, or a head */
+    if (CHECK(c, "%s: %s", what, e.text)) {
+        if (CHECK(model_build(&model_classifier, g, c, "", 1, &n, &e), "%s: %s", what, e.text)) {
+            bool official = c->num_head_channels == 64, head = !strcmp(kind, "head");
+            ConvertOptions o = {.num_head_channels = official ? 0 : c->num_head_channels};
             names_of_graph(g, "", &l);
             Text t = {0};
             json_write(&t, config);
@@ -121,6 +120,7 @@ static void encoder(const char *what, const Json *config, const char *kind, cons
             text_free(&t);
         }
     }
+    free(c);
     names_free(&l);
     graph_free(g);
 }

@@ -160,12 +160,12 @@ static void check_runs(const Case *c, Rig *r, const int *run, int runs, double *
     size_t count = (size_t)r->d->batch * r->d->per_sample;
     Count calls = {.name = c->name, .boosting = c->change.boosting};
     for (int k = 0; k < runs; k++) {
-        bool counted = k == 3 && r->d->dev->be->replay != host_replay;
+        bool counted = k == 3 && r->d->net->dev->be->replay != host_replay;
         CHECK(run_once(r, run[k], counted ? count_step : NULL, &calls), "%s: run %d was stopped", c->name, k);
         double *x = state_of(r);
         CHECK(!memcmp(x, wanted[run[k] + 1], count * sizeof *x),
-              "%s, batch %d on %s: run %d, %s, differs from the same steps enqueued anew", c->name, r->d->batch, r->d->dev->be->name, k,
-              run[k] < 0 ? "recorded noise" : "seeds");
+              "%s, batch %d on %s: run %d, %s, differs from the same steps enqueued anew", c->name, r->d->batch, r->d->net->dev->be->name,
+              k, run[k] < 0 ? "recorded noise" : "seeds");
         free(x);
         if (k == 1) CHECK(!run_once(r, 1, stop_in_mid_run, NULL), "%s: the run was not stopped", c->name);
     }

@@ -94,7 +94,7 @@ static Net net_new(const Case *c, Device *d, int images) {
     Net n = net_build(c, d->precision, images);
     Weights *w = weights_synthetic(1, NULL);
     Error err;
-    n.e = exec_new(n.g, d, w, &err);
+    n.e = exec_new(n.g, d, weights_alone(w), &err);
     DG_CHECK(n.e, "%s: %s", c->name, err.text);
     weights_free(w);
     fill_all(&n, 0);

@@ -57,7 +57,7 @@ static void precision_of_another_device(void) {
     Graph *g = graph_new((Precision){DG_F16, false});
     g->t[g_silu(g, image(g))].keep = true;
     graph_plan(g);
-    exec_new(g, device_open("cpu", NULL, &e), weights_synthetic(1, NULL), &e);
+    exec_new(g, device_open("cpu", NULL, &e), weights_alone(weights_synthetic(1, NULL)), &e);
 }
 
 static const struct {

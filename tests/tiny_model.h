@@ -1,8 +1,8 @@
 /* tiny_model.h -- weight files of a network, an extractor and a head that take milliseconds to run, for tests of programs. */
 #ifndef DG_TINY_MODEL_H
 #define DG_TINY_MODEL_H
+#include "graph/weights.h"
 #include "models/models.h"
-#include "files/safetensors.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -24,43 +24,28 @@ static const char tiny_head_config[] =
     "\"resblock_updown\": true,"
     " \"pool\": \"attention\", \"condition\": true, \"num_class\": 3}";
 
-/* The official shape of a weight. */
-static int tiny_shape(const Tensor *t, int64_t *shape) {
-    Shape s = t->shape;
-    switch (t->view.kind) {
-    case VIEW_VECTOR: shape[0] = s.c; return 1;
-    case VIEW_EMBEDDING: shape[0] = s.c, shape[1] = s.n; return 2;
-    case VIEW_TOKENS: shape[0] = s.c, shape[1] = s.w; return 2;
-    case VIEW_CONV: break;
-    }
-    shape[0] = s.n, shape[1] = s.c, shape[2] = s.h, shape[3] = s.w;
-    return s.h == 1 && s.w == 1 ? 2 : 4;
-}
 /* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. */
 __attribute__((unused)) static bool tiny_write(const char *path, const char *config, float gain, Error *e) {
     Json *j = json_parse(config, strlen(config), e);
     Graph *g = graph_new((Precision){DG_F32, false});
-    NetworkConfig n;
-    EncoderConfig c;
-    NetworkGraph net;
-    EncoderGraph encoder;
-    bool ok = j != NULL, head = ok && strstr(config, "\"head\"");
-    if (ok && strstr(config, "denoiser")) ok = network_config(&n, j, e) && network_build(g, &n, 1, &net, e);
-    else if (ok)
-        ok = encoder_config(&c, j, e) &&
-             encoder_build(g, &c, "", g_input(g, "x", (Shape){1, c.image_size, c.image_size, c.in_channels}), head, &encoder, e);
+    const Model *m = j ? model_find(j, json_get(j, "kind")->string, e) : NULL;
+    void *c = m ? model_config(m, j, e) : NULL;
+    Ports ports = {0};
+    bool ok = c && model_build(m, g, c, "", 1, &ports, e);
+    free(c);
     StWriter *w = ok ? st_writer_open(path, e) : NULL;
     if ((ok = w != NULL)) {
         st_writer_metadata(w, "config", config);
         int64_t shape[4];
         for (Tid t = 1; t < g->nt; t++)
-            if (g->t[t].kind == T_WEIGHT) st_writer_tensor(w, g->t[t].name, DG_F32, tiny_shape(&g->t[t], shape), shape);
+            if (g->t[t].kind == T_WEIGHT)
+                st_writer_tensor(w, g->t[t].name, DG_F32, view_official_shape(g->t[t].shape, g->t[t].view, shape), shape);
         ok = st_writer_begin(w, e);
         uint64_t state = 88172645463325252u;
         for (Tid t = 1; t < g->nt && ok; t++) {
             if (g->t[t].kind != T_WEIGHT) continue;
             size_t count = shape_count(g->t[t].shape);
-            int dims = tiny_shape(&g->t[t], shape);
+            int dims = view_official_shape(g->t[t].shape, g->t[t].view, shape);
             float *v = malloc(count * sizeof *v), scale = dims == 1 ? .1f : sqrtf(3 * (float)shape[0] / (float)count);
             bool norm = dims == 1 && strstr(g->t[t].name, "weight"), last = strstr(g->t[t].name, "aux_conv.weight") != NULL;
             for (size_t i = 0; i < count; i++) {

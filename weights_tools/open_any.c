@@ -34,24 +34,26 @@ static char *cache_path(const char *path, const ConvertOptions *o, Error *e) {
     free(folder);
     return t.text;
 }
-/* A safetensors file with its configuration is used as it is. */
-static bool is_ready(const char *path, bool *ready, Error *e) {
+/* A safetensors file with its configuration is used as it is: *ready. True with *ready NULL: a file to convert. */
+static bool open_ready(const char *path, SafeTensors **ready, Error *e) {
     FileMap m;
+    *ready = NULL;
     if (!file_map(path, &m, e)) return false;
-    bool native = checkpoint_is_native(&m);
-    file_unmap(&m);
-    *ready = false;
-    if (!native) return true;
-    SafeTensors *s = st_open(path, e);
-    if (s) *ready = st_metadata(s, "config") != NULL;
-    st_close(s);
-    return s != NULL;
+    if (!checkpoint_is_native(&m)) {
+        file_unmap(&m);
+        return true;
+    }
+    if (!(*ready = st_of_map(&m, path, e))) return false;
+    if (st_metadata(*ready, "config")) return true;
+    st_close(*ready);
+    *ready = NULL;
+    return true;
 }
 Weights *weights_open_any(const char *path, const ConvertOptions *o, char *notice, size_t notice_bytes, Error *e) {
-    bool as_it_is;
+    SafeTensors *ready;
     if (notice_bytes) notice[0] = 0;
-    if (!is_ready(path, &as_it_is, e)) return NULL;
-    if (as_it_is) return weights_open(path, e);
+    if (!open_ready(path, &ready, e)) return NULL;
+    if (ready) return weights_of_file(ready, e);
     char *cached = cache_path(path, o, e);
     if (!cached) return NULL;
     Error unreadable; /* absent, or cut short: made again */

@@ -9,8 +9,8 @@ extern "C" {
 
 /* ---- devices -------------------------------------------------------------------------------------------------------- */
 typedef struct Backend Backend;
-struct Text;                    /* base/text.h */
-typedef struct Weights Weights; /* graph/weights.h */
+struct Text;                        /* base/text.h */
+typedef struct WeightSet WeightSet; /* graph/weights.h */
 typedef struct Device {
     const Backend *be;
     int index;           /* which GPU */
@@ -43,7 +43,7 @@ typedef struct Exec {
 /* Uploads every weight once (through w, with all checks), allocates the arena, prepares each op. The graph must be
  * planned, in a precision that the device takes, and outlive the Exec. NULL: e says what is missing, mismatched, or how many
  * bytes there were not.                                                                                                    */
-Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *e);
+Exec *exec_new(const Graph *g, Device *d, WeightSet w, Error *e);
 void exec_free(Exec *e);
 void exec_set(Exec *e, Tid t, DType type, const void *src); /* all of t, from host values of `type` (f32, f64) */
 void exec_get(Exec *e, Tid t, DType type, void *dst);

@@ -16,19 +16,19 @@ static bool upload(Exec *e, Tid t, const void *values, Error *err) {
     e->weight_bytes += tensor_bytes(a);
     return true;
 }
-static bool upload_weight(Exec *e, Tid t, Weights *w, Error *err) {
+static bool upload_weight(Exec *e, Tid t, const WeightSet *w, Error *err) {
     const Tensor *a = &e->g->t[t];
     DType read = a->dtype == DG_F64 ? DG_F64 : DG_F32;
     size_t n = shape_count(a->shape);
     void *host = dg_alloc(n * dtype_bytes(read));
-    bool ok = weights_read(w, a->name, a->shape, a->view, read, host, err);
+    bool ok = weight_set_read(w, a->name, a->shape, a->view, read, host, err);
     if (ok && a->dtype != read) dtype_convert(a->dtype, host, read, host, n); /* in place: never wider than it was */
     ok = ok && upload(e, t, host, err);
     free(host);
     return ok;
 }
 /* What op i reads and is not there yet. */
-static bool upload_inputs(Exec *e, int i, Weights *w, Error *err) {
+static bool upload_inputs(Exec *e, int i, const WeightSet *w, Error *err) {
     for (int j = 0; j < OP_INPUTS; j++) {
         Tid t = e->g->op[i].in[j];
         if (!t || e->data[t]) continue;
@@ -37,7 +37,7 @@ static bool upload_inputs(Exec *e, int i, Weights *w, Error *err) {
     }
     return true;
 }
-static bool bind(Exec *e, Weights *w, Error *err) {
+static bool bind(Exec *e, const WeightSet *w, Error *err) {
     const Graph *g = e->g;
     const Backend *be = e->dev->be;
     if (!be->bind(e, err)) return false;
@@ -56,14 +56,14 @@ static bool is_taken(const Backend *be, Precision p) {
         if (be->takes[i].act == p.act && be->takes[i].tf32 == p.tf32) return true;
     return false;
 }
-Exec *exec_new(const Graph *g, Device *d, Weights *w, Error *err) {
+Exec *exec_new(const Graph *g, Device *d, WeightSet w, Error *err) {
     DG_CHECK(g->arena_bytes || g->nop == 0, "exec: the graph is not planned");
     DG_CHECK(is_taken(d->be, g->precision), "exec: a graph in %s on device %s", precision_name(g->precision), d->be->name);
     Exec *e = dg_alloc(sizeof *e);
     e->g = g, e->dev = d;
     e->data = dg_alloc((size_t)g->nt * sizeof *e->data);
     e->prep = dg_alloc(((size_t)g->nop + 1) * sizeof *e->prep);
-    if (bind(e, w, err)) return e;
+    if (bind(e, &w, err)) return e;
     exec_free(e);
     return NULL;
 }

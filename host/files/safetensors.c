@@ -121,13 +121,16 @@ static SafeTensors *open_bytes(const char *name, const void *data, size_t bytes,
     return NULL;
 }
 SafeTensors *st_memory(const void *data, size_t bytes, const char *name, Error *e) { return open_bytes(name, data, bytes, e); }
+SafeTensors *st_of_map(FileMap *m, const char *path, Error *e) {
+    SafeTensors *s = open_bytes(path, m->data, m->bytes, e);
+    if (s) s->map = *m;
+    else file_unmap(m);
+    *m = (FileMap){0};
+    return s;
+}
 SafeTensors *st_open(const char *path, Error *e) {
     FileMap m;
-    if (!file_map(path, &m, e)) return NULL;
-    SafeTensors *s = open_bytes(path, m.data, m.bytes, e);
-    if (s) s->map = m;
-    else file_unmap(&m);
-    return s;
+    return file_map(path, &m, e) ? st_of_map(&m, path, e) : NULL;
 }
 void st_close(SafeTensors *s) {
     if (!s) return;

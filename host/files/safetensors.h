@@ -27,6 +27,7 @@ typedef struct {
 } SafeTensors;
 
 SafeTensors *st_open(const char *path, Error *e);                                   /* mmap */
+SafeTensors *st_of_map(FileMap *m, const char *path, Error *e);                     /* takes the map, also when it fails */
 SafeTensors *st_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied: must outlive it */
 void st_close(SafeTensors *s);
 const StTensor *st_find(const SafeTensors *s, const char *name); /* NULL when absent */

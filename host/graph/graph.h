@@ -131,6 +131,8 @@ typedef struct {
     int nop;
     Precision precision;
     char prefix[96];    /* put before the names given to g_weight */
+    char root[16];      /* models/blocks.h: what the prefix begins with, where several networks share the graph */
+    char refused[256];  /* models/blocks.h: why a configuration cannot be built; empty: nothing is wrong */
     size_t guard_bytes; /* tests: this many unused bytes after every tensor of the arena */
     size_t arena_bytes; /* filled by graph_plan */
 } Graph;

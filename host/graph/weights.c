@@ -20,12 +20,9 @@ struct Weights {
     bool *used; /* [file->count] */
     Override *override;
     int overrides;
-    const char *attached_prefix; /* or NULL */
-    Weights *attached;
 };
 
-static Weights *from_file(SafeTensors *s, Error *e) {
-    if (!s) return NULL;
+Weights *weights_of_file(SafeTensors *s, Error *e) {
     Weights *w = dg_alloc(sizeof *w);
     w->name = dg_strdup(s->path), w->file = s;
     w->used = dg_alloc((size_t)s->count * sizeof *w->used);
@@ -37,9 +34,13 @@ static Weights *from_file(SafeTensors *s, Error *e) {
     }
     return w;
 }
-Weights *weights_open(const char *path, Error *e) { return from_file(st_open(path, e), e); }
+Weights *weights_open(const char *path, Error *e) {
+    SafeTensors *s = st_open(path, e);
+    return s ? weights_of_file(s, e) : NULL;
+}
 Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e) {
-    return from_file(st_memory(data, bytes, name, e), e);
+    SafeTensors *s = st_memory(data, bytes, name, e);
+    return s ? weights_of_file(s, e) : NULL;
 }
 Weights *weights_synthetic(uint64_t seed, const Json *config) {
     Weights *w = dg_alloc(sizeof *w);
@@ -60,7 +61,6 @@ void weights_override(Weights *w, const char *name, const StTensor *t) {
     w->override = dg_realloc(w->override, (size_t)(w->overrides + 1) * sizeof *w->override);
     w->override[w->overrides++] = (Override){name, t, false};
 }
-void weights_attach(Weights *w, const char *prefix, Weights *other) { w->attached_prefix = prefix, w->attached = other; }
 void weights_free(Weights *w) {
     if (!w) return;
     st_close(w->file);
@@ -110,8 +110,7 @@ static Synthetic synthetic_rule(const Weights *w, const char *name, int dims, co
 }
 
 /* ---- from the official layout to ours ----------------------------------------------------------------------------------- */
-/* The official shape of a parameter whose shape in memory, under view v, is s. */
-static int official_shape(Shape s, WeightView v, int64_t *shape) {
+int view_official_shape(Shape s, WeightView v, int64_t shape[4]) {
     if (v.flip) s = (Shape){s.c, s.h, s.w, s.n};
     switch (v.kind) {
     case VIEW_VECTOR: shape[0] = s.c; return 1;
@@ -175,10 +174,8 @@ static const StTensor *find(Weights *w, const char *name) {
 }
 bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
     DG_CHECK(type == DG_F32 || type == DG_F64, "weights are read as fp32 or fp64");
-    size_t n_prefix = w->attached_prefix ? strlen(w->attached_prefix) : 0;
-    if (n_prefix && !strncmp(name, w->attached_prefix, n_prefix)) return weights_read(w->attached, name + n_prefix, s, v, type, out, e);
     int64_t shape[4];
-    int dims = official_shape(s, v, shape);
+    int dims = view_official_shape(s, v, shape);
     const StTensor *t = find(w, name);
     if (!t && w->file)
         return dg_error(e, "%s: no tensor %s, which its configuration needs: another model's file, or an incomplete one?", w->name, name);
@@ -201,6 +198,18 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
     return true;
 }
 
+WeightSet weights_alone(Weights *w) { return (WeightSet){.part = {{"", w}}, .parts = 1}; }
+bool weight_set_read(const WeightSet *set, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
+    const WeightPart *best = NULL;
+    size_t longest = 0;
+    for (int i = 0; i < set->parts; i++) {
+        size_t n = strlen(set->part[i].prefix);
+        if (!strncmp(name, set->part[i].prefix, n) && (!best || n > longest)) best = &set->part[i], longest = n;
+    }
+    DG_CHECK(best, "no part of the weights has names like %s", name);
+    return weights_read(best->weights, name + longest, s, v, type, out, e);
+}
+
 /* ---- unused tensors -------------------------------------------------------------------------------------------------------- */
 static bool matches(const char *name, const char *pattern) {
     size_t n = strlen(pattern);
@@ -208,13 +217,13 @@ static bool matches(const char *name, const char *pattern) {
     if (n && pattern[n - 1] == '*') return !strncmp(name, pattern, n - 1);
     return !strcmp(name, pattern);
 }
-bool weights_check_unused(const Weights *w, const char *const *allowed, int count, Error *e) {
+bool weights_check_unused(const Weights *w, const char *const *allowed, Error *e) {
     char names[256] = "";
     int unexpected = 0;
     for (int i = 0; w->file && i < w->file->count; i++) {
         const char *name = w->file->tensor[i].name;
         bool fine = w->used[i];
-        for (int k = 0; k < count && !fine; k++) fine = matches(name, allowed[k]);
+        for (int k = 0; allowed && allowed[k] && !fine; k++) fine = matches(name, allowed[k]);
         if (fine) continue;
         if (unexpected++ < 3) {
             size_t n = strlen(names);

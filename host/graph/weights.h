@@ -6,16 +6,16 @@
 #include "graph/graph.h"
 
 typedef struct Weights Weights;
+typedef struct WeightSet WeightSet;
 
 Weights *weights_open(const char *path, Error *e);
+Weights *weights_of_file(SafeTensors *s, Error *e);                                  /* takes the file, also when it fails */
 Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied */
 /* Every parameter is a function of its official name, its shape and the seed (tests/golden/README.md): tests and
  * benchmarks at full size need no checkpoint. config may be NULL; it is copied.                                  */
 Weights *weights_synthetic(uint64_t seed, const Json *config);
 /* Replaces the value of parameter `name` by the tensor t (golden cases); t must outlive w. */
 void weights_override(Weights *w, const char *name, const StTensor *t);
-/* Names that begin with prefix are looked up, without it, in `other`: two files behind one graph. NULL ends it. */
-void weights_attach(Weights *w, const char *prefix, Weights *other);
 void weights_free(Weights *w);
 
 const char *weights_name(const Weights *w);   /* the path, or "synthetic weights (seed 7)" */
@@ -23,7 +23,24 @@ const Json *weights_config(const Weights *w); /* the network's arguments: JSON i
 /* One parameter as f32 or f64, in memory layout s under view v. Fails with the tensor's name when it is missing, has
  * another shape (both are printed), or is not a floating-point tensor. Marks the name as used.                      */
 bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e);
+/* The shape in the file of a parameter whose shape in memory, under view v, is s; returns its dimensions. A linear layer may also
+ * be written as [K,C,1] or [K,C,1,1]. */
+int view_official_shape(Shape s, WeightView v, int64_t shape[4]);
 /* After the graphs are bound: an error naming the first tensors that nobody read and that no pattern allows.
  * A pattern is a name, or one with a '*' at its start or end. Synthetic weights pass, unless an override was not read.  */
-bool weights_check_unused(const Weights *w, const char *const *allowed, int count, Error *e);
+bool weights_check_unused(const Weights *w, const char *const *allowed, Error *e); /* allowed: NULL-terminated, or NULL */
+
+/* The weights of a graph, which may hold several networks: a name is looked up, without the part's prefix, in the part whose
+ * prefix it begins with, the longest one. */
+enum { WEIGHT_PARTS = 4 };
+typedef struct {
+    const char *prefix; /* "" of the only network, or the first */
+    Weights *weights;
+} WeightPart;
+struct WeightSet {
+    WeightPart part[WEIGHT_PARTS];
+    int parts;
+};
+WeightSet weights_alone(Weights *w); /* one network's */
+bool weight_set_read(const WeightSet *s, const char *name, Shape shape, WeightView v, DType type, void *out, Error *e);
 #endif

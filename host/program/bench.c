@@ -53,11 +53,11 @@ static const Option option[] = {
     CHECKPOINT_OPTIONS(BenchOptions, checkpoint),
 };
 static const char details[] =
-    "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone, with a wait\n"
-    "behind it, so that the sum is a little more than a call; on a GPU events inside one replayed graph time them. The table's\n"
-    "last column is the least time an op can take, by its operations or its bytes and what a large matrix product and a large\n"
-    "copy reach here, as a share of the time taken. Convolutions that need fewer operations than counted (Winograd, on the CPU)\n"
-    "and tensors that stay in caches can exceed 100%.\n\n"
+    "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone and is waited\n"
+    "for, so their sum is a little more than a call; on a GPU, events inside one replayed graph time them. The last column says how\n"
+    "near an op comes to this machine's limits: the least time it could take, by its operations at the speed of a large matrix\n"
+    "product or its bytes at the speed of a large copy, as a share of the time it took. Convolutions that need fewer operations\n"
+    "than are counted (Winograd, on the CPU) and tensors that stay in caches can exceed 100%.\n\n"
     "Examples:\n"
     "  dg_cuda bench --batch 64 --ops\n"
     "  dg_cuda bench --synthetic tests/golden/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
@@ -109,7 +109,7 @@ static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
     if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights)
         return dg_error(e, "a case for guidance has an extractor and a head");
     const Weights *w = n->source[ROLE_NETWORK].weights;
-    return !w || network_config(&n->config, weights_config(w), e);
+    return !w || (n->model = network_config(&n->config, weights_config(w), e)) || dg_error_context(e, "%s", o->synthetic);
 }
 
 /* ---- timing -------------------------------------------------------------------------------------------------------------- */
@@ -234,20 +234,20 @@ static bool measure(Bench *b, Text *json, Error *e) {
     printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, precision_name(b->device->precision), batch, b->o->repeats);
     text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
                 precision_name(b->device->precision), batch);
-    if (g->denoiser) print_memory(json, "network memory", g->denoiser->exec);
-    if (g->guide) print_memory(json, "guide memory", g->guide->exec);
+    if (g->denoiser) print_memory(json, "network memory", g->denoiser->net->exec);
+    if (g->guide) print_memory(json, "guide memory", g->guide->net->exec);
     if (g->denoiser) {
-        b->network_flops = graph_flops(g->denoiser->graph);
+        b->network_flops = graph_flops(g->denoiser->net->graph);
         print_timing(json, "network call", b->network = time_calls(b, call_network), b->network_flops);
     }
     if (g->guide) {
-        b->guide_flops = graph_flops(g->guide->graph);
+        b->guide_flops = graph_flops(g->guide->net->graph);
         print_timing(json, "guide call", b->guide = time_calls(b, call_guide), b->guide_flops);
     }
     if (g->sampler) {
         double flops = (steps > 1 ? 2 : 1) * b->network_flops + b->guide_flops;
         print_timing(json, g->guide ? "guided step" : "step", b->step = time_steps(b), flops);
-        int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, g->guide, e) : 0;
+        int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, e) : 0;
         if (guided < 0) return false;
         int calls = sample_network_calls(&b->o->sample);
         double run = calls * b->network.median + guided * b->guide.median;
@@ -266,8 +266,8 @@ static bool measure(Bench *b, Text *json, Error *e) {
     if (b->o->ops) {
         Ceilings c = ceilings_measure(b->device);
         ceilings_print(&c, b->device, json);
-        if (g->denoiser) op_table("network", g->denoiser->exec, b->o->repeats, &c, json);
-        if (g->guide) op_table("guide", g->guide->exec, b->o->repeats, &c, json);
+        if (g->denoiser) op_table("network", g->denoiser->net->exec, b->o->repeats, &c, json);
+        if (g->guide) op_table("guide", g->guide->net->exec, b->o->repeats, &c, json);
     }
     text_printf(json, "}\n");
     return true;

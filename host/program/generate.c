@@ -6,6 +6,7 @@
 #include "files/image.h"
 #include "base/interrupt.h"
 #include "program/manifest.h"
+#include "program/plan_print.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include "base/seeds.h"
@@ -142,7 +143,7 @@ static bool ablation_given(const Args *a) {
 static bool check_usage(Run *r, Error *e) {
     GenerateOptions *o = r->o;
     const Args *a = r->args;
-    bool own = !o->network || o->extractor, weights = o->sample.dg_weight_1st_order != 0 || o->sample.dg_weight_2nd_order != 0;
+    bool own = !o->network || o->extractor, weights = sample_guided(&o->sample);
     o->sample.ablation = ablation_given(a);
     if (!o->extractor != !o->discriminator)
         return dg_error(e, "--%s is missing: extractor and discriminator go together", o->extractor ? "discriminator" : "extractor");
@@ -160,7 +161,6 @@ static bool check_usage(Run *r, Error *e) {
         return dg_error(e, "--grid: %zu images, a grid shows at most %d", r->seeds.count, GRID_MAX_TILES);
     return true;
 }
-static bool guided(const Run *r) { return r->o->sample.dg_weight_1st_order != 0 || r->o->sample.dg_weight_2nd_order != 0; }
 static bool choose_class(Run *r, Error *e) {
     const char *name = r->o->class_name;
     r->class_rule = CLASS_SEEDED;
@@ -351,7 +351,8 @@ static void describe(const Run *r) {
     printf("network %s: %dx%d, ", weights_name(r->networks.source[ROLE_NETWORK].weights), c->img_resolution, c->img_resolution);
     if (c->label_dim) printf("%d classes; ", c->label_dim);
     else printf("unconditional; ");
-    if (guided(r)) printf("guided, weight %g; ", r->o->sample.dg_weight_1st_order);
+    if (sample_guided(&r->o->sample))
+        printf("guided, weights %g and %g; ", r->o->sample.dg_weight_1st_order, r->o->sample.dg_weight_2nd_order);
     else printf("not guided; ");
     printf("device %s, %s\n", r->device->be->name, precision_name(r->device->precision));
     if (r->store && r->todos < r->seeds.count) printf("%zu of %zu images are there already\n", r->seeds.count - r->todos, r->seeds.count);
@@ -406,7 +407,7 @@ static bool dry_run(const Run *r, Error *e) {
     }
     printf("options:\n%s", t.text);
     text_free(&t);
-    return engine_print_plan(&r->networks, &r->o->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
+    return plan_print_run(&r->networks, &r->o->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
 }
 /* Everything up to the first step; *code is the exit code of a failure. */
 static bool prepare(Run *r, int *code, Error *e) {
@@ -416,7 +417,7 @@ static bool prepare(Run *r, int *code, Error *e) {
     strftime(r->started, sizeof r->started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     const char *const path[ROLES] = {o->network, o->extractor, o->discriminator};
     ConvertOptions c = checkpoint_options(&o->checkpoint);
-    if (!networks_open(&r->networks, path, &c, guided(r), e)) return false;
+    if (!networks_open(&r->networks, path, &c, sample_guided(&r->o->sample), e)) return false;
     r->hashes = hashes_start(&r->networks);
     if (!choose_class(r, e)) return *code = EXIT_USAGE, false;
     if (!(r->device = device_from_options(&o->device, e))) return false;

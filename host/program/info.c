@@ -1,7 +1,7 @@
 /* info.c -- the command `info`: what a weight file holds, and what running it would take. */
 #include "program/checkpoint_options.h"
 #include "program/commands.h"
-#include "program/models_plan.h"
+#include "program/plan_print.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +55,7 @@ static bool print_facts(const Inspection *f, const char *path, int batch, Error 
     if (!f->config) return !batch || dg_error(e, "--batch: the network in this file is not known, so neither is what it takes");
     printf("config: %s\n", f->config);
     Json *config = json_parse(f->config, strlen(f->config), e);
-    bool ok = config && model_plan_print(config, batch, e);
+    bool ok = config && plan_print(config, batch, e);
     json_free(config);
     return ok;
 }

@@ -36,7 +36,7 @@ bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOpti
         }
     }
     const Weights *w = n->source[ROLE_NETWORK].weights;
-    if (network_config(&n->config, weights_config(w), e)) return true;
+    if ((n->model = network_config(&n->config, weights_config(w), e))) return true;
     dg_error_context(e, "%s", weights_name(w));
     networks_close(n);
     return false;
@@ -116,42 +116,4 @@ void engine_free(Engine *g) {
     guide_free(g->guide);
     denoiser_free(g->denoiser);
     *g = (Engine){.batch = g->batch};
-}
-
-/* ---- the plan ------------------------------------------------------------------------------------------------------- */
-static double weight_bytes(const Graph *g) {
-    double bytes = 0;
-    for (Tid t = 1; t < g->nt; t++)
-        if (g->t[t].kind == T_WEIGHT) bytes += (double)(shape_count(g->t[t].shape) * dtype_bytes(g->t[t].dtype));
-    return bytes;
-}
-static void print_graph(const char *what, const Graph *g, int batch) {
-    printf("%-14s %9.1f MiB activations, %9.1f MiB weights, %9.3f GFLOP an image and call\n", what, (double)g->arena_bytes / 1048576,
-           weight_bytes(g) / 1048576, graph_flops(g) / batch * 1e-9);
-}
-bool engine_print_plan(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e) {
-    NetworkGraph net;
-    Guide guide = {.batch = batch};
-    Graph *g = graph_new(precision);
-    bool ok = network_build(g, &n->config, batch, &net, e);
-    if (ok && fuse) graph_fuse(g);
-    const Weights *extractor = n->source[ROLE_EXTRACTOR].weights, *head = n->source[ROLE_DISCRIMINATOR].weights;
-    int guided = 0;
-    if (ok && extractor) {
-        ok = encoder_config(&guide.extractor, weights_config(extractor), e) && encoder_config(&guide.head, weights_config(head), e) &&
-             guide_build(&guide, precision, false, fuse, e) && (guided = sample_guided_steps(o, &n->config, &guide, e)) >= 0;
-    }
-    if (ok) {
-        graph_plan(g);
-        int calls = sample_network_calls(o);
-        guided *= (o->dg_weight_1st_order != 0) + (o->dg_weight_2nd_order != 0);
-        double flops = calls * graph_flops(g) / batch + (extractor ? guided * graph_flops(guide.graph) / batch : 0);
-        printf("at batch %d:\n", batch);
-        print_graph("  network", g, batch);
-        if (extractor) print_graph("  guide", guide.graph, batch);
-        printf("  an image       %d network calls, %d guide calls, %.1f GFLOP\n", calls, guided, flops * 1e-9);
-    }
-    graph_free(guide.graph);
-    graph_free(g);
-    return ok;
 }

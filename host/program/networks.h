@@ -15,13 +15,15 @@ typedef struct {
 } NetworkSource;
 typedef struct {
     NetworkSource source[ROLES];
-    NetworkConfig config; /* of the network */
+    NetworkConfig config; /* of the network, and its row: */
+    const Model *model;
 } Networks;
-/* Files of any format (weights_tools.h), by role. No network: the example model, with its own extractor and discriminator
- * unless others are given. Without `guided`, extractor and discriminator stay closed. Notices go to standard output.    */
+/* Opens files of any format (weights_tools.h), by role. Without a network it opens the example model, with its own extractor and
+ * discriminator unless others are given. Extractor and discriminator are opened only when `guided`. Notices go to standard
+ * output.                                                                                                                */
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e);
 void networks_close(Networks *n);
-/* The class that a name or number means to the network: its configuration may list "classes". */
+/* The class of a name or a number; the network's configuration may list names in "classes". */
 bool networks_class(const Networks *n, const char *text, int *out, Error *e);
 
 /* SHA-256 of every source, computed on a thread of its own while the caller builds. */
@@ -39,6 +41,4 @@ typedef struct {
 } Engine;
 bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e);
 void engine_free(Engine *g);
-/* What that would take, from the configurations alone: prints memory and work to standard output. */
-bool engine_print_plan(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e);
 #endif

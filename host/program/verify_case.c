@@ -296,7 +296,7 @@ static bool measure_base(const Case *c, CaseErrors *base, Error *e) {
 }
 static bool run_case(Case *c, Error *e) {
     CaseErrors base = {0};
-    bool reduced = c->dev->tf32 || c->dev->act == DG_F16 || c->dev->act == DG_BF16;
+    bool reduced = c->dev->precision.tf32 || c->dev->precision.act == DG_F16 || c->dev->precision.act == DG_BF16;
     if (reduced && !measure_base(c, &base, e)) return false;
     if (reduced) c->base = &base;
     return c->kind->run(c, e);

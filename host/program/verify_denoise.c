@@ -7,11 +7,11 @@ static const char *const outputs[] = {"denoised", NULL};
 
 static bool replay(const Case *c, Denoiser *d, Error *e) {
     int n = d->batch, *label = dg_alloc((size_t)n * sizeof *label);
-    Shape s = {n, d->config.img_resolution, d->config.img_resolution, d->config.img_channels};
+    Shape s = {n, d->config->img_resolution, d->config->img_resolution, d->config->img_channels};
     double *x = case_images(c, "x", s, e), *sigma = x ? case_sigmas(c, n, e) : NULL, *device = NULL;
-    bool ok = sigma && case_labels(c, n, d->config.label_dim, label, e) && (device = case_upload(c, x, shape_count(s), e));
+    bool ok = sigma && case_labels(c, n, d->config->label_dim, label, e) && (device = case_upload(c, x, shape_count(s), e));
     if (ok) {
-        denoiser_set_labels(d, label);
+        net_set_labels(d->net, label);
         ok = denoiser_apply(d, device, sigma, e);
     }
     if (ok) {
@@ -32,13 +32,12 @@ static bool run(Case *c, Error *e) {
     return ok;
 }
 bool case_network_flops(const Case *c, double *flops, Error *e) {
-    NetworkConfig config;
-    NetworkGraph net;
-    const Json *j = case_config(c, "network", e);
-    Graph *g = graph_new(DG_F32);
-    bool ok = j && network_config(&config, j, e) && network_build(g, &config, 1, &net, e);
-    *flops = graph_flops(g);
-    graph_free(g);
+    const Json *config = case_config(c, "network", e);
+    const Model *m = config ? model_find(config, "denoiser", e) : NULL;
+    Net *n = net_new("network", (Precision){DG_F32, false}, 1, false);
+    bool ok = m && net_add(n, m, config, "", 0, e);
+    if (ok) *flops = graph_flops(n->graph);
+    net_free(n);
     return ok;
 }
 static bool cost(Case *c, CaseCost *cost, Error *e) {

@@ -26,10 +26,10 @@ static bool compare_times(const Case *c, const Guide *g, const double *sigma, Er
 }
 static bool compare_forward(const Case *c, Guide *g, Error *e) {
     int n = g->batch;
-    Shape f = shape_of(g->graph, g->extractor_net.features);
+    Shape f = shape_of(g->net->graph, g->features);
     double *features = dg_alloc(shape_count(f) * sizeof *features), *logit = dg_alloc((size_t)n * sizeof *logit);
-    exec_get(g->exec, g->extractor_net.features, DG_F64, features);
-    exec_get(g->exec, g->head_net.logit, DG_F64, logit);
+    exec_get(g->net->exec, g->features, DG_F64, features);
+    exec_get(g->net->exec, g->logit, DG_F64, logit);
     bool ok = case_compare_images(c, "features", features, f, e) && case_compare_values(c, "logit", logit, n, e);
     guide_log_ratio(g, logit);
     ok = ok && case_compare_values(c, "log_ratio", logit, n, e);
@@ -38,12 +38,12 @@ static bool compare_forward(const Case *c, Guide *g, Error *e) {
 }
 static bool replay(const Case *c, Guide *g, Error *e) {
     int n = g->batch, *label = dg_alloc((size_t)n * sizeof *label);
-    Shape s = {n, g->extractor.image_size, g->extractor.image_size, g->extractor.in_channels};
+    Shape s = {n, g->extractor->image_size, g->extractor->image_size, g->extractor->in_channels};
     double *x = case_images(c, "x", s, e), *sigma = x ? case_sigmas(c, n, e) : NULL, *device = NULL;
-    bool ok =
-        sigma && case_labels(c, n, g->head.condition ? g->head.num_class : 0, label, e) && (device = case_upload(c, x, shape_count(s), e));
+    bool ok = sigma && case_labels(c, n, g->head->condition ? g->head->num_class : 0, label, e) &&
+              (device = case_upload(c, x, shape_count(s), e));
     if (ok) {
-        guide_set_labels(g, label);
+        net_set_labels(g->net, label);
         ok = compare_times(c, g, sigma, e) && guide_apply(g, device, sigma, e) && compare_forward(c, g, e);
     }
     if (ok) {
@@ -76,12 +76,11 @@ static bool run(Case *c, Error *e) {
     return ok;
 }
 bool case_guide_flops(const Case *c, double *flops, Error *e) {
-    Guide g = {.batch = 1};
     const Json *extractor = case_config(c, "extractor", e), *head = extractor ? case_config(c, "head", e) : NULL;
-    bool ok =
-        head && encoder_config(&g.extractor, extractor, e) && encoder_config(&g.head, head, e) && guide_build(&g, DG_F32, false, true, e);
-    if (ok) *flops = graph_flops(g.graph);
-    graph_free(g.graph);
+    Guide *g = head ? guide_plan(extractor, head, (Precision){DG_F32, false}, 1, (GuideOptions){.fuse = true}, e) : NULL;
+    bool ok = g != NULL;
+    if (ok) *flops = graph_flops(g->net->graph);
+    guide_free(g);
     return ok;
 }
 static bool cost(Case *c, CaseCost *cost, Error *e) {

@@ -67,12 +67,12 @@ static bool read_options(const Case *c, SampleOptions *o, bool *guided, Error *e
 }
 /* A label has to be one of the network's classes and one of the discriminator's. */
 static int label_limit(const Denoiser *d, const Guide *g) {
-    int network = d->config.label_dim, head = g && g->head.condition ? g->head.num_class : 0;
+    int network = d->config->label_dim, head = g && g->head->condition ? g->head->num_class : 0;
     return !head || (network && network < head) ? network : head;
 }
 static bool replay(const Case *c, Sampler *s, const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
     int n = d->batch, *label = dg_alloc((size_t)n * sizeof *label);
-    Shape image = {n, d->config.img_resolution, d->config.img_resolution, d->config.img_channels};
+    Shape image = {n, d->config->img_resolution, d->config->img_resolution, d->config->img_channels};
     bool draws = o->S_churn > 0 || o->boosting || st_find(c->file, "noise");
     double *x = case_images(c, "latents", image, e);
     double **noise = x && draws ? case_draws(c, "noise", o->num_steps, image, e) : NULL;

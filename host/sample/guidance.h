@@ -5,28 +5,20 @@
  * m = 1/sqrt(1+s^2) in its official form; z = m x in fp32; L = clamp(logit(z, tau)); G = -s^2 m dL/dz.             */
 #ifndef DG_GUIDANCE_H
 #define DG_GUIDANCE_H
-#include "device/device.h"
-#include "models/models.h"
+#include "models/adm_encoder.h"
+#include "run/net.h"
 
-/* fp16 keeps 5 exponent bits: started at 1, more than half of the gradients of the full-size discriminators would be subnormal,
- * and some tensors 4 to 12 times (at large sigma of a trained discriminator, 200 times) less exact than with exponents to spare.
- * At 256 no tensor is more than 1.2 times less exact, and the largest gradient seen, 2,000 (the example model at sigma 0.045),
- * stays 32 times below fp16's largest; 16 would be too little (14 times less exact), 4096 leave a factor of 2. tests/test_precision.c
- * prints these figures and holds the limits. A power of two, so that dividing it out is exact.                               */
+/* What the backward pass starts with in fp16, which has only 5 exponent bits; guidance.c says why. */
 #define GUIDE_SEED_SCALE_F16 256.0
 typedef struct {
-    EncoderConfig extractor, head;
-    Graph *graph;
-    Exec *exec;
-    EncoderGraph extractor_net, head_net;
-    Tid x, seed, log_ratio, gradient;
-    Device *dev;
+    Net *net; /* of the extractor and, on its features, the head */
+    const EncoderConfig *extractor, *head;
+    bool cosine; /* the networks' time is the cosine schedule's */
     int batch;
     size_t per_sample;
-    double seed_scale; /* what the backward pass is started with: > 1 keeps fp16 gradients in range; divided out in G */
-    float *embedding;  /* scratch */
-    Tid table;         /* as the Denoiser's */
-    void *host_table;
+    Tid features, logit, log_ratio, seed;
+    double seed_scale;   /* what the backward pass is started with: > 1 keeps fp16 gradients in range; divided out in G */
+    double *mean, *time; /* scratch */
 } Guide;
 typedef struct {
     double tau, mean_vp, time; /* time: what the nets get, before the factor 999 (= tau, or its cosine form) */
@@ -42,21 +34,17 @@ typedef struct {
 
 /* Builds, fuses, differentiates, plans and binds. */
 Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, GuideOptions o, Error *e);
+/* The same from the configurations alone, up to the plan of its memory: it cannot run. */
+Guide *guide_plan(const Json *extractor, const Json *head, Precision precision, int batch, GuideOptions o, Error *e);
 void guide_free(Guide *g);
-/* The planned graph alone, of u->extractor, u->head and u->batch: a part of guide_new that needs neither weights nor device. */
-bool guide_build(Guide *u, Precision precision, bool keep, bool fuse, Error *e);
+double guide_tau(double sigma);
 GuideTime guide_time(const Guide *g, double sigma);
-void guide_set_labels(Guide *g, const int *label);
 /* x, [batch][per_sample] f64 on the device, becomes G(x; sigma) at sigma[batch] (host); false: there is no memory for the
  * coefficients on the device.                                                                                             */
 bool guide_apply(Guide *g, double *x, const double *sigma, Error *e);
 /* Runs the graph on x [batch][per_sample] f64 (device) at sigma[batch]. Afterwards G = coef[i] * gradient, the term
- * that guide_output describes; coef[batch] (caller's) is filled with -s^2 m / seed_scale.                          */
+ * that net_output(g->net) describes; coef[batch] (caller's) is filled with -s^2 m / seed_scale.                    */
 void guide_run(Guide *g, const double *x, const double *sigma, double *coef);
-Term guide_output(const Guide *g, const double *coef); /* coef: device, [batch] */
-/* guide_run in two halves, as denoiser.h's. */
-size_t guide_table_bytes(const Guide *g);
-void guide_fill(Guide *g, void *table, const double *sigma, double *coef);
-void guide_enqueue(Guide *g, const double *x, const void *table);
-void guide_log_ratio(Guide *g, double *out); /* [batch], downloads */
+void guide_fill(Guide *g, void *table, const double *sigma, double *coef); /* net_fill at these noise levels, for net_enqueue */
+void guide_log_ratio(Guide *g, double *out);                               /* [batch], downloads */
 #endif

@@ -1,6 +1,6 @@
 /* sampler.c -- EDM's samplers and Discriminator Guidance (generate.py of NVlabs/edm and of alsdudrla10/DG).
- * The host works out per-sample coefficients and puts them into a table; what a step then does is one piece of work on
- * buffers that stay on the device, which reads all that varies in the device's copy of the table: so it can be replayed. */
+ * The host computes per-sample coefficients into a table. A step is one piece of work on buffers that stay on the device. It
+ * reads everything that varies from the device's copy of the table, so it can be replayed.                               */
 #include "sample/sampler.h"
 #include "base/rng.h"
 #include <math.h>
@@ -9,7 +9,7 @@
 
 enum { STEP_SLOT = SAMPLER_SLOTS }; /* of the device: the images' slots, then two for the steps */
 _Static_assert(STEP_SLOT + 2 <= DEVICE_SLOTS, "slots for images and steps");
-static const double GATE_CLOSED_LOG_RATIO = 1e7; /* officially; it keeps boosting from following */
+static const double GATE_CLOSED_LOG_RATIO = 1e7; /* the official value; it turns boosting off */
 static const double BOOST_CHURN = 4, BOOST_NOISE = 1, BOOST_GAIN = 2;
 enum { BOOST_CHURN_EVERY = 5, BOOST_GAIN_EVERY = 2 };
 
@@ -34,7 +34,7 @@ SampleOptions sample_defaults(void) {
                            .dg_gate = GATE_SAMPLE};
 }
 
-/* Of what a piece of work consists; with the sampler's options and batch this is its shape. */
+/* The parts of one piece of work. Same parts, options and batch: same replay. DRAW comes first: LATENTS and CHURN use its noise. */
 enum {
     PART_DRAW = 1,          /* noise from the generator (recorded noise is uploaded instead) */
     PART_LATENTS = 2,       /* x from noise */
@@ -49,12 +49,15 @@ typedef struct {                                  /* what an evaluation of the s
     void *network, *guide;                        /* denoiser_fill's and guide_fill's */
     double *own_coef, *network_coef, *guide_coef; /* of x, F and the guide's gradient in the slope */
 } Evaluation;
-typedef struct {         /* pointers into `host`, [batch] where they are not said to be others */
-    char *host, *device; /* `device` is a copy at the last submit */
+typedef struct {         /* all but `device` point into `host`; [batch] unless they say otherwise */
+    char *host, *device; /* `device`: the copy made by the last submit */
     size_t bytes;
     uint64_t *seed;
-    uint32_t *draw; /* [1]: the generator's step */
-    double *latent, *keep, *churn, *ones, *h, *half;
+    uint32_t *draw;       /* [1]: the generator's step */
+    double *latent;       /* of the noise in the first x: sigma s of the first time */
+    double *keep, *churn; /* x_hat = keep x + churn noise */
+    double *ones;
+    double *h, *half; /* the step in time, next - t_hat, and half of it */
     Evaluation evaluation[2];
 } Table;
 struct Sampler {
@@ -75,7 +78,7 @@ struct Sampler {
     void *replays;        /* of `work`, by shape */
     PrecondCoef *precond; /* the rest: host, [batch] */
     double *t_hat, *t_next, *sigma, *inverse_scale, *gain, *gradient_coef, *log_ratio;
-    bool *open;
+    bool *gate_open;
     int calls, guided;
 };
 
@@ -85,8 +88,9 @@ bool sample_check(const SampleOptions *o, Error *e) {
     if (!(o->S_churn >= 0) || !(o->S_noise >= 0) || !(o->S_min >= 0) || !(o->S_max >= o->S_min))
         return dg_error(e, "S_churn %g, S_min %g, S_max %g, S_noise %g: none may be negative, nor S_max below S_min", o->S_churn, o->S_min,
                         o->S_max, o->S_noise);
-    if (o->sigma_min <= 0 || o->sigma_max <= 0 || o->sigma_min >= o->sigma_max) /* false for NAN, the default */
-        return dg_error(e, "sigma_min %g and sigma_max %g: both must be positive, sigma_min the lower one", o->sigma_min, o->sigma_max);
+    if (o->sigma_min <= 0) return dg_error(e, "sigma_min: %g is not positive", o->sigma_min); /* NAN, the default, passes here */
+    if (o->sigma_max <= 0) return dg_error(e, "sigma_max: %g is not positive", o->sigma_max);
+    if (o->sigma_min >= o->sigma_max) return dg_error(e, "sigma_min %g is not below sigma_max %g", o->sigma_min, o->sigma_max);
     if (!isfinite(o->dg_weight_1st_order) || !isfinite(o->dg_weight_2nd_order))
         return dg_error(e, "a guidance weight is not a finite number");
     if (!(o->time_min >= 0 && o->time_max >= o->time_min))
@@ -96,12 +100,12 @@ bool sample_check(const SampleOptions *o, Error *e) {
 static bool check_fit(const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
     if (!g) return true;
     if (o->ablation) return dg_error(e, "discriminator guidance works with EDM's sampler, not with solver, disc, schedule or scaling");
-    if (g->per_sample != d->per_sample || g->extractor.in_channels != d->config.img_channels)
-        return dg_error(e, "the extractor takes %dx%dx%d images, the network makes %dx%dx%d", g->extractor.image_size,
-                        g->extractor.image_size, g->extractor.in_channels, d->config.img_resolution, d->config.img_resolution,
-                        d->config.img_channels);
-    if (g->head.condition && d->config.label_dim > g->head.num_class)
-        return dg_error(e, "the network has %d classes, the discriminator %d", d->config.label_dim, g->head.num_class);
+    if (g->per_sample != d->per_sample || g->extractor->in_channels != d->config->img_channels)
+        return dg_error(e, "the extractor takes %dx%dx%d images, the network makes %dx%dx%d", g->extractor->image_size,
+                        g->extractor->image_size, g->extractor->in_channels, d->config->img_resolution, d->config->img_resolution,
+                        d->config->img_channels);
+    if (g->head->condition && d->config->label_dim > g->head->num_class)
+        return dg_error(e, "the network has %d classes, the discriminator %d", d->config->label_dim, g->head->num_class);
     DG_CHECK(g->batch == d->batch, "denoiser and guide of two batch sizes");
     return true;
 }
@@ -133,8 +137,8 @@ static void lay_out(Sampler *s) {
         Evaluation *v = &t->evaluation[k];
         double **coef[] = {&v->own_coef, &v->network_coef, &v->guide_coef};
         for (size_t i = 0; i < sizeof coef / sizeof *coef; i++) *coef[i] = place(t, n * sizeof(double));
-        v->network = place(t, denoiser_table_bytes(s->d));
-        v->guide = s->g ? place(t, guide_table_bytes(s->g)) : NULL;
+        v->network = place(t, net_table_bytes(s->d->net));
+        v->guide = s->g ? place(t, net_table_bytes(s->g->net)) : NULL;
     }
 }
 static bool table_new(Sampler *s) {
@@ -148,14 +152,14 @@ static double *device_buffer(Sampler *s, size_t bytes) { return s->dev->be->allo
 Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     if (!sample_check(o, e) || !check_fit(o, d, g, e)) return NULL;
     Sampler *s = dg_alloc(sizeof *s);
-    s->o = *o, s->d = d, s->g = g, s->dev = d->dev, s->batch = d->batch, s->per_sample = d->per_sample;
+    s->o = *o, s->d = d, s->g = g, s->dev = d->net->dev, s->batch = d->batch, s->per_sample = d->per_sample;
     size_t n = (size_t)s->batch, state = n * s->per_sample * sizeof(double);
     s->t = dg_alloc((size_t)(o->num_steps + 1) * sizeof *s->t);
     s->precond = dg_alloc(n * sizeof *s->precond);
     double **host[] = {&s->t_hat, &s->t_next, &s->sigma, &s->inverse_scale, &s->gain, &s->gradient_coef, &s->log_ratio};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) *host[i] = dg_alloc(n * sizeof(double));
-    s->open = dg_alloc(n * sizeof *s->open);
-    if (!schedule_steps(o, &d->config, &s->map, s->t, e)) {
+    s->gate_open = dg_alloc(n * sizeof *s->gate_open);
+    if (!schedule_steps(o, d->config, &s->map, s->t, e)) {
         sampler_free(s);
         return NULL;
     }
@@ -179,27 +183,27 @@ void sampler_free(Sampler *s) {
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i]) s->dev->be->release(s->dev, device[i]);
     for (int i = 0; i < SAMPLER_SLOTS; i++) host_buffer_free(s, s->image[i].host_bytes), host_buffer_free(s, s->image[i].host_bad);
-    void *host[] = {s->t,    s->table.host,    s->precond,   s->t_hat, s->t_next, s->sigma, s->inverse_scale,
-                    s->gain, s->gradient_coef, s->log_ratio, s->open};
+    void *host[] = {s->t,    s->table.host,    s->precond,   s->t_hat,    s->t_next, s->sigma, s->inverse_scale,
+                    s->gain, s->gradient_coef, s->log_ratio, s->gate_open};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
     free(s);
 }
 
-/* ---- on the device: what is enqueued depends on the parts and on what never changes, all else is read in the table ---------- */
+/* ---- on the device: work depends on the parts and on what never changes; everything else is read from the table ------------ */
 static const void *on_device(const Sampler *s, const void *entry) { return s->table.device + ((const char *)entry - s->table.host); }
 static Term term(const Sampler *s, const double *data, const double *coef) { return (Term){data, DG_F64, on_device(s, coef)}; }
 static void combine(Sampler *s, double *out, const Term *terms, int count) {
     s->dev->be->combine(s->dev, out, DG_F64, s->batch, s->per_sample, terms, count);
 }
 static void evaluate(Sampler *s, const Evaluation *v, const double *x, bool guided) {
-    denoiser_enqueue(s->d, x, on_device(s, v->network));
-    if (guided) guide_enqueue(s->g, x, on_device(s, v->guide));
+    net_enqueue(s->d->net, x, on_device(s, v->network));
+    if (guided) net_enqueue(s->g->net, x, on_device(s, v->guide));
 }
 /* The terms of the slope that was evaluated at x; returns how many. */
 static int slope_terms(const Sampler *s, const Evaluation *v, const double *x, bool guided, Term *terms) {
     terms[0] = term(s, x, v->own_coef);
-    terms[1] = denoiser_output(s->d, on_device(s, v->network_coef));
-    if (guided) terms[2] = guide_output(s->g, on_device(s, v->guide_coef));
+    terms[1] = net_output(s->d->net, on_device(s, v->network_coef));
+    if (guided) terms[2] = net_output(s->g->net, on_device(s, v->guide_coef));
     return guided ? 3 : 2;
 }
 static void work(void *sampler, int parts) {
@@ -233,7 +237,7 @@ static void submit(Sampler *s, int parts) {
     be->replay(s->dev, &s->replays, parts, work, s);
 }
 
-/* ---- on the host: the table of a step. Each returns the parts that it asks for ------------------------------------------------ */
+/* ---- on the host: the table of a step. Each function returns the parts it needs ---------------------------------------------- */
 static int plan_noise(Sampler *s, const SampleNoise *n, int step) { /* -1: the latents */
     *s->table.draw = step < 0 ? RNG_STEP_LATENT : (uint32_t)step;
     if (n->seed) return PART_DRAW;
@@ -241,19 +245,19 @@ static int plan_noise(Sampler *s, const SampleNoise *n, int step) { /* -1: the l
     s->dev->be->upload(s->dev, s->noise, step < 0 ? n->latents : n->noise[step], (size_t)s->batch * s->per_sample * sizeof *s->noise);
     return 0;
 }
-/* Which samples are guided at these noise levels: those whose tau lies in the time window. Returns whether any is. */
+/* A sample is guided where its tau lies in the time window. Returns whether any is. */
 static bool gate(Sampler *s, const double *sigma) {
     double least = INFINITY;
     bool any = false;
-    for (int i = 0; i < s->batch; i++) least = fmin(least, guide_time(s->g, sigma[i]).tau);
+    for (int i = 0; i < s->batch; i++) least = fmin(least, guide_tau(sigma[i]));
     for (int i = 0; i < s->batch; i++) {
-        double tau = s->o.dg_gate == GATE_BATCH ? least : guide_time(s->g, sigma[i]).tau;
-        s->open[i] = tau >= s->o.time_min && tau <= s->o.time_max;
-        any |= s->open[i];
+        double tau = s->o.dg_gate == GATE_BATCH ? least : guide_tau(sigma[i]);
+        s->gate_open[i] = tau >= s->o.time_min && tau <= s->o.time_max;
+        any |= s->gate_open[i];
     }
     return any;
 }
-/* Evaluation k at times t, with guidance of weight w: the networks' inputs. Returns whether a sample is guided. */
+/* The networks' inputs of evaluation k at times t, with guidance of weight w. Returns whether a sample is guided. */
 static bool plan_evaluation(Sampler *s, int k, const double *t, double w) {
     const Evaluation *v = &s->table.evaluation[k];
     for (int i = 0; i < s->batch; i++) s->sigma[i] = time_sigma(&s->map, t[i]), s->inverse_scale[i] = 1 / time_scale(&s->map, t[i]);
@@ -275,7 +279,7 @@ static void plan_slope(Sampler *s, int k, const double *t, const double *factor,
         double b = d_sigma * scale / sigma, a = d_sigma / sigma + time_scale_slope(&s->map, t[i]) / scale;
         v->own_coef[i] = factor[i] * (a - b * (double)s->precond[i].c_skip / scale);
         v->network_coef[i] = -factor[i] * b * (double)s->precond[i].c_out;
-        v->guide_coef[i] = guided && s->open[i] ? factor[i] * w * gain[i] * s->gradient_coef[i] / t[i] : 0;
+        v->guide_coef[i] = guided && s->gate_open[i] ? factor[i] * w * gain[i] * s->gradient_coef[i] / t[i] : 0;
     }
 }
 /* Churn: from x at t[step] to x_hat at t_hat, which may differ per sample when boosting. */
@@ -286,7 +290,7 @@ static int plan_churn(Sampler *s, const SampleNoise *n, int step) {
         bool boosted = s->o.boosting && s->g && step % BOOST_CHURN_EVERY == 0 && s->log_ratio[i] < 0;
         double churn = boosted ? BOOST_CHURN : s->o.S_churn, S_noise = boosted ? BOOST_NOISE : s->o.S_noise;
         double gamma = sigma >= s->o.S_min && sigma <= s->o.S_max ? fmin(churn / s->o.num_steps, sqrt(2) - 1) : 0;
-        s->t_hat[i] = gamma > 0 ? time_of_sigma(&s->map, precond_round_sigma(&s->d->config, sigma * (1 + gamma))) : t;
+        s->t_hat[i] = gamma > 0 ? time_of_sigma(&s->map, precond_round_sigma(s->d->config, sigma * (1 + gamma))) : t;
         double reached = time_sigma(&s->map, s->t_hat[i]), scale = time_scale(&s->map, s->t_hat[i]);
         keep[i] = scale / time_scale(&s->map, t);
         noise[i] = sqrt(fmax(0, reached * reached - sigma * sigma)) * scale * S_noise;
@@ -294,12 +298,12 @@ static int plan_churn(Sampler *s, const SampleNoise *n, int step) {
     }
     return any ? PART_CHURN | plan_noise(s, n, step) : 0;
 }
-/* What boosting makes of the discriminator's judgement, which only now is known: the gain of this step's guidance; churn follows
- * in a later step. The host waits for it, so the step is submitted in two pieces.                                         */
+/* Boosting: needs the log ratio of this step's first evaluation, so the host waits, and the step is submitted in two pieces. The
+ * gain is this step's; churn follows in a later one.                                                                        */
 static void plan_boost(Sampler *s, int step, bool guided) {
     if (s->o.boosting && guided) guide_log_ratio(s->g, s->log_ratio);
     for (int i = 0; i < s->batch; i++) {
-        if (!guided || !s->open[i]) s->log_ratio[i] = GATE_CLOSED_LOG_RATIO;
+        if (!guided || !s->gate_open[i]) s->log_ratio[i] = GATE_CLOSED_LOG_RATIO;
         s->gain[i] = s->o.boosting && step % BOOST_GAIN_EVERY == 0 && s->log_ratio[i] < 0 ? BOOST_GAIN : 1;
     }
 }
@@ -321,8 +325,8 @@ static void run_step(Sampler *s, const SampleNoise *n, int step) {
     submit(s, begin | end);
 }
 bool sampler_run(Sampler *s, const SampleNoise *n, const int *label, StepFn callback, void *ctx) {
-    denoiser_set_labels(s->d, label);
-    if (s->g) guide_set_labels(s->g, label);
+    net_set_labels(s->d->net, label);
+    if (s->g) net_set_labels(s->g->net, label);
     s->calls = s->guided = 0;
     for (int i = 0; i < s->batch; i++) {
         s->log_ratio[i] = INFINITY;
@@ -365,13 +369,13 @@ int sampler_calls(const Sampler *s, int *guided) {
     if (guided) *guided = s->guided;
     return s->calls;
 }
-int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e) {
+int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, Error *e) {
     TimeMap map;
     int count = 0;
     double *t = dg_alloc((size_t)(o->num_steps + 1) * sizeof *t);
     if (!schedule_steps(o, c, &map, t, e)) count = -1;
     for (int i = 0; i < o->num_steps && count >= 0; i++) {
-        double tau = guide_time(g, t[i]).tau;
+        double tau = guide_tau(t[i]);
         count += tau >= o->time_min && tau <= o->time_max;
     }
     free(t);

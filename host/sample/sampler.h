@@ -13,22 +13,23 @@ typedef struct Sampler Sampler; /* device buffers for one batch size */
 /* guide may be NULL. Checks that options, networks and batch fit together. */
 Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e);
 void sampler_free(Sampler *s);
-/* One batch. Where the noise comes from: */
+/* Where a batch's noise comes from: */
 typedef struct {
     const uint64_t *seed;       /* [batch], counter-based noise (rng.h); or, when NULL: */
     const double *latents;      /* recorded: [batch][per_sample] NHWC, unit variance */
-    const double *const *noise; /* recorded: [num_steps] of the same */
+    const double *const *noise; /* recorded: [num_steps] of the same; NULL when no step adds noise */
 } SampleNoise;
-/* Called after every step (where work is enqueued, as on a GPU: when the step before has been done, so that the device
- * never waits for the host); returning false stops early (sampler_run then returns false). */
+/* Called after every step. On a GPU, where work is only enqueued, it is called when the step before has been done, so that the
+ * device never waits for the host. Returning false stops early; sampler_run then returns false.                            */
 typedef bool (*StepFn)(void *ctx, int step, int steps);
 bool sampler_run(Sampler *s, const SampleNoise *noise, const int *label, StepFn step, void *ctx);
 void sampler_state(Sampler *s, double *x);               /* [batch][per_sample] NHWC, after a run */
 void sampler_images(Sampler *s, uint8_t *out, int *bad); /* NHWC bytes; bad[batch]: non-finite elements */
-/* Steps of a run whose first evaluation lies in the guidance's time window, where no sample is boosted. -1: e says why not. */
-int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, const Guide *g, Error *e);
-/* The same in two halves, so that the images of one batch come home while the next is computed: begin after a run, end when
- * they are wanted. What end gives is the sampler's, until the next begin with that slot.                                  */
+/* How many steps of a run have their first evaluation in the guidance's time window, when no sample is boosted. -1: e says why
+ * there is no such number.                                                                                                 */
+int sample_guided_steps(const SampleOptions *o, const NetworkConfig *c, Error *e);
+/* sampler_images in two halves: the images of one batch are downloaded while the next is computed. Call begin after a run, and
+ * end when the images are needed. They belong to the sampler, and are valid until the next begin with that slot.           */
 enum { SAMPLER_SLOTS = 2 };
 void sampler_images_begin(Sampler *s, int slot);
 void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad);

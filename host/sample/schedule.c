@@ -54,6 +54,7 @@ static void default_range(Discretization d, double *lo, double *hi) {
     case DISC_IDDPM: *lo = .002, *hi = 81; break;
     }
 }
+bool sample_guided(const SampleOptions *o) { return o->dg_weight_1st_order != 0 || o->dg_weight_2nd_order != 0; }
 int sample_network_calls(const SampleOptions *o) { return o->solver == SOLVER_EULER ? o->num_steps : 2 * o->num_steps - 1; }
 bool schedule_steps(const SampleOptions *o, const NetworkConfig *c, TimeMap *m, double *t, Error *e) {
     double lo = 0, hi = 0, u[1001];

@@ -1,8 +1,8 @@
-/* schedule.h -- the options of sampling, and what they make of noise levels and time: EDM's Table 1, in f64. No device, no network
- * runs here. */
+/* schedule.h -- the sampling options, and the noise levels and times that follow from them: EDM's Table 1, in f64. Nothing runs on a
+ * device here. */
 #ifndef DG_SCHEDULE_H
 #define DG_SCHEDULE_H
-#include "models/models.h"
+#include "models/edm.h"
 
 typedef enum { SOLVER_HEUN, SOLVER_EULER } Solver;
 typedef enum { DISC_EDM, DISC_VP, DISC_VE, DISC_IDDPM } Discretization;
@@ -34,6 +34,7 @@ double time_of_sigma(const TimeMap *m, double sigma);
 double time_scale(const TimeMap *m, double t); /* s(t) */
 double time_scale_slope(const TimeMap *m, double t);
 
+bool sample_guided(const SampleOptions *o);       /* either weight is not 0 */
 int sample_network_calls(const SampleOptions *o); /* evaluations of the network for one image */
 
 /* t[0..num_steps], decreasing, t[num_steps] = 0. One step runs from the highest noise level to 0.

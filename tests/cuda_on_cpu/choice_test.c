@@ -31,7 +31,7 @@ static bool net_new(Net *n, Device *d, int images, Error *err) {
     g->t[n->y].keep = true;
     graph_plan(g);
     Weights *w = weights_synthetic(1, NULL);
-    n->e = exec_new(g, d, w, err);
+    n->e = exec_new(g, d, weights_alone(w), err);
     weights_free(w);
     return n->e != NULL;
 }

@@ -1,0 +1,221 @@
+/* test_models.c -- every configuration that a file can hold is built, or refused in one sentence: those of reported faults,
+ * and random ones from the whole range of the arguments. Small ones run, with the same result on cpu as in plain loops.
+ *   test_models [DEVICE[=PRECISION]]     default: cpu; in fp32                                                             */
+#include "base/rng.h"
+#include "base/text.h"
+#include "models/edm.h"
+#include "run/net.h"
+#include "check.h"
+#include "device_spec.h"
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The configuration in work: a check of our own that stops the program (DG_CHECK) is a failure, and this says whose. */
+static Text current;
+static void report_abort(int signal) {
+    static const char words[] = "FAIL tests/test_models.c: the program stopped at this configuration: ";
+    (void)signal;
+    if (write(STDOUT_FILENO, words, sizeof words - 1) > 0 && write(STDOUT_FILENO, current.text, current.len) > 0) _exit(1);
+    _exit(1);
+}
+static Json *parsed(const char *text) {
+    Error e;
+    text_free(&current);
+    text_printf(&current, "%s\n", text);
+    Json *j = json_parse(text, strlen(text), &e);
+    DG_CHECK(j, "%s: %s", text, e.text);
+    return j;
+}
+
+/* ---- configurations of reported faults ------------------------------------------------------------------------------------- */
+#define UNET    "\"precond\": \"EDMPrecond\", \"img_resolution\": 32, \"img_channels\": 3, \"label_dim\": 10, \"num_blocks\": 1, "
+#define SONG    UNET "\"model_type\": \"SongUNet\", "
+#define ADM     UNET "\"model_type\": \"DhariwalUNet\", "
+#define ENCODER "\"image_size\": 32, \"num_res_blocks\": 1, "
+typedef struct {
+    const char *kind, *config;
+    const char *sentence; /* NULL: it is built */
+} Known;
+static const Known known[] = {
+    {"denoiser", SONG "\"model_channels\": 48, \"channel_mult\": [1, 2], \"attn_resolutions\": [16]",
+     "144 channels do not split into 32 groups"},
+    {"denoiser", SONG "\"model_channels\": 48, \"channel_mult\": [1, 3, 4], \"attn_resolutions\": [16]", "do not split into 32 groups"},
+    {"denoiser", SONG "\"model_channels\": 16, \"channel_mult\": [8], \"attn_resolutions\": [16]",
+     "144 channels do not split into 32 groups"},
+    {"denoiser", SONG "\"model_channels\": 144, \"channel_mult\": [2], \"attn_resolutions\": [16]",
+     "144 channels do not split into 32 groups"},
+    {"denoiser", SONG "\"model_channels\": 144, \"channel_mult\": [1, 2, 2], \"attn_resolutions\": [16]", "do not split into 32 groups"},
+    {"denoiser", SONG "\"model_channels\": 32, \"channel_mult\": [1, 5, 2], \"attn_resolutions\": [16]", NULL},
+    {"denoiser", SONG "\"model_channels\": 12, \"channel_mult\": [1]", "not a multiple of 8"},
+    {"denoiser", SONG "\"model_channels\": 32, \"channel_mult\": [1], \"decoder_type\": \"residual\"", "\"decoder_type\" is \"residual\""},
+    {"denoiser", SONG "\"model_channels\": 32, \"channel_mult\": [1, 1, 1, 1, 1, 1, 1]", "cannot be halved 6 times"},
+    {"denoiser", ADM "\"model_channels\": 32, \"channel_mult\": [1, 2]", NULL},
+    {"denoiser", ADM "\"model_channels\": 32, \"channel_mult\": [2, 1]", "32 channels do not split into heads of 64"},
+    {"denoiser", ADM "\"model_channels\": 32, \"channel_mult\": [1, 2], \"attn_resolutions\": [32]", "do not split into heads of 64"},
+    {"denoiser", ADM "\"model_channels\": 64, \"channel_mult\": [1], \"embedding_type\": \"fourier\"", "\"embedding_type\" is \"fourier\""},
+    {"denoiser", UNET "\"model_channels\": 64, \"channel_mult\": [1]", "no \"model_type\""},
+    {"denoiser", UNET "\"model_type\": \"U-ViT\", \"model_channels\": 64, \"channel_mult\": [1]", "\"model_type\" is \"U-ViT\""},
+    {"extractor", ENCODER "\"model_channels\": 32, \"channel_mult\": [1, 2], \"num_head_channels\": 64", NULL}, /* attention at 64 alone */
+    {"extractor", ENCODER "\"model_channels\": 32, \"channel_mult\": [1, 2], \"num_head_channels\": 64, \"attention_resolutions\": [1]",
+     "32 channels do not split into heads of 64"},
+    {"head", ENCODER "\"model_channels\": 96, \"channel_mult\": [1], \"num_head_channels\": 64",
+     "96 channels do not split into heads of 64"},
+    {"head", "\"kind\": \"dit\"", "holds a dit, not a discriminator head"},
+    {"extractor", ENCODER "\"model_channels\": 40, \"channel_mult\": [1]", "not a multiple of 32"},
+};
+static void test_known(const Known *k) {
+    Error e = {""};
+    Text t = {0};
+    text_printf(&t, "{%s}", k->config);
+    Json *j = parsed(t.text);
+    const Model *m = model_find(j, k->kind, &e);
+    void *c = m ? model_config(m, j, &e) : NULL;
+    if (k->sentence) CHECK(!c && strstr(e.text, k->sentence) && !strchr(e.text, '\n'), "%s: \"%s\"", t.text, c ? "built" : e.text);
+    else CHECK(c, "%s: \"%s\"", t.text, e.text);
+    free(c);
+    json_free(j);
+    text_free(&t);
+}
+
+/* ---- random ones ----------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    uint64_t seed;
+    uint32_t at;
+} Dice;
+static int roll(Dice *d, int n) { /* below n */
+    return (int)(philox(d->seed, d->at++, 0, 0).v[0] % (uint32_t)n);
+}
+static int one_of(Dice *d, const int *value, int n) { return value[roll(d, n)]; }
+#define ONE_OF(d, ...) one_of(d, (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
+static const char *word(Dice *d, const char *a, const char *b, const char *c) {
+    int k = roll(d, 3);
+    return k == 0 ? a : k == 1 ? b : c;
+}
+static void random_list(Dice *d, Text *t, const char *key, int most, const int *value, int values) {
+    int n = roll(d, most) + 1;
+    text_printf(t, "\"%s\": [", key);
+    for (int i = 0; i < n; i++) text_printf(t, i ? ", %d" : "%d", one_of(d, value, values));
+    text_printf(t, "]");
+}
+#define RANDOM_LIST(d, t, key, most, ...)                                                                                                  \
+    random_list(d, t, key, most, (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
+static void random_network(Dice *d, Text *t, bool small) {
+    bool adm = roll(d, 3) == 0;
+    text_printf(t, "{\"kind\": \"denoiser\", \"precond\": \"%s\", \"model_type\": \"%s\", ",
+                word(d, "EDMPrecond", "VPPrecond", "iDDPMPrecond"), adm ? "DhariwalUNet" : "SongUNet");
+    text_printf(t, "\"img_resolution\": %d, \"img_channels\": %d, \"label_dim\": %d, ",
+                small ? ONE_OF(d, 2, 4, 6, 8) : ONE_OF(d, 2, 3, 8, 20, 32, 96, 1024), ONE_OF(d, 1, 3, 4), ONE_OF(d, 0, 1, 7));
+    text_printf(t, "\"model_channels\": %d, \"num_blocks\": %d, \"channel_mult_emb\": %d, ",
+                small ? ONE_OF(d, 8, 16, 32, 64) : ONE_OF(d, 8, 16, 24, 40, 48, 64, 136, 144, 192, 256), small ? 1 : roll(d, 4) + 1,
+                roll(d, 4) + 1);
+    if (!adm)
+        text_printf(t, "\"channel_mult_noise\": %d, \"embedding_type\": \"%s\", \"encoder_type\": \"%s\", \"decoder_type\": \"%s\", ",
+                    roll(d, 2) + 1, word(d, "positional", "fourier", "fourier"), word(d, "standard", "skip", "residual"),
+                    word(d, "standard", "skip", "skip"));
+    text_printf(t, "\"resample_filter\": %s, ", word(d, "[1, 1]", "[1, 3, 3, 1]", "[1, 3, 3, 1]"));
+    if (small) RANDOM_LIST(d, t, "channel_mult", 3, 1, 1, 2);
+    else RANDOM_LIST(d, t, "channel_mult", 6, 1, 2, 3, 4, 5);
+    text_printf(t, ", ");
+    RANDOM_LIST(d, t, "attn_resolutions", 3, 1, 2, 4, 8, 16);
+    text_printf(t, "}");
+}
+static void random_encoder(Dice *d, Text *t, bool small) {
+    text_printf(t, "{\"kind\": \"%s\", \"image_size\": %d, \"in_channels\": %d, ", roll(d, 2) ? "extractor" : "head",
+                small ? ONE_OF(d, 4, 6, 8) : ONE_OF(d, 1, 7, 8, 32, 64, 256), ONE_OF(d, 1, 3, 4, 64));
+    text_printf(t, "\"model_channels\": %d, \"out_channels\": %d, \"num_res_blocks\": 1, \"num_head_channels\": %d, ",
+                small ? 32 : ONE_OF(d, 32, 64, 96, 128, 160), ONE_OF(d, 1, 10), ONE_OF(d, 16, 32, 64, 33));
+    text_printf(t, "\"condition\": %s, \"num_class\": %d, ", roll(d, 2) ? "true" : "false", ONE_OF(d, 1, 10));
+    if (small) RANDOM_LIST(d, t, "channel_mult", 2, 1, 2);
+    else RANDOM_LIST(d, t, "channel_mult", 5, 1, 2, 3, 4);
+    text_printf(t, ", ");
+    RANDOM_LIST(d, t, "attention_resolutions", 3, 1, 2, 4, 8);
+    text_printf(t, "}");
+}
+/* The network, or the encoder's gradient, as it is used; NULL: refused, with a sentence. */
+static Net *build(const Json *j, Precision precision, bool fuse, Error *e) {
+    const Model *m = model_find(j, json_get(j, "kind")->string, e);
+    Net *n = net_new("network", precision, 2, fuse);
+    const Ports *p = m ? net_add(n, m, j, "", 0, e) : NULL;
+    Tid out = p ? p->out : 0;
+    if (p && m->gradient) {
+        n->graph->t[out].keep = true;
+        out = graph_backward(n->graph, out, g_input(n->graph, "seed", shape_of(n->graph, out)), p->x);
+    }
+    if (p) net_plan(n, out);
+    if (p) return n;
+    net_free(n);
+    return NULL;
+}
+static double *run(const Json *j, Device *d, bool fuse) {
+    Error e = {""};
+    Net *n = build(j, d->precision, fuse, &e);
+    Weights *w = weights_synthetic(3, j);
+    double *out = NULL;
+    if (CHECK(n && net_bind(n, d, &w, &e), "%s", e.text)) {
+        for (Tid t = 1; t < n->graph->nt; t++) {
+            if (n->graph->t[t].kind != T_INPUT) continue;
+            size_t count = shape_count(shape_of(n->graph, t));
+            double *v = dg_alloc(count * sizeof *v);
+            for (size_t i = 0; i < count; i++) v[i] = sin((double)(i + 1) * 12.9898);
+            exec_set(n->exec, t, DG_F64, v);
+            free(v);
+        }
+        exec_run(n->exec);
+        out = dg_alloc(shape_count(shape_of(n->graph, n->out)) * sizeof *out);
+        exec_get(n->exec, n->out, DG_F64, out);
+    }
+    net_free(n);
+    weights_free(w);
+    return out;
+}
+static double difference(const double *a, const double *b, size_t n) {
+    double num = 0, den = 0;
+    for (size_t i = 0; i < n; i++) num += pow(a[i] - b[i], 2), den += b[i] * b[i];
+    return sqrt(num / den);
+}
+/* A device may be this many times as far from the result in double as plain loops in float are: the golden cases' factor. Plain
+ * loops add in double, so one pixel in groups of two channels, whose gradient is what cancellation leaves, is not compared. */
+static const double FACTOR = 20, LEAST = 1e-6;
+static void test_random(uint64_t seed, bool small, Device *d, Device *ref, Device *ref64, int *built, int *refused) {
+    Error e = {""};
+    Dice dice = {.seed = seed};
+    Text t = {0};
+    if (seed % 3) random_network(&dice, &t, small);
+    else random_encoder(&dice, &t, small);
+    Json *j = parsed(t.text);
+    Net *n = build(j, (Precision){DG_F32, false}, true, &e);
+    if (!n) CHECK(e.text[0] && !strchr(e.text, '\n'), "%s: refused without a sentence", t.text), ++*refused;
+    else {
+        size_t count = shape_count(shape_of(n->graph, n->out));
+        ++*built;
+        check_passed++;
+        if (small) {
+            double *a = run(j, d, true), *b = run(j, ref, false), *c = run(j, ref64, false);
+            double error = a && c ? difference(a, c, count) : NAN, base = b && c ? difference(b, c, count) : NAN;
+            CHECK(error <= fmax(FACTOR * base, LEAST), "%s on %s: off by %g, plain loops by %g", t.text, d->be->name, error, base);
+            free(a), free(b), free(c);
+        }
+    }
+    net_free(n);
+    json_free(j);
+    text_free(&t);
+}
+int main(int argc, char **argv) {
+    enum { LARGE = 600, SMALL = 60 };
+    Error e;
+    int built = 0, refused = 0, ran = 0, skipped = 0;
+    signal(SIGABRT, report_abort);
+    DeviceSpec s = device_spec(argc > 1 ? argv[1] : "cpu");
+    Device *d = device_open(s.device, s.precision, &e), *ref = device_open("ref", NULL, &e), *ref64 = device_open("ref64", NULL, &e);
+    if (!CHECK(d && ref && ref64, "%s", e.text)) return check_done("test_models");
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) test_known(&known[i]);
+    for (uint64_t seed = 0; seed < LARGE; seed++) test_random(seed, false, d, ref, ref64, &built, &refused);
+    for (uint64_t seed = 0; seed < SMALL; seed++) test_random(seed, true, d, ref, ref64, &ran, &skipped);
+    printf("of %d configurations %d were built and %d refused; of %d small ones %d ran\n", LARGE, built, refused, SMALL, ran);
+    CHECK(built > LARGE / 10 && refused > LARGE / 10 && ran > SMALL / 3, "too few of either kind");
+    text_free(&current);
+    device_close(d), device_close(ref), device_close(ref64);
+    return check_done("test_models");
+}
