@@ -12,15 +12,15 @@ typedef struct { /* what a caller connects: the inputs it fills, the outputs it 
     Tid time;    /* in: the features of its time, {n,1,1,width}, as time_features writes them */
     Tid label;   /* in: the class, one-hot times label_scale, {n,1,1,classes} */
     Tid out;
-    Tid features;            /* inside it: what another network may be put on */
+    Tid features;            /* an inner tensor that another network may read */
     float label_scale;       /* 1 unless the builder sets another */
     const char *frequencies; /* the name of width/2 values of the file that time_features reads; NULL: none */
 } Ports;
 typedef struct {
     const char *kind; /* the "kind" of a file's configuration */
     const char *type; /* its "model_type", where a kind has several models; or NULL */
-    const char *noun; /* in sentences: "score network" */
-    bool gradient;    /* a call computes d(out)/dx, not out alone: what it takes is planned so */
+    const char *noun; /* in sentences: "a score network" */
+    bool gradient;    /* a call computes the gradient with respect to x too: plans are printed with it */
     size_t config_bytes;
     bool (*config)(void *config, const Json *json, Error *e); /* the official arguments; unknown values are errors */
     void (*build)(Graph *g, const void *config, int batch, Ports *p);
