@@ -126,7 +126,7 @@ typedef struct { /* a device whose work is never replayed */
 } Eager;
 static void eager_of(Eager *x, const Device *d) {
     x->device = *d, x->be = *d->be, x->device.be = &x->be;
-    x->be.replay = NULL, x->be.replay_free = NULL, x->be.run = NULL;
+    x->be.replay = host_replay, x->be.replay_free = host_replay_free, x->be.run = host_run;
 }
 static bool stop_in_mid_run(void *ctx, int step, int steps) {
     (void)ctx;
