@@ -105,7 +105,7 @@ include tests/fuzz/rules.mk
 
 dg_cuda: $(BUILD)/dg_cuda
 	$(Q)ln -sf $< $@
-$(BUILD)/dg_cuda: $(BUILD)/host/program/main.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
+$(BUILD)/dg_cuda: $(CUDA_OBJ) $(BUILD)/host/program/main.o $(LIB) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/host/program/main.o $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
 # programs that measure images and machines: bench/*.sh say how
