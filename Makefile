@@ -1,6 +1,6 @@
 # make            builds ./dg_cuda (CUDA, zlib, stb_image_write, LAPACKE are found automatically; each is optional)
 # make demo       installs what is missing, builds, makes images with the embedded model: demo/guided.png
-# make test       installs what is missing, builds, runs the tests (under 10 minutes on 2 cores)
+# make test       installs what is missing, builds, runs the tests (about 7 minutes on 2 cores)
 # make test-full  the long ones too (alone: make test-long): full-size networks, races, planted bugs, fuzzers
 # make emu        ./dg_cuda-emu: the same program with its CUDA kernels executed on the CPU (--device emu)
 # make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
