@@ -1,6 +1,6 @@
 # make            builds ./dg_cuda (CUDA, zlib, stb_image_write, LAPACKE are found automatically; each is optional)
 # make demo       installs what is missing, builds, makes images with the embedded model: demo/guided.png
-# make test       installs what is missing, builds, runs the tests (under 10 minutes on 2 cores)
+# make test       installs what is missing, builds, runs the tests (about 7 minutes on 2 cores)
 # make test-full  the long ones too (alone: make test-long): full-size networks, races, planted bugs, fuzzers
 # make emu        ./dg_cuda-emu: the same program with its CUDA kernels executed on the CPU (--device emu)
 # make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -105,7 +105,7 @@ include tests/fuzz/rules.mk
 
 dg_cuda: $(BUILD)/dg_cuda
 	$(Q)ln -sf $< $@
-$(BUILD)/dg_cuda: $(BUILD)/host/program/main.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
+$(BUILD)/dg_cuda: $(CUDA_OBJ) $(BUILD)/host/program/main.o $(LIB) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(BUILD)/host/program/main.o $(CUDA_OBJ) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
 # programs that measure images and machines: bench/*.sh say how

@@ -29,7 +29,8 @@ LT := $(call have,cublasLt.h,-I$(CUDA_HOME)/include)
 CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX) \
              $(if $(filter 1,$(CUDNN)),-DDG_HAVE_CUDNN -isystem $(CUDNN_HOME)/include $(if $(CUDNN_FILE),-DDG_CUDNN_FILE='"$(CUDNN_FILE)"')) \
              $(if $(filter 1,$(LT)),-DDG_HAVE_CUBLASLT)
-CUDA_OBJ := $(addprefix $(BUILD)/cuda/,host/device/device.o $(CUDA_HOST:%=host/%.o) $(KERNELS:%.cu=%.o))
+# the kernels first: they take longest to compile
+CUDA_OBJ := $(addprefix $(BUILD)/cuda/,$(KERNELS:%.cu=%.o) host/device/device.o $(CUDA_HOST:%=host/%.o))
 # the static runtime, so that the program starts on machines without a GPU or a driver, and says so
 CUDA_LIBS := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib)) \
              -L$(CUDA_HOME)/lib64\ -lcudart) -ldl -lrt -lstdc++

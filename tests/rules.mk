@@ -11,28 +11,30 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 # ---- the lists, the longest first. The programs that they need are built by the first words of their lines.
 NETS := tests/golden/nets
 GUIDES := tests/golden/guidance
-OTHER_TESTS := $(filter-out %/test_golden,$(TESTS)) $(TEST_SCRIPTS)
-QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) \
-        "$(BUILD)/tests/test_golden ref quick" "$(BUILD)/tests/test_golden cpu quick" \
-        "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS)
-EMU_QUICK = $(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p)") "$(BUILD)/emu/tests/test_golden emu quick" \
-            "$(BUILD)/emu/tests/test_state emu" "$(BUILD)/emu/tests/test_toy_model emu=fp32" "$(BUILD)/emu/tests/test_toy_model emu=fp16" "$(BUILD)/emu/tests/test_sampler emu churn second boosting" "$(BUILD)/emu/tests/test_stats emu fp32" "$(BUILD)/emu/tests/test_stats emu fp16" \
-            "$(BUILD)/emu/tests/test_memory" "$(BUILD)/emu/tests/test_bench emu" "$(BUILD)/emu/choice_test" \
-            $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.") \
-            "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
+OTHER_TESTS := $(BUILD)/tests/test_ops tests/test_gpu_report.sh \
+               $(filter-out %/test_golden %/test_ops %/test_gpu_report.sh,$(TESTS) $(TEST_SCRIPTS))
+EMU := $(BUILD)/emu/tests
+QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
+        "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
+EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/test_bench emu" "$(EMU)/test_golden emu quick" \
+            "$(EMU)/test_sampler emu churn second boosting" "$(BUILD)/emu/choice_test" "$(EMU)/test_memory" \
+            $(foreach p,tf32 fp16 bf16,"$(EMU)/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond.") \
+            "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
+            "$(EMU)/test_stats emu fp32" "$(EMU)/test_stats emu fp16" "$(EMU)/test_toy_model emu=fp32" "$(EMU)/test_toy_model emu=fp16" \
+            "$(EMU)/test_state emu" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour
 LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) $(FUZZ_QUICK)
-EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
-           "$(BUILD)/emu/tests/test_golden emu=fp16 disc_cifar10_uncond" "$(BUILD)/emu/tests/test_batch emu=fp16" "$(BUILD)/emu/tests/test_batch emu=fp32" "$(BUILD)/emu/tests/test_sampler emu" \
-           "$(BUILD)/emu/tests/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
-           "$(BUILD)/race/tests/test_state emu" "$(BUILD)/emu/tests/test_stats emu tf32" "$(BUILD)/emu/tests/test_stats emu bf16" \
+EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)/test_golden emu cifar10" \
+           "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
+           "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
+           "$(BUILD)/race/tests/test_state emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
            "$(BUILD)/race/prims_test"
 # hours
 WHOLE = "$(BUILD)/tests/test_golden ref sample" $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
-EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(BUILD)/emu/tests/test_golden emu=$(p) quick") "$(BUILD)/emu/tests/test_golden emu=fp16 full sample" \
-            "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
-            $(foreach p,bf16 tf32,"$(BUILD)/emu/tests/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
+EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(EMU)/test_golden emu=$(p) quick") "$(EMU)/test_golden emu=fp16 full sample" \
+            "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
+            $(foreach p,bf16 tf32,"$(EMU)/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_stats emu fp16"
 # the sanitizers leave out full-size networks and the emulated kernels
 SANITIZED = "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)

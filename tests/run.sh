@@ -35,11 +35,11 @@ counts_of() {
          END { printf "%d %d %d\n", p, f, s }' "$1"
 }
 run_one() {
-    local command=$1 log status=0 begin passed failed not_run note=
+    local command=$1 log status=0 begin used passed failed not_run note= TIMEFORMAT='%U %S'
     log=$(log_of "$command")
     begin=$(date +%s%N)
     # shellcheck disable=SC2086 # the words of the command are its arguments
-    timeout -k 10 "$limit" $command </dev/null >"$log.log" 2>&1 || status=$?
+    used=$({ time timeout -k 10 "$limit" $command </dev/null >"$log.log" 2>&1; } 2>&1) || status=$?
     read -r passed failed not_run < <(counts_of "$log.log")
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
         note="stopped after $limit s" failed=$((failed + 1))
@@ -53,8 +53,10 @@ run_one() {
         note="failed, but exit status 0"
     fi
     echo "$passed $failed $not_run" >"$log.count"
-    printf '%-52s %6d passed %4d failed %3d not run %7.1f s%s\n' "$command" "$passed" "$failed" "$not_run" \
-        "$(awk -v a="$begin" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e9 }')" "${note:+  ($note)}"
+    # what bash says of a killed program stands before the line of `time`
+    printf '%-52s %6d passed %4d failed %3d not run %7.1f s (processor %.1f s)%s\n' "$command" "$passed" "$failed" "$not_run" \
+        "$(awk -v a="$begin" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e9 }')" \
+        "$(awk '{ print $1 + $2 }' <<<"${used##*$'\n'}")" "${note:+  ($note)}"
     if [ "$failed" -ne 0 ]; then
         { grep -aE '^(FAIL|==[0-9]+==ERROR|SUMMARY|.*runtime error)' "$log.log" || tail -n 5 "$log.log"; } | head -n 20 | sed 's/^/    /'
         echo "    (all of it: $log.log)"

@@ -5,6 +5,7 @@
 #include "files/npz.h"
 #include "weights_tools/weights_tools.h"
 #include "hostile.h"
+#include "official_files.h"
 #include "zip_maker.h"
 #include <limits.h>
 #include <sys/stat.h>
@@ -377,20 +378,23 @@ static void same_images(const Setup *s) {
     NpyArray a[2] = {{0}, {0}};
     char cache[96];
     setenv("XDG_CACHE_HOME", in_dir(s, "cache", cache, sizeof cache), 1);
-    for (int official = 0; official < 2; official++) {
-        char out[96], samples[128];
-        in_dir(s, official ? "official" : "native", out, sizeof out);
+    for (int from_official = 0; from_official < 2; from_official++) {
+        char out[96], samples[128], file[OFFICIAL_FILES][160], option[OFFICIAL_FILES][600];
+        in_dir(s, from_official ? "official" : "native", out, sizeof out);
         const char *args[] = {"generate", "--device=cpu", "--seeds=0-3", "--steps=4", "--format=npz", "--outdir", out,
                               NULL,       NULL,           NULL,          NULL};
-        if (official)
-            args[7] = "--network=tests/data/shapes32-score.pkl", args[8] = "--extractor=tests/data/shapes32-extractor.pt",
-            args[9] = "--discriminator=tests/data/shapes32-head.pt";
+        static const char *const role[OFFICIAL_FILES] = {"network", "extractor", "discriminator"};
+        for (int i = 0; from_official && i < OFFICIAL_FILES; i++) {
+            official_write(i, s->dir, file[i], sizeof file[i]);
+            snprintf(option[i], sizeof option[i], "--%s=%s", role[i], file[i]);
+            args[7 + i] = option[i];
+        }
         int code = run(s, false, said, sizeof said, args);
         CHECK(code == 0, "generate: exit code %d: %s", code, said);
         Error e = {""};
         snprintf(samples, sizeof samples, "%s/samples.npz", out);
         Npz *z = npz_open(samples, &e);
-        CHECK(z && npz_read(z, "arr_0", &a[official], &e), "%s", e.text);
+        CHECK(z && npz_read(z, "arr_0", &a[from_official], &e), "%s", e.text);
         npz_close(z);
     }
     size_t bytes = a[0].count * (size_t)a[0].bytes;

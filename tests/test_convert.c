@@ -3,6 +3,7 @@
 #include "base/sha256.h"
 #include "weights_tools/weights_tools.h"
 #include "check.h"
+#include "official_files.h"
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -36,11 +37,7 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 /* ---- the example model: its official files against the safetensors made from the same networks ------------------------- */
-static const char *const examples[][2] = {
-    {"tests/data/shapes32-score.pkl", "models/shapes32/network.safetensors"},
-    {"tests/data/shapes32-extractor.pt", "models/shapes32/extractor.safetensors"},
-    {"tests/data/shapes32-head.pt", "models/shapes32/discriminator.safetensors"},
-};
+static char example_path[OFFICIAL_FILES][160];
 static void same_config(const char *in, const char *found, const char *wanted) {
     Error e = {""};
     Json *f = found ? json_parse(found, strlen(found), &e) : NULL, *w = json_parse(wanted, strlen(wanted), &e);
@@ -98,7 +95,8 @@ static void example(const char *in, const char *given) {
 static void half_precision(void) {
     ConvertOptions o = {.dtype = TO_F16};
     Error e = {""};
-    SafeTensors *s = converted(examples[2][0], "half.safetensors", &o, NULL), *g = st_open(examples[2][1], &e);
+    SafeTensors *s = converted(example_path[OFFICIAL_HEAD], "half.safetensors", &o, NULL),
+                *g = st_open(official[OFFICIAL_HEAD].weights, &e);
     for (int i = 0; s && g && i < g->count; i++) {
         const StTensor *a = &g->tensor[i], *b = st_find(s, a->name);
         bool same = b && b->dtype == DG_F16 && b->count == a->count;
@@ -127,7 +125,8 @@ static void half_precision(void) {
     st_close(g);
 }
 static void merging(void) {
-    const char *both[2] = {examples[0][0], examples[2][0]}, *clash[2] = {examples[1][0], examples[2][0]};
+    const char *both[2] = {example_path[OFFICIAL_SCORE], example_path[OFFICIAL_HEAD]},
+               *clash[2] = {example_path[OFFICIAL_EXTRACTOR], example_path[OFFICIAL_HEAD]};
     Error e = {""};
     CHECK(convert(both, 2, in_folder("both.safetensors"), NULL, NULL, &e), "two files: %s", e.text);
     SafeTensors *s = st_open(in_folder("both.safetensors"), &e);
@@ -150,17 +149,18 @@ static void cache(void) {
     char notice[512] = "", again[512] = "";
     Error e = {""};
     setenv("XDG_CACHE_HOME", in_folder("cache/deep"), 1);
-    Weights *w = weights_open_any(examples[0][0], NULL, notice, sizeof notice, &e);
+    Weights *w = weights_open_any(example_path[OFFICIAL_SCORE], NULL, notice, sizeof notice, &e);
     if (!CHECK(w, "%s", e.text)) return;
     CHECK(strstr(notice, "converted once") && !strchr(notice, '\n'), "notice: %s", notice);
     CHECK(weights_config(w) && json_get(weights_config(w), "precond"), "no config");
-    Weights *v = weights_open_any(examples[0][0], NULL, again, sizeof again, &e);
+    Weights *v = weights_open_any(example_path[OFFICIAL_SCORE], NULL, again, sizeof again, &e);
     CHECK(v && strstr(again, "of before") && !strcmp(weights_name(v), weights_name(w)), "the cache was not used: %s%s", again, e.text);
-    Weights *u = weights_open_any(examples[0][0], &(ConvertOptions){.dtype = TO_F16}, again, sizeof again, &e);
+    Weights *u = weights_open_any(example_path[OFFICIAL_SCORE], &(ConvertOptions){.dtype = TO_F16}, again, sizeof again, &e);
     CHECK(u && strstr(again, "converted once") && strcmp(weights_name(u), weights_name(w)), "other options, same conversion: %s%s", again,
           e.text);
-    Weights *native = weights_open_any(examples[0][1], NULL, again, sizeof again, &e);
-    CHECK(native && !again[0] && !strcmp(weights_name(native), examples[0][1]), "a safetensors file is used as it is: %s%s", again, e.text);
+    Weights *native = weights_open_any(official[OFFICIAL_SCORE].weights, NULL, again, sizeof again, &e);
+    CHECK(native && !again[0] && !strcmp(weights_name(native), official[OFFICIAL_SCORE].weights),
+          "a safetensors file is used as it is: %s%s", again, e.text);
     char *cached = dg_strdup(weights_name(w));
     weights_free(w);
     weights_free(v);
@@ -168,7 +168,7 @@ static void cache(void) {
     weights_free(native);
     struct stat whole, mended; /* a power failure may leave a part of it */
     bool cut = stat(cached, &whole) == 0 && truncate(cached, whole.st_size / 2) == 0;
-    w = cut ? weights_open_any(examples[0][0], NULL, again, sizeof again, &e) : NULL;
+    w = cut ? weights_open_any(example_path[OFFICIAL_SCORE], NULL, again, sizeof again, &e) : NULL;
     CHECK(w && strstr(again, "converted once"), "a cut conversion is not made again: %s%s", again, e.text);
     CHECK(stat(cached, &mended) == 0 && mended.st_size == whole.st_size, "%s is not whole again", cached);
     weights_free(w);
@@ -280,7 +280,8 @@ static bool have_torch(void) {
 int main(void) {
     snprintf(folder, sizeof folder, "/tmp/dg_test_convert_XXXXXX");
     if (!CHECK(mkdtemp(folder), "no folder")) return check_done("test_convert");
-    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) example(examples[i][0], examples[i][1]);
+    for (int i = 0; i < OFFICIAL_FILES; i++)
+        if (official_write(i, folder, example_path[i], sizeof example_path[i])) example(example_path[i], official[i].weights);
     half_precision();
     merging();
     cache();
