@@ -189,18 +189,20 @@ bool out_settle(OutFile *f, Error *e) {
     sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     return true;
 }
-bool out_finish_all(OutFile **f, int n, Error *e) {
+int out_finish_all(OutFile **f, int n, Error *e) {
+    int finished = 0;
     bool ok = true;
     for (int i = 0; i < n && ok; i++)
         if (fsync(f[i]->fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f[i]->path, strerror(errno));
     for (int i = 0; i < n; i++) {
         if (ok && rename(f[i]->temporary, f[i]->path) != 0) ok = dg_error(e, "%s: cannot write: %s", f[i]->path, strerror(errno));
-        if (!ok) unlink(f[i]->temporary);
-        else if (i + 1 == n || !same_directory(f[i]->path, f[i + 1]->path)) sync_directory(f[i]->path);
+        if (ok) finished++;
+        else unlink(f[i]->temporary);
+        if (ok && (i + 1 == n || !same_directory(f[i]->path, f[i + 1]->path))) sync_directory(f[i]->path);
         close(f[i]->fd);
     }
     for (int i = 0; i < n; i++) out_free(f[i]);
-    return ok;
+    return finished;
 }
 void out_abandon(OutFile *f) {
     if (!f) return;

@@ -22,9 +22,9 @@ uint64_t out_position(const OutFile *f);                                        
 bool out_finish(OutFile *f, Error *e);                                                 /* frees f either way */
 void out_abandon(OutFile *f);                                                          /* f may be NULL */
 /* Many small files: out_settle each, which begins writing it out, and out_finish_all waits for all of them together. It frees
- * them; after a failure some may be there, whole, and no rest. Every one holds a file descriptor until then.              */
+ * them and returns how many are there, the first ones: fewer than n after a failure. Until then each holds a file descriptor. */
 bool out_settle(OutFile *f, Error *e);
-bool out_finish_all(OutFile **f, int n, Error *e);
+int out_finish_all(OutFile **f, int n, Error *e);
 
 /* Until out_finish the file is "NAME.partial-PID-N", locked (flock) by its writer; when that dies, the lock goes and the file
  * stays. Where a file system keeps no locks, nothing counts as abandoned.                                               */
