@@ -34,14 +34,22 @@ void folder_lock_free(FolderLock *l) {
     free(l);
 }
 typedef enum { LOCK_TAKEN, LOCK_BUSY, LOCK_READ_ONLY, LOCK_FAILED } LockState;
+/* Whether the file is still there under its name: whoever leaves a folder to nobody takes the lock's file along. */
+static bool is_current(const FolderLock *l) {
+    struct stat mine, there;
+    return fstat(l->fd, &mine) == 0 && stat(l->path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+}
 static LockState try_lock(FolderLock *l) {
-    if (l->fd < 0) l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (l->fd < 0) return errno == EACCES || errno == EROFS ? LOCK_READ_ONLY : LOCK_FAILED;
-    while (flock(l->fd, LOCK_EX | LOCK_NB) != 0)
-        if (errno == EWOULDBLOCK) return LOCK_BUSY;
-        else if (errno != EINTR) return l->works = false, LOCK_TAKEN;
-    l->works = true;
-    return LOCK_TAKEN;
+    for (;;) {
+        if (l->fd < 0) l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (l->fd < 0) return errno == EACCES || errno == EROFS ? LOCK_READ_ONLY : LOCK_FAILED;
+        int failed = flock(l->fd, LOCK_EX | LOCK_NB);
+        if (failed && errno == EINTR) continue;
+        if (failed && errno == EWOULDBLOCK) return LOCK_BUSY;
+        l->works = !failed;
+        if (failed || is_current(l)) return LOCK_TAKEN;
+        folder_unlock(l);
+    }
 }
 Outcome folder_lock(FolderLock *l, const Interrupt *i, Error *e) {
     for (int waited = 0;; waited += WAIT_MS) {
@@ -57,6 +65,15 @@ bool folder_lock_now(FolderLock *l) { return try_lock(l) == LOCK_TAKEN; }
 void folder_unlock(FolderLock *l) {
     if (l->fd >= 0) close(l->fd);
     l->fd = -1;
+}
+void folder_lock_remove(FolderLock *l) {
+    if (l->works && folder_lock_now(l)) {
+        Claims c;
+        bool alone = claims_read(&c, l->dir, NULL) && c.count == 0;
+        if (alone) unlink(l->path);
+        claims_free(&c);
+    }
+    folder_unlock(l);
 }
 bool folder_lock_works(const FolderLock *l) { return l->works; }
 

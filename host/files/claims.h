@@ -18,6 +18,7 @@ void folder_lock_free(FolderLock *l);         /* lets go */
 Outcome folder_lock(FolderLock *l, const Interrupt *i, Error *e);
 bool folder_lock_now(FolderLock *l); /* without waiting; false: somebody has it */
 void folder_unlock(FolderLock *l);
+void folder_lock_remove(FolderLock *l);      /* unlocks, and takes the lock's file away where nobody has a claim */
 bool folder_lock_works(const FolderLock *l); /* after folder_lock: whether the file system keeps locks */
 
 /* All that follows is done under the lock. */

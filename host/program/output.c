@@ -184,6 +184,7 @@ Outcome output_finish(Output *o, const RunFacts *f, bool merge, Error *e) {
 void output_close(Output *o) {
     if (!o) return;
     claim_release(o->claim, !o->settled); /* of a run that was settled but not finished, the next one counts what it made */
+    folder_lock_remove(o->lock);
     folder_lock_free(o->lock);
     claims_free(&o->dead);
     free(o->counted);
