@@ -43,20 +43,20 @@ static void end(const Tests *t, Run *x) {
     read_text(at(&t->setup, x->err), x->r.err);
 }
 static void ask(Tests *t, Run *x, const char *how, const char *dir, int first, int last, int setting) {
-    (void)t;
     *x = (Run){.first = first, .last = last, .setting = setting};
     snprintf(x->args, sizeof x->args, "generate --device cpu --threads 1 --batch %d --seeds %d-%d --outdir %s %s %s", 1 + draw(t, 5), first,
              last, dir, settings[setting], how);
 }
-/* Which of the settings made what is in the folder, by its manifest; -1: there is none. */
+/* Which of the settings made what is in the folder, by its manifest; -1: nothing does. */
 static int setting_of(const Tests *t, const char *dir, Json **out) {
     char name[64];
     snprintf(name, sizeof name, "%s/manifest.json", dir);
     Json *j = *out = json_parse_file(at(&t->setup, name), NULL);
     if (!j) return -1;
     const Json *images = json_get(j, "images"), *runs = json_get(j, "runs");
+    if (!runs->child) return -1;
     bool three = json_get(images, "steps")->number == 3;
-    const Json *options = runs->child ? json_get(runs->child, "options") : NULL, *network = json_get(options, "network");
+    const Json *options = json_get(runs->child, "options"), *network = json_get(options, "network");
     return three ? 1 : network && !strcmp(network->string, "other.safetensors") ? 2 : 0;
 }
 static bool has_record(const Json *j, const Run *x) {

@@ -57,6 +57,16 @@ static bool note(void *store, const FolderEntry *x, Error *e) {
     if (s->npz && top && (x->kind == NAME_MERGED || x->kind == NAME_PART)) return npz_store_note(s->npz, x->name, e);
     return true;
 }
+static bool is_image(void *found, const FolderEntry *x, Error *e) {
+    (void)e;
+    *(bool *)found = x->kind != NAME_STRAY && x->kind != NAME_THOUSAND;
+    return !*(bool *)found; /* the first one is enough */
+}
+bool store_occupied(const char *dir) {
+    bool found = false;
+    store_walk(dir, true, NULL, is_image, &found, NULL);
+    return found;
+}
 static char *png_path(const Store *s, uint64_t seed) {
     char name[64];
     if (s->o.subdirs)

@@ -35,6 +35,7 @@ size_t store_image_bytes(const Store *s);
 /* Reads the folder, under its lock: which images are there. Those that are wanted (a set) are checked, with every CRC where `all`.
  * Removes what dead programs left unfinished; prints what is damaged.                                                   */
 Outcome store_scan(Store *s, const SeedList *wanted, bool all, Error *e);
+bool store_occupied(const char *dir);          /* whether there is an image of either format, or its name */
 const SeedList *store_present(const Store *s); /* a set */
 bool store_empty(const Store *s);              /* no image of either format */
 /* Removes the images of these seeds (a set) from dir, under its lock, and npz files of them; follows no link. */

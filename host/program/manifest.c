@@ -35,6 +35,10 @@ bool manifest_read(Manifest *m, const char *dir, Error *e) {
     m->before = NULL;
     return false;
 }
+void manifest_forget(Manifest *m) {
+    json_free(m->before);
+    m->before = NULL;
+}
 void manifest_close(Manifest *m) {
     json_free(m->before);
     free(m->path);

@@ -17,6 +17,7 @@ typedef struct {
     Json *before; /* as it was read last; NULL: there is none */
 } Manifest;
 bool manifest_read(Manifest *m, const char *dir, Error *e);
+void manifest_forget(Manifest *m); /* what was read */
 void manifest_close(Manifest *m);
 /* Whether the images that are there were made with these options; else an error that says which differ. An option that an older
  * manifest does not know had its default.                                                                              */

@@ -13,7 +13,8 @@ struct Output {
     FolderLock *lock;
     Store *store;
     Manifest manifest;
-    Text images; /* of the manifest, with the hashes */
+    Text images;  /* of the manifest, with the hashes */
+    Text unbound; /* the manifest as it was found in a folder without images */
     SeedList todo;
     Claims dead;
     Counted *counted; /* [dead.count] */
@@ -34,9 +35,18 @@ static void name_run(Output *o) {
     snprintf(o->run, sizeof o->run, "%s.%09ldZ %s %ld", when, now.tv_nsec, host, (long)getpid());
 }
 /* ---- opening -------------------------------------------------------------------------------------------------------------------- */
-static bool check_manifest(Output *o, Error *e) {
+/* Reads the manifest and the others' claims. Where there is no image and nobody at work, what an earlier run says binds nobody. */
+static bool read_folder(Output *o, Error *e) {
     const char *dir = o->o.store.dir;
-    if (!manifest_read(&o->manifest, dir, e)) return false;
+    bool locks = folder_lock_works(o->lock), live = false;
+    if (!manifest_read(&o->manifest, dir, e) || (locks && !claims_read(&o->dead, dir, e))) return false;
+    for (int i = 0; i < o->dead.count; i++) live |= o->dead.claim[i].live;
+    if (!o->manifest.before || !locks || live || store_occupied(dir)) return true;
+    json_write(&o->unbound, o->manifest.before);
+    manifest_forget(&o->manifest);
+    return true;
+}
+static bool check_manifest(Output *o, Error *e) {
     if (o->o.overwrite) return true;
     Text images = {0};
     manifest_images(&images, o->o.args, o->o.device, o->o.networks, NULL);
@@ -88,7 +98,7 @@ static void count_dead(Output *o) {
 }
 static Outcome look(Output *o, Error *e) {
     const OutputOptions *q = &o->o;
-    if (!check_manifest(o, e)) return OUTCOME_FAILED;
+    if (!read_folder(o, e) || !check_manifest(o, e)) return OUTCOME_FAILED;
     SeedList wanted = seeds_copy(q->wanted);
     seeds_sort(&wanted);
     Outcome outcome = store_scan(o->store, &wanted, q->read_back, e);
@@ -99,7 +109,7 @@ static Outcome look(Output *o, Error *e) {
     if (!folder_lock_works(o->lock)) return OUTCOME_DONE;
     SeedList todo = seeds_copy(&o->todo);
     seeds_sort(&todo);
-    bool ok = claims_read(&o->dead, q->store.dir, e) && check_claims(o, &o->dead, &todo, e);
+    bool ok = check_claims(o, &o->dead, &todo, e);
     seeds_free(&todo);
     if (!ok) return OUTCOME_FAILED;
     count_dead(o);
@@ -130,7 +140,14 @@ static bool write_record(Output *o, const RunFacts *f, Error *e) {
 }
 /* Under the lock: reads the manifest again, for others may have written it. */
 static bool compare_again(Output *o, Error *e) {
-    return manifest_read(&o->manifest, o->o.store.dir, e) && manifest_check(&o->manifest, &o->images, o->o.args, e);
+    if (!manifest_read(&o->manifest, o->o.store.dir, e)) return false;
+    if (o->manifest.before && o->unbound.text) {
+        Text now = {0};
+        json_write(&now, o->manifest.before);
+        if (!strcmp(now.text, o->unbound.text)) manifest_forget(&o->manifest); /* nobody has started since */
+        text_free(&now);
+    }
+    return manifest_check(&o->manifest, &o->images, o->o.args, e);
 }
 static Outcome start_anew(Output *o, Error *e) {
     ImageFormat format;
@@ -139,8 +156,7 @@ static Outcome start_anew(Output *o, Error *e) {
     SeedList seeds = manifest_seeds(&o->manifest, &format);
     Outcome outcome = store_clear(o->o.store.dir, format, &seeds, o->o.store.interrupt, e);
     seeds_free(&seeds);
-    json_free(o->manifest.before);
-    o->manifest.before = NULL;
+    manifest_forget(&o->manifest);
     return outcome;
 }
 static Outcome settle(Output *o, const RunFacts *f, Error *e) {
@@ -190,7 +206,7 @@ void output_close(Output *o) {
     free(o->counted);
     store_free(o->store);
     manifest_close(&o->manifest);
-    text_free(&o->images);
+    text_free(&o->images), text_free(&o->unbound);
     seeds_free(&o->todo);
     free(o);
 }
