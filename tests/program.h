@@ -8,10 +8,12 @@
 #include <dirent.h>
 #include <limits.h>
 #include <regex.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MAX_ARGS = 64, OUTPUT = 1 << 16 };
@@ -36,8 +38,10 @@ static inline int lines(const char *s) {
     for (; *s; s++) n += *s == '\n';
     return n;
 }
-/* Starts the program in the work folder. args is split at blanks; file_limit > 0: no file may grow beyond it. */
-static inline pid_t start(const Setup *s, const char *args, long file_limit, const char *out) {
+/* Starts the program in the work folder. args is split at blanks; file_limit > 0: no file may grow beyond it. prepare, if any,
+ * is called in the new process just before.                                                                             */
+static inline pid_t start_prepared(const Setup *s, const char *args, long file_limit, const char *out, void (*prepare)(void *),
+                                   void *context) {
     char *copy = strdup(args), *argv[MAX_ARGS], *rest = NULL, name[] = "dg_cuda";
     int n = 0;
     argv[n++] = name;
@@ -51,16 +55,24 @@ static inline pid_t start(const Setup *s, const char *args, long file_limit, con
     if (pid == 0) {
         if (file_limit) setrlimit(RLIMIT_FSIZE, &(struct rlimit){(rlim_t)file_limit, (rlim_t)file_limit});
         if (chdir(s->dir) != 0 || !freopen(out, "w", stdout) || !freopen("stderr.txt", "w", stderr)) _exit(99);
+        if (prepare) prepare(context);
         execv(s->program, argv);
         _exit(98);
     }
     free(copy);
     return pid;
 }
+static inline pid_t start(const Setup *s, const char *args, long file_limit, const char *out) {
+    return start_prepared(s, args, file_limit, out, NULL, NULL);
+}
+enum { PATIENCE = 120 }; /* seconds that a run may take: one that waits for ever is a failure, not the end of the tests */
 static inline void finish(const Setup *s, pid_t pid, Result *r) {
     int status = 0;
     char path[128];
-    waitpid(pid, &status, 0);
+    for (int i = 0; i < 100 * PATIENCE && waitpid(pid, &status, WNOHANG) == 0; i++) {
+        nanosleep(&(struct timespec){0, i < 100 ? 1000000 : 10000000}, NULL);
+        if (i + 1 == 100 * PATIENCE) kill(pid, SIGKILL), waitpid(pid, &status, 0);
+    }
     r->code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
     snprintf(path, sizeof path, "%s/stdout.txt", s->dir), read_text(path, r->out);
     snprintf(path, sizeof path, "%s/stderr.txt", s->dir), read_text(path, r->err);
@@ -68,6 +80,11 @@ static inline void finish(const Setup *s, pid_t pid, Result *r) {
 static inline Result *run_limited(const Setup *s, const char *args, long file_limit) {
     static Result r; /* of the latest run */
     finish(s, start(s, args, file_limit, "stdout.txt"), &r);
+    return &r;
+}
+static inline Result *run_prepared(const Setup *s, const char *args, void (*prepare)(void *), void *context) {
+    static Result r; /* of the latest run */
+    finish(s, start_prepared(s, args, 0, "stdout.txt", prepare, context), &r);
     return &r;
 }
 static inline Result *run(const Setup *s, const char *args) { return run_limited(s, args, 0); }

@@ -4,7 +4,8 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_SCRIPTS := $(wildcard tests/test_*.sh)
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/test_toy_model: $(BUILD)/tests/toy_model.o
-$(BUILD)/tests/test_cli $(BUILD)/tests/test_bench $(BUILD)/tests/test_checkpoint: | $(BUILD)/dg_cuda
+$(BUILD)/tests/test_cli $(BUILD)/tests/test_bench $(BUILD)/tests/test_checkpoint $(BUILD)/tests/test_folders \
+  $(BUILD)/tests/test_shared: | $(BUILD)/dg_cuda
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
@@ -24,14 +25,18 @@ EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/
             "$(EMU)/test_state emu" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour
-LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) $(FUZZ_QUICK)
+LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) $(FUZZ_QUICK)
+RANDOM_LONG = \
+  "$(BUILD)/tests/test_shared pairs 20 kills 30"
 EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)/test_golden emu cifar10" \
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
            "$(BUILD)/race/tests/test_state emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
            "$(BUILD)/race/prims_test"
 # hours
-WHOLE = "$(BUILD)/tests/test_golden ref sample" $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
+WHOLE = "$(BUILD)/tests/test_golden ref sample" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
+RANDOM_WHOLE = \
+  "$(BUILD)/tests/test_shared pairs 200 kills 300"
 EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(EMU)/test_golden emu=$(p) quick") "$(EMU)/test_golden emu=fp16 full sample" \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,bf16 tf32,"$(EMU)/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \

@@ -74,6 +74,10 @@ static const struct {
     {"generate --overwrite --grid g.png", 2, "--overwrite needs --outdir"},
     {"generate --preset edm-cifar", 2, "--preset.*edm-cifar10"},
     {"generate --preset zzz", 2, "--preset.*--help"},
+    {"generate --preset edm-cifar10 --preset edm-ffhq64", 2, "one preset at a time"},
+    {"generate --save-latents", 2, "--save-latents: .*--format npz"},
+    {"generate --npz-keys dg", 2, "--npz-keys: .*--format npz"},
+    {"generate --seeds 0-699 --grid g.png --grid-scale 32", 2, "--grid: .*at most"},
     {"generate --class purple", 2, "--class: \"purple\""},
     {"generate --class 10", 2, "outside this network's classes, 0 to 9"},
     {"generate --network uncond.safetensors --class 0 --outdir x", 2, "unconditional"},
@@ -200,8 +204,9 @@ static void refusing(const Setup *s) {
     write_file(s, "foreign/000000.png", "somebody's");
     fails(generate(s, "--seeds 0-2 --outdir foreign"), "a folder with images", 1, "no manifest.json");
     write_file(s, "foreign/manifest.json", "{\"images\": ");
-    fails(generate(s, "--seeds 0-2 --outdir foreign"), "a damaged manifest", 1, "foreign/manifest.json.*--overwrite");
-    succeeds(generate(s, "--seeds 0-2 --outdir foreign --overwrite"), "--overwrite of a foreign folder");
+    fails(generate(s, "--seeds 0-2 --outdir foreign"), "a damaged manifest", 1, "foreign/manifest.json.*another --outdir");
+    fails(generate(s, "--seeds 0-2 --outdir foreign --overwrite"), "--overwrite of a foreign folder", 1,
+          "foreign/manifest.json.*another --outdir");
 }
 /* The same images whatever the batch is, with everything on that could mix samples. */
 static void batches(const Setup *s) {

@@ -1,10 +1,12 @@
 /* file.c -- mapping a file for reading; writing one under a temporary name, fsync, rename. */
 #include "base/file.h"
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,6 +46,47 @@ struct OutFile {
     uint8_t buffer[BUFFER_BYTES];
 };
 
+/* ---- unfinished files: "NAME.partial-PID-N", locked while their writer lives, also where it has another process table ------- */
+static const char UNFINISHED[] = ".partial-";
+size_t file_unfinished(const char *name) {
+    const char *found = NULL;
+    for (const char *s = name; (s = strstr(s, UNFINISHED)); s++) found = s;
+    if (!found || found == name) return 0;
+    const char *s = found + sizeof UNFINISHED - 1;
+    for (int numbers = 0; numbers < 2; numbers++) {
+        if (!isdigit((unsigned char)*s)) return 0;
+        while (isdigit((unsigned char)*s)) s++;
+        if (numbers == 0 && *s++ != '-') return 0;
+    }
+    return *s ? 0 : (size_t)(found - name);
+}
+bool file_abandoned(const char *path) {
+    struct stat s;
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC); /* NFS wants write access for this lock */
+    if (fd < 0) return false;
+    bool dead = fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    close(fd);
+    return dead;
+}
+bool file_remove_stray(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return file_unfinished(slash ? slash + 1 : path) && file_abandoned(path) && unlink(path) == 0;
+}
+/* A new file, locked. Whoever removes strays may take it before it is locked: then another name. -1: errno says why. */
+static int create_unfinished(char *path, size_t size, const char *name) {
+    for (int i = 0; i < 1000; i++) { /* a crashed run may have left one with our process number */
+        snprintf(path, size, "%s%s%ld-%d", name, UNFINISHED, (long)getpid(), i);
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST) return -1;
+        if (fd < 0) continue;
+        struct stat s;
+        bool taken = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; /* a file system without locks takes nothing away */
+        if (!taken && fstat(fd, &s) == 0 && s.st_nlink > 0) return fd;
+        close(fd);
+    }
+    return -1;
+}
+
 OutFile *out_open(const char *path, Error *e) {
     struct stat s;
     bool replaces = stat(path, &s) == 0;
@@ -56,12 +99,7 @@ OutFile *out_open(const char *path, Error *e) {
     f->replaces = replaces, f->sync = true;
     size_t n = strlen(path) + 40;
     f->temporary = dg_alloc(n);
-    f->fd = -1;
-    for (int i = 0; i < 1000 && f->fd < 0; i++) { /* a crashed run may have left one with our process number */
-        snprintf(f->temporary, n, "%s.partial-%ld-%d", path, (long)getpid(), i);
-        f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (f->fd < 0 && errno != EEXIST) break;
-    }
+    f->fd = create_unfinished(f->temporary, n, path);
     if (f->fd >= 0) return f;
     dg_error(e, "%s: cannot write: %s", path, strerror(errno));
     free(f->temporary);
@@ -137,33 +175,34 @@ static bool same_directory(const char *a, const char *b) {
 bool out_finish(OutFile *f, Error *e) {
     bool ok = flush(f, e);
     if (ok && f->sync && fsync(f->fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
+    int kept = ok ? dup(f->fd) : -1; /* its lock, while close says whether writing failed; without it a stray could be seen here */
     if (close(f->fd) != 0 && ok) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
     if (ok && rename(f->temporary, f->path) != 0) ok = dg_error(e, "%s: cannot write: %s", f->path, strerror(errno));
     if (!ok) unlink(f->temporary);
     else if (f->sync) sync_directory(f->path);
+    if (kept >= 0) close(kept);
     out_free(f);
     return ok;
 }
 bool out_settle(OutFile *f, Error *e) {
-    bool ok = flush(f, e);
-    if (close(f->fd) != 0 && ok) ok = dg_error(e, "%s: writing failed: %s", f->path, strerror(errno));
-    f->fd = -1;
-    return ok;
+    if (!flush(f, e)) return false;
+    sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    return true;
 }
-bool out_finish_all(OutFile **f, int n, Error *e) {
+int out_finish_all(OutFile **f, int n, Error *e) {
+    int finished = 0;
     bool ok = true;
-    if (n > 0) {
-        int fd = open_directory(f[0]->path);
-        if (fd < 0 || syncfs(fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f[0]->path, strerror(errno));
-        if (fd >= 0) close(fd);
-    }
+    for (int i = 0; i < n && ok; i++)
+        if (fsync(f[i]->fd) != 0) ok = dg_error(e, "%s: writing failed: %s", f[i]->path, strerror(errno));
     for (int i = 0; i < n; i++) {
         if (ok && rename(f[i]->temporary, f[i]->path) != 0) ok = dg_error(e, "%s: cannot write: %s", f[i]->path, strerror(errno));
-        if (!ok) unlink(f[i]->temporary);
-        else if (i + 1 == n || !same_directory(f[i]->path, f[i + 1]->path)) sync_directory(f[i]->path);
+        if (ok) finished++;
+        else unlink(f[i]->temporary);
+        if (ok && (i + 1 == n || !same_directory(f[i]->path, f[i + 1]->path))) sync_directory(f[i]->path);
+        close(f[i]->fd);
     }
     for (int i = 0; i < n; i++) out_free(f[i]);
-    return ok;
+    return finished;
 }
 void out_abandon(OutFile *f) {
     if (!f) return;

@@ -21,8 +21,14 @@ bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Erro
 uint64_t out_position(const OutFile *f);                                               /* bytes written so far */
 bool out_finish(OutFile *f, Error *e);                                                 /* frees f either way */
 void out_abandon(OutFile *f);                                                          /* f may be NULL */
-/* Many small files of one file system: out_settle each (it holds no file descriptor then), and out_finish_all syncs once
- * for all of them, which takes a tenth of the time. It frees them; after a failure some may be there, whole, and no rest. */
+/* Many small files: out_settle each, which begins writing it out, and out_finish_all waits for all of them together. It frees
+ * them and returns how many are there, the first ones: fewer than n after a failure. Until then each holds a file descriptor. */
 bool out_settle(OutFile *f, Error *e);
-bool out_finish_all(OutFile **f, int n, Error *e);
+int out_finish_all(OutFile **f, int n, Error *e);
+
+/* Until out_finish the file is "NAME.partial-PID-N", locked (flock) by its writer; when that dies, the lock goes and the file
+ * stays. Where a file system keeps no locks, nothing counts as abandoned.                                               */
+size_t file_unfinished(const char *name); /* how long NAME is; 0: not the name of an unfinished file */
+bool file_abandoned(const char *path);    /* a regular file that is there and that nobody has locked */
+bool file_remove_stray(const char *path); /* whether it was an unfinished file of a dead writer, and is gone */
 #endif

@@ -1,5 +1,7 @@
 /* folder.c -- paths, folders that are made when they are missing, and the folder for what can be made again. */
 #include "base/folder.h"
+#include "base/file.h"
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +36,24 @@ bool make_parent(const char *file, Error *e) {
     bool ok = !slash || slash == copy || make_folders(copy, e);
     free(copy);
     return ok;
+}
+void folder_remove_strays(const char *dir, const char *name) {
+    DIR *d = opendir(dir);
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        size_t n = file_unfinished(entry->d_name);
+        if (!n || (name && (n != strlen(name) || memcmp(name, entry->d_name, n)))) continue;
+        char *path = path_join(dir, entry->d_name);
+        file_remove_stray(path);
+        free(path);
+    }
+    if (d) closedir(d);
+}
+void file_remove_strays(const char *file) {
+    const char *slash = strrchr(file, '/');
+    char *dir = slash ? dg_strdup(file) : dg_strdup(".");
+    if (slash) dir[slash == file ? 1 : slash - file] = 0;
+    folder_remove_strays(dir, slash ? slash + 1 : file);
+    free(dir);
 }
 char *cache_folder(void) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");

@@ -38,7 +38,7 @@ Interrupt *interrupt_begin(void) {
     DG_CHECK(pthread_create(&i->thread, NULL, wait_for_signals, i) == 0, "no thread for signals");
     return i;
 }
-bool interrupted(const Interrupt *i) { return atomic_load(&i->flag); }
+bool interrupted(const Interrupt *i) { return i && atomic_load(&i->flag); }
 void interrupt_end(Interrupt *i) {
     pthread_kill(i->thread, WAKE);
     pthread_join(i->thread, NULL);

@@ -1,7 +1,99 @@
-/* image.c -- PNG files through stb_image, and grids. */
+/* image.c -- PNG files through stb_image, what is whole of them, and grids. */
 #include "files/image.h"
+#include "base/crc32.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- what a PNG file says of itself: signature, then chunks of length, name, data and CRC ------------------------------------- */
+enum {
+    SIGNATURE = 8,
+    CHUNK = 12,                    /* without its data */
+    HEAD = SIGNATURE + CHUNK + 13, /* with the first chunk, IHDR */
+    CHECKED_BYTES = 64 << 10       /* up to here a file is read whole to check it */
+};
+static const uint8_t png_signature[SIGNATURE] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+static const uint8_t png_end[CHUNK] = {0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82};
+
+static uint32_t big_endian(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+static const char *head_fault(const uint8_t *p, size_t bytes) {
+    if (bytes < HEAD + CHUNK) return bytes ? "it is cut off" : "it is empty";
+    if (memcmp(p, png_signature, SIGNATURE)) return "it does not begin as a PNG file does";
+    if (big_endian(p + SIGNATURE) != 13 || memcmp(p + SIGNATURE + 4, "IHDR", 4)) return "it has no header";
+    return crc32_of(0, p + SIGNATURE + 4, 17) == big_endian(p + HEAD - 4) ? NULL : "the CRC of its header is wrong";
+}
+/* What is wrong with a file that is in memory; NULL: nothing. */
+static const char *png_fault(const uint8_t *p, size_t bytes) {
+    const char *fault = head_fault(p, bytes);
+    bool pixels = false;
+    for (size_t at = HEAD; !fault;) {
+        if (bytes - at < CHUNK) return "it is cut off";
+        uint32_t length = big_endian(p + at);
+        if (length > bytes - at - CHUNK) return "it is cut off";
+        if (crc32_of(0, p + at + 4, (size_t)length + 4) != big_endian(p + at + 8 + length)) return "a CRC is wrong";
+        pixels |= length > 0 && !memcmp(p + at + 4, "IDAT", 4);
+        bool end = !memcmp(p + at + 4, "IEND", 4);
+        at += CHUNK + (size_t)length;
+        if (end) return at < bytes ? "something follows its end" : pixels ? NULL : "it has no pixels";
+    }
+    return fault;
+}
+static bool read_at(int fd, uint8_t *out, size_t bytes, off_t offset) {
+    for (ssize_t n; bytes > 0; out += n, bytes -= (size_t)n, offset += n) {
+        n = pread(fd, out, bytes, offset);
+        if (n < 0 && errno == EINTR) n = 0;
+        else if (n <= 0) return false;
+    }
+    return true;
+}
+/* Of a large file the two ends alone. */
+static const char *file_fault(int fd, size_t bytes, bool all, uint8_t *head) {
+    uint8_t end[CHUNK];
+    if (all || bytes <= CHECKED_BYTES) {
+        uint8_t *data = malloc(bytes + 1);
+        const char *fault = data && read_at(fd, data, bytes, 0) ? png_fault(data, bytes) : "it cannot be read";
+        if (!fault) memcpy(head, data, HEAD);
+        free(data);
+        return fault;
+    }
+    if (!read_at(fd, head, HEAD, 0) || !read_at(fd, end, sizeof end, (off_t)bytes - CHUNK)) return "it cannot be read";
+    return memcmp(end, png_end, sizeof end) ? "it is cut off" : head_fault(head, bytes);
+}
+PngState image_check_png(const char *path, int height, int width, int channels, bool all, Error *e) {
+    static const uint8_t color[] = {0, 0, 4, 2, 6}; /* by channels */
+    struct stat s;
+    uint8_t head[HEAD];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        if (errno == ENOENT) return PNG_DAMAGED; /* removed since its name was read, or a link to nothing */
+        dg_error(e, "%s: cannot open: %s", path, strerror(errno));
+        return PNG_FOREIGN;
+    }
+    const char *fault = NULL;
+    PngState state = PNG_WHOLE;
+    if (fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) {
+        dg_error(e, "%s: an image belongs there, and it is not a regular file: remove it, or choose another folder", path);
+        state = PNG_FOREIGN;
+    } else if ((fault = file_fault(fd, (size_t)s.st_size, all, head))) {
+        dg_error(e, "%s: not a whole PNG file: %s", path, fault);
+        state = PNG_DAMAGED;
+    } else if (big_endian(head + SIGNATURE + 8) != (uint32_t)width || big_endian(head + SIGNATURE + 12) != (uint32_t)height ||
+               head[SIGNATURE + 16] != 8 || head[SIGNATURE + 17] != color[channels]) {
+        dg_error(
+            e, "%s: the image is %ux%u, %d bits, colour type %d; %dx%d, 8 bits, type %d belongs there: remove it, or choose another folder",
+            path, big_endian(head + SIGNATURE + 8), big_endian(head + SIGNATURE + 12), head[SIGNATURE + 16], head[SIGNATURE + 17], width,
+            height, color[channels]);
+        state = PNG_FOREIGN;
+    }
+    close(fd);
+    return state;
+}
+
+/* ---- reading and writing -------------------------------------------------------------------------------------------------------- */
 #ifdef DG_HAVE_STB
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO
@@ -15,31 +107,25 @@ bool image_png_available(Error *e) {
     (void)e;
     return true;
 }
-OutFile *image_begin_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
-    if (channels < 1 || channels > 4) {
-        dg_error(e, "%s: a PNG has 1 to 4 channels, not %d: use --format npz", path, channels);
-        return NULL;
-    }
-    OutFile *f = out_open(path, e);
-    if (!f) return NULL;
+bool image_put_png(OutFile *f, const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
+    if (!image_fits_png(height, width, channels, e)) return dg_error_context(e, "%s", path);
     int bytes;
     uint8_t *png = stbi_write_png_to_mem(pixels, width * channels, width, height, channels, &bytes);
-    DG_CHECK(png, "no memory for a PNG of %dx%d", width, height);
+    if (!png) return dg_error(e, "%s: there is no memory for a PNG of %dx%d", path, width, height);
     bool ok = out_write(f, png, (size_t)bytes, e);
     free(png);
-    if (ok) return f;
-    out_abandon(f);
-    return NULL;
+    return ok;
 }
 bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
     FileMap map;
     if (!file_map(path, &map, e)) return false;
     int h = 0, w = 0, c = 0;
-    uint8_t *read = map.bytes <= 1u << 30 ? stbi_load_from_memory(map.data, (int)map.bytes, &w, &h, &c, 0) : NULL;
+    const char *fault = map.bytes > INT_MAX ? "it is too large" : png_fault(map.data, map.bytes); /* stb_image checks no CRC */
+    uint8_t *read = fault ? NULL : stbi_load_from_memory(map.data, (int)map.bytes, &w, &h, &c, 0);
     bool ok = read && h == height && w == width && c == channels;
     if (ok) memcpy(pixels, read, (size_t)h * (size_t)w * (size_t)c);
     else if (read) dg_error(e, "%s: the image is %dx%dx%d, %dx%dx%d is wanted", path, w, h, c, width, height, channels);
-    else dg_error(e, "%s: not a PNG file that can be read (%s)", path, stbi_failure_reason());
+    else dg_error(e, "%s: not a whole PNG file: %s", path, fault ? fault : stbi_failure_reason());
     stbi_image_free(read);
     file_unmap(&map);
     return ok;
@@ -48,31 +134,48 @@ bool image_read_png(const char *path, uint8_t *pixels, int height, int width, in
 bool image_png_available(Error *e) {
     return dg_error(e, "this build writes no PNG files: install stb_image_write (Debian: libstb-dev) and build again, or use --format npz");
 }
-OutFile *image_begin_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
-    (void)path, (void)pixels, (void)height, (void)width, (void)channels;
-    image_png_available(e);
-    return NULL;
+bool image_put_png(OutFile *f, const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
+    (void)f, (void)path, (void)pixels, (void)height, (void)width, (void)channels;
+    return image_png_available(e);
 }
 bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
     (void)path, (void)pixels, (void)height, (void)width, (void)channels;
     return image_png_available(e);
 }
 #endif
-bool image_write_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
-    OutFile *f = image_begin_png(path, pixels, height, width, channels, e);
-    return f && out_finish(f, e);
+bool image_fits_png(int height, int width, int channels, Error *e) {
+    /* the writer counts the filtered bytes in an int, and so what they become, which grows by doubling and may be 9/8 as much */
+    const int64_t most = INT_MAX / 3 * 2;
+    int64_t bytes = ((int64_t)width * channels + 1) * height;
+    if (channels < 1 || channels > 4) return dg_error(e, "a PNG has 1 to 4 channels, not %d: use --format npz", channels);
+    if (bytes <= most) return true;
+    return dg_error(e, "a picture of %dx%d pixels has %lld bytes, a PNG can be written of at most %lld", width, height, (long long)bytes,
+                    (long long)most);
+}
+OutFile *image_begin_png(const char *path, const uint8_t *pixels, int height, int width, int channels, Error *e) {
+    OutFile *f = out_open(path, e);
+    if (!f || image_put_png(f, path, pixels, height, width, channels, e)) return f;
+    out_abandon(f);
+    return NULL;
 }
 
-Grid *grid_new(int tiles, int columns, int tile_height, int tile_width, int channels, int scale) {
-    Grid *g = dg_alloc(sizeof *g);
+/* ---- grids ------------------------------------------------------------------------------------------------------------------------ */
+bool grid_layout(Grid *g, int tiles, int columns, int tile_height, int tile_width, int channels, int scale, Error *e) {
     *g = (Grid){.tile_height = tile_height, .tile_width = tile_width, .channels = channels, .columns = columns, .scale = scale};
     g->rows = (tiles + columns - 1) / columns;
-    g->height = g->rows * (tile_height * scale + GRID_GAP) + GRID_GAP;
-    g->width = columns * (tile_width * scale + GRID_GAP) + GRID_GAP;
-    size_t bytes = (size_t)g->height * (size_t)g->width * (size_t)channels;
-    g->pixels = dg_alloc(bytes);
+    int64_t height = (int64_t)g->rows * ((int64_t)tile_height * scale + GRID_GAP) + GRID_GAP;
+    int64_t width = (int64_t)columns * ((int64_t)tile_width * scale + GRID_GAP) + GRID_GAP;
+    if (height > INT_MAX || width > INT_MAX)
+        return dg_error(e, "a picture of %lldx%lld pixels is too large", (long long)width, (long long)height);
+    g->height = (int)height, g->width = (int)width;
+    return image_fits_png(g->height, g->width, channels, e);
+}
+bool grid_begin(Grid *g, Error *e) {
+    size_t bytes = (size_t)g->height * (size_t)g->width * (size_t)g->channels;
+    g->pixels = malloc(bytes);
+    if (!g->pixels) return dg_error(e, "there is no memory for a picture of %dx%d pixels (%zu bytes)", g->width, g->height, bytes);
     memset(g->pixels, 255, bytes);
-    return g;
+    return true;
 }
 void grid_set(Grid *g, int i, const uint8_t *tile) {
     size_t c = (size_t)g->channels;
@@ -85,7 +188,6 @@ void grid_set(Grid *g, int i, const uint8_t *tile) {
         }
 }
 void grid_free(Grid *g) {
-    if (!g) return;
     free(g->pixels);
-    free(g);
+    g->pixels = NULL;
 }

@@ -212,7 +212,8 @@ static bool read_data(Source *s, Header *h, NpyArray *out, Error *e) {
     free(data);
     return false;
 }
-static bool read_array(Source *s, NpyArray *out, Error *e) {
+/* Up to the data. */
+static bool read_head(Source *s, Header *h, Error *e) {
     uint8_t head[MAGIC_BYTES + 4];
     if (!source_read(s, head, MAGIC_BYTES, e)) return false;
     if (memcmp(head, magic, sizeof magic)) return dg_error(e, "it is not a NumPy array: it does not begin as a .npy file does");
@@ -224,26 +225,32 @@ static bool read_array(Source *s, NpyArray *out, Error *e) {
     for (int i = width - 1; i >= 0; i--) bytes = bytes << 8 | head[MAGIC_BYTES + i];
     if (bytes > MAX_HEADER) return dg_error(e, "its header says it is %zu bytes long, at most %d are accepted", bytes, MAX_HEADER);
     char *text = dg_alloc(bytes);
-    Header h;
-    bool ok = source_read(s, text, bytes, e) && read_header(text, bytes, &h, e) && read_data(s, &h, out, e);
+    bool ok = source_read(s, text, bytes, e) && read_header(text, bytes, h, e);
     free(text);
     return ok;
+}
+static bool read_array(Source *s, NpyArray *out, Error *e) {
+    Header h;
+    return read_head(s, &h, e) && read_data(s, &h, out, e);
 }
 static const ZipEntry *find(const Npz *z, const char *name) {
     for (int i = 0; i < z->count; i++)
         if (!strcmp(z->name[i], name)) return z->entry[i];
     return NULL;
 }
+static const ZipEntry *need(const Npz *z, const char *name, Error *e) {
+    const ZipEntry *entry = find(z, name);
+    if (entry) return entry;
+    Text have = {0};
+    for (int i = 0; i < z->count; i++) text_printf(&have, "%s%s", i ? ", " : "", z->name[i]);
+    dg_error(e, "%s: there is no array %s; it has %s", z->path, name, have.len ? have.text : "none");
+    text_free(&have);
+    return NULL;
+}
 bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e) {
     *out = (NpyArray){0};
-    const ZipEntry *entry = find(z, name);
-    if (!entry) {
-        Text have = {0};
-        for (int i = 0; i < z->count; i++) text_printf(&have, "%s%s", i ? ", " : "", z->name[i]);
-        dg_error(e, "%s: there is no array %s; it has %s", z->path, name, have.len ? have.text : "none");
-        text_free(&have);
-        return false;
-    }
+    const ZipEntry *entry = need(z, name, e);
+    if (!entry) return false;
     if (!z->zip) {
         Source s = {.next = entry->packed, .left = entry->bytes};
         return read_array(&s, out, e) || dg_error_context(e, "%s", z->path);
@@ -253,6 +260,24 @@ bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e) {
     bool ok = read_array(&s, out, e);
     zip_stream_close(s.stream);
     return ok || s.named ? ok : dg_error_context(e, "%s: array %s", z->path, name);
+}
+bool npz_view(Npz *z, const char *name, NpyArray *out, const uint8_t **data, Error *e) {
+    const ZipEntry *entry = need(z, name, e);
+    if (!entry) return false;
+    if (entry->deflated) return dg_error(e, "%s: array %s is compressed", z->path, name);
+    Source s = {.next = entry->packed, .left = entry->bytes};
+    Header h;
+    bool ok = read_head(&s, &h, e);
+    if (ok && h.data_bytes != s.left)
+        ok = dg_error(e, "it has %" PRIu64 " bytes of data, its shape and type want %zu", s.left, h.data_bytes);
+    if (ok && (h.swap || (h.fortran && h.array.dims > 1))) ok = dg_error(e, "it is not in the order of this machine's memory");
+    if (!ok) return dg_error_context(e, "%s: array %s", z->path, name);
+    *out = h.array, *data = s.next;
+    return true;
+}
+bool npz_verify(Npz *z, const char *name, Error *e) {
+    const ZipEntry *entry = need(z, name, e);
+    return entry && (!z->zip || zip_verify(z->zip, entry, e));
 }
 
 static void add_array(Npz *z, const ZipEntry *entry, const char *name, size_t name_bytes) {

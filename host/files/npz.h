@@ -20,7 +20,11 @@ int npz_count(const Npz *z);
 const char *npz_name(const Npz *z, int i); /* without ".npy" */
 bool npz_has(const Npz *z, const char *name);
 bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e); /* on failure *out holds nothing to free */
-void npz_close(Npz *z);                                           /* z may be NULL */
+/* The same without reading: *out has all but the data, which *data points to in the file's map, at any alignment. Only arrays
+ * that are stored plainly, in C order; their CRC is not looked at, npz_verify does that.                              */
+bool npz_view(Npz *z, const char *name, NpyArray *out, const uint8_t **data, Error *e);
+bool npz_verify(Npz *z, const char *name, Error *e);
+void npz_close(Npz *z); /* z may be NULL */
 
 /* Streaming writer (stored, ZIP64 where needed). The file appears complete under its name at npz_writer_finish. */
 typedef struct NpzWriter NpzWriter;

@@ -1,77 +1,72 @@
-/* store.c -- the image files of one folder. */
+/* store.c -- the image files of one folder: PNG files here, npz files in store_npz.c. */
 #include "files/store.h"
+#include "base/file.h"
 #include "base/folder.h"
 #include "files/image.h"
+#include "files/store_names.h"
 #include "files/store_npz.h"
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct Store {
     StoreOptions o;
     char *dir;
     size_t image_bytes;
-    NpzStore *npz;        /* or NULL: PNG files */
+    NpzStore *npz; /* or NULL: PNG files */
+    SeedList present;
+    size_t files;         /* of either format */
     uint64_t made_folder; /* subdirs: the thousand whose folder was made last, plus one */
 };
-enum { PER_FOLDER = 1000, SEED_DIGITS = 6, TOGETHER = 128 /* files that are synced at once */ };
+enum { PER_FOLDER = 1000, TOGETHER = 32 /* files that are open at once */, LOOK_EVERY = 256 };
 
-/* ---- what belongs to the store in a folder -------------------------------------------------------------------------- */
-static size_t digits(const char *s) { return strspn(s, "0123456789"); }
-/* An image file, or the unfinished form of one that a crash left behind. */
-static bool is_image(const char *name) {
-    size_t n = digits(name);
-    const char *end = name + n;
-    if (n < SEED_DIGITS && strncmp(name, "part-", 5) && strncmp(name, "samples.npz", 11)) return false;
-    if (n < SEED_DIGITS) {
-        const char *dot = strstr(name, ".npz");
-        return dot && (!dot[4] || !strncmp(dot + 4, ".partial-", 9));
-    }
-    return !strncmp(end, ".png", 4) && (!end[4] || !strncmp(end + 4, ".partial-", 9));
-}
-/* Calls for every image file of dir; with `remove`, deletes it. Returns how many there were, -1 on an error. */
-static long each_image(const char *dir, bool folders, bool remove, Error *e) {
-    DIR *d = opendir(dir);
-    if (!d) return dg_error(e, "%s: cannot read the folder: %s", dir, strerror(errno)), -1;
-    long count = 0;
-    for (struct dirent *entry; count >= 0 && (entry = readdir(d));) {
-        char *path = path_join(dir, entry->d_name);
-        if (is_image(entry->d_name)) {
-            count++;
-            if (remove && unlink(path) != 0) dg_error(e, "%s: cannot remove: %s", path, strerror(errno)), count = -1;
-        } else if (folders && digits(entry->d_name) >= SEED_DIGITS && !entry->d_name[digits(entry->d_name)]) {
-            long inside = each_image(path, false, remove, e);
-            count = inside < 0 ? -1 : count + inside;
-            if (remove && inside > 0) rmdir(path); /* stays when something else is in it */
-        }
-        free(path);
-    }
-    closedir(d);
-    return count;
-}
-
-Store *store_open(const StoreOptions *o, bool clear, Error *e) {
-    if ((o->format == FORMAT_PNG && !image_png_available(e)) || !make_folders(o->dir, e)) return NULL;
-    if (clear && each_image(o->dir, true, true, e) < 0) return NULL;
+Store *store_new(const StoreOptions *o) {
     Store *s = dg_alloc(sizeof *s);
     s->o = *o, s->dir = dg_strdup(o->dir), s->o.dir = s->dir;
-    s->image_bytes = (size_t)o->height * (size_t)o->width * (size_t)o->channels;
-    if (o->format != FORMAT_NPZ || (s->npz = npz_store_open(s->dir, o->height, o->width, o->channels, e))) return s;
-    store_close(s);
-    return NULL;
+    s->image_bytes = (size_t)o->height * (size_t)o->width * (size_t)o->channels * (o->latents ? sizeof(float) : 1);
+    if (o->format == FORMAT_NPZ) s->npz = npz_store_new(&s->o);
+    return s;
 }
-void store_close(Store *s) {
+void store_free(Store *s) {
     if (!s) return;
-    npz_store_close(s->npz);
+    npz_store_free(s->npz);
+    seeds_free(&s->present);
     free(s->dir);
     free(s);
 }
-bool store_empty(const Store *s) { return each_image(s->dir, true, false, NULL) == 0; }
 size_t store_image_bytes(const Store *s) { return s->image_bytes; }
+const SeedList *store_present(const Store *s) { return &s->present; }
+bool store_empty(const Store *s) { return s->files == 0; }
 
+/* ---- what is there ------------------------------------------------------------------------------------------------------------ */
+static bool note(void *store, const FolderEntry *x, Error *e) {
+    Store *s = store;
+    if (x->kind == NAME_STRAY) {
+        char *path = path_join(x->folder, x->name);
+        file_remove_stray(path);
+        free(path);
+        return true;
+    }
+    bool top = x->folder == s->dir;
+    if (x->kind == NAME_PNG && top != s->o.subdirs && !s->npz) seeds_add(&s->present, x->seed, 1);
+    if (x->kind == NAME_PNG || (top && x->kind != NAME_THOUSAND)) s->files++;
+    if (s->npz && top && (x->kind == NAME_MERGED || x->kind == NAME_PART)) return npz_store_note(s->npz, x->name, e);
+    return true;
+}
+static bool is_image(void *found, const FolderEntry *x, Error *e) {
+    (void)e;
+    *(bool *)found = x->kind != NAME_STRAY && x->kind != NAME_THOUSAND;
+    return !*(bool *)found; /* the first one is enough */
+}
+bool store_occupied(const char *dir) {
+    bool found = false;
+    store_walk(dir, true, NULL, is_image, &found, NULL);
+    return found;
+}
 static char *png_path(const Store *s, uint64_t seed) {
     char name[64];
     if (s->o.subdirs)
@@ -79,13 +74,67 @@ static char *png_path(const Store *s, uint64_t seed) {
     else snprintf(name, sizeof name, "%06llu.png", (unsigned long long)seed);
     return path_join(s->dir, name);
 }
-bool store_has(const Store *s, uint64_t seed) {
-    if (s->npz) return npz_store_has(s->npz, seed);
-    char *path = png_path(s, seed);
-    bool there = access(path, F_OK) == 0;
-    free(path);
-    return there;
+/* Takes the damaged ones among those that are wanted out of what is there. */
+static Outcome check_pngs(Store *s, const SeedList *wanted, bool all, Error *e) {
+    SeedList absent = seeds_without(wanted, &s->present), there = seeds_without(wanted, &absent), damaged = {0};
+    Outcome outcome = OUTCOME_DONE;
+    Error first = {0};
+    for (size_t i = 0; i < there.count && outcome == OUTCOME_DONE; i++) {
+        Error why = {0};
+        uint64_t seed = seeds_at(&there, i);
+        char *path = png_path(s, seed);
+        PngState state = image_check_png(path, s->o.height, s->o.width, s->o.channels, all, &why);
+        free(path);
+        if (state == PNG_DAMAGED && !damaged.count) first = why;
+        if (state == PNG_DAMAGED) seeds_add(&damaged, seed, 1);
+        if (state == PNG_FOREIGN) *e = why, outcome = OUTCOME_FAILED;
+        if (i % LOOK_EVERY == 0 && interrupted(s->o.interrupt)) outcome = OUTCOME_INTERRUPTED;
+    }
+    if (damaged.count && outcome == OUTCOME_DONE) {
+        printf("%s: %zu damaged image%s made again (%s)\n", s->dir, damaged.count, damaged.count > 1 ? "s are" : " is", first.text);
+        SeedList good = seeds_without(&s->present, &damaged);
+        seeds_free(&s->present);
+        s->present = good;
+    }
+    seeds_free(&absent), seeds_free(&there), seeds_free(&damaged);
+    return outcome;
 }
+Outcome store_scan(Store *s, const SeedList *wanted, bool all, Error *e) {
+    seeds_free(&s->present);
+    s->files = 0;
+    if (s->npz) npz_store_forget(s->npz);
+    Outcome outcome = store_walk(s->dir, true, s->o.interrupt, note, s, e);
+    if (outcome != OUTCOME_DONE) return outcome;
+    if (s->npz) return npz_store_index(s->npz, &s->present, e);
+    seeds_sort(&s->present);
+    return check_pngs(s, wanted, all, e);
+}
+
+/* ---- removing ------------------------------------------------------------------------------------------------------------------- */
+typedef struct {
+    const char *dir;
+    ImageFormat format;
+    const SeedList *seeds;
+} Clearing;
+static bool clear_entry(void *clearing, const FolderEntry *x, Error *e) {
+    const Clearing *c = clearing;
+    struct stat st;
+    bool top = x->folder == c->dir;
+    if (x->kind == NAME_THOUSAND) {
+        unlinkat(x->fd, x->name, AT_REMOVEDIR); /* stays when something else is in it, or is a link */
+        return true;
+    }
+    bool ours = c->format == FORMAT_PNG ? x->kind == NAME_PNG && seeds_has(c->seeds, x->seed)
+                                        : top && (x->kind == NAME_MERGED || x->kind == NAME_PART);
+    if (!ours || fstatat(x->fd, x->name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode)) return true;
+    return unlinkat(x->fd, x->name, 0) == 0 || dg_error(e, "%s/%s: cannot remove: %s", x->folder, x->name, strerror(errno));
+}
+Outcome store_clear(const char *dir, ImageFormat format, const SeedList *seeds, const Interrupt *i, Error *e) {
+    Clearing c = {dir, format, seeds};
+    return store_walk(dir, false, i, clear_entry, &c, e);
+}
+
+/* ---- adding and reading --------------------------------------------------------------------------------------------------------- */
 static OutFile *begin_png(Store *s, uint64_t seed, const uint8_t *image, Error *e) {
     char *path = png_path(s, seed);
     bool ok = true;
@@ -100,27 +149,38 @@ static OutFile *begin_png(Store *s, uint64_t seed, const uint8_t *image, Error *
     return NULL;
 }
 /* Those that could be written appear even when a later one fails. */
-static bool put_pngs(Store *s, int n, const uint64_t *seed, const uint8_t *images, Error *e) {
-    OutFile **f = dg_alloc((size_t)n * sizeof *f);
+static bool put_pngs(Store *s, int n, const uint64_t *seed, const uint8_t *images, int *written, Error *e) {
+    OutFile *f[TOGETHER];
     int begun = 0;
     while (begun < n && (f[begun] = begin_png(s, seed[begun], images + (size_t)begun * s->image_bytes, e))) begun++;
     Error late = {0};
-    bool ok = out_finish_all(f, begun, &late);
-    if (!ok && begun == n) *e = late;
-    free(f);
-    return ok && begun == n;
+    int finished = out_finish_all(f, begun, &late);
+    *written += finished;
+    if (finished < begun && begun == n) *e = late;
+    return finished == n;
 }
-bool store_put(Store *s, int n, const uint64_t *seed, const int *label, const uint8_t *images, Error *e) {
-    if (s->npz) return n == 0 || npz_store_put(s->npz, n, seed, label, images, e);
+bool store_put(Store *s, int n, const uint64_t *seed, const int *label, const void *images, int *written, Error *e) {
+    *written = 0;
+    if (s->npz) {
+        bool ok = n == 0 || npz_store_put(s->npz, n, seed, label, images, e);
+        *written = ok ? n : 0;
+        return ok;
+    }
     for (int i = 0; i < n; i += TOGETHER)
-        if (!put_pngs(s, n - i < TOGETHER ? n - i : TOGETHER, seed + i, images + (size_t)i * s->image_bytes, e)) return false;
+        if (!put_pngs(s, n - i < TOGETHER ? n - i : TOGETHER, seed + i, (const uint8_t *)images + (size_t)i * s->image_bytes, written, e))
+            return false;
     return true;
 }
-bool store_get(Store *s, uint64_t seed, uint8_t *image, Error *e) {
+Outcome store_merge(Store *s, Error *e) {
+    if (!s->npz) return OUTCOME_DONE;
+    SeedList none = {0};
+    Outcome outcome = store_scan(s, &none, false, e);
+    return outcome == OUTCOME_DONE ? npz_store_merge(s->npz, e) : outcome;
+}
+bool store_get(Store *s, uint64_t seed, void *image, Error *e) {
     if (s->npz) return npz_store_get(s->npz, seed, image, e);
     char *path = png_path(s, seed);
     bool ok = image_read_png(path, image, s->o.height, s->o.width, s->o.channels, e);
     free(path);
     return ok;
 }
-bool store_finish(Store *s, Error *e) { return !s->npz || npz_store_merge(s->npz, e); }

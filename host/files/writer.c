@@ -26,10 +26,11 @@ static void *write_batches(void *arg) {
         if (!w->n) break;
         pthread_mutex_unlock(&w->lock);
         Error e = {0};
-        bool ok = store_put(w->store, w->n, w->seed, w->label, w->images, &e);
+        int written = 0;
+        bool ok = store_put(w->store, w->n, w->seed, w->label, w->images, &written, &e);
         pthread_mutex_lock(&w->lock);
-        if (ok) w->written += (size_t)w->n;
-        else w->failed = true, w->error = e;
+        w->written += (size_t)written;
+        if (!ok) w->failed = true, w->error = e;
         w->n = 0;
         pthread_cond_broadcast(&w->changed);
     }
@@ -44,7 +45,7 @@ Writer *writer_start(Store *s) {
     DG_CHECK(pthread_create(&w->thread, NULL, write_batches, w) == 0, "no thread for the writer");
     return w;
 }
-bool writer_put(Writer *w, int n, const uint64_t *seed, const int *label, const uint8_t *images, Error *e) {
+bool writer_put(Writer *w, int n, const uint64_t *seed, const int *label, const void *images, Error *e) {
     pthread_mutex_lock(&w->lock);
     while (w->n) pthread_cond_wait(&w->changed, &w->lock);
     bool ok = !w->failed;
@@ -59,6 +60,12 @@ bool writer_put(Writer *w, int n, const uint64_t *seed, const int *label, const 
     }
     pthread_mutex_unlock(&w->lock);
     return ok;
+}
+size_t writer_written(Writer *w) {
+    pthread_mutex_lock(&w->lock);
+    size_t written = w->written;
+    pthread_mutex_unlock(&w->lock);
+    return written;
 }
 bool writer_finish(Writer *w, size_t *written, Error *e) {
     pthread_mutex_lock(&w->lock);

@@ -7,7 +7,8 @@ typedef struct Writer Writer;
 Writer *writer_start(Store *s);
 /* Copies the batch and returns; waits first while the batch before is still being written. False: an earlier batch could
  * not be written (e says why), and this one is not either.                                                            */
-bool writer_put(Writer *w, int n, const uint64_t *seed, const int *label, const uint8_t *images, Error *e);
-/* Waits for the last batch, frees w. written: images that are whole on the disk. */
+bool writer_put(Writer *w, int n, const uint64_t *seed, const int *label, const void *images, Error *e);
+size_t writer_written(Writer *w); /* images that are whole on the disk by now */
+/* Waits for the last batch, frees w. *written as above. */
 bool writer_finish(Writer *w, size_t *written, Error *e);
 #endif

@@ -215,7 +215,9 @@ static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, E
         value = argv[++*i]; /* as the official programs write their switches */
     }
     bool is_preset = a->command->preset && same_name(o->name, strlen(o->name), "preset", 6);
-    if (presets) return !is_preset || apply_preset(a, value, e);
+    if (presets && is_preset && a->given[o - a->command->option])
+        return dg_error(e, "--preset: one preset at a time, \"%s\" is the second", value);
+    if (presets) return !is_preset || (a->given[o - a->command->option] = true, apply_preset(a, value, e));
     return set_option(a, o, value, e);
 }
 static bool parse(Args *a, int argc, char **argv, Error *e) {

@@ -2,20 +2,10 @@
 #include "program/manifest.h"
 #include "base/file.h"
 #include "base/folder.h"
-#include "files/store.h"
 #include "base/version.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* What was measured and chosen on this device (--autotune on), appended as a member; nothing where nothing can be. */
-static void print_choices(Text *out, const char *key, const Device *d, bool how) {
-    Text chosen = {0}, measured = {0};
-    if (!d->autotune || !d->be->choices(d, &chosen, &measured)) return;
-    text_printf(out, ", \"%s\": %s", key, how ? measured.text : chosen.text);
-    text_free(&chosen), text_free(&measured);
-}
-static const char *dtype_of(const Device *d) { return precision_name(d->precision); }
 
 void manifest_images(Text *out, const Args *a, const Device *d, const Networks *n, char (*hex)[SHA256_HEX]) {
     text_printf(out, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\"", DG_VERSION, d->be->name, dtype_of(d));
@@ -31,19 +21,23 @@ void manifest_images(Text *out, const Args *a, const Device *d, const Networks *
     if (hex) print_choices(out, "implementations", d, false);
     text_printf(out, "}");
 }
-bool manifest_open(Manifest *m, const char *dir, bool anew, Error *e) {
+bool manifest_read(Manifest *m, const char *dir, Error *e) {
     struct stat s;
-    *m = (Manifest){.path = path_join(dir, "manifest.json")};
-    if (anew || stat(m->path, &s) != 0) return true;
-    m->before = json_parse_file(m->path, e);
-    if (m->before && json_get(m->before, "images")) return true;
-    if (m->before) dg_error(e, "%s: not a manifest of dg_cuda", m->path);
-    if (e) {
-        Error cause = *e;
-        dg_error(e, "%s: choose another --outdir, or --overwrite to start anew", cause.text);
-    }
     manifest_close(m);
+    m->path = path_join(dir, "manifest.json");
+    if (lstat(m->path, &s) != 0) return true;
+    Error cause = {0};
+    m->before = json_parse_file(m->path, &cause);
+    if (m->before && json_get(m->before, "images") && json_get(m->before, "runs")) return true;
+    if (m->before) dg_error(&cause, "%s: not a manifest of dg_cuda", m->path);
+    dg_error(e, "%s: so nobody knows how the images there were made: choose another --outdir, or remove what is in this one", cause.text);
+    json_free(m->before);
+    m->before = NULL;
     return false;
+}
+void manifest_forget(Manifest *m) {
+    json_free(m->before);
+    m->before = NULL;
 }
 void manifest_close(Manifest *m) {
     json_free(m->before);
@@ -62,12 +56,30 @@ static void print_difference(Text *differ, const char *in, const char *key, cons
         text_printf(differ, "%s%s%s%s was %s, is now %s", differ->len ? "; " : "", in, *in ? ": " : "", key, a.text, b.text);
     text_free(&a), text_free(&b);
 }
+/* What an option is that nobody gives; NULL where it is none. To be freed. */
+static Json *default_of(const Args *a, const char *key) {
+    Json *value = NULL;
+    void *defaults = dg_alloc(a->command->options_bytes);
+    a->command->defaults(defaults);
+    for (int i = 0; i < a->command->options; i++) {
+        const Option *o = &a->command->option[i];
+        Text t = {0};
+        if (!o->image || strcmp(o->name, key)) continue;
+        option_json(o, defaults, &t);
+        value = json_parse(t.text, t.len, NULL);
+        text_free(&t);
+    }
+    free(defaults);
+    return value;
+}
 /* Appends what differs of `now` from `before`, and of objects among them member by member. */
-static void compare(Text *differ, const Json *before, const Json *now) {
+static void compare(Text *differ, const Args *a, const Json *before, const Json *now) {
     for (const Json *j = now->child; j; j = j->next) {
         const Json *old = json_get(before, j->key);
         if (!old || old->kind != JSON_OBJECT || j->kind != JSON_OBJECT) {
-            print_difference(differ, "", j->key, old, j);
+            Json *unknown = old ? NULL : default_of(a, j->key); /* to an older version */
+            print_difference(differ, "", j->key, old ? old : unknown, j);
+            json_free(unknown);
             continue;
         }
         for (const Json *k = j->child; k; k = k->next) print_difference(differ, j->key, k->key, json_get(old, k->key), k);
@@ -75,12 +87,12 @@ static void compare(Text *differ, const Json *before, const Json *now) {
             if (!json_get(j, k->key)) print_difference(differ, j->key, k->key, k, NULL);
     }
 }
-bool manifest_check(const Manifest *m, const Text *images, Error *e) {
+bool manifest_check(const Manifest *m, const Text *images, const Args *a, Error *e) {
     if (!m->before) return true;
     Json *now = json_parse(images->text, images->len, e);
     DG_CHECK(now, "the manifest does not parse: %s", e->text);
     Text differ = {0};
-    compare(&differ, json_get(m->before, "images"), now);
+    compare(&differ, a, json_get(m->before, "images"), now);
     bool same = !differ.len ||
                 dg_error(e, "%s: choose another --outdir, or --overwrite to start anew: the images there were made with other options (%s)",
                          m->path, differ.text);
@@ -88,42 +100,21 @@ bool manifest_check(const Manifest *m, const Text *images, Error *e) {
     json_free(now);
     return same;
 }
-
-static void print_run(Text *t, const RunFacts *r) {
-    const Args *a = r->args;
-    text_printf(t, "{\"started\": \"%s\", \"complete\": %s, \"images wanted\": %zu, \"already there\": %zu, \"made\": %zu,\n", r->started,
-                r->complete ? "true" : "false", r->wanted, r->present, r->made);
-    text_printf(
-        t, "     \"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d, \"network calls\": %d, \"guided calls\": %d,\n",
-        DG_VERSION, r->device->be->name, dtype_of(r->device), r->batch, r->network_calls, r->guided_calls);
-    text_printf(t, "     \"seconds\": ");
-    text_json_double(t, r->seconds);
-    text_printf(t, ", \"images per second\": ");
-    text_json_double(t, r->seconds > 0 ? (double)r->made / r->seconds : 0);
-    print_choices(t, "autotune", r->device, true);
-    text_printf(t, ",\n     \"options\": {");
-    for (int i = 0; i < a->command->options; i++) {
-        text_printf(t, "%s\"%s\": ", i ? ", " : "", a->command->option[i].name);
-        option_json(&a->command->option[i], a->options, t);
-    }
-    text_printf(t, "}}");
-}
-bool manifest_write(const Manifest *m, const Text *images, const RunFacts *run, Error *e) {
+bool manifest_write(const Manifest *m, const Text *images, const RunFacts *own, const Counted *dead, int deads, Error *e) {
     Text t = {0};
-    text_printf(&t, "{\"program\": \"dg_cuda\",\n \"images\": %s,\n \"runs\": [", images->text);
-    const Json *runs = json_get(m->before, "runs");
-    for (const Json *j = runs ? runs->child : NULL; j; j = j->next) {
-        text_printf(&t, "\n    ");
-        json_write(&t, j);
-        text_printf(&t, ",");
-    }
-    text_printf(&t, "\n    ");
-    print_run(&t, run);
-    text_printf(&t, "\n ]}\n");
+    text_printf(&t, "{\"program\": \"dg_cuda\",\n \"images\": %s,\n \"runs\": ", images->text);
+    records_print(&t, json_get(m->before, "runs"), own, dead, deads);
+    text_printf(&t, "}\n");
     OutFile *f = out_open(m->path, e);
     bool ok = f && out_write(f, t.text, t.len, e);
     if (ok) ok = out_finish(f, e);
     else out_abandon(f);
     text_free(&t);
     return ok;
+}
+SeedList manifest_seeds(const Manifest *m, ImageFormat *format) {
+    const char *name;
+    json_get_string(json_get(m->before, "images"), "format", "png", &name, NULL);
+    *format = strcmp(name, "npz") ? FORMAT_PNG : FORMAT_NPZ;
+    return records_seeds(json_get(m->before, "runs"));
 }

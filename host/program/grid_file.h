@@ -1,0 +1,14 @@
+/* grid_file.h -- the file of --grid: what it may not be, and opening it before there is a picture to write. */
+#ifndef DG_GRID_FILE_H
+#define DG_GRID_FILE_H
+#include "files/image.h"
+
+/* Whether `path` is none of the inputs (NULL: not given), and no image or record of outdir (or NULL) or of another folder of images. */
+bool grid_file_check(const char *path, const char *outdir, const char *const *input, size_t inputs, Error *e);
+/* An open file for a grid of this layout. So one that cannot be written is found before anything is computed. */
+typedef struct GridFile GridFile;
+GridFile *grid_file_open(const char *path, const Grid *layout, Error *e);
+Grid *grid_file_grid(GridFile *f);
+bool grid_file_finish(GridFile *f, Error *e); /* frees f either way */
+void grid_file_abandon(GridFile *f);          /* leaves what was there; f may be NULL */
+#endif
