@@ -21,10 +21,10 @@ class Unreadable(Exception):
 
 
 class Instruction:
-    __slots__ = ("address", "text", "guard", "op", "root", "mods", "operands", "stall", "write", "read", "wait", "index")
+    __slots__ = ("address", "text", "guard", "op", "root", "mods", "operands", "stall", "write", "read", "wait", "index", "pipe")
 
     def __init__(self, address, text):
-        self.address, self.text, self.guard = address, text, None
+        self.address, self.text, self.guard, self.pipe = address, text, None, None
         found = GUARD.match(text)
         if found:
             self.guard, text = (found.group(2), found.group(1) == "!"), found.group(3)

@@ -7,7 +7,7 @@ from .decode import Unreadable
 
 F32, F16, BF16 = 0, 1, 2
 TYPES = {"fp32": F32, "fp16": F16, "bf16": BF16}
-BYTES = {F32: 4, F16: 2, BF16: 4 // 2}
+BYTES = {F32: 4, F16: 2, BF16: 2}
 MANGLED = {F16: "6__half", BF16: "13__nv_bfloat16", F32: "f"}
 NORM_SEGMENT = 64
 ROW_THREADS = 256
@@ -55,7 +55,7 @@ class Launch:
     def __init__(self, kernel, grid, threads, shared, parameters, moved, flops=0):
         self.kernel, self.grid, self.threads, self.shared, self.moved, self.flops = kernel, tuple(grid) + (1,) * (3 - len(grid)), threads, shared, moved, flops
         self.parameters = parameters  # structures, in order
-        self.longer = None            # the same launch with less to sum up: (that launch, its steps, own steps)
+        self.longer = None            # a long sum: [two launches with shorter ones, each with its steps, and the own steps]
 
     @property
     def blocks(self):
@@ -68,7 +68,7 @@ class Launch:
         return out
 
     def function(self, functions):
-        name = "_Z%d%s" % (len(self.kernel.split("I", 1)[0]) if self.kernel.split("I", 1)[0].endswith("_kernel") else len(self.kernel), self.kernel)
+        name = "_Z%d%s" % (self.kernel.index("_kernel") + len("_kernel"), self.kernel)
         found = [f for n, f in functions.items() if n.startswith(name)]
         if len(found) != 1:
             raise Unreadable("%s: %d kernels have this name" % (self.kernel, len(found)))
@@ -164,8 +164,7 @@ def conv(op):
     steps = ceil_div(launch.parameters[0].row_pieces, 4)
     if steps > MANY_STEPS and x.c % 32 == 0:
         taps = w.h * w.w
-        few = 32 * ceil_div(MANY_STEPS // 2, taps)
-        few = max(32, few - 32) if taps * few // 32 > MANY_STEPS // 2 and few > 64 else few
+        few = 64 if taps > 1 else 32 * (MANY_STEPS // 2)
         launch.longer = [(conv_launch(op, n), taps * n // 32) for n in (few, 2 * few)] + [steps]
     return [launch]
 

@@ -108,7 +108,13 @@ def constant(text, plus):
         at = int(base, 16) + 4 * plus
         return lambda w: w.block.constant(at)
     index, offset = word(base), int(rest or "0", 16) + 4 * plus
-    return lambda w: lift(lambda v: w.block.constant(v + offset), index(w))
+
+    def of_active_lanes(w):
+        where = index(w)
+        if type(where) is not list:
+            return w.block.constant(where + offset)
+        return [w.block.constant(v + offset) if w.mask >> k & 1 else 0 for k, v in enumerate(where)]
+    return of_active_lanes
 
 
 def double(text):

@@ -14,7 +14,7 @@ from .decode import NONE, Unreadable
 DEFAULTS = {
     "hmma_interval_clocks": 6,       # of HMMA.16816.F32: the stall that ptxas puts between independent ones on sm_90
     "ldmatrix_x4_clocks": 4,         # of the port: 512 bytes at 128 a clock
-    "cp_async_port_clocks": 6,       # of the port when 512 bytes are asked for, beside 4 when they come: 4 to 8 are possible
+    "cp_async_port_clocks": 6,       # of the port for 512 bytes in all; 4 of them when the bytes come. 4 to 8 are possible
     "l2_bytes_per_clock_sm": 38.8,   # 5120 bytes a clock for the whole chip
     "clock_under_load_mhz": 1755,
     "alu": 2, "imad": 2, "fma": 1, "mufu": 8, "uniform": 2,
@@ -44,9 +44,11 @@ QUARTERS = 4
 
 
 def pipe_of(instruction):
-    if instruction.root not in PIPE_OF:
-        raise Unreadable("%s: no pipe is known for it" % instruction.text)
-    return PIPE_OF[instruction.root]
+    if instruction.pipe is None:
+        if instruction.root not in PIPE_OF:
+            raise Unreadable("%s: no pipe is known for it" % instruction.text)
+        instruction.pipe = PIPE_OF[instruction.root]
+    return instruction.pipe
 
 
 class Traffic:
@@ -120,7 +122,7 @@ class Multiprocessor:
         """A load, store, shuffle or copy: when its result is there, when its operands have been read."""
         root, p = instruction.root, self.p
         if root == "LDGSTS":
-            done = self.use_port(now + 4, p["cp_async_port_clocks"])
+            done = self.use_port(now + 4, max(0, p["cp_async_port_clocks"] - p["arrival"]))
             if warp.group is None:
                 warp.group = [0, 0]
             warp.group[0] += 1
@@ -143,9 +145,9 @@ class Multiprocessor:
     def may_issue(self, warp, quarter, now):
         """0 when it can issue now, else the earliest clock worth another look; None: only another warp or an arrival can help."""
         instruction = warp.trace[warp.at].instruction
-        pipe = pipe_of(instruction)
-        if pipe in self.pipe_clocks:
-            free = self.pipe_free[quarter][pipe]
+        pipe = instruction.pipe or pipe_of(instruction)
+        free = self.pipe_free[quarter].get(pipe)
+        if free is not None:
             return free if free > now else 0
         if pipe == "port":
             queue = self.queue[quarter]
@@ -271,13 +273,3 @@ class Multiprocessor:
 
 class NO_MEMORY:
     wavefronts = read = written = 0
-
-
-def block_clocks(parameters, memory, block, blocks, resident):
-    """Clocks for `blocks` blocks on one multiprocessor: the first ones and a steady rate are run, the rest is reckoned."""
-    few = 3 * resident
-    if blocks <= few:
-        return Multiprocessor(parameters, memory).run(block, blocks, resident)
-    first = Multiprocessor(parameters, memory).run(block, resident, resident)
-    more = Multiprocessor(parameters, memory).run(block, few, resident)
-    return first + (blocks - resident) * (more - first) / (few - resident)
