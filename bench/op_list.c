@@ -24,14 +24,16 @@ static void print_numbers(const Graph *g, int i) {
     int from[2];
     if (op->kind == OP_CONV) printf(", \"pad\": %d, \"stats\": %s", op->conv.pad, cuda_stats_bytes(g, i) ? "true" : "false");
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
-        printf(", \"groups\": %d, \"eps\": %.9g, \"silu\": %s, \"stats\": [", op->norm.groups, (double)op->norm.eps, op->norm.silu ? "true" : "false");
+        printf(", \"groups\": %d, \"eps\": %.9g, \"silu\": %s, \"stats\": [", op->norm.groups, (double)op->norm.eps,
+               op->norm.silu ? "true" : "false");
         bool left = cuda_stats_sources(g, i, from);
         for (int k = 0; k < 2 && left && from[k] >= 0; k++) printf("%s%d", k ? ", " : "", shape_of(g, g->op[from[k]].out).c);
         printf("]");
     }
     if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) printf(", \"heads\": %d", op->attn.heads);
     if (op->kind == OP_SLICE) printf(", \"first\": %d", op->slice.first);
-    if (op->kind == OP_RESAMPLE) printf(", \"up\": %s, \"taps\": %d, \"pad\": %d", op->resample.up ? "true" : "false", op->resample.taps, op->resample.pad);
+    if (op->kind == OP_RESAMPLE)
+        printf(", \"up\": %s, \"taps\": %d, \"pad\": %d", op->resample.up ? "true" : "false", op->resample.taps, op->resample.pad);
 }
 static void print_graph(const char *name, const char *path, const Graph *g) {
     printf("{\"graph\": \"%s\", \"case\": \"%s\", ", name, path);
@@ -39,8 +41,8 @@ static void print_graph(const char *name, const char *path, const Graph *g) {
     printf(", \"ops\": [");
     for (int i = 0; i < g->nop; i++) {
         const Op *op = &g->op[i];
-        printf("%s\n{\"kind\": \"%s\", \"in\": [%d, %d, %d, %d, %d], \"out\": %d, \"flops\": %.0f, \"bytes\": %.0f", i ? "," : "", op_name(op->kind),
-               op->in[0], op->in[1], op->in[2], op->in[3], op->in[4], op->out, op_flops(g, i), op_bytes(g, i));
+        printf("%s\n{\"kind\": \"%s\", \"in\": [%d, %d, %d, %d, %d], \"out\": %d, \"flops\": %.0f, \"bytes\": %.0f", i ? "," : "",
+               op_name(op->kind), op->in[0], op->in[1], op->in[2], op->in[3], op->in[4], op->out, op_flops(g, i), op_bytes(g, i));
         print_numbers(g, i);
         printf("}");
     }

@@ -50,7 +50,7 @@ def image(channels, size):
 
 
 BATCH = 64
-# (name, graph, the same with more turns of its loop or None, turns that it has more: one number, or one for each launch)
+# (name, graph, the same with twice as many turns of its loop or None, the turns of the first)
 CASES = [
     ("conv 3x3, 128 columns", conv(3, 128, 256, 32), conv(3, 256, 256, 32), 36),
     ("conv 1x1, 128 columns", conv(1, 256, 768, 16, False, False), conv(1, 512, 768, 16, False, False), 8),
@@ -116,28 +116,25 @@ def row(name, launch, longer, turns, functions):
     if longer:
         more = tally_of(longer, functions)
         per_turn = Counter({k: (more[k] - whole[k]) / turns for k in more})
-        outside = (more["issued"] - per_turn["issued"] * own_turns(longer, turns)) / warps
+        outside = (whole["issued"] - per_turn["issued"] * turns) / warps
     kept = {"case": name, "kernel": launch.kernel, "loop": bool(longer), "registers": function.registers, "spills": function.local + function.stack,
             "shared": function.shared + launch.shared, "blocks": launches.resident_blocks(function, launch), "warps": warps,
             "outside": round(outside, 2) if longer else 0, "port": round(per_turn["port"], 2)}
     kept.update({k: round(per_turn[k] / warps, 2) for k in
-                 ("issued", "hmma", "ldsm", "cp.async", "shared", "shuffle", "global", "mufu", "float", "integer", "control") if k != "shared"})
+                 ("issued", "hmma", "ldsm", "cp.async", "shuffle", "global", "mufu", "float", "integer", "control")})
     kept["shared accesses"] = round(per_turn["shared"] / warps, 2)
     return kept
 
 
-def own_turns(longer, turns):
-    """The launch with more turns has twice as many as the other in every case."""
-    return 2 * turns
-
-
 def table(functions):
-    rows = []
+    rows, seen = [], set()
     for name, graph, longer, turns in CASES:
         shorter_launches = only_launches(graph)
         longer_launches = only_launches(longer) if longer else [None] * len(shorter_launches)
         for launch, more in zip(shorter_launches, longer_launches):
-            rows.append(row(name, launch, more, turns, functions))
+            if (name, launch.kernel) not in seen:
+                rows.append(row(name, launch, more, turns, functions))
+            seen.add((name, launch.kernel))
     return rows
 
 
