@@ -37,6 +37,7 @@ class Predictor:
     def __init__(self, functions, calibration):
         self.functions, self.sets, self.cache = functions, parameter_sets(calibration), {}
         self.known = {}
+        self.steps = {}  # of convolutions: two launches that differ in their steps alone
 
     def block(self, launch):
         """The traces of a block from the middle of a launch, and what they move between L2 and the multiprocessor."""
@@ -70,8 +71,9 @@ class Predictor:
         moved = launch.moved if launch.moved > H100["l2_keeps_bytes"] else 0
         if launch.longer:
             (short, few_steps), (long, more_steps), steps = launch.longer
-            few, more = (self.clocks(canonical(part), busiest, parameters, 0) for part in (short, long))
-            clocks = more + (more - few) * (steps - more_steps) / (more_steps - few_steps)
+            pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), (canonical(short), canonical(long)))
+            few, more = (self.clocks(part, busiest, parameters, 0) for part in pair)
+            clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
         elif is_conv(launch):
             clocks = self.clocks(canonical(launch), busiest, parameters, 0)
         else:
