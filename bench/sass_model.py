@@ -116,14 +116,27 @@ def check():
     return int(any(worse for _, worse in changes))
 
 
+def read_calibration(path):
+    """The five measured values, wherever in a JSON file they are: that of bench/first_light.sh, or the line of bench/sm_rates."""
+    found = {}
+
+    def look_in(value):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+            if key in predict.CALIBRATED:
+                found[key] = inner
+            look_in(inner)
+    with open(path) as f:
+        look_in(json.load(f))
+    for key, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise Missing("%s: %s is %r, want a positive number" % (path, key, value))
+    if not found:
+        raise Missing("%s: holds none of %s" % (path, ", ".join(predict.CALIBRATED)))
+    return found
+
+
 def print_prediction(calibration_file, measured_file, network):
-    calibration = {}
-    if calibration_file:
-        with open(calibration_file) as f:
-            calibration = json.load(f)
-        unusable = [k for k in predict.CALIBRATED if k in calibration and not (isinstance(calibration[k], (int, float)) and calibration[k] > 0)]
-        if unusable:
-            raise Missing("%s: %s is %r, want a positive number" % (calibration_file, unusable[0], calibration[unusable[0]]))
+    calibration = read_calibration(calibration_file) if calibration_file else {}
     made = predict.predict(functions_of_kernels(), graphs_of_cases(), calibration)
     if not measured_file:
         print(predict.markdown(made, nvcc_version(), calibration))

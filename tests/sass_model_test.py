@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -148,6 +149,23 @@ def test_program():
     model = os.path.join(ROOT, "bench", "sass_model.py")
     done = subprocess.run([sys.executable, model, "check"], env=dict(os.environ, NVCC="/nonexistent/nvcc"), capture_output=True, text=True)
     check("without nvcc nothing is told, in a sentence", (done.returncode, done.stdout), (3, "cannot be told: no nvcc\n"))
+
+
+    import sass_model
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "first.json")
+
+        def calibrated(text):
+            with open(path, "w") as f:
+                f.write(text)
+            try:
+                return sass_model.read_calibration(path)
+            except sass_model.Missing as e:
+                return str(e).replace(path, "F")
+        check("measured values are found anywhere", calibrated('{"rates": [{"hmma_interval_clocks": 6.1}], "clock_under_load_mhz": 1600, "x": 1}'),
+              {"hmma_interval_clocks": 6.1, "clock_under_load_mhz": 1600})
+        check("no number is refused", calibrated('{"ldmatrix_x4_clocks": NaN}'), "F: ldmatrix_x4_clocks is nan, want a positive number")
+        check("nor is a file without any of them taken", calibrated("{}")[:26], "F: holds none of hmma_inter")
 
 
 for test in (test_decoder, test_machine, test_multiprocessor, test_launches, test_program):

@@ -5,6 +5,7 @@ block from the middle of the grid. What all tensors of a launch hold together is
 what L2 can keep, at the rate of a large copy; else reads come from L2. low and high are the ends of what is not known of a
 cp.async's cost on the shared-memory port, in convolutions, unless that has been measured; elsewhere it is the low end.        """
 import math
+import sys
 
 from . import launches
 from .counts import block_of
@@ -136,6 +137,7 @@ def predict(functions, graphs, calibration):
     """The prediction of every network of NETWORKS; graphs: by the name of the case."""
     predictor, out = Predictor(functions, calibration), []
     for name, network_case, guide_case, steps, batch in NETWORKS:
+        print("predicting %s ..." % name, file=sys.stderr, flush=True)
         network = predictor.graph(graphs[network_case], batch)
         guide = predictor.graph(graphs[guide_case], batch) if guide_case else None
         calls, guided = 2 * steps - 1, guided_steps(steps) if guide else 0
