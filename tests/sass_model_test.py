@@ -165,7 +165,7 @@ def test_program():
         check("measured values are found anywhere", calibrated('{"rates": [{"hmma_interval_clocks": 6.1}], "clock_under_load_mhz": 1600, "x": 1}'),
               {"hmma_interval_clocks": 6.1, "clock_under_load_mhz": 1600})
         check("no number is refused", calibrated('{"ldmatrix_x4_clocks": NaN}'), "F: ldmatrix_x4_clocks is nan, want a positive number")
-        check("nor is a file without any of them taken", calibrated("{}")[:26], "F: holds none of hmma_inter")
+        check("nor is a file without any of them taken", calibrated("{}")[:26], "F: holds none of hmma_inte")
 
 
 for test in (test_decoder, test_machine, test_multiprocessor, test_launches, test_program):
