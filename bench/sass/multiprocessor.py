@@ -8,6 +8,7 @@ bandwidth. Not modelled: the instruction cache, the fabric's contention, clocks 
 import heapq
 
 from .decode import NONE, Unreadable
+from .machine import Memory
 
 # Clocks of the pipes of a quarter for an instruction of a warp, and latencies. Those of CALIBRATED are measured by
 # bench/first_light.sh; the defaults are said there. The rest is from ptxas's own stall counts and published measurements.
@@ -41,6 +42,7 @@ PIPES = {
 }
 PIPE_OF = {root: pipe for pipe, roots in PIPES.items() for root in roots.split()}
 QUARTERS = 4
+NO_MEMORY = Memory(0, 0, 0)
 
 
 def pipe_of(instruction):
@@ -269,7 +271,3 @@ class Multiprocessor:
                 raise Unreadable("the model stands still")
             now = max(now + 1, int(following)) if following is not None else now
         return max(end, self.device.free if self.device else 0, self.writes.free)
-
-
-class NO_MEMORY:
-    wavefronts = read = written = 0
