@@ -150,7 +150,7 @@ def predict(functions, graphs, calibration):
 
 # ---- text ---------------------------------------------------------------------------------------------------------------------------
 def span(low_high, form="%.2f"):
-    low, high = (form % v for v in low_high)
+    low, high = (form % v for v in sorted(low_high))
     return low if low == high else "%s..%s" % (low, high)
 
 
