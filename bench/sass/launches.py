@@ -52,8 +52,8 @@ Count = structure("Count", [("value", c.c_size_t)])
 class Launch:
     """kernel: the name as mangled, without _Z and its length. moved: bytes that device memory has to move at least."""
 
-    def __init__(self, kernel, grid, threads, shared, parameters, moved, flops=0):
-        self.kernel, self.grid, self.threads, self.shared, self.moved, self.flops = kernel, tuple(grid) + (1,) * (3 - len(grid)), threads, shared, moved, flops
+    def __init__(self, kernel, grid, threads, shared, parameters, moved):
+        self.kernel, self.grid, self.threads, self.shared, self.moved = kernel, tuple(grid) + (1,) * (3 - len(grid)), threads, shared, moved
         self.parameters = parameters  # structures, in order
         self.longer = None            # a long sum: [two launches with shorter ones, each with its steps, and the own steps]
 
@@ -104,7 +104,7 @@ class Op:
     """An op of the program's list, its tensors at this batch size (weights as they are)."""
 
     def __init__(self, graph, op, batch):
-        self.kind, self.numbers, self.batch = op["kind"], op, batch
+        self.kind, self.numbers = op["kind"], op
         tensor = graph["tensors"]
         weights = {"conv": (1, 2), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,)}.get(self.kind, ())
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
@@ -151,7 +151,7 @@ def conv_launch(op, channels=None):
         raise Unreadable("a convolution in f32: the model knows the tensor-core kernels only")
     kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, channels % per_piece == 0)
     moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
-    return Launch(kernel, (ceil_div(p.rows, ROWS), ceil_div(w.n, columns)), CONV_THREADS, conv_shared(columns), [p], moved, op.flops)
+    return Launch(kernel, (ceil_div(p.rows, ROWS), ceil_div(w.n, columns)), CONV_THREADS, conv_shared(columns), [p], moved)
 
 
 def conv(op):
@@ -159,7 +159,7 @@ def conv(op):
     if x.is_vector() and x.type == F32 and y.type == F32 and w.h == w.w == 1:
         p = LinearParams(x=address(0), w=address(1), bias=address(2) if op.inputs[2] else 0, add=address(3) if op.inputs[3] else 0, y=address(4),
                          n=x.n, c=x.c, k=w.n, scale=1)
-        return [Launch("linear_kernel", (ceil_div(w.n, 8), ceil_div(x.n, 8)), 256, 0, [p], x.bytes + w.bytes + y.bytes, op.flops)]
+        return [Launch("linear_kernel", (ceil_div(w.n, 8), ceil_div(x.n, 8)), 256, 0, [p], x.bytes + w.bytes + y.bytes)]
     launch = conv_launch(op)
     steps = ceil_div(launch.parameters[0].row_pieces, 4)
     if steps > MANY_STEPS and x.c % 32 == 0:
@@ -236,7 +236,7 @@ def attention(op):
     queries = 16 * tiles * warps
     p, grid = attention_params(op, queries)
     shared = queries * pitch + 2 * 2 * keys * pitch
-    return [Launch("attn_mma_kernelI%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles), grid, 32 * warps, shared, [p], qkv.bytes + op.out.bytes, op.flops)]
+    return [Launch("attn_mma_kernelI%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles), grid, 32 * warps, shared, [p], qkv.bytes + op.out.bytes)]
 
 
 def attention_backward(op):
@@ -248,9 +248,9 @@ def attention_backward(op):
     p, grid = attention_params(op, own)
     shared = 2 * own * pitch + 2 * others * (2 * pitch + 16)
     t, rows = MANGLED[qkv.type], qkv.n * op.numbers["heads"] * qkv.pixels * 16
-    return [Launch("attn_rows_mma_kernelI%sLi%dE" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows, op.flops * 2 / 9),
-            Launch("attn_grad_mma_kernelI%sLi%dELb0E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes // 3, op.flops * 3 / 9),
-            Launch("attn_grad_mma_kernelI%sLi%dELb1E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes * 2 // 3, op.flops * 4 / 9)]
+    return [Launch("attn_rows_mma_kernelI%sLi%dE" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows),
+            Launch("attn_grad_mma_kernelI%sLi%dELb0E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes // 3),
+            Launch("attn_grad_mma_kernelI%sLi%dELb1E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes * 2 // 3)]
 
 
 # ---- elementwise.cu -------------------------------------------------------------------------------------------------------------------

@@ -92,8 +92,6 @@ class Multiprocessor:
         self.queue = [[] for _ in range(QUARTERS)]
         self.port = 0
         self.arrivals, self.order = [], 0
-        self.issued = self.port_busy = 0
-        self.tensor_busy = 0
 
     # ---- memory -----------------------------------------------------------------------------------------------------------------
     def fetch(self, now, size):
@@ -110,7 +108,6 @@ class Multiprocessor:
     def use_port(self, now, clocks):
         start = max(self.port, now)
         self.port = start + clocks
-        self.port_busy += clocks
         return self.port
 
     def let_arrive(self, now):
@@ -168,12 +165,10 @@ class Multiprocessor:
     def issue(self, warp, quarter, now):
         instruction, taken, memory = warp.trace[warp.at]
         pipe, p, done, read = pipe_of(instruction), self.p, None, None
-        self.issued += 1
         warp.last = now
         if pipe in self.pipe_clocks:
             self.pipe_free[quarter][pipe] = now + self.pipe_clocks[pipe]
             if pipe == "hmma":
-                self.tensor_busy += self.pipe_clocks[pipe]
                 done = now + p["hmma_latency"]
             elif pipe == "mufu":
                 done = now + p["mufu_latency"]

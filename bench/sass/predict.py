@@ -115,7 +115,7 @@ def canonical(launch):
     q = launches.ConvParams.from_buffer_copy(p)
     q.height = q.width = q.out_width = 16
     q.out_pixels, q.rows, q.k = 256, 64 * 256, 2 * columns
-    return launches.Launch(launch.kernel, (128, 2), launch.threads, launch.shared, [q], launch.moved, launch.flops)
+    return launches.Launch(launch.kernel, (128, 2), launch.threads, launch.shared, [q], launch.moved)
 
 
 def guided_steps(steps, sigma_min=0.002, sigma_max=80.0, rho=7.0, time_min=0.01, time_max=1.0, beta_0=0.1, beta_1=20.0):
