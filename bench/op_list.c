@@ -6,7 +6,6 @@
 #include "base/json.h"
 #include "device/cuda/norm_stats.h"
 #include "files/safetensors.h"
-#include "models/models.h"
 #include "sample/guidance.h"
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +21,9 @@ static void print_tensors(const Graph *g) {
 static void print_numbers(const Graph *g, int i) {
     const Op *op = &g->op[i];
     int from[2];
-    if (op->kind == OP_CONV) printf(", \"pad\": %d, \"stats\": %s", op->conv.pad, cuda_stats_bytes(g, i) ? "true" : "false");
+    if (op->kind == OP_CONV)
+        printf(", \"stride\": %d, \"top\": %d, \"left\": %d, \"stats\": %s", op->conv.stride, op->conv.top, op->conv.left,
+               cuda_stats_bytes(g, i) ? "true" : "false");
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
         printf(", \"groups\": %d, \"eps\": %.9g, \"silu\": %s, \"stats\": [", op->norm.groups, (double)op->norm.eps,
                op->norm.silu ? "true" : "false");
@@ -48,37 +49,34 @@ static void print_graph(const char *name, const char *path, const Graph *g) {
     }
     printf("]}");
 }
-static bool network(const char *path, const Json *config, DType act, Error *e) {
-    NetworkConfig c;
-    NetworkGraph net;
-    if (!network_config(&c, config, e)) return false;
-    Graph *g = graph_new(act);
-    bool ok = network_build(g, &c, 1, &net, e);
-    if (ok) {
-        graph_fuse(g);
-        graph_plan(g);
-        print_graph("network", path, g);
+static bool network(const char *path, const Json *config, Precision precision, Error *e) {
+    const Model *m = model_find(config, "denoiser", e);
+    Net *n = net_new("network", precision, 1, true);
+    const Ports *ports = m ? net_add(n, m, config, "", 0, e) : NULL;
+    if (ports) {
+        net_plan(n, ports->out);
+        print_graph("network", path, n->graph);
     }
-    graph_free(g);
-    return ok;
+    net_free(n);
+    return ports != NULL;
 }
-static bool guide(const char *path, const Json *extractor, const Json *head, DType act, Error *e) {
-    Guide u = {.batch = 1};
-    bool ok = encoder_config(&u.extractor, extractor, e) && encoder_config(&u.head, head, e) && guide_build(&u, act, false, true, e);
-    if (ok) print_graph("guide", path, u.graph);
-    graph_free(u.graph);
-    return ok;
+static bool guide(const char *path, const Json *extractor, const Json *head, Precision precision, Error *e) {
+    Guide *u = guide_plan(extractor, head, precision, 1, (GuideOptions){.fuse = true}, e);
+    if (u) print_graph("guide", path, u->net->graph);
+    guide_free(u);
+    return u != NULL;
 }
-static bool list_case(const char *path, DType act, Error *e) {
+static bool list_case(const char *path, Precision precision, Error *e) {
     SafeTensors *f = st_open(path, e);
-    const char *text = f ? st_metadata(f, "case") : NULL;
-    if (f && !text) dg_error(e, "%s: no metadata \"case\": not a golden case", path);
+    if (!f) return false;
+    const char *text = st_metadata(f, "case");
     Json *j = text ? json_parse(text, strlen(text), e) : NULL;
+    if (!text) dg_error(e, "no metadata \"case\": not a golden case");
     const Json *net = json_get(j, "network"), *extractor = json_get(j, "extractor"), *head = json_get(j, "head");
     bool ok = j != NULL;
-    if (ok && extractor && head) ok = guide(path, extractor, head, act, e);
-    else if (ok && net) ok = network(path, net, act, e);
-    else if (ok) ok = dg_error(e, "%s: neither a network nor an extractor with a head", path);
+    if (ok && extractor && head) ok = guide(path, extractor, head, precision, e);
+    else if (ok && net) ok = network(path, net, precision, e);
+    else if (ok) ok = dg_error(e, "neither a network nor an extractor with a head");
     json_free(j);
     st_close(f);
     return ok || dg_error_context(e, "%s", path);
@@ -94,7 +92,7 @@ int main(int argc, char **argv) {
     printf("[");
     for (int i = 2; i < argc; i++) {
         if (i > 2) printf(",\n");
-        if (!list_case(argv[i], act, &e)) {
+        if (!list_case(argv[i], (Precision){.act = act}, &e)) {
             fprintf(stderr, "op_list: %s\n", e.text);
             return 1;
         }

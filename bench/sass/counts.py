@@ -31,7 +31,7 @@ def graph_of(kind, inputs, out, **numbers):
 def conv(filter_width, channels, k, size, residual=True, stats=True):
     y = (1, size, size, k)
     return graph_of("conv", [(1, size, size, channels), (k, filter_width, filter_width, channels), (1, 1, 1, k, "fp32"), y if residual else None], y,
-                    pad=filter_width // 2, stats=stats)
+                    stride=1, top=filter_width // 2, left=filter_width // 2, stats=stats)
 
 
 def norm(kind, channels, size, stats):
@@ -65,8 +65,8 @@ CASES = [
     ("addition", graph_of("add", [image(256, 32), image(256, 32)], image(256, 32)), None, 1),
     ("2x down", graph_of("resample", [image(256, 32)], image(256, 16), up=False, taps=2, pad=0), None, 1),
     ("2x up", graph_of("resample", [image(256, 16)], image(256, 32), up=True, taps=2, pad=0), None, 1),
-    ("linear layer", graph_of("conv", [(1, 1, 1, 256, "fp32"), (512, 1, 1, 256, "fp32"), (1, 1, 1, 512, "fp32")], (1, 1, 1, 512, "fp32"), pad=0,
-                              stats=False), None, 1),
+    ("linear layer", graph_of("conv", [(1, 1, 1, 256, "fp32"), (512, 1, 1, 256, "fp32"), (1, 1, 1, 512, "fp32")], (1, 1, 1, 512, "fp32"), stride=1,
+                              top=0, left=0, stats=False), None, 1),
 ]
 GROUPS = {"hmma": "hmma", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}

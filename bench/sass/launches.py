@@ -30,7 +30,8 @@ def floats(*names):
 
 
 ConvParams = structure("ConvParams", pointers("x", "w", "add", "bias", "y", "stats"), ints("add_type", "y_type"), [("add_vector", c.c_bool)],
-                       ints("height", "width", "c", "k", "out_width", "out_pixels", "filter_width", "pad", "rows", "pieces", "row_pieces"),
+                       ints("height", "width", "c", "k", "out_width", "out_pixels", "filter_width", "stride", "top", "left",
+                            "rows", "pieces", "row_pieces"),
                        floats("scale"))
 LinearParams = structure("LinearParams", pointers("x", "w", "bias", "add", "y"), ints("n", "c", "k"), floats("scale"))
 NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
@@ -145,8 +146,8 @@ def conv_launch(op, channels=None):
     columns = 128 if w.n > 64 else 64
     p = ConvParams(x=address(0), w=address(1), add=address(2) if add else 0, bias=address(3) if bias else 0, y=address(4),
                    stats=address(5) if op.numbers["stats"] else 0, add_type=add.type if add else F32, y_type=y.type, add_vector=vector,
-                   height=x.h, width=x.w, c=channels, k=w.n, out_width=y.w, out_pixels=y.pixels, filter_width=w.w, pad=op.numbers["pad"],
-                   rows=y.n * y.pixels, pieces=pieces, row_pieces=w.h * w.w * pieces, scale=1)
+                   height=x.h, width=x.w, c=channels, k=w.n, out_width=y.w, out_pixels=y.pixels, filter_width=w.w, stride=op.numbers["stride"],
+                   top=op.numbers["top"], left=op.numbers["left"], rows=y.n * y.pixels, pieces=pieces, row_pieces=w.h * w.w * pieces, scale=1)
     if x.type == F32:
         raise Unreadable("a convolution in f32: the model knows the tensor-core kernels only")
     kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, channels % per_piece == 0)

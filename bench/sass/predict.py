@@ -110,7 +110,7 @@ def is_conv(launch):
 def canonical(launch):
     """A convolution on 16x16 images with two columns of blocks in place of one of whole tiles: fewer launches then differ."""
     p, columns = launch.parameters[0], 128 if "Li128E" in launch.kernel else 64
-    if p.k % columns or p.rows < launches.ROWS or p.filter_width not in (1, 3):
+    if p.k % columns or p.rows < launches.ROWS or p.filter_width not in (1, 3) or p.stride != 1:
         return launch
     q = launches.ConvParams.from_buffer_copy(p)
     q.height = q.width = q.out_width = 16
