@@ -1,8 +1,9 @@
 #!/bin/bash
 # kernel_table.sh -- static evidence: registers, shared memory, spills and instructions of every kernel, as a Markdown table.
 #   bench/kernel_table.sh [OUT]        default: bench/results/kernels-sm80-sm90.md
-# Instructions are counted in the machine code (SASS) where cuobjdump and nvdisasm are on the PATH, else in the PTX. Needs no
-# GPU. Exit status 1 when a kernel does not compile, spills, or uses local memory.
+# Instructions are counted in the machine code (SASS) where cuobjdump and nvdisasm are found, on the PATH or among Python's packages
+# (bench/sass_model.py tools), else in the PTX, which the table and the last lines then say. Needs no GPU. Exit status 1 when a kernel
+# does not compile, spills, or uses local memory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results/kernels-sm80-sm90.md}
@@ -10,8 +11,14 @@ nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 archs=(sm_80 sm_90a)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-sass=0
-if command -v cuobjdump >/dev/null && command -v nvdisasm >/dev/null; then sass=1; fi
+sass=1
+for tool in cuobjdump nvdisasm; do # cuobjdump starts nvdisasm from the PATH
+    path=$(command -v $tool || python3 bench/sass_model.py tools 2>/dev/null | awk -v t=$tool '$1 == t && $2 ~ /^\// { print $2 }')
+    if [ -n "$path" ]; then PATH=$(dirname "$path"):$PATH; else
+        sass=0
+        echo "kernel_table.sh: no $tool, neither on the PATH nor in the Python package nvidia-cuda-$tool: instructions are counted in the PTX" >&2
+    fi
+done
 
 # ---- one line per kernel and architecture in $tmp/facts: arch, file, kernel, then name=value ...
 for arch in "${archs[@]}"; do
@@ -19,7 +26,7 @@ for arch in "${archs[@]}"; do
         name=$(basename "$source" .cu)
         base=$tmp/$arch/$name
         mkdir -p "$tmp/$arch"
-        "$nvcc" -std=c++17 -O3 -arch="$arch" -cubin -keep -keep-dir "$tmp/$arch" -Xptxas -v "$source" -o "$base.cubin" 2>"$base.log" ||
+        "$nvcc" -std=c++17 -Ihost -I. -O3 -arch="$arch" -cubin -keep -keep-dir "$tmp/$arch" -Xptxas -v "$source" -o "$base.cubin" 2>"$base.log" ||
             { cat "$base.log"; exit 1; }
         awk -v head="$arch $(basename "$source")" '
             /Compiling entry function/ { split($0, q, "\x27"); name = q[2] }

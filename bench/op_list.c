@@ -1,0 +1,102 @@
+/* op_list.c -- the ops of the networks of golden cases, as JSON on standard output: what bench/sass_model.py works out times from.
+ *   build/bench/op_list fp16 CASE.safetensors...      neither weights nor a device are touched
+ * Shapes are those of one image. A graph is named after what it stands for: "network", or "guide" for extractor and head with the
+ * gradient. Of an op: its kind, the tensors it reads (0: none) and writes, the numbers that decide how it is launched; `stats` of a
+ * convolution: it leaves statistics for a norm; `stats` of a norm: the channels whose statistics others have left.              */
+#include "base/json.h"
+#include "device/cuda/norm_stats.h"
+#include "files/safetensors.h"
+#include "sample/guidance.h"
+#include <stdio.h>
+#include <string.h>
+
+static void print_tensors(const Graph *g) {
+    printf("\"tensors\": [");
+    for (Tid t = 0; t < g->nt; t++) {
+        Shape s = g->t[t].shape;
+        printf("%s\n[%d, %d, %d, %d, \"%s\"]", t ? "," : "", s.n, s.h, s.w, s.c, dtype_name(g->t[t].dtype));
+    }
+    printf("]");
+}
+static void print_numbers(const Graph *g, int i) {
+    const Op *op = &g->op[i];
+    int from[2];
+    if (op->kind == OP_CONV)
+        printf(", \"stride\": %d, \"top\": %d, \"left\": %d, \"stats\": %s", op->conv.stride, op->conv.top, op->conv.left,
+               cuda_stats_bytes(g, i) ? "true" : "false");
+    if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
+        printf(", \"groups\": %d, \"eps\": %.9g, \"silu\": %s, \"stats\": [", op->norm.groups, (double)op->norm.eps,
+               op->norm.silu ? "true" : "false");
+        bool left = cuda_stats_sources(g, i, from);
+        for (int k = 0; k < 2 && left && from[k] >= 0; k++) printf("%s%d", k ? ", " : "", shape_of(g, g->op[from[k]].out).c);
+        printf("]");
+    }
+    if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) printf(", \"heads\": %d", op->attn.heads);
+    if (op->kind == OP_SLICE) printf(", \"first\": %d", op->slice.first);
+    if (op->kind == OP_RESAMPLE)
+        printf(", \"up\": %s, \"taps\": %d, \"pad\": %d", op->resample.up ? "true" : "false", op->resample.taps, op->resample.pad);
+}
+static void print_graph(const char *name, const char *path, const Graph *g) {
+    printf("{\"graph\": \"%s\", \"case\": \"%s\", ", name, path);
+    print_tensors(g);
+    printf(", \"ops\": [");
+    for (int i = 0; i < g->nop; i++) {
+        const Op *op = &g->op[i];
+        printf("%s\n{\"kind\": \"%s\", \"in\": [%d, %d, %d, %d, %d], \"out\": %d, \"flops\": %.0f, \"bytes\": %.0f", i ? "," : "",
+               op_name(op->kind), op->in[0], op->in[1], op->in[2], op->in[3], op->in[4], op->out, op_flops(g, i), op_bytes(g, i));
+        print_numbers(g, i);
+        printf("}");
+    }
+    printf("]}");
+}
+static bool network(const char *path, const Json *config, Precision precision, Error *e) {
+    const Model *m = model_find(config, "denoiser", e);
+    Net *n = net_new("network", precision, 1, true);
+    const Ports *ports = m ? net_add(n, m, config, "", 0, e) : NULL;
+    if (ports) {
+        net_plan(n, ports->out);
+        print_graph("network", path, n->graph);
+    }
+    net_free(n);
+    return ports != NULL;
+}
+static bool guide(const char *path, const Json *extractor, const Json *head, Precision precision, Error *e) {
+    Guide *u = guide_plan(extractor, head, precision, 1, (GuideOptions){.fuse = true}, e);
+    if (u) print_graph("guide", path, u->net->graph);
+    guide_free(u);
+    return u != NULL;
+}
+static bool list_case(const char *path, Precision precision, Error *e) {
+    SafeTensors *f = st_open(path, e);
+    if (!f) return false;
+    const char *text = st_metadata(f, "case");
+    Json *j = text ? json_parse(text, strlen(text), e) : NULL;
+    if (!text) dg_error(e, "no metadata \"case\": not a golden case");
+    const Json *net = json_get(j, "network"), *extractor = json_get(j, "extractor"), *head = json_get(j, "head");
+    bool ok = j != NULL;
+    if (ok && extractor && head) ok = guide(path, extractor, head, precision, e);
+    else if (ok && net) ok = network(path, net, precision, e);
+    else if (ok) ok = dg_error(e, "neither a network nor an extractor with a head");
+    json_free(j);
+    st_close(f);
+    return ok || dg_error_context(e, "%s", path);
+}
+int main(int argc, char **argv) {
+    Error e = {""};
+    DType act = DG_F32;
+    while (argc > 2 && act <= DG_BF16 && strcmp(dtype_name(act), argv[1])) act++;
+    if (argc < 3 || act > DG_BF16) {
+        fprintf(stderr, "usage: op_list fp32|fp16|bf16 CASE.safetensors...\n");
+        return 2;
+    }
+    printf("[");
+    for (int i = 2; i < argc; i++) {
+        if (i > 2) printf(",\n");
+        if (!list_case(argv[i], (Precision){.act = act}, &e)) {
+            fprintf(stderr, "op_list: %s\n", e.text);
+            return 1;
+        }
+    }
+    printf("]\n");
+    return 0;
+}

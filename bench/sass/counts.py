@@ -1,0 +1,180 @@
+"""counts.py -- the counted table: what the hot loops of kernels/*.cu issue, whatever the hardware's speed; and what got worse.
+
+A loop's figures are the difference between two launches that differ in the number of its turns, divided by those turns; what is
+left is outside the loop. Kernels without such a loop are counted whole.                                                        """
+from collections import Counter
+
+from . import launches
+from .launches import ceil_div
+from .machine import Block
+from .multiprocessor import DEFAULTS, pipe_of
+
+QUARTERS = 4
+# Every figure that a change may not make larger.
+WATCHED = ("registers", "spills", "issued", "port", "mufu", "hmma", "outside")
+HALF = "fp16"
+
+
+def graph_of(kind, inputs, out, **numbers):
+    """A graph of one op, in the form of bench/op_list.c: shapes of one image with their types."""
+    tensors, ids = [[0, 0, 0, 0, HALF]], []
+    for shape in inputs:
+        ids.append(len(tensors) if shape else 0)
+        if shape:
+            tensors.append(list(shape[:4]) + [shape[4] if len(shape) > 4 else HALF])
+    tensors.append(list(out[:4]) + [out[4] if len(out) > 4 else HALF])
+    op = dict(numbers, kind=kind, out=len(tensors) - 1, flops=0, bytes=0)
+    op["in"] = ids + [0] * (5 - len(ids))
+    return {"tensors": tensors, "ops": [op]}
+
+
+def conv(filter_width, channels, k, size, residual=True, stats=True):
+    y = (1, size, size, k)
+    return graph_of("conv", [(1, size, size, channels), (k, filter_width, filter_width, channels), (1, 1, 1, k, "fp32"), y if residual else None], y,
+                    stride=1, top=filter_width // 2, left=filter_width // 2, stats=stats)
+
+
+def norm(kind, channels, size, stats):
+    x, vector = (1, size, size, channels), (1, 1, 1, channels, "fp32")
+    inputs = [x, vector, vector, (1, 1, 1, 2 * channels, "fp32")] + ([x] if kind == "norm_bwd" else [])
+    return graph_of(kind, inputs, x, groups=32, eps=1e-5, silu=True, stats=stats)
+
+
+def attention(kind, heads, d, tokens):
+    qkv, y = (1, 1, tokens, 3 * heads * d), (1, 1, tokens, heads * d)
+    return graph_of(kind, [qkv] if kind == "attn" else [qkv, y], y if kind == "attn" else qkv, heads=heads)
+
+
+def image(channels, size):
+    return (1, size, size, channels)
+
+
+BATCH = 64
+# (name, graph, the same with twice as many turns of its loop or None, the turns of the first)
+CASES = [
+    ("conv 3x3, 128 columns", conv(3, 128, 256, 32), conv(3, 256, 256, 32), 36),
+    ("conv 1x1, 128 columns", conv(1, 256, 768, 16, False, False), conv(1, 512, 768, 16, False, False), 8),
+    ("conv 3x3, 64 columns", conv(3, 128, 64, 32), conv(3, 256, 64, 32), 36),
+    ("norm 256 channels, 32x32", norm("norm", 256, 32, []), None, 1),
+    ("gradient of that norm", norm("norm_bwd", 256, 32, [256]), None, 1),
+    ("attention, heads of 64, many tokens", attention("attn", 4, 64, 512), attention("attn", 4, 64, 1024), 8),
+    ("attention, heads of 64, 64 tokens", attention("attn", 4, 64, 64), None, 1),
+    ("attention, a head of 256", attention("attn", 1, 256, 256), attention("attn", 1, 256, 512), 8),
+    ("gradient of attention, heads of 64", attention("attn_bwd", 4, 64, 512), attention("attn_bwd", 4, 64, 1024), 8),
+    ("concatenation", graph_of("concat", [image(256, 32), image(256, 32)], image(512, 32)), None, 1),
+    ("addition", graph_of("add", [image(256, 32), image(256, 32)], image(256, 32)), None, 1),
+    ("2x down", graph_of("resample", [image(256, 32)], image(256, 16), up=False, taps=2, pad=0), None, 1),
+    ("2x up", graph_of("resample", [image(256, 16)], image(256, 32), up=True, taps=2, pad=0), None, 1),
+    ("linear layer", graph_of("conv", [(1, 1, 1, 256, "fp32"), (512, 1, 1, 256, "fp32"), (1, 1, 1, 512, "fp32")], (1, 1, 1, 512, "fp32"), stride=1,
+                              top=0, left=0, stats=False), None, 1),
+]
+GROUPS = {"hmma": "hmma", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
+          "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
+MEMORY = {"LDSM": "ldsm", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
+
+
+def group_of(instruction):
+    pipe = pipe_of(instruction)
+    if pipe == "port":
+        return MEMORY[instruction.root]
+    if pipe == "alu" and instruction.root in ("F2FP", "HADD2", "FMNMX", "FSETP", "FSEL", "FCHK"):
+        return "float"
+    return GROUPS[pipe]
+
+
+def tally(traces):
+    """Sums over a block: issue slots by group; port: clocks of the shared-memory port, 4 for each 512 bytes of cp.async that come."""
+    total = Counter()
+    for trace in traces:
+        for instruction, _, memory in trace:
+            total["issued"] += 1
+            total[group_of(instruction)] += 1
+            if memory:
+                total["port"] += memory.wavefronts
+    return total
+
+
+def block_of(launch, functions):
+    function = launch.function(functions)
+    launch.check_parameters(function)
+    return Block(function, launch.parameter_bytes(), tuple(n // 2 for n in launch.grid), launch.threads)
+
+
+def tally_of(launch, functions):
+    return tally(block_of(launch, functions).traces())
+
+
+def only_launches(graph):
+    return launches.launches_of(graph, BATCH)[0][1]
+
+
+def row(name, launch, longer, turns, functions):
+    """Figures of one launch: per warp and turn of its loop; port per turn of a whole block."""
+    function, whole = launch.function(functions), tally_of(launch, functions)
+    warps = ceil_div(launch.threads, 32)
+    per_turn = whole
+    if longer:
+        more = tally_of(longer, functions)
+        per_turn = Counter({k: (more[k] - whole[k]) / turns for k in more})
+        outside = (whole["issued"] - per_turn["issued"] * turns) / warps
+    kept = {"case": name, "kernel": launch.kernel, "loop": bool(longer), "registers": function.registers, "spills": function.local + function.stack,
+            "shared": function.shared + launch.shared, "blocks": launches.resident_blocks(function, launch), "warps": warps,
+            "outside": round(outside, 2) if longer else 0, "port": round(per_turn["port"], 2)}
+    kept.update({k: round(per_turn[k] / warps, 2) for k in
+                 ("issued", "hmma", "ldsm", "cp.async", "shuffle", "global", "mufu", "float", "integer", "control")})
+    kept["shared accesses"] = round(per_turn["shared"] / warps, 2)
+    return kept
+
+
+def table(functions):
+    rows, seen = [], set()
+    for name, graph, longer, turns in CASES:
+        shorter_launches = only_launches(graph)
+        longer_launches = only_launches(longer) if longer else [None] * len(shorter_launches)
+        for launch, more in zip(shorter_launches, longer_launches):
+            if (name, launch.kernel) not in seen:
+                rows.append(row(name, launch, more, turns, functions))
+            seen.add((name, launch.kernel))
+    return rows
+
+
+def compare(kept, now):
+    """[(sentence, is it worse)] of every watched figure that changed."""
+    found = []
+    before = {(r["case"], r["kernel"]): r for r in kept}
+    for r in now:
+        old = before.pop((r["case"], r["kernel"]), None)
+        if old is None:
+            found.append(("%s, %s: is not in the table" % (r["case"], r["kernel"]), True))
+            continue
+        for figure in WATCHED:
+            if r[figure] != old[figure]:
+                found.append(("%s, %s: %s %g, in the table %g" % (r["case"], r["kernel"], figure, r[figure], old[figure]), r[figure] > old[figure]))
+    found += [("%s, %s: is no longer there" % key, True) for key in before]
+    return found
+
+
+def markdown(rows, nvcc):
+    interval = DEFAULTS["hmma_interval_clocks"]
+    lines = [
+        "# Hot loops, counted in the machine code", "",
+        "Made by `bench/sass_model.py renew` with %s for sm_90a; nothing here was run on a GPU." % nvcc, "",
+        "Figures are issue slots of a warp: for a turn of the kernel's loop (conv: a step of 4 pieces, attention: a block of keys or",
+        "queries), or of the whole thread block where there is no loop. port: clocks of the shared-memory port for all warps of a block.",
+        "tensor: clocks of a quarter's tensor cores for the same warps at %d clocks an HMMA; issue and port beside it say what bounds a loop:" % interval,
+        "a block cannot take less than the largest of the three. outside: slots of a warp before and after the loop.", "",
+        "| case | kernel | registers | spills | blocks/SM | issued | tensor | issue per tensor clock | port per tensor clock | HMMA | LDSM | cp.async | LDS/STS "
+        "| LDG/STG | MUFU | float | integer | control | outside |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    for r in rows:
+        tensor = r["hmma"] * interval
+        quarter = r["warps"] / QUARTERS
+        lines.append("| %s | `%s` | %d | %d | %d | %s | %s | %s | %s | %s |" % (
+            r["case"], r["kernel"], r["registers"], r["spills"], r["blocks"], short(r["issued"]), short(tensor) if tensor else "",
+            "%.2f" % (r["issued"] / tensor) if tensor else "", "%.2f" % (r["port"] / (tensor * quarter)) if tensor else "",
+            " | ".join(short(r[k]) for k in ("hmma", "ldsm", "cp.async", "shared accesses", "global", "mufu", "float", "integer", "control", "outside"))))
+    return "\n".join(lines) + "\n"
+
+
+def short(v):
+    return "%g" % round(v, 1)

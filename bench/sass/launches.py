@@ -1,0 +1,359 @@
+"""launches.py -- from an op of a network to the launches that kernels/*.cu makes of it on tensor cores: the same grids, blocks and
+parameters, worked out as the launchers at the end of each kernel file and host/device/cuda/backend.c do. What changes there
+changes here: the size of every parameter block is checked against the machine code (check_parameters).                        """
+import ctypes as c
+
+from .decode import Unreadable
+
+F32, F16, BF16 = 0, 1, 2
+TYPES = {"fp32": F32, "fp16": F16, "bf16": BF16}
+BYTES = {F32: 4, F16: 2, BF16: 2}
+MANGLED = {F16: "6__half", BF16: "13__nv_bfloat16", F32: "f"}
+NORM_SEGMENT = 64
+ROW_THREADS = 256
+
+
+def pointers(*names):
+    return [(n, c.c_void_p) for n in names]
+
+
+def ints(*names):
+    return [(n, c.c_int) for n in names]
+
+
+def structure(name, *fields):
+    return type(name, (c.Structure,), {"_fields_": [f for group in fields for f in group]})
+
+
+def floats(*names):
+    return [(n, c.c_float) for n in names]
+
+
+ConvParams = structure("ConvParams", pointers("x", "w", "add", "bias", "y", "stats"), ints("add_type", "y_type"), [("add_vector", c.c_bool)],
+                       ints("height", "width", "c", "k", "out_width", "out_pixels", "filter_width", "stride", "top", "left",
+                            "rows", "pieces", "row_pieces"),
+                       floats("scale"))
+LinearParams = structure("LinearParams", pointers("x", "w", "bias", "add", "y"), ints("n", "c", "k"), floats("scale"))
+NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
+                       ints("pixels", "c", "groups", "per_group", "segments", "n"), floats("eps"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
+                       [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial", "slopes"))
+RowBlock = structure("RowBlock", ints("c", "across", "lanes"))
+AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "rows"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
+                       floats("scale", "log2_scale"))
+UnaryArgs = structure("UnaryArgs", pointers("x", "dy", "y"), ints("x_type", "dy_type", "y_type"), [("count", c.c_size_t)], ints("f"), floats("lo", "hi"))
+AddArgs = structure("AddArgs", pointers("x", "z", "y"), ints("x_type", "z_type", "y_type"), [("z_vector", c.c_bool)], ints("n", "pixels", "c"), floats("a", "b"))
+CopyArgs = structure("CopyArgs", pointers("x", "y"), ints("x_type", "y_type"), [("pixels", c.c_size_t)], ints("x_c", "x_first", "y_c", "y_first", "c"))
+ResampleArgs = structure("ResampleArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "out_height", "out_width", "c", "taps", "pad"),
+                         [("up", c.c_bool), ("tap", c.c_float * 4)], floats("scale"))
+PoolArgs = structure("PoolArgs", pointers("x", "embedding", "y"), ints("x_type", "y_type", "n", "pixels", "c"))
+TokenArgs = structure("TokenArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "tokens", "c"))
+Count = structure("Count", [("value", c.c_size_t)])
+
+
+class Launch:
+    """kernel: the name as mangled, without _Z and its length. moved: bytes that device memory has to move at least."""
+
+    def __init__(self, kernel, grid, threads, shared, parameters, moved):
+        self.kernel, self.grid, self.threads, self.shared, self.moved = kernel, tuple(grid) + (1,) * (3 - len(grid)), threads, shared, moved
+        self.parameters = parameters  # structures, in order
+        self.longer = None            # a long sum: [two launches with shorter ones, each with its steps, and the own steps]
+
+    @property
+    def blocks(self):
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    def parameter_bytes(self):
+        out = b""
+        for p in self.parameters:
+            out += b"\0" * (-len(out) % c.alignment(p)) + bytes(p)
+        return out
+
+    def function(self, functions):
+        name = "_Z%d%s" % (self.kernel.index("_kernel") + len("_kernel"), self.kernel)
+        found = [f for n, f in functions.items() if n.startswith(name)]
+        if len(found) != 1:
+            raise Unreadable("%s: %d kernels have this name" % (self.kernel, len(found)))
+        return found[0]
+
+    def check_parameters(self, function):
+        size = len(self.parameter_bytes())
+        if function.constant_bytes - 0x210 != -(-size // 4) * 4:
+            raise Unreadable("%s: takes %d bytes of parameters, launches.py gives it %d" % (function.name, function.constant_bytes - 0x210, size))
+
+
+def ceil_div(a, b):
+    return -(-a // b)
+
+
+def address(k):
+    """Of the k-th tensor: far from the others, aligned as the allocator's are."""
+    return (k + 1) << 32
+
+
+class Tensor:
+    def __init__(self, numbers, batch):
+        self.n, self.h, self.w, self.c = numbers[0] * batch, numbers[1], numbers[2], numbers[3]
+        self.type, self.pixels = TYPES[numbers[4]], numbers[1] * numbers[2]
+        self.count = self.n * self.pixels * self.c
+        self.bytes = self.count * BYTES[self.type]
+
+    def is_vector(self):
+        return self.pixels == 1
+
+
+class Op:
+    """An op of the program's list, its tensors at this batch size (weights as they are)."""
+
+    def __init__(self, graph, op, batch):
+        self.kind, self.numbers = op["kind"], op
+        tensor = graph["tensors"]
+        weights = {"conv": (1, 2), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,)}.get(self.kind, ())
+        self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
+        self.out = Tensor(tensor[op["out"]], batch)
+        self.flops = op["flops"] * batch
+
+    def describe(self):
+        """As host/program/op_table.c names the rows of its table."""
+        a, o, numbers = self.inputs[0], self.out, self.numbers
+        if self.kind == "conv":
+            w = self.inputs[1]
+            if a.is_vector():
+                return "linear %d->%d" % (w.c, w.n)
+            return "conv %dx%d %d->%d %dx%d%s%s" % (w.h, w.w, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", " + in3" if self.inputs[3] else "")
+        if self.kind in ("norm", "norm_bwd"):
+            return "%s%s%s %d %dx%d" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", a.c, a.h, a.w)
+        if self.kind in ("attn", "attn_bwd"):
+            return "%s %d heads of %d, %d tokens" % (self.kind, numbers["heads"], a.c // 3 // numbers["heads"], a.pixels)
+        if self.kind == "resample":
+            return "resample %s %d %dx%d" % ("up" if numbers["up"] else "down", a.c, a.h, a.w)
+        return "%s %d %dx%d" % (self.kind, o.c, o.h, o.w)
+
+
+# ---- conv.cu ------------------------------------------------------------------------------------------------------------------------
+ROWS, CONV_THREADS, STAGES, ROW_BYTES = 128, 256, 4, 64
+MANY_STEPS = 40  # of a sum: more are reckoned from two launches with fewer channels
+
+
+def conv_shared(columns):
+    return max(STAGES * (ROWS + columns) * ROW_BYTES, ROWS * (columns + 4) * 4)
+
+
+def conv_launch(op, channels=None):
+    x, w, bias, add = op.inputs[:4]
+    y, per_piece = op.out, 16 // BYTES[x.type]
+    channels = channels or x.c
+    pieces, vector = ceil_div(channels, per_piece), bool(add and add.is_vector() and not y.is_vector())
+    columns = 128 if w.n > 64 else 64
+    p = ConvParams(x=address(0), w=address(1), add=address(2) if add else 0, bias=address(3) if bias else 0, y=address(4),
+                   stats=address(5) if op.numbers["stats"] else 0, add_type=add.type if add else F32, y_type=y.type, add_vector=vector,
+                   height=x.h, width=x.w, c=channels, k=w.n, out_width=y.w, out_pixels=y.pixels, filter_width=w.w, stride=op.numbers["stride"],
+                   top=op.numbers["top"], left=op.numbers["left"], rows=y.n * y.pixels, pieces=pieces, row_pieces=w.h * w.w * pieces, scale=1)
+    if x.type == F32:
+        raise Unreadable("a convolution in f32: the model knows the tensor-core kernels only")
+    kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, channels % per_piece == 0)
+    moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
+    return Launch(kernel, (ceil_div(p.rows, ROWS), ceil_div(w.n, columns)), CONV_THREADS, conv_shared(columns), [p], moved)
+
+
+def conv(op):
+    x, w, y = op.inputs[0], op.inputs[1], op.out
+    if x.is_vector() and x.type == F32 and y.type == F32 and w.h == w.w == 1:
+        p = LinearParams(x=address(0), w=address(1), bias=address(2) if op.inputs[2] else 0, add=address(3) if op.inputs[3] else 0, y=address(4),
+                         n=x.n, c=x.c, k=w.n, scale=1)
+        return [Launch("linear_kernel", (ceil_div(w.n, 8), ceil_div(x.n, 8)), 256, 0, [p], x.bytes + w.bytes + y.bytes)]
+    launch = conv_launch(op)
+    steps = ceil_div(launch.parameters[0].row_pieces, 4)
+    if steps > MANY_STEPS and x.c % 32 == 0:
+        taps = w.h * w.w
+        few = 64 if taps > 1 else 32 * (MANY_STEPS // 2)
+        launch.longer = [(conv_launch(op, n), taps * n // 32) for n in (few, 2 * few)] + [steps]
+    return [launch]
+
+
+# ---- norm.cu ------------------------------------------------------------------------------------------------------------------------
+def row_run(channels):
+    return 1 if channels % 8 else 8
+
+
+def row_block(channels, run, most):
+    across = min(channels // run, most)
+    return RowBlock(c=channels, across=across, lanes=ROW_THREADS // across)
+
+
+def norm(op, forward_before=False):
+    backward = op.kind == "norm_bwd"
+    x, given = op.inputs[0], op.numbers["stats"]
+    dy = op.inputs[4] if backward else None
+    groups, run = op.numbers["groups"], row_run(x.c)
+    b = row_block(x.c, run, ROW_THREADS)
+    segments = ceil_div(x.pixels, NORM_SEGMENT)
+    p = NormParams(x=address(0), dy=address(1) if backward else 0, y=address(2), gamma=address(3), beta=address(4),
+                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else F32, y_type=op.out.type,
+                   pixels=x.pixels, c=x.c, groups=groups, per_group=x.c // groups, segments=segments, n=x.n, eps=1e-6, silu=op.numbers["silu"],
+                   moments=address(6), own_moments=address(6), partial=address(7), slopes=address(8))
+    p.stats[0], p.stats_c[0] = (address(9), given[0]) if given else (address(7), x.c)
+    if len(given) > 1:
+        p.stats[1], p.stats_c[1] = address(10), given[1]
+    columns = ceil_div(x.c // run, b.across)
+    by_segment, by_rows = (segments, columns, x.n), (ceil_div(x.pixels, 8 * b.lanes), columns, x.n)
+    by_group, statistics = (ceil_div(x.n * groups, 4),), x.n * segments * x.c * 8
+    row = lambda name, grid, moved: Launch("%sILi%dE" % (name, run), grid, ROW_THREADS, 0, [p, b], moved)
+    small = lambda name: Launch(name, by_group, 128, 0, [p], statistics)
+    launches = []
+    if not (backward and forward_before):
+        if not given:
+            launches.append(row("norm_partial_kernel", by_segment, x.bytes + statistics))
+        launches.append(small("norm_moments_kernel"))
+    if not backward:
+        return launches + [row("norm_apply_kernel", by_rows, x.bytes + op.out.bytes)]
+    return launches + [row("norm_bwd_partial_kernel", by_segment, x.bytes + dy.bytes + statistics), small("norm_bwd_slopes_kernel"),
+                       row("norm_bwd_apply_kernel", by_rows, x.bytes + dy.bytes + op.out.bytes)]
+
+
+# ---- attention.cu, attention_bwd.cu -----------------------------------------------------------------------------------------------------
+def attention_params(op, rows):
+    qkv, backward = op.inputs[0], op.kind == "attn_bwd"
+    heads = op.numbers["heads"]
+    p = AttnParams(qkv=address(0), dy=address(1) if backward else 0, y=address(2), rows=address(3), qkv_type=qkv.type, dy_type=qkv.type,
+                   y_type=op.out.type, tokens=qkv.pixels, heads=heads, d=qkv.c // 3 // heads, blocks=ceil_div(qkv.pixels, rows), scale=1, log2_scale=1)
+    return p, (qkv.n * heads * p.blocks,)
+
+
+def tensor_core_width(d, widths):
+    for w in widths:
+        if d <= w:
+            return w
+    raise Unreadable("attention with heads of %d: the model knows the tensor-core kernels only" % d)
+
+
+def attention(op):
+    qkv = op.inputs[0]
+    if qkv.type == F32:
+        raise Unreadable("attention in f32: the model knows the tensor-core kernels only")
+    d = tensor_core_width(qkv.c // 3 // op.numbers["heads"], (32, 64, 80, 128, 256))
+    width, pitch = d * 2, d * 2 + 16
+    tiles = 2 if width <= 128 and d != 80 and qkv.pixels > 64 else 1
+    warps, keys = (2 if width > 512 else 4), (64 if width <= 256 else 32)
+    queries = 16 * tiles * warps
+    p, grid = attention_params(op, queries)
+    shared = queries * pitch + 2 * 2 * keys * pitch
+    return [Launch("attn_mma_kernelI%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles), grid, 32 * warps, shared, [p], qkv.bytes + op.out.bytes)]
+
+
+def attention_backward(op):
+    qkv, dy = op.inputs[:2]
+    if qkv.type == F32 or dy.type != qkv.type:
+        raise Unreadable("a gradient of attention in f32: the model knows the tensor-core kernels only")
+    d = tensor_core_width(qkv.c // 3 // op.numbers["heads"], (32, 64, 128))
+    pitch, own, others = d * 2 + 16, 64, (64 if d <= 64 else 32)
+    p, grid = attention_params(op, own)
+    shared = 2 * own * pitch + 2 * others * (2 * pitch + 16)
+    t, rows = MANGLED[qkv.type], qkv.n * op.numbers["heads"] * qkv.pixels * 16
+    return [Launch("attn_rows_mma_kernelI%sLi%dE" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows),
+            Launch("attn_grad_mma_kernelI%sLi%dELb0E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes // 3),
+            Launch("attn_grad_mma_kernelI%sLi%dELb1E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes * 2 // 3)]
+
+
+# ---- elementwise.cu -------------------------------------------------------------------------------------------------------------------
+def by_rows(kernel, argument, channels, rows, per_thread, images, moved, whole=True):
+    run = 8 if whole and channels % 8 == 0 else 1
+    b = row_block(channels, run, ROW_THREADS)
+    grid = (ceil_div(rows, b.lanes * per_thread), ceil_div(channels // run, b.across), images)
+    return Launch("%sILi%dE" % (kernel, run), grid, ROW_THREADS, 0, [argument, b], moved)
+
+
+def flat(kernel, count, parameters, moved):
+    return Launch(kernel, (ceil_div(count, ROW_THREADS * 8),), ROW_THREADS, 0, parameters, moved)
+
+
+def unary(op):
+    x, backward = op.inputs[0], op.kind == "unary_bwd"
+    dy = op.inputs[1] if backward else x
+    p = UnaryArgs(x=address(0), dy=address(1) if backward else 0, y=address(2), x_type=x.type, dy_type=dy.type, y_type=op.out.type, count=op.out.count,
+                  lo=-1, hi=1)
+    return [flat(op.kind + "_kernel", op.out.count, [p], x.bytes * (2 if backward else 1) + op.out.bytes)]
+
+
+def add(op):
+    x, z, y = op.inputs[0], op.inputs[1], op.out
+    vector = bool(z and z.is_vector() and not y.is_vector())
+    p = AddArgs(x=address(0), z=address(1) if z else 0, y=address(2), x_type=x.type, z_type=z.type if z else F32, y_type=y.type, z_vector=vector,
+                n=y.n, pixels=y.pixels, c=y.c, a=1, b=1)
+    moved = x.bytes + (z.bytes if z else 0) + y.bytes
+    if vector:
+        return [by_rows("add_vector_kernel", p, y.c, y.pixels, 4, y.n, moved)]
+    return [flat("add_kernel", y.count, [p, Count(value=y.count)], moved)]
+
+
+def copy(x, x_c, x_first, y, y_c, y_first, channels, pixels):
+    p = CopyArgs(x=address(0), y=address(1), x_type=x.type, y_type=y.type, pixels=pixels, x_c=x_c, x_first=x_first, y_c=y_c, y_first=y_first, c=channels)
+    moved = pixels * channels * (BYTES[x.type] + BYTES[y.type])
+    whole = not any(v % 8 for v in (channels, x_c, x_first, y_c, y_first))
+    return by_rows("copy_channels_kernel", p, channels, pixels, 4, 1, moved, whole)
+
+
+def concat(op):
+    a, b, y = op.inputs[0], op.inputs[1], op.out
+    pixels = y.n * y.pixels
+    return [copy(a, a.c, 0, y, y.c, 0, a.c, pixels), copy(b, b.c, 0, y, y.c, a.c, b.c, pixels)]
+
+
+def slice_channels(op):
+    x, y = op.inputs[0], op.out
+    return [copy(x, x.c, op.numbers["first"], y, y.c, 0, y.c, y.n * y.pixels)]
+
+
+def resample(op):
+    x, y, n = op.inputs[0], op.out, op.numbers
+    p = ResampleArgs(x=address(0), y=address(1), x_type=x.type, y_type=y.type, n=x.n, height=x.h, width=x.w, out_height=y.h, out_width=y.w, c=x.c,
+                     taps=n["taps"], pad=n["pad"], up=n["up"], scale=1)
+    return [by_rows("resample_kernel", p, x.c, y.pixels, 1, x.n, x.bytes + y.bytes)]
+
+
+def pool_tokens(op):
+    backward = op.kind == "pool_tokens_bwd"
+    x, y = op.inputs[0], op.out
+    image = y if backward else x
+    p = PoolArgs(x=address(0), embedding=0 if backward else address(1), y=address(2), x_type=x.type, y_type=y.type, n=image.n, pixels=image.pixels, c=image.c)
+    if backward:
+        return [by_rows("pool_tokens_bwd_kernel", p, image.c, image.pixels, 1, image.n, x.bytes + y.bytes)]
+    run = row_run(image.c)
+    b = row_block(image.c, run, 32)
+    return [Launch("pool_tokens_kernelILi%dE" % run, (image.n, ceil_div(image.c // run, b.across)), ROW_THREADS, 0, [p, b], x.bytes + y.bytes)]
+
+
+def first_token(op):
+    x, y = op.inputs[0], op.out
+    if op.kind == "first_token":
+        return [copy(x, x.pixels * x.c, 0, y, y.c, 0, y.c, y.n)]
+    p = TokenArgs(x=address(0), y=address(1), x_type=x.type, y_type=y.type, n=y.n, tokens=y.pixels, c=y.c)
+    return [by_rows("first_token_bwd_kernel", p, y.c, y.pixels, 1, y.n, x.bytes + y.bytes)]
+
+
+MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn": attention, "attn_bwd": attention_backward, "unary": unary, "unary_bwd": unary,
+          "add": add, "concat": concat, "slice": slice_channels, "resample": resample, "pool_tokens": pool_tokens, "pool_tokens_bwd": pool_tokens,
+          "first_token": first_token, "first_token_bwd": first_token}
+
+
+def launches_of(graph, batch):
+    """[(op, its launches)] of a graph of bench/op_list.c."""
+    out, norms = [], set()
+    for numbers in graph["ops"]:
+        op = Op(graph, numbers, batch)
+        if op.kind in ("norm", "norm_bwd"):
+            same = (numbers["in"][0], numbers["groups"], numbers["eps"])
+            made = norm(op, op.kind == "norm_bwd" and same in norms)
+            if op.kind == "norm":
+                norms.add(same)
+        else:
+            made = MAKERS[op.kind](op)
+        out.append((op, made))
+    return out
+
+
+def resident_blocks(function, launch):
+    """How many blocks of a launch a multiprocessor of sm_90 holds at once."""
+    warps = ceil_div(launch.threads, 32)
+    by_registers = 65536 // (ceil_div(function.registers * 32, 256) * 256 * warps)
+    by_shared = 228 * 1024 // (function.shared + launch.shared + 1024)
+    return max(1, min(by_registers, by_shared, 2048 // launch.threads, 32))

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""sass_model.py -- what the kernels' machine code costs, without a GPU: counts of the hot loops, and predicted times.
+
+  bench/sass_model.py renew                    writes bench/results/kernels-counted.{json,md} and kernels-predicted.{json,md}
+  bench/sass_model.py check                    exit status 1 when a counted figure is worse than in the table kept, 3 when it cannot
+                                               be told: no nvcc, another version of it, no disassembler
+  bench/sass_model.py predict [--calibration FILE] [--measured BENCH.json --network NAME]
+                                               the prediction on standard output; FILE holds measured values of the five parameters
+                                               that bench/first_light.sh measures; with BENCH.json, of `dg_cuda bench --ops --json`,
+                                               its ops beside the prediction of the network whose name starts with NAME
+  bench/sass_model.py tools                    where the disassemblers are
+
+nvcc compiles kernels/*.cu for sm_90a; cuobjdump and nvdisasm are looked for on the PATH and among Python's packages (the wheels
+nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm). Only the standard library is needed. bench/sass/ is the model."""
+import argparse
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+from sass import counts, predict  # noqa: E402
+from sass.decode import Unreadable, disassemble, find_tool  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RESULTS = os.path.join("bench", "results")
+COUNTED, PREDICTED = os.path.join(RESULTS, "kernels-counted"), os.path.join(RESULTS, "kernels-predicted")
+SOURCES = ("conv", "norm", "attention", "attention_bwd", "elementwise")
+CANNOT_TELL = 3
+
+
+class Missing(Exception):
+    """What this machine lacks, in one sentence."""
+
+
+def find_nvcc():
+    nvcc = os.environ.get("NVCC") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    if not os.access(nvcc, os.X_OK):
+        raise Missing("no nvcc")
+    return nvcc
+
+
+def nvcc_version():
+    text = subprocess.run([find_nvcc(), "--version"], check=True, capture_output=True, text=True).stdout
+    return "nvcc " + re.search(r"release [^,]*, V([0-9.]+)", text).group(1)
+
+
+def functions_of_kernels():
+    """Every kernel of SOURCES, compiled and disassembled."""
+    nvcc = find_nvcc()
+    for tool in ("cuobjdump", "nvdisasm"):
+        if not find_tool(tool):
+            raise Missing("no %s: neither on the PATH nor in the wheel nvidia-cuda-%s" % (tool, tool))
+    functions = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in SOURCES:
+            cubin = os.path.join(folder, name + ".cubin")
+            command = [nvcc, "-std=c++17", "-Ihost", "-I.", "-O3", "-arch=sm_90a", "-cubin", "kernels/%s.cu" % name, "-o", cubin]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise Unreadable("%s does not compile:\n%s" % (command[-3], done.stderr))
+            functions.update(disassemble(cubin))
+    return functions
+
+
+def graphs_of_cases():
+    """The graphs of predict.NETWORKS by the name of their case, from the program's own builders."""
+    build = os.environ.get("BUILD", "build")
+    lister = os.path.join(build, "bench", "op_list")
+    subprocess.run(["make", "-s", "CUDA=0", "BUILD=" + build, lister], check=True, stdout=sys.stderr)
+    names = [n for p in predict.NETWORKS for n in (p[1], p[2]) if n]
+    files = [glob.glob("tests/golden/*/%s.safetensors" % n)[0] for n in names]
+    graphs = json.loads(subprocess.run([lister, "fp16"] + files, check=True, capture_output=True, text=True).stdout)
+    return dict(zip(names, graphs))
+
+
+def write(path, text):
+    with open(path + ".new", "w") as f:
+        f.write(text)
+    os.replace(path + ".new", path)
+    print(path)
+
+
+def renew():
+    nvcc, functions = nvcc_version(), functions_of_kernels()
+    rows = counts.table(functions)
+    write(COUNTED + ".json", json.dumps({"nvcc": nvcc, "architecture": "sm_90a", "rows": rows}, indent=1) + "\n")
+    write(COUNTED + ".md", counts.markdown(rows, nvcc))
+    made = predict.predict(functions, graphs_of_cases(), {})
+    write(PREDICTED + ".json", json.dumps({"prediction": "nothing here ran on a GPU", "nvcc": nvcc, "networks": made}, indent=1) + "\n")
+    write(PREDICTED + ".md", predict.markdown(made, nvcc, {}))
+    return 0
+
+
+def check():
+    with open(COUNTED + ".json") as f:
+        kept = json.load(f)
+    try:
+        nvcc = nvcc_version()
+        if nvcc != kept["nvcc"]:
+            raise Missing("the table was made with %s, this is %s" % (kept["nvcc"], nvcc))
+        rows = counts.table(functions_of_kernels())
+    except Missing as e:
+        print("cannot be told: %s" % e)
+        return CANNOT_TELL
+    changes = counts.compare(kept["rows"], rows)
+    for sentence, worse in changes:
+        print("%s: %s" % ("worse" if worse else "better", sentence))
+    print("%d launches counted, %d figures changed" % (len(rows), len(changes)))
+    if changes:
+        print("if that is meant: bench/sass_model.py renew, and commit what it writes")
+    return int(any(worse for _, worse in changes))
+
+
+def read_calibration(path):
+    """The five measured values, wherever in a JSON file they are: that of bench/first_light.sh, or the line of bench/sm_rates."""
+    found = {}
+
+    def look_in(value):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+            if key in predict.CALIBRATED:
+                found[key] = inner
+            look_in(inner)
+    with open(path) as f:
+        look_in(json.load(f))
+    for key, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise Missing("%s: %s is %r, want a positive number" % (path, key, value))
+    if not found:
+        raise Missing("%s: holds none of %s" % (path, ", ".join(predict.CALIBRATED)))
+    return found
+
+
+def print_prediction(calibration_file, measured_file, network):
+    calibration = read_calibration(calibration_file) if calibration_file else {}
+    made = predict.predict(functions_of_kernels(), graphs_of_cases(), calibration)
+    if not measured_file:
+        print(predict.markdown(made, nvcc_version(), calibration))
+        return 0
+    with open(measured_file) as f:
+        measured = json.load(f)
+    for p in made:
+        for call in ("network", "guide"):
+            if p["name"].startswith(network) and p[call] and call + " ops" in measured:
+                print("## %s, %s call\n\n%s" % (p["name"], call, predict.beside(p[call], measured[call + " ops"])))
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("renew", "check", "predict", "tools"))
+    parser.add_argument("--calibration", metavar="FILE")
+    parser.add_argument("--measured", metavar="BENCH.json")
+    parser.add_argument("--network", metavar="NAME", default="CIFAR-10")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    try:
+        if options.action == "tools":
+            print("\n".join("%s %s" % (t, find_tool(t) or "not found") for t in ("cuobjdump", "nvdisasm")))
+            return 0
+        if options.action == "predict":
+            return print_prediction(options.calibration, options.measured, options.network)
+        return renew() if options.action == "renew" else check()
+    except (Missing, Unreadable, OSError, ValueError) as e:
+        print("sass_model: %s" % e, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""sass_model_test.py -- the model of bench/sass against machine code whose figures are known by hand. Needs neither nvcc nor a GPU.
+tests/test_sass_model.sh runs it."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+from sass import counts, decode, launches, machine, multiprocessor, predict  # noqa: E402
+
+passed = failed = 0
+
+
+def check(what, found, wanted):
+    global passed, failed
+    if found == wanted:
+        passed += 1
+    else:
+        failed += 1
+        print("FAIL %s: %r, want %r" % (what, found, wanted))
+
+
+def near(what, found, wanted, part):
+    check("%s (%g, want %g within %g%%)" % (what, found, wanted, 100 * part), abs(found - wanted) <= part * wanted, True)
+
+
+def refused(what, action, words):
+    try:
+        action()
+        check(what, "nothing is refused", words)
+    except decode.Unreadable as e:
+        check("%s: %s" % (what, e), words in str(e), True)
+
+
+def probe():
+    with open(os.path.join(ROOT, "tests", "data", "probe.sass")) as f:
+        text = f.read()
+    functions = decode.parse(text)
+    decode.add_usage(functions, text)
+    return functions["_Z5probePKfPfiii"], text
+
+
+def run_probe(function, n, m, extra, threads=32):
+    parameters = (1 << 32).to_bytes(8, "little") + (2 << 32).to_bytes(8, "little") + b"".join(v.to_bytes(4, "little") for v in (n, m, extra))
+    return machine.Block(function, parameters, (0, 0, 0), threads).traces()
+
+
+def of_root(trace, root):
+    return [i for i in trace if i.instruction.root == root]
+
+
+def test_decoder():
+    f, text = probe()
+    check("instructions", len(f.code), 88)
+    check("usage", (f.registers, f.shared, f.local, f.constant_bytes), (16, 5248, 0, 556))
+    control = lambda at: (lambda i: (i.stall, i.write, i.read, i.wait))(f.code[f.at[at]])
+    check("LDC R0 sets scoreboard 0", control(0x10), (1, 0, 7, 0))
+    check("IABS R2 waits for it, and stalls 4", control(0x80), (4, 7, 7, 1))
+    check("LDG sets 2 by its result, 0 by its operands", control(0x240), (1, 2, 0, 0))
+    check("FADD waits for 2", control(0x290), (6, 7, 7, 4))
+    branch = f.code[f.at[0x2A0]]
+    check("a guarded branch back", (branch.guard, branch.root, branch.target()), (("P2", True), "BRA", 0x230))
+    check("operands without .reuse", f.code[f.at[0xB0]].operands, ["P2", "PT", "R3", "UR4", "PT"])
+    refused("an instruction without its second word", lambda: decode.parse(re.sub(r"\n +/\* 0x000ff20003800000 \*/", "", text)), "no control codes at 0x1d0")
+
+
+def test_machine():
+    f, _ = probe()
+    trace = run_probe(f, 320, 3, 5)[0]
+    loads = of_root(trace, "LDG")
+    check("10 turns of the loop, 128 bytes each", [i.memory for i in loads], [machine.Memory(1, 128, 0)] * 10)
+    stores = [i.memory.wavefronts for i in of_root(trace, "STS")]
+    check("5 stores of the lanes that part, and one with 32 lanes in a bank", stores, [1] * 5 + [32])
+    check("a diagonal has no conflict", [i.memory.wavefronts for i in of_root(trace, "LDS")], [1])
+    check("threads 0 to 31 divided by 3 are 11 numbers", of_root(trace, "STG")[0].memory.written, 11 * 32)
+    check("divided by 7: 5 numbers", of_root(run_probe(f, 320, 7, 0)[0], "STG")[0].memory.written, 5 * 32)
+    check("lanes 0 to 19 of 32 make a last turn", len(of_root(run_probe(f, 84, 3, 0)[0], "LDG")), 3)
+    check("one turn more is 8 instructions", len(run_probe(f, 352, 3, 5)[0]) - len(trace), 8)
+    check("turns that only some lanes make are counted once", len(run_probe(f, 320, 3, 6)[0]) - len(trace), 5)
+    check("two warps of 64 threads", [len(of_root(t, "LDG")) for t in run_probe(f, 320, 3, 5, 64)], [10, 9])
+    check("what was read is not read again", [i.memory.read for i in of_root(run_probe(f, 320, 3, 5, 64)[1], "LDG")], [0] * 9)
+    stray = decode.Instruction(0, "FROB R1, R2")
+    stray.set_control(0)
+    f.code.append(stray)
+    f.finish()
+    if hasattr(f, "compiled"):
+        del f.compiled
+    refused("an unknown instruction", lambda: run_probe(f, 32, 1, 0), "FROB R1, R2")
+
+
+def made_up(lines):
+    """Instructions from (text, stall, write, wait)."""
+    out = []
+    for k, (text, stall, write, wait) in enumerate(lines):
+        i = decode.Instruction(16 * k, text)
+        i.stall, i.write, i.read, i.wait = stall, write, decode.NONE, wait
+        out.append(i)
+    return out
+
+
+def clocks(traces, blocks=1, resident=1, **changes):
+    parameters = dict(multiprocessor.DEFAULTS, **changes)
+    return multiprocessor.Multiprocessor(parameters, (32.0, None, 700)).run(traces, blocks, resident)
+
+
+def test_multiprocessor():
+    hmma, ldsm, add, barrier, end = made_up([("HMMA.16816.F32 R0, R4, R8, R0", 1, 7, 0), ("LDSM.16.M88.4 R0, [R4]", 1, 7, 0),
+                                             ("FADD R0, R1, R2", 4, 7, 0), ("BAR.SYNC.DEFER_BLOCKING 0x0", 1, 7, 0), ("EXIT", 5, 7, 0)])
+    issue = lambda i, memory=None: machine.Issue(i, False, memory)
+    last, turn = issue(end), machine.Memory(4, 0, 0)
+    near("HMMAs of one warp come every 6 clocks", clocks([[issue(hmma)] * 200 + [last]]), 1200, 0.02)
+    near("of two warps of a quarter too", clocks([[issue(hmma)] * 100 + [last]] * 5), 1200, 0.02)
+    near("of four quarters side by side", clocks([[issue(hmma)] * 200 + [last]] * 4), 1200, 0.02)
+    near("at the interval that was measured", clocks([[issue(hmma)] * 200 + [last]], hmma_interval_clocks=4), 800, 0.02)
+    near("all quarters share the shared-memory port", clocks([[issue(ldsm, turn)] * 100 + [last]] * 4), 1600, 0.05)
+    near("a stall count is kept", clocks([[issue(add)] * 100 + [last]]), 400, 0.02)
+    near("barriers wait for the slowest", clocks([[issue(add)] * 100 + [issue(barrier), last], [issue(barrier)] + [issue(add)] * 100 + [last]]), 800, 0.05)
+    near("blocks one after the other", clocks([[issue(add)] * 100 + [last]], 4, 1, block_start=0), 1600, 0.05)
+    near("or at once", clocks([[issue(add)] * 100 + [last]], 4, 4), 400 + 3 * 97, 0.05)
+    load, use = made_up([("LDG.E R0, desc[UR4][R2.64]", 1, 0, 0), ("FADD R0, R1, R2", 4, 7, 1)])
+    near("a load's result is waited for", clocks([[issue(load, machine.Memory(1, 128, 0)), issue(use), last]]), 710, 0.02)
+    near("loads share the rate of L2", clocks([[issue(load, machine.Memory(4, 512, 0))] * 100 + [issue(use), last]]), 1600 + 700, 0.02)
+    copy, commit, wait = made_up([("LDGSTS.E.BYPASS.LTC128B.128 [R1], desc[UR4][R2.64]", 1, 7, 0), ("LDGDEPBAR", 1, 0, 0), ("DEPBAR.LE SB0, 0x0", 1, 7, 1)])
+    near("asynchronous copies are waited for", clocks([[issue(copy, machine.Memory(4, 512, 0)), issue(commit), issue(wait), last]]), 725, 0.03)
+
+
+def test_launches():
+    run = counts.only_launches(counts.conv(3, 256, 256, 32))[0]
+    check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (512, 2, 1), 67584))
+    check("its parameters", len(run.parameter_bytes()), 120)
+    check("72 steps are reckoned from 18 and 36", [run.longer[0][1], run.longer[1][1], run.longer[2]], [18, 36, 72])
+    check("a guided run of CIFAR-10 asks the guide 15 times", predict.guided_steps(18), 15)
+    old = [{"case": "a", "kernel": "k", **dict.fromkeys(counts.WATCHED, 10)}]
+    check("nothing changed", counts.compare(old, old), [])
+    worse, better = dict(old[0], issued=11), dict(old[0], port=9)
+    check("a loop that got longer is worse", [w for _, w in counts.compare(old, [worse])], [True])
+    check("a port with less to do is better", [w for _, w in counts.compare(old, [better])], [False])
+    check("a kernel that is gone is worse", [w for _, w in counts.compare(old, [])], [True])
+    low, high = predict.parameter_sets({}).values()
+    check("without a calibration two costs of cp.async", (low["cp_async_port_clocks"], high["cp_async_port_clocks"]), (4, 8))
+    low, high = predict.parameter_sets({"cp_async_port_clocks": 5, "clock_under_load_mhz": 1600}).values()
+    check("with one it is taken", (low == high, low["clock_under_load_mhz"]), (True, 1600))
+
+
+def test_program():
+    model = os.path.join(ROOT, "bench", "sass_model.py")
+    done = subprocess.run([sys.executable, model, "check"], env=dict(os.environ, NVCC="/nonexistent/nvcc"), capture_output=True, text=True)
+    check("without nvcc nothing is told, in a sentence", (done.returncode, done.stdout), (3, "cannot be told: no nvcc\n"))
+
+
+    import sass_model
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "first.json")
+
+        def calibrated(text):
+            with open(path, "w") as f:
+                f.write(text)
+            try:
+                return sass_model.read_calibration(path)
+            except sass_model.Missing as e:
+                return str(e).replace(path, "F")
+        check("measured values are found anywhere", calibrated('{"rates": [{"hmma_interval_clocks": 6.1}], "clock_under_load_mhz": 1600, "x": 1}'),
+              {"hmma_interval_clocks": 6.1, "clock_under_load_mhz": 1600})
+        check("no number is refused", calibrated('{"ldmatrix_x4_clocks": NaN}'), "F: ldmatrix_x4_clocks is nan, want a positive number")
+        check("nor is a file without any of them taken", calibrated("{}")[:26], "F: holds none of hmma_inte")
+
+
+for test in (test_decoder, test_machine, test_multiprocessor, test_launches, test_program):
+    test()
+print("test_sass_model: %d passed, %d failed, 0 not run" % (passed, failed))
+sys.exit(failed > 0)
