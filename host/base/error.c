@@ -1,43 +1,48 @@
-/* error.c -- error sentences that are safe to print, and the abort for our own mistakes. */
+/* error.c -- error sentences that are safe to print, the abort for our own mistakes, and memory. */
 #include "base/error.h"
+#include "base/file.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-int utf8_sequence(const unsigned char *s, size_t left) {
-    if (left == 0) return 0;
-    if (s[0] < 0x80) return 1;
-    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
-    size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (n > left) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)) return 0;
-    if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0;
-    return (int)n;
-}
-/* Copies text into e, escaping what a terminal should not receive. */
+/* Copies text into e as a terminal may receive it. Of a sentence that is too long the middle is left out: what it is about
+ * stands at its beginning, and why at its end.                                                                           */
 static void set_text(Error *e, const char *text) {
-    size_t out = 0;
-    const unsigned char *s = (const unsigned char *)text;
-    while (*s && out + 5 < sizeof e->text) {
-        int n = utf8_sequence(s, strlen((const char *)s));
-        bool control = *s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0);
-        if (n == 0 || control) {
-            out += (size_t)snprintf(e->text + out, 5, "\\x%02x", *s++);
-            continue;
+    static const char gap[] = " [...] ";
+    enum { ROOM = sizeof e->text - 1, HALF = (ROOM - (sizeof gap - 1)) / 2 };
+    size_t left = printable_length(text), out = 0;
+    char piece[PRINTABLE_PIECE];
+    bool whole = left <= ROOM;
+    for (size_t n; (n = printable_next(&text, piece)); left -= n) {
+        if (!whole && out + n > HALF) { /* the beginning is full: on to where the rest fits */
+            memcpy(e->text + out, gap, sizeof gap - 1);
+            out += sizeof gap - 1;
+            for (whole = true; left > HALF; n = printable_next(&text, piece)) left -= n;
         }
-        memcpy(e->text + out, s, (size_t)n);
-        out += (size_t)n, s += n;
+        memcpy(e->text + out, piece, n);
+        out += n;
     }
     e->text[out] = 0;
 }
 
+/* Without memory for the whole of a sentence, its beginning. */
+static void format_text(Error *e, const char *fmt, va_list ap, const char *after) {
+    char part[2 * sizeof e->text], *all = part;
+    va_list again;
+    va_copy(again, ap);
+    size_t size = (size_t)vsnprintf(NULL, 0, fmt, again) + strlen(after) + 1;
+    va_end(again);
+    if (size > sizeof part && !(all = malloc(size))) all = part, size = sizeof part;
+    if (size < sizeof part) size = sizeof part;
+    size_t n = (size_t)vsnprintf(all, size, fmt, ap);
+    if (n < size) snprintf(all + n, size - n, "%s", after);
+    set_text(e, all);
+    if (all != part) free(all);
+}
 static bool fail(Error *e, bool out_of_memory, const char *fmt, va_list ap) {
     if (!e) return false;
-    char text[sizeof e->text];
-    vsnprintf(text, sizeof text, fmt, ap);
-    set_text(e, text);
+    format_text(e, fmt, ap, "");
     e->out_of_memory = out_of_memory;
     return false;
 }
@@ -57,14 +62,12 @@ bool dg_out_of_memory(Error *e, const char *fmt, ...) {
 }
 bool dg_error_context(Error *e, const char *fmt, ...) {
     if (!e) return false;
-    char text[2 * sizeof e->text];
+    char cause[sizeof e->text + 2];
+    snprintf(cause, sizeof cause, ": %s", e->text);
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof e->text, fmt, ap);
+    format_text(e, fmt, ap, cause);
     va_end(ap);
-    size_t n = strlen(text);
-    snprintf(text + n, sizeof text - n, ": %s", e->text);
-    set_text(e, text);
     return false;
 }
 
@@ -78,14 +81,24 @@ void dg_abort(const char *file, int line, const char *whose, const char *fmt, ..
     abort();
 }
 
+/* Nothing was done wrong, and there is nothing that the caller could free: this one failure ends the program here. */
+__attribute__((noreturn)) static void no_memory(size_t bytes) {
+    fflush(stdout);
+    fprintf(stderr,
+            "dg_cuda: out of memory: %zu bytes were not to be had (ulimit -v shows whether there is a limit): less at a time needs less, "
+            "a smaller --batch or fewer --seeds\n",
+            bytes);
+    out_drop_unfinished();
+    _exit(1);
+}
 void *dg_alloc(size_t bytes) {
     void *p = calloc(1, bytes ? bytes : 1);
-    DG_CHECK(p, "out of memory: %zu bytes", bytes);
+    if (!p) no_memory(bytes);
     return p;
 }
 void *dg_realloc(void *old, size_t bytes) {
     void *p = realloc(old, bytes ? bytes : 1);
-    DG_CHECK(p, "out of memory: %zu bytes", bytes);
+    if (!p) no_memory(bytes);
     return p;
 }
 char *dg_strdup(const char *s) {

@@ -5,6 +5,7 @@
  * which is never compiled out.                                                                                     */
 #ifndef DG_ERROR_H
 #define DG_ERROR_H
+#include "base/printable.h"
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +20,7 @@ typedef struct {
 } Error;
 
 /* Fills e (when not NULL) and returns false, so that `return dg_error(e, ...)` ends a bool function.
- * Bytes that are not printable ASCII or valid UTF-8 are shown as \xNN: names in hostile files reach terminals. */
+ * What a terminal should not receive is shown as \xNN (printable.h), and of a long sentence the middle is left out.  */
 bool dg_error(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same for memory that a device did not have. */
 bool dg_out_of_memory(Error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -33,14 +34,12 @@ void dg_abort(const char *file, int line, const char *whose, const char *fmt, ..
         if (!(cond)) dg_abort(__FILE__, __LINE__, "a mistake in dg_cuda itself: please report it", __VA_ARGS__);                           \
     } while (0)
 
-/* malloc/calloc/realloc for sizes the program chose itself: they abort when memory is exhausted.
- * A size that comes from a file is checked against the file's size first.                        */
+/* malloc/calloc/realloc. Where memory is exhausted they end the program with one sentence and exit code 1, leaving only whole
+ * files: what is large enough for that to be likely asks the device, or malloc itself, and returns an Error.
+ * A size that comes from a file is checked against the file's size first.                                            */
 void *dg_alloc(size_t bytes);            /* zeroed; never NULL */
 void *dg_realloc(void *p, size_t bytes); /* never NULL */
 char *dg_strdup(const char *s);
-
-/* Length of the valid UTF-8 sequence at s (no overlong forms, no surrogates), of which `left` bytes exist; 0: invalid. */
-int utf8_sequence(const unsigned char *s, size_t left);
 
 #ifdef __cplusplus
 }

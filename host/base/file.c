@@ -1,8 +1,10 @@
 /* file.c -- mapping a file for reading; writing one under a temporary name, fsync, rename. */
 #include "base/file.h"
+#include "base/folder.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +13,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static bool is_address(const char *path) { /* https://..., gs://... */
+    size_t n = 0;
+    while (isalnum((unsigned char)path[n])) n++;
+    return n > 1 && !strncmp(path + n, "://", 3);
+}
 bool file_map(const char *path, FileMap *m, Error *e) {
     *m = (FileMap){NULL, 0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe that nobody writes to would wait for ever */
+    if (fd < 0 && errno == ENOENT && is_address(path))
+        return dg_error(e, "%s: cannot open: dg_cuda downloads nothing: fetch the file and give its path", path);
     if (fd < 0) return dg_error(e, "%s: cannot open: %s", path, strerror(errno));
     struct stat s;
     const char *why = NULL;
@@ -38,15 +47,15 @@ enum {
     FLUSH_BYTES = 32 << 20 /* writing to the disk begins this often, so that the final fsync has little left to do */
 };
 struct OutFile {
-    char *path, *temporary;
-    bool replaces, sync; /* a file that is there already; waiting for the disk */
+    char *path, *temporary; /* path: where links lead to */
+    bool replaces, sync;    /* a file that is there already; waiting for the disk */
     int fd;
     uint64_t flushed, started; /* bytes given to the kernel; bytes it was told to write out */
     size_t buffered;
     uint8_t buffer[BUFFER_BYTES];
 };
 
-/* ---- unfinished files: "NAME.partial-PID-N", locked while their writer lives, also where it has another process table ------- */
+/* ---- unfinished files: "NAME.partial-PID-N" (NAME cut where that would be too long for a file system), locked while their writer lives, also where it has another process table ------- */
 static const char UNFINISHED[] = ".partial-";
 size_t file_unfinished(const char *name) {
     const char *found = NULL;
@@ -73,9 +82,14 @@ bool file_remove_stray(const char *path) {
     return file_unfinished(slash ? slash + 1 : path) && file_abandoned(path) && unlink(path) == 0;
 }
 /* A new file, locked. Whoever removes strays may take it before it is locked: then another name. -1: errno says why. */
-static int create_unfinished(char *path, size_t size, const char *name) {
+static int create_unfinished(char *path, size_t size, const char *final) {
+    const char *slash = strrchr(final, '/'), *name = slash ? slash + 1 : final;
+    int length = (int)strlen(name);
     for (int i = 0; i < 1000; i++) { /* a crashed run may have left one with our process number */
-        snprintf(path, size, "%s%s%ld-%d", name, UNFINISHED, (long)getpid(), i);
+        char suffix[64];
+        int n = snprintf(suffix, sizeof suffix, "%s%ld-%d", UNFINISHED, (long)getpid(), i);
+        int kept = length > NAME_MAX - n ? NAME_MAX - n : length;
+        snprintf(path, size, "%.*s%.*s%s", (int)(name - final), final, kept, name, suffix);
         int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0 && errno != EEXIST) return -1;
         if (fd < 0) continue;
@@ -86,33 +100,97 @@ static int create_unfinished(char *path, size_t size, const char *name) {
     }
     return -1;
 }
+static bool is_ours(const char *path) {
+    size_t n = file_unfinished(path);
+    return n > 0 && strtol(path + n + sizeof UNFINISHED - 1, NULL, 10) == (long)getpid();
+}
+void out_drop_unfinished(void) {
+    enum { MOST_DESCRIPTORS = 4096 };
+    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
+        char link[32] = "/proc/self/fd/", digits[16], name[PATH_MAX];
+        size_t n = strlen(link), k = 0;
+        int rest = fd;
+        do digits[k++] = (char)('0' + rest % 10);
+        while ((rest /= 10) > 0);
+        while (k > 0) link[n++] = digits[--k];
+        ssize_t length = readlink(link, name, sizeof name - 1);
+        if (length <= 0) continue;
+        name[length] = 0;
+        if (is_ours(name)) unlink(name);
+    }
+}
 
+/* ---- where to ----------------------------------------------------------------------------------------------------------- */
+/* What the name leads to through symbolic links, which may not be there yet. To be freed. */
+static char *link_target(const char *path) {
+    enum { MOST_LINKS = 40 }; /* as the kernel follows */
+    char *now = dg_strdup(path), to[PATH_MAX];
+    for (int i = 0; i < MOST_LINKS; i++) {
+        ssize_t n = readlink(now, to, sizeof to - 1);
+        if (n <= 0) break; /* not a link, or nothing */
+        to[n] = 0;
+        char *slash = strrchr(now, '/'), *next;
+        if (slash && to[0] != '/') {
+            slash[slash == now] = 0; /* "/" stays */
+            next = path_join(now, to);
+        } else next = dg_strdup(to);
+        free(now);
+        now = next;
+    }
+    return now;
+}
+/* Why what is there cannot be replaced, or NULL. */
+static const char *keeps_place(const char *path, const struct stat *s) {
+    if (S_ISDIR(s->st_mode)) return "it is a folder";
+    if (S_ISCHR(s->st_mode) || S_ISBLK(s->st_mode)) return "it is a device, a file is wanted";
+    if (!S_ISREG(s->st_mode)) return "it is a pipe or a socket, a file is wanted";
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+        struct stat open_file;
+        if (fstat(fd, &open_file) == 0 && open_file.st_dev == s->st_dev && open_file.st_ino == s->st_ino)
+            return "the program's messages go there: give a file of its own";
+    }
+    return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 ? NULL : strerror(errno);
+}
 OutFile *out_open(const char *path, Error *e) {
     struct stat s;
     bool replaces = stat(path, &s) == 0;
-    if (replaces && !S_ISREG(s.st_mode)) {
-        dg_error(e, "%s: cannot write: it exists and is not a regular file", path);
+    const char *why = replaces ? keeps_place(path, &s) : errno != ENOENT ? strerror(errno) : NULL;
+    if (why) {
+        dg_error(e, "%s: cannot write: %s", path, why);
         return NULL;
     }
     OutFile *f = dg_alloc(sizeof *f);
-    f->path = dg_strdup(path);
+    struct stat target;
+    f->path = link_target(path);
     f->replaces = replaces, f->sync = true;
-    size_t n = strlen(path) + 40;
+    size_t n = strlen(f->path) + 64;
     f->temporary = dg_alloc(n);
-    f->fd = create_unfinished(f->temporary, n, path);
-    if (f->fd >= 0) return f;
+    if (replaces && (stat(f->path, &target) != 0 || target.st_dev != s.st_dev || target.st_ino != s.st_ino))
+        errno = ENOENT, f->fd = -1; /* /proc/self/fd/N of a file that has no name any more */
+    else f->fd = create_unfinished(f->temporary, n, f->path);
+    if (f->fd >= 0) {
+        if (replaces && fchmod(f->fd, s.st_mode & 07777) != 0) {} /* another owner's file, or a file system without modes */
+        return f;
+    }
     dg_error(e, "%s: cannot write: %s", path, strerror(errno));
     free(f->temporary);
     free(f->path);
     free(f);
     return NULL;
 }
+bool out_check(const char *path, Error *e) {
+    OutFile *f = out_open(path, e);
+    out_abandon(f);
+    return f != NULL;
+}
+/* ---- writing ------------------------------------------------------------------------------------------------------------ */
 void out_unsynced(OutFile *f) { f->sync = f->replaces; }
 
 static bool write_at(const OutFile *f, uint64_t offset, const uint8_t *p, size_t bytes, Error *e) {
     while (bytes > 0) {
         ssize_t n = pwrite(f->fd, p, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EFAULT) return dg_error(e, "%s: writing failed: the file that is read for it became shorter meanwhile", f->path);
         if (n <= 0)
             return dg_error(e, "%s: writing failed after %llu bytes: %s", f->path, (unsigned long long)offset,
                             n < 0 ? strerror(errno) : "no space");

@@ -7,14 +7,17 @@ typedef struct {
     const uint8_t *data; /* NULL when bytes is 0 */
     size_t bytes;
 } FileMap;
-bool file_map(const char *path, FileMap *m, Error *e); /* read-only; a directory or a missing file is an error */
+bool file_map(const char *path, FileMap *m, Error *e); /* read-only; a missing file, or what is not a regular one, is an error */
 void file_unmap(FileMap *m);
 
 /* The file appears under its name, complete and fsynced, at out_finish; out_abandon, or a failure, leaves nothing.
  * out_unsynced, right after out_open, is for what can be made again: as after cp, a power failure may still take a new
  * file, but one that replaces another is fsynced all the same.                                                       */
 typedef struct OutFile OutFile;
+/* One rule for every output: through links, its name leads to a regular file or to nothing yet, and that is made or replaced.
+ * A folder, a device, a pipe and the file that the program's own messages go to are refused.                              */
 OutFile *out_open(const char *path, Error *e);
+bool out_check(const char *path, Error *e); /* whether out_open can: long before there is something to write */
 void out_unsynced(OutFile *f);
 bool out_write(OutFile *f, const void *data, size_t bytes, Error *e);
 bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Error *e); /* within what was written */
@@ -26,9 +29,12 @@ void out_abandon(OutFile *f);                                                   
 bool out_settle(OutFile *f, Error *e);
 int out_finish_all(OutFile **f, int n, Error *e);
 
-/* Until out_finish the file is "NAME.partial-PID-N", locked (flock) by its writer; when that dies, the lock goes and the file
+/* Until out_finish the file is "NAME.partial-PID-N" (NAME cut where that would be too long), locked (flock) by its writer; when that dies, the lock goes and the file
  * stays. Where a file system keeps no locks, nothing counts as abandoned.                                               */
 size_t file_unfinished(const char *name); /* how long NAME is; 0: not the name of an unfinished file */
 bool file_abandoned(const char *path);    /* a regular file that is there and that nobody has locked */
 bool file_remove_stray(const char *path); /* whether it was an unfinished file of a dead writer, and is gone */
+/* Removes what this process has open under such names: before it ends without out_finish. Nothing in it but system calls: a
+ * signal handler may end with it.                                                                                       */
+void out_drop_unfinished(void);
 #endif

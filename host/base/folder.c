@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,8 @@ void folder_remove_strays(const char *dir, const char *name) {
     DIR *d = opendir(dir);
     for (struct dirent *entry; d && (entry = readdir(d));) {
         size_t n = file_unfinished(entry->d_name);
-        if (!n || (name && (n != strlen(name) || memcmp(name, entry->d_name, n)))) continue;
+        bool cut = name && n < strlen(name) && strlen(entry->d_name) == NAME_MAX;
+        if (!n || (name && ((n != strlen(name) && !cut) || memcmp(name, entry->d_name, n)))) continue;
         char *path = path_join(dir, entry->d_name);
         file_remove_stray(path);
         free(path);

@@ -1,47 +1,83 @@
-/* interrupt.c -- a thread that waits for the signals, which every other thread blocks: no handler, no global. */
+/* interrupt.c -- a thread that waits for the signals, which every other thread blocks: no handler, no global. Where there
+ * may be no thread, the signals wait until somebody asks.                                                               */
 #include "base/interrupt.h"
 #include "base/error.h"
+#include "base/file.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 struct Interrupt {
     atomic_bool flag;
+    bool threaded;
     pthread_t thread;
     sigset_t wanted, before;
+    struct sigaction pipe; /* as it was */
 };
 static const int WAKE = SIGUSR2; /* from interrupt_end */
 
+/* Only this process's own: whoever sends the signal from outside cannot set si_code to SI_TKILL in our name. */
+static bool is_wake(const siginfo_t *s) { return s->si_signo == WAKE && s->si_code == SI_TKILL && s->si_pid == getpid(); }
+
+static void end_at_once(int number) {
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    out_drop_unfinished();
+    signal(number, SIG_DFL);
+    raise(number); /* pending for this thread, until: */
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+}
 static void *wait_for_signals(void *arg) {
     Interrupt *i = arg;
-    int number = 0;
-    while (sigwait(&i->wanted, &number) != 0) {}
-    if (number == WAKE) return NULL;
-    atomic_store(&i->flag, true);
-    sigset_t again = i->wanted; /* the next one meets this thread with its default action */
-    sigdelset(&again, WAKE);
-    pthread_sigmask(SIG_UNBLOCK, &again, NULL);
-    sigset_t wake;
-    sigemptyset(&wake);
-    sigaddset(&wake, WAKE);
-    while (sigwait(&wake, &number) != 0) {}
-    return NULL;
+    for (;;) {
+        siginfo_t s;
+        if (sigwaitinfo(&i->wanted, &s) < 0) continue; /* stopped and continued */
+        if (is_wake(&s)) return NULL;
+        if (s.si_signo == WAKE) continue;
+        bool asks = s.si_signo == SIGINT || s.si_signo == SIGTERM; /* a terminal that closes sends SIGHUP twice, SIGXCPU comes every second */
+        if (atomic_exchange(&i->flag, true) && asks) end_at_once(s.si_signo);
+    }
+}
+static void add_unless_ignored(sigset_t *set, int number) {
+    struct sigaction now;
+    if (sigaction(number, NULL, &now) == 0 && now.sa_handler != SIG_IGN) sigaddset(set, number);
 }
 Interrupt *interrupt_begin(void) {
     Interrupt *i = dg_alloc(sizeof *i);
     sigemptyset(&i->wanted);
-    sigaddset(&i->wanted, SIGINT);
-    sigaddset(&i->wanted, SIGTERM);
+    add_unless_ignored(&i->wanted, SIGINT);
+    add_unless_ignored(&i->wanted, SIGTERM);
+    add_unless_ignored(&i->wanted, SIGHUP);
+    add_unless_ignored(&i->wanted, SIGXCPU);
     sigaddset(&i->wanted, WAKE);
     pthread_sigmask(SIG_BLOCK, &i->wanted, &i->before);
-    DG_CHECK(pthread_create(&i->thread, NULL, wait_for_signals, i) == 0, "no thread for signals");
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigemptyset(&ignore.sa_mask);
+    sigaction(SIGPIPE, &ignore, &i->pipe);
+    i->threaded = pthread_create(&i->thread, NULL, wait_for_signals, i) == 0;
     return i;
 }
-bool interrupted(const Interrupt *i) { return i && atomic_load(&i->flag); }
+bool interrupted(const Interrupt *i) {
+    sigset_t pending;
+    if (!i) return false;
+    if (i->threaded) return atomic_load(&i->flag);
+    sigpending(&pending);
+    sigdelset(&pending, WAKE);
+    sigandset(&pending, &pending, &i->wanted);
+    return !sigisemptyset(&pending);
+}
 void interrupt_end(Interrupt *i) {
-    pthread_kill(i->thread, WAKE);
-    pthread_join(i->thread, NULL);
+    siginfo_t s;
+    if (i->threaded) {
+        pthread_kill(i->thread, WAKE);
+        pthread_join(i->thread, NULL);
+    }
+    while (sigtimedwait(&i->wanted, &s, &(struct timespec){0, 0}) > 0) {} /* it has been answered */
+    sigaction(SIGPIPE, &i->pipe, NULL);
     pthread_sigmask(SIG_SETMASK, &i->before, NULL);
     free(i);
 }

@@ -1,4 +1,4 @@
-/* interrupt.h -- Ctrl-C and SIGTERM as a flag, so that a run ends with whole files. */
+/* interrupt.h -- the signals that ask a run to end, as a flag, so that it ends with whole files. */
 #ifndef DG_INTERRUPT_H
 #define DG_INTERRUPT_H
 #include <stdbool.h>
@@ -6,8 +6,10 @@
 /* How work ends that an interruption may end. OUTCOME_FAILED: an Error says why; OUTCOME_INTERRUPTED: there is no sentence. */
 typedef enum { OUTCOME_DONE, OUTCOME_INTERRUPTED, OUTCOME_FAILED } Outcome;
 
-/* From here on the first SIGINT or SIGTERM sets the flag; a second one ends the program at once. Call it before other
- * threads are started: they inherit the signal mask.                                                               */
+/* From here on the first SIGINT, SIGTERM, SIGHUP or SIGXCPU sets the flag; a SIGINT or SIGTERM after that ends the program at
+ * once, without its unfinished files. What the parent had ignored (nohup, a shell's &) stays ignored, and a reader of the
+ * output that goes away (SIGPIPE) does not end the run. Call it before other threads are started: they inherit the mask.
+ * Where no thread can be had for it, a second signal waits like the first.                                              */
 typedef struct Interrupt Interrupt;
 Interrupt *interrupt_begin(void);
 bool interrupted(const Interrupt *i); /* i may be NULL: never */

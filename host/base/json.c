@@ -1,5 +1,6 @@
 /* json.c -- a strict JSON reader (RFC 8259), and a parsed value written back. */
 #include "base/json.h"
+#include "base/file.h"
 #include "base/text.h"
 #include <errno.h>
 #include <math.h>
@@ -64,6 +65,7 @@ static bool read_escape(Reader *r, char *out, size_t *n) {
     unsigned code, low;
     if (!read_hex4(r, &code)) return false;
     if (code == 0) return fail(r, "\\u0000 is not accepted");
+    if (code >= 0xdc80 && code < 0xdd00) return out[(*n)++] = (char)(code - 0xdc00), true; /* a byte that is not UTF-8 */
     if (code >= 0xdc00 && code < 0xe000) return fail(r, "half of a surrogate pair");
     if (code >= 0xd800 && code < 0xdc00) {
         if (r->len - r->pos < 2 || r->text[r->pos] != '\\' || r->text[r->pos + 1] != 'u') return fail(r, "half of a surrogate pair");
@@ -195,23 +197,12 @@ Json *json_parse(const char *text, size_t len, Error *e) {
     return NULL;
 }
 Json *json_parse_file(const char *path, Error *e) {
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        dg_error(e, "%s: %s", path, strerror(errno));
-        return NULL;
-    }
-    char *text = NULL;
-    size_t len = 0, n = 1;
-    while (n && len <= MAX_FILE) {
-        text = dg_realloc(text, len + 65536);
-        len += n = fread(text + len, 1, 65536, f);
-    }
-    bool ok = !ferror(f) && len <= MAX_FILE;
-    fclose(f);
-    Json *j = ok ? json_parse(text, len, e) : NULL;
-    if (!ok) dg_error(e, "%s: not a readable file of at most 64 MiB", path);
-    else if (!j) dg_error_context(e, "%s", path);
-    free(text);
+    FileMap m;
+    if (!file_map(path, &m, e)) return NULL;
+    Json *j = NULL;
+    if (m.bytes > MAX_FILE) dg_error(e, "%s: %zu bytes of JSON, at most 64 MiB are read", path, m.bytes);
+    else if (!(j = json_parse((const char *)m.data, m.bytes, e))) dg_error_context(e, "%s", path);
+    file_unmap(&m);
     return j;
 }
 void json_free(Json *j) {

@@ -8,7 +8,8 @@ typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_
 typedef struct Json {
     JsonKind kind;
     char *key;    /* of a member of an object, else NULL */
-    char *string; /* strings, unescaped; numbers, as written. No embedded NUL: \u0000 is refused */
+    char *string; /* strings, unescaped; numbers, as written. No embedded NUL: \u0000 is refused. UTF-8, but for the bytes
+                   * that stood as \udc80 to \udcff: a path may hold any                                               */
     double number;
     bool boolean;
     int count;                 /* children of arrays and objects */

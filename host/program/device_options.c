@@ -1,19 +1,40 @@
 /* device_options.c -- from --device, --dtype and --threads to an open device. */
 #include "program/device_options.h"
+#include "base/processors.h"
+#include <stdlib.h>
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
+int threads_from_options(const DeviceOptions *o) {
+#ifdef _OPENMP
+    enum { OTHERS = 2 }; /* that work beside them: the hashes, then the writer, and the one that waits for signals */
+    int threads = o->threads ? o->threads : getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : processors_share("", processors_scheduled());
+    if (threads > omp_get_thread_limit()) threads = omp_get_thread_limit();
+    return threads > 1 ? processors_startable(threads, OTHERS) : threads;
+#else
+    (void)o;
+    return 1;
+#endif
+}
+/* A GPU where there is one, else the CPU. */
+static Device *open_preferred(const char *dtype, Error *e) {
+    Error no_gpu = {0};
+    Device *d = device_open("cuda", dtype, &no_gpu);
+    if (!d && !(d = device_open("cpu", dtype, e)) && dtype) {
+        if (!strcmp(dtype, "fp64")) dg_error(e, "--dtype fp64: that is what --device ref64 computes in");
+        else dg_error(e, "--dtype %s needs device cuda, device cpu computes in fp32: %s", dtype, no_gpu.text);
+    }
+    return d;
+}
 Device *device_from_options(const DeviceOptions *o, Error *e) {
     static const char *const dtypes[] = {NULL, "fp16", "bf16", "tf32", "fp32", "fp64"}; /* DTYPE_CHOICE */
-    static const char *const preferred[] = {"cuda", "cpu", "ref"};
-#ifdef _OPENMP
-    if (o->threads) omp_set_num_threads(o->threads);
-#endif
     const char *dtype = dtypes[o->dtype];
-    Device *d = o->device ? device_open(o->device, dtype, e) : NULL;
-    for (size_t i = 0; !o->device && i < sizeof preferred / sizeof *preferred && !d; i++) d = device_open(preferred[i], dtype, e);
-    if (d) e->text[0] = 0, d->autotune = o->autotune;
+#ifdef _OPENMP
+    omp_set_num_threads(threads_from_options(o));
+#endif
+    Device *d = o->device ? device_open(o->device, dtype, e) : open_preferred(dtype, e);
+    if (d) d->autotune = o->autotune;
     return d;
 }

@@ -9,7 +9,7 @@ typedef struct {
     int dtype;          /* index into DTYPE_CHOICE; 0: the device's own default */
     bool no_fuse;
     int autotune; /* 0: off */
-    int threads;  /* 0: as OpenMP decides */
+    int threads;  /* 0: threads_from_options decides */
 } DeviceOptions;
 #define DTYPE_CHOICE "auto|fp16|bf16|tf32|fp32|fp64"
 enum { MAX_THREADS = 1024 };
@@ -26,8 +26,10 @@ enum { MAX_THREADS = 1024 };
         {NULL, "autotune", NULL, OPTION_CHOICE, offsetof(T, m.autotune), "off|on", 0, 0, true,                         \
          "on cuda: measure once whether cuDNN or cuBLASLt runs a layer faster than the program's own kernels, and remember it"}, \
         {NULL, "threads", NULL, OPTION_INT, offsetof(T, m.threads), "N", 0, MAX_THREADS, false,                        \
-         "processor threads; 0: as many as there are cores"}
+         "processor threads; 0: as many as the processors that this process may use (affinity, containers' shares, OMP_NUM_THREADS)"}
 /* clang-format on */
 
+/* How many threads will compute: --threads or OMP_NUM_THREADS where given, fewer where that many cannot be had. */
+int threads_from_options(const DeviceOptions *o);
 Device *device_from_options(const DeviceOptions *o, Error *e);
 #endif

@@ -11,7 +11,7 @@ typedef struct {
     const char *key;
     CheckpointOptions checkpoint;
 } InfoOptions;
-enum { MAX_BATCH = 65536 };
+enum { MAX_BATCH = 65536, NAME_COLUMN = 60 };
 
 static const Option option[] = {
     {"What to print", "tensors", NULL, OPTION_FLAG, offsetof(InfoOptions, tensors), NULL, 0, 0, false, "every tensor: name, type, shape"},
@@ -29,16 +29,23 @@ static const char details[] = "FILE may be safetensors, a PyTorch file or an EDM
 static void print_tensors(const Inspection *f) {
     for (int i = 0; i < f->count; i++) {
         const InspectTensor *t = &f->tensor[i];
-        printf("%-60s %-4s [", t->name, dtype_name(t->dtype));
+        int width = (int)print_text(stdout, t->name);
+        printf("%*s %-4s [", width < NAME_COLUMN ? NAME_COLUMN - width : 0, "", dtype_name(t->dtype));
         for (int k = 0; k < t->dims; k++) printf(k ? ",%lld" : "%lld", (long long)t->shape[k]);
         printf("]\n");
     }
+}
+static void print_line(const char *what, const char *text) {
+    print_text(stdout, what);
+    fputs(": ", stdout);
+    print_text(stdout, text);
+    putchar('\n');
 }
 /* The metadata of a safetensors file, but for the configuration. */
 static void print_metadata(const char *path) {
     SafeTensors *s = st_open(path, NULL);
     for (const Json *j = s && s->metadata ? s->metadata->child : NULL; j; j = j->next)
-        if (j->kind == JSON_STRING && strcmp(j->key, "config")) printf("%s: %s\n", j->key, j->string);
+        if (j->kind == JSON_STRING && strcmp(j->key, "config")) print_line(j->key, j->string);
     st_close(s);
 }
 static bool print_facts(const Inspection *f, const char *path, int batch, Error *e) {
@@ -48,12 +55,15 @@ static bool print_facts(const Inspection *f, const char *path, int batch, Error 
         for (int k = 0; k < f->tensor[i].dims; k++) size *= (double)f->tensor[i].shape[k];
         bytes += size;
     }
-    printf("file: %s, %s, %d tensors, %llu parameters (%.2f M), %.1f MiB\n", path, f->format, f->count, (unsigned long long)f->parameters,
+    fputs("file: ", stdout);
+    print_text(stdout, path);
+    printf(", %s, %d tensors, %llu parameters (%.2f M), %.1f MiB\n", f->format, f->count, (unsigned long long)f->parameters,
            (double)f->parameters * 1e-6, bytes / 1048576);
-    printf("architecture: %s\n%s", f->architecture, f->notes);
+    print_line("architecture", f->architecture);
+    print_lines(stdout, f->notes);
     if (!strcmp(f->format, "safetensors")) print_metadata(path);
     if (!f->config) return !batch || dg_error(e, "--batch: the network in this file is not known, so neither is what it takes");
-    printf("config: %s\n", f->config);
+    print_line("config", f->config);
     Json *config = json_parse(f->config, strlen(f->config), e);
     bool ok = config && plan_print(config, batch, e);
     json_free(config);

@@ -22,7 +22,7 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
     char name[64] = "shapes32", notice[1024] = "";
     if (r != ROLE_NETWORK) snprintf(name, sizeof name, "shapes32 %s", role_name(r));
     s->weights = s->path ? weights_open_any(s->path, o, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
-    if (s->weights && notice[0]) printf("%s\n", notice);
+    if (s->weights && notice[0]) print_text(stdout, notice), putchar('\n');
     return s->weights != NULL;
 }
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e) {
@@ -62,6 +62,7 @@ bool networks_class(const Networks *n, const char *text, int *out, Error *e) {
 /* ---- hashes ---------------------------------------------------------------------------------------------------------- */
 struct Hashes {
     NetworkSource source[ROLES];
+    bool threaded;
     pthread_t thread;
     char hex[ROLES][SHA256_HEX];
     bool ok;
@@ -89,11 +90,12 @@ static void *hash_all(void *arg) {
 Hashes *hashes_start(const Networks *n) {
     Hashes *h = dg_alloc(sizeof *h);
     memcpy(h->source, n->source, sizeof h->source);
-    DG_CHECK(pthread_create(&h->thread, NULL, hash_all, h) == 0, "no thread for the hashes");
+    h->threaded = pthread_create(&h->thread, NULL, hash_all, h) == 0; /* else hashes_finish does it */
     return h;
 }
 bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e) {
-    pthread_join(h->thread, NULL);
+    if (h->threaded) pthread_join(h->thread, NULL);
+    else hash_all(h);
     memcpy(hex, h->hex, sizeof h->hex);
     bool ok = h->ok || dg_error(e, "%s", h->error.text);
     free(h);
