@@ -106,7 +106,8 @@ static void list_entries(const PickleValue *dict, Text *t) {
     pickle_pairs(dict, &item, &count);
     for (size_t i = 0; i < count && i < 2 * SHOWN; i += 2) {
         printable(item[i], name, sizeof name);
-        text_printf(t, "%s%s", i ? ", " : "", name);
+        if (i) text_printf(t, ", ");
+        text_printable(t, name);
     }
     if (count > 2 * SHOWN) text_printf(t, ", ...");
 }
@@ -141,8 +142,11 @@ static bool collect(Checkpoint *c, const char *key, Error *e) {
         const PickleValue *part = depth < MAX_PART_DEPTH ? choose(v, name, sizeof name, 2, &work) : NULL;
         list_entries(v, &has);
         bool object = v->kind == PICKLE_CALL && v->call->callee->kind == PICKLE_CLASS;
-        if (part) text_printf(&c->notes, "took \"%s\" of its parts %s (--key)\n", name, has.text);
-        else if (has.len) dg_error(e, "none, or more than one, of its parts holds tensors (%s): name one with --key", has.text);
+        if (part) {
+            text_printf(&c->notes, "took \"");
+            text_printable(&c->notes, name);
+            text_printf(&c->notes, "\" of its parts %s (--key)\n", has.text);
+        } else if (has.len) dg_error(e, "none, or more than one, of its parts holds tensors (%s): name one with --key", has.text);
         else
             dg_error(e, "it holds %s%s%s, no tensors", pickle_kind_name(v), object ? " made by " : "", object ? v->call->callee->text : "");
         text_free(&has);
@@ -151,9 +155,11 @@ static bool collect(Checkpoint *c, const char *key, Error *e) {
     }
     if (!module_recognise(v)) {
         if (!collect_dict(&k, v, e)) return false;
-        if (k.skipped)
-            text_printf(&c->notes, "left out %d entries that are not tensors (%s%s)\n", k.skipped, k.skipped_name,
-                        k.skipped > 1 ? ", ..." : "");
+        if (k.skipped) {
+            text_printf(&c->notes, "left out %d entries that are not tensors (", k.skipped);
+            text_printable(&c->notes, k.skipped_name);
+            text_printf(&c->notes, "%s)\n", k.skipped > 1 ? ", ..." : "");
+        }
         return true;
     }
     return module_walk(v, add, &k, e) && module_describe(v, &c->class_name, &c->arguments, e);

@@ -1,5 +1,6 @@
 /* convert.c -- checkpoints to one safetensors file: written from the map in the file's order while another thread hashes. */
 #include "weights_tools/package.h"
+#include "base/interrupt.h"
 #include "base/sha256.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 typedef struct {
     const Package *package;
     char (*hex)[SHA256_HEX]; /* [inputs] */
+    const Interrupt *interrupt;
 } Hashing;
 static void *hash_inputs(void *arg) {
     enum { PIECE = 1 << 20 };
@@ -19,7 +21,8 @@ static void *hash_inputs(void *arg) {
         Sha256 s;
         uint8_t digest[SHA256_BYTES];
         sha256_init(&s);
-        for (size_t at = 0; at < m.bytes; at += PIECE) sha256_update(&s, m.data + at, m.bytes - at < PIECE ? m.bytes - at : PIECE);
+        for (size_t at = 0; at < m.bytes && !(h->interrupt && interrupted(h->interrupt)); at += PIECE)
+            sha256_update(&s, m.data + at, m.bytes - at < PIECE ? m.bytes - at : PIECE);
         sha256_final(&s, digest);
         sha256_hex(digest, h->hex[i]);
     }
@@ -54,7 +57,16 @@ static Job *plan(const Package *p, ConvertDType dtype) {
     qsort(job, (size_t)p->count, sizeof *job, by_position);
     return job;
 }
-static bool sink(void *writer, const void *data, size_t bytes, Error *e) { return st_writer_data(writer, data, bytes, e); }
+static bool stopped(Error *e) { return dg_error(e, "interrupted: nothing was converted"); }
+typedef struct {
+    StWriter *writer;
+    const Interrupt *interrupt;
+} Sink;
+static bool sink(void *context, const void *data, size_t bytes, Error *e) {
+    Sink *s = context;
+    if (s->interrupt && interrupted(s->interrupt)) return stopped(e);
+    return st_writer_data(s->writer, data, bytes, e);
+}
 
 /* Joined by spaces: of one input, the text itself. */
 static void join(const Package *p, const char (*hex)[SHA256_HEX], Text *t) {
@@ -64,7 +76,8 @@ static void declare(StWriter *w, const Package *p, const char (*blank)[SHA256_HE
     Text source = {0}, hash = {0};
     for (int i = 0; i < p->inputs; i++) {
         const char *slash = strrchr(p->input[i]->path, '/');
-        text_printf(&source, "%s%s", i ? " " : "", slash ? slash + 1 : p->input[i]->path);
+        if (i) text_printf(&source, " ");
+        text_printable(&source, slash ? slash + 1 : p->input[i]->path); /* other readers want UTF-8 */
     }
     join(p, blank, &hash);
     if (p->found.config.len) st_writer_metadata(w, "config", p->found.config.text);
@@ -74,9 +87,10 @@ static void declare(StWriter *w, const Package *p, const char (*blank)[SHA256_HE
     text_free(&source);
     text_free(&hash);
 }
-static bool write_tensors(StWriter *w, const Package *p, const Job *job, Error *e) {
+static bool write_tensors(StWriter *w, const Package *p, const Job *job, const ConvertOptions *o, Error *e) {
+    Sink s = {w, o ? o->interrupt : NULL};
     for (int i = 0; i < p->count; i++)
-        if (!checkpoint_read(job[i].t->from, job[i].t->tensor, job[i].dtype, sink, w, e)) return false;
+        if (!checkpoint_read(job[i].t->from, job[i].t->tensor, job[i].dtype, sink, &s, e)) return false;
     return true;
 }
 static bool write_package(const Package *p, const char *out, const ConvertOptions *o, Error *e) {
@@ -88,14 +102,15 @@ static bool write_package(const Package *p, const char *out, const ConvertOption
     Job *job = plan(p, o ? o->dtype : KEEP_DTYPE);
     declare(w, p, (const char(*)[SHA256_HEX])hex, job);
     for (int i = 0; i < p->inputs; i++) madvise((void *)(uintptr_t)p->input[i]->map.data, p->input[i]->map.bytes, MADV_SEQUENTIAL);
-    Hashing h = {.package = p, .hex = hex};
+    Hashing h = {.package = p, .hex = hex, .interrupt = o ? o->interrupt : NULL};
     pthread_t thread;
     bool threaded = pthread_create(&thread, NULL, hash_inputs, &h) == 0;
-    bool ok = st_writer_begin(w, e) && write_tensors(w, p, job, e);
+    bool ok = st_writer_begin(w, e) && write_tensors(w, p, job, o, e);
     if (threaded) pthread_join(thread, NULL);
     else if (ok) hash_inputs(&h);
     Text hash = {0};
     join(p, (const char(*)[SHA256_HEX])hex, &hash);
+    if (ok && h.interrupt && interrupted(h.interrupt)) ok = stopped(e);
     ok = ok && st_writer_set_metadata(w, "source_sha256", hash.text, e);
     text_free(&hash);
     free(job);

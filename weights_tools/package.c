@@ -24,7 +24,13 @@ static bool add_tensors(Package *p, Checkpoint *c, Error *e) {
         *t = (PackageTensor){.name = dg_strdup(official), .from = c, .tensor = &c->tensor[i]};
         if (strcmp(official, c->tensor[i].name) && !renamed++) example[0] = c->tensor[i].name, example[1] = t->name;
     }
-    if (renamed) text_printf(&p->notes, "renamed %d tensors (%s is now %s)\n", renamed, example[0], example[1]);
+    if (renamed) {
+        text_printf(&p->notes, "renamed %d tensors (", renamed);
+        text_printable(&p->notes, example[0]);
+        text_printf(&p->notes, " is now ");
+        text_printable(&p->notes, example[1]);
+        text_printf(&p->notes, ")\n");
+    }
     if (dropped) text_printf(&p->notes, "left out %d tensors that the network does not need\n", dropped);
     return p->count > 0 || dg_error(e, "%s: it holds no tensors of a network", c->path);
 }

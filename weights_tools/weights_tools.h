@@ -16,6 +16,7 @@ typedef struct {
     const char *time;            /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
     const char *attention_order; /* --attention_order legacy|new: of q, k, v in ADM U-Nets */
     const char *precond;         /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
+    const struct Interrupt *interrupt; /* or NULL: when it says so, convert ends, with an error and without a result */
     bool sync;                   /* the result is on the disk before convert returns, as a cache that nobody looks at wants it */
 } ConvertOptions;
 

@@ -70,7 +70,18 @@ static const Option *find_option(const Command *c, const char *name, size_t len)
     }
     return NULL;
 }
+static bool listed(const char *names, const char *name, size_t len) { /* separated by spaces */
+    for (const char *s = names; *s; s += strspn(s, " ")) {
+        size_t n = strcspn(s, " ");
+        if (same_name(s, n, name, len)) return true;
+        s += n;
+    }
+    return false;
+}
 static bool unknown_option(const Command *c, const char *name, size_t len, Error *e) {
+    for (int i = 0; i < c->foreigns; i++)
+        if (listed(c->foreign[i].names, name, len))
+            return dg_error(e, "%s has no option --%.*s: %s", c->name, (int)len, name, c->foreign[i].answer);
     Nearest near = {name, len, INT_MAX, ""};
     for (int i = 0; i < c->options; i++) {
         size_t n;
@@ -202,7 +213,7 @@ static bool apply_preset(Args *a, const char *name, Error *e) {
 }
 /* One option at argv[*i]; takes the next word too when the value is there. presets: this pass sets the preset alone. */
 static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, Error *e) {
-    const char *name = argv[*i] + 2, *value = strchr(name, '=');
+    const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *value = strchr(name, '=');
     size_t len = value ? (size_t)(value - name) : strlen(name);
     const Option *o = find_option(a->command, name, len);
     if (!o) return unknown_option(a->command, name, len, e);
@@ -220,6 +231,8 @@ static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, E
     if (presets) return !is_preset || (a->given[o - a->command->option] = true, apply_preset(a, value, e));
     return set_option(a, o, value, e);
 }
+/* "-o", where the command has it. */
+static bool is_short(const Command *c, const char *word) { return word[1] != '-' && !word[2] && find_option(c, word + 1, 1); }
 static bool parse(Args *a, int argc, char **argv, Error *e) {
     const Command *c = a->command;
     bool end = false;
@@ -228,7 +241,8 @@ static bool parse(Args *a, int argc, char **argv, Error *e) {
     for (int i = 0; i < argc; i++) {
         bool option = !end && argv[i][0] == '-' && argv[i][1];
         if (option && !strcmp(argv[i], "--")) end = true;
-        else if (option && argv[i][1] != '-') return dg_error(e, "%s has no option %s: options begin with two dashes", c->name, argv[i]);
+        else if (option && argv[i][1] != '-' && !is_short(c, argv[i]))
+            return dg_error(e, "%s has no option %s: options begin with two dashes", c->name, argv[i]);
         else if (option && !parse_option(a, argc, argv, &i, false, e)) return false;
         else if (!option && a->operands < c->operands_max) a->operand[a->operands++] = argv[i];
         else if (!option && c->operands_max)
@@ -272,7 +286,7 @@ static void print_option(const Option *o, const void *defaults) {
         text_printf(&t, " [also");
         size_t n;
         int state = 1;
-        for (const char *s; (s = next_name(o, &state, &n));) text_printf(&t, " --%.*s", (int)n, s);
+        for (const char *s; (s = next_name(o, &state, &n));) text_printf(&t, n > 1 ? " --%.*s" : " -%.*s", (int)n, s);
         text_printf(&t, "]");
     }
     wrap(t.text, at);

@@ -17,7 +17,7 @@ typedef enum {
 typedef struct {
     const char *group;   /* heading in the help, on the first option of a group */
     const char *name;    /* without dashes, as the help prints it; '-' and '_' are the same, capitals do not matter */
-    const char *aliases; /* other spellings, separated by spaces, or NULL */
+    const char *aliases; /* other spellings, separated by spaces, or NULL; one of a single letter also takes one dash: -o */
     OptionKind kind;
     size_t offset;     /* of the value in the command's options */
     const char *value; /* in the help: N, FILE; of a choice: its words, "heun|euler" */
@@ -29,6 +29,10 @@ typedef struct {
     const char *name, *settings; /* "steps=18 rho=7" */
     const char *help;
 } Preset;
+
+typedef struct {
+    const char *names, *answer; /* options of other programs, separated by spaces; what to do here instead */
+} ForeignOption;
 
 typedef struct Command Command;
 typedef struct {
@@ -47,6 +51,8 @@ struct Command {
     int options;
     const Preset *preset; /* for an option named "preset"; or NULL */
     int presets;
+    const ForeignOption *foreign;
+    int foreigns;
     int (*run)(const Args *a, Error *e); /* an exit code; when not EXIT_DONE, e has the sentence */
 };
 
