@@ -108,7 +108,7 @@ static const struct {
     {"info missing.safetensors", 1, "missing.safetensors"},
     {"info notes.txt", 1, "notes.txt"},
     {"info tiny.safetensors --batch -3", 2, "--batch"},
-    {"convert tiny.safetensors", 2, "IN... OUT.safetensors is missing"},
+    {"convert tiny.safetensors", 2, "the result.s name is missing"},
     {"convert tiny.safetensors other.pt", 2, "ends in .safetensors"},
     {"convert tiny.safetensors tiny.safetensors", 2, "its own conversion"},
     {"convert notes.txt new.safetensors", 1, "notes.txt"},

@@ -10,14 +10,14 @@ typedef struct {
     const char *key;    /* --key: the part of the checkpoint to take ("ema", "net", "state_dict"); NULL: chosen */
     ConvertDType dtype; /* --dtype fp16|fp32 */
     /* What names and shapes cannot tell; 0 or NULL: the official models' value, and the notice says so. */
-    int num_head_channels;       /* --num_head_channels: attention head width of ADM networks (official 64; shapes32: 32) */
-    int num_heads;               /* --num_heads: DiT, and ADM networks with a fixed number of heads */
-    int image_size;              /* --image_size: ADM and DiT networks whose tensors do not depend on it */
-    const char *time;            /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
-    const char *attention_order; /* --attention_order legacy|new: of q, k, v in ADM U-Nets */
-    const char *precond;         /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
+    int num_head_channels;             /* --num_head_channels: attention head width of ADM networks (official 64; shapes32: 32) */
+    int num_heads;                     /* --num_heads: DiT, and ADM networks with a fixed number of heads */
+    int image_size;                    /* --image_size: ADM and DiT networks whose tensors do not depend on it */
+    const char *time;                  /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
+    const char *attention_order;       /* --attention_order legacy|new: of q, k, v in ADM U-Nets */
+    const char *precond;               /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
     const struct Interrupt *interrupt; /* or NULL: when it says so, convert ends, with an error and without a result */
-    bool sync;                   /* the result is on the disk before convert returns, as a cache that nobody looks at wants it */
+    bool sync;                         /* the result is on the disk before convert returns, as a cache that nobody looks at wants it */
 } ConvertOptions;
 
 /* Converts (and, for several inputs with disjoint tensor names, merges) into one safetensors file with the network's

@@ -190,7 +190,8 @@ static bool write_at(const OutFile *f, uint64_t offset, const uint8_t *p, size_t
     while (bytes > 0) {
         ssize_t n = pwrite(f->fd, p, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno == EFAULT) return dg_error(e, "%s: writing failed: the file that is read for it became shorter meanwhile", f->path);
+        if (n < 0 && errno == EFAULT)
+            return dg_error(e, "%s: writing failed: the file that is read for it became shorter meanwhile", f->path);
         if (n <= 0)
             return dg_error(e, "%s: writing failed after %llu bytes: %s", f->path, (unsigned long long)offset,
                             n < 0 ? strerror(errno) : "no space");

@@ -19,8 +19,10 @@ struct Interrupt {
 };
 static const int WAKE = SIGUSR2; /* from interrupt_end */
 
-/* Only this process's own: whoever sends the signal from outside cannot set si_code to SI_TKILL in our name. */
-static bool is_wake(const siginfo_t *s) { return s->si_signo == WAKE && s->si_code == SI_TKILL && s->si_pid == getpid(); }
+/* This process's own alone: the kernel says who sent it (with one of these codes, and a sender cannot choose them). */
+static bool is_wake(const siginfo_t *s) {
+    return s->si_signo == WAKE && (s->si_code == SI_TKILL || s->si_code == SI_USER) && s->si_pid == getpid();
+}
 
 static void end_at_once(int number) {
     sigset_t one;
@@ -38,7 +40,8 @@ static void *wait_for_signals(void *arg) {
         if (sigwaitinfo(&i->wanted, &s) < 0) continue; /* stopped and continued */
         if (is_wake(&s)) return NULL;
         if (s.si_signo == WAKE) continue;
-        bool asks = s.si_signo == SIGINT || s.si_signo == SIGTERM; /* a terminal that closes sends SIGHUP twice, SIGXCPU comes every second */
+        bool asks =
+            s.si_signo == SIGINT || s.si_signo == SIGTERM; /* a terminal that closes sends SIGHUP twice, SIGXCPU comes every second */
         if (atomic_exchange(&i->flag, true) && asks) end_at_once(s.si_signo);
     }
 }

@@ -16,6 +16,14 @@ static bool upload(Exec *e, Tid t, const void *values, Error *err) {
     e->weight_bytes += tensor_bytes(a);
     return true;
 }
+/* Finite in the file, but not in half precision. */
+static bool fits_f16(const Tensor *a, const uint16_t *values, Error *err) {
+    const uint16_t exponent = 0x7c00;
+    for (size_t i = 0, n = shape_count(a->shape); i < n; i++)
+        if ((values[i] & exponent) == exponent)
+            return dg_error(err, "weight %s has values beyond 65504, the largest of fp16: --dtype bf16 or fp32", a->name);
+    return true;
+}
 static bool upload_weight(Exec *e, Tid t, const WeightSet *w, Error *err) {
     const Tensor *a = &e->g->t[t];
     DType read = a->dtype == DG_F64 ? DG_F64 : DG_F32;
@@ -23,7 +31,7 @@ static bool upload_weight(Exec *e, Tid t, const WeightSet *w, Error *err) {
     void *host = dg_alloc(n * dtype_bytes(read));
     bool ok = weight_set_read(w, a->name, a->shape, a->view, read, host, err);
     if (ok && a->dtype != read) dtype_convert(a->dtype, host, read, host, n); /* in place: never wider than it was */
-    ok = ok && upload(e, t, host, err);
+    ok = ok && (a->dtype != DG_F16 || fits_f16(a, host, err)) && upload(e, t, host, err);
     free(host);
     return ok;
 }

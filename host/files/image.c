@@ -97,9 +97,9 @@ PngState image_check_png(const char *path, int height, int width, int channels, 
 #ifdef DG_HAVE_STB
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO
-#define STBIW_MALLOC(n) dg_alloc(n) /* stb_image_write goes on with NULL, or aborts, where these fail */
+#define STBIW_MALLOC(n)     dg_alloc(n) /* stb_image_write goes on with NULL, or aborts, where these fail */
 #define STBIW_REALLOC(p, n) dg_realloc(p, n)
-#define STBIW_FREE(p) free(p)
+#define STBIW_FREE(p)       free(p)
 #include <stb/stb_image_write.h>
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_ONLY_PNG

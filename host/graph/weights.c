@@ -172,6 +172,17 @@ static const StTensor *find(Weights *w, const char *name) {
     if (t) w->used[t - w->file->tensor] = true;
     return t;
 }
+/* One NaN spreads over the whole image: it is named here rather than seen in the images. */
+static bool all_finite(const Weights *w, const char *name, size_t n, DType type, const void *values, Error *e) {
+    const float *f32 = values;
+    const double *f64 = values;
+    size_t bad = 0;
+#pragma omp parallel for reduction(+ : bad) if (n > 100000)
+    for (size_t i = 0; i < n; i++) bad += type == DG_F64 ? !isfinite(f64[i]) : !isfinite(f32[i]);
+    if (!bad) return true;
+    return dg_error(e, "%s: tensor %s: %zu of its %zu values are NaN or infinite: a damaged file, or a training that went wrong", w->name,
+                    name, bad, n);
+}
 bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
     DG_CHECK(type == DG_F32 || type == DG_F64, "weights are read as fp32 or fp64");
     int64_t shape[4];
@@ -195,7 +206,7 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
             for (int k = 0; k < taps; k++, i += (size_t)s.c)
                 read_element(t, &rule, type, out, i, v.flip ? first - (size_t)k : first + (size_t)k);
         }
-    return true;
+    return !t || all_finite(w, name, shape_count(s), type, out, e);
 }
 
 WeightSet weights_alone(Weights *w) { return (WeightSet){.part = {{"", w}}, .parts = 1}; }

@@ -306,6 +306,7 @@ static int bench(const Args *a, Error *e) {
     Bench b = {.o = a->options};
     Text json = {0};
     if (!check_usage(b.o, e)) return EXIT_USAGE;
+    if (b.o->json && !out_check(b.o->json, e)) return EXIT_FAILED;
     bool ready = open_networks(&b.networks, b.o, e) && (b.device = device_from_options(&b.o->device, e)) && open_engine(&b, e);
     if (!ready && e->out_of_memory && b.o->batch > 1) dg_error_context(e, "--batch %d is too much", b.o->batch);
     bool ok = ready && measure(&b, &json, e) && (!b.o->json || save(b.o->json, &json, e));

@@ -58,11 +58,11 @@ static int choose_inputs(const Args *a, const char **out, Error *e) {
     const ConvertCommandOptions *o = a->options;
     int inputs = o->out ? a->operands : a->operands - 1;
     *out = o->out ? o->out : a->operand[a->operands - 1];
-    if (!ends_in_safetensors(*out)) return dg_error(e, "the result comes last (or after -o) and ends in .safetensors, \"%s\" does not", *out), 0;
+    if (!ends_in_safetensors(*out))
+        return dg_error(e, "the result comes last (or after -o) and ends in .safetensors, \"%s\" does not", *out), 0;
     if (inputs < 1) return dg_error(e, "%s: the result's name is missing: convert IN... OUT.safetensors, or -o OUT.safetensors", *out), 0;
     for (int i = 0; i < inputs; i++)
-        if (same_path(a->operand[i], *out))
-            return dg_error(e, "%s would be replaced by its own conversion: give another name", *out), 0;
+        if (same_path(a->operand[i], *out)) return dg_error(e, "%s would be replaced by its own conversion: give another name", *out), 0;
     struct stat s;
     if (lstat(*out, &s) != 0) return inputs;
     bool named = o->out || (inputs == 1 && !ends_in_safetensors(a->operand[0]));

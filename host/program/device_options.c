@@ -10,7 +10,9 @@
 int threads_from_options(const DeviceOptions *o) {
 #ifdef _OPENMP
     enum { OTHERS = 2 }; /* that work beside them: the hashes, then the writer, and the one that waits for signals */
-    int threads = o->threads ? o->threads : getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : processors_share("", processors_scheduled());
+    int threads = o->threads                  ? o->threads
+                  : getenv("OMP_NUM_THREADS") ? omp_get_max_threads()
+                                              : processors_share("", processors_scheduled());
     if (threads > omp_get_thread_limit()) threads = omp_get_thread_limit();
     return threads > 1 ? processors_startable(threads, OTHERS) : threads;
 #else
