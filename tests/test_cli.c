@@ -7,8 +7,6 @@
 #include "program.h"
 #include "tiny_model.h"
 #include "base/version.h"
-#include <signal.h>
-#include <time.h>
 
 /* generate with the tiny model, its discriminator, two steps. */
 static Result *generate(const Setup *s, const char *args) {
