@@ -65,7 +65,7 @@ static inline pid_t start_prepared(const Setup *s, const char *args, long file_l
 static inline pid_t start(const Setup *s, const char *args, long file_limit, const char *out) {
     return start_prepared(s, args, file_limit, out, NULL, NULL);
 }
-enum { PATIENCE = 120 }; /* seconds that a run may take: one that waits for ever is a failure, not the end of the tests */
+enum { PATIENCE = 60 }; /* seconds that a run may take: one that waits for ever is a failure, not the end of the tests */
 static inline void finish(const Setup *s, pid_t pid, Result *r) {
     int status = 0;
     char path[128];

@@ -83,12 +83,12 @@ void dg_abort(const char *file, int line, const char *whose, const char *fmt, ..
 
 /* Nothing was done wrong, and there is nothing that the caller could free: this one failure ends the program here. */
 __attribute__((noreturn)) static void no_memory(size_t bytes) {
+    while (!out_drop_unfinished()) pause();
     fflush(stdout);
     fprintf(stderr,
             "dg_cuda: out of memory: %zu bytes were not to be had (ulimit -v shows whether there is a limit): less at a time needs less, "
             "a smaller --batch or fewer --seeds\n",
             bytes);
-    out_drop_unfinished();
     _exit(1);
 }
 void *dg_alloc(size_t bytes) {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,8 +105,8 @@ static bool is_ours(const char *path) {
     size_t n = file_unfinished(path);
     return n > 0 && strtol(path + n + sizeof UNFINISHED - 1, NULL, 10) == (long)getpid();
 }
-void out_drop_unfinished(void) {
-    enum { MOST_DESCRIPTORS = 4096 };
+static void drop_once(void) {
+    enum { MOST_DESCRIPTORS = 1024 };
     for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
         char link[32] = "/proc/self/fd/", digits[16], name[PATH_MAX];
         size_t n = strlen(link), k = 0;
@@ -118,6 +119,18 @@ void out_drop_unfinished(void) {
         name[length] = 0;
         if (is_ours(name)) unlink(name);
     }
+}
+bool out_dropping(void) {
+    struct rlimit now;
+    return getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 0;
+}
+bool out_drop_unfinished(void) {
+    struct rlimit before;
+    /* From here on other threads can open nothing. One of several that come here at once finds the limit as it was. */
+    if (prlimit(0, RLIMIT_NOFILE, &(struct rlimit){0, 0}, &before) != 0) return true;
+    drop_once();
+    drop_once(); /* what was being opened meanwhile */
+    return before.rlim_cur > 0;
 }
 
 /* ---- where to ----------------------------------------------------------------------------------------------------------- */

@@ -34,7 +34,8 @@ int out_finish_all(OutFile **f, int n, Error *e);
 size_t file_unfinished(const char *name); /* how long NAME is; 0: not the name of an unfinished file */
 bool file_abandoned(const char *path);    /* a regular file that is there and that nobody has locked */
 bool file_remove_stray(const char *path); /* whether it was an unfinished file of a dead writer, and is gone */
-/* Removes what this process has open under such names: before it ends without out_finish. Nothing in it but system calls: a
- * signal handler may end with it.                                                                                       */
-void out_drop_unfinished(void);
+/* The last thing before a process ends without out_finish: removes what it has open under such names, and lets no thread open
+ * anything any more. False: another thread is there already, and does the rest. Only system calls, for signal handlers.    */
+bool out_drop_unfinished(void);
+bool out_dropping(void); /* whether a thread has begun that */
 #endif

@@ -60,13 +60,14 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     char line[PATH_MAX + 128];
     (void)context;
     Lines maps = {.fd = info->si_code == BUS_ADRERR ? open("/proc/self/maps", O_RDONLY | O_CLOEXEC) : -1};
+    while (maps.fd < 0 && out_dropping()) pause(); /* another thread read the same file, and ends the program */
     while (maps.fd >= 0 && next_line(&maps, line, sizeof line)) {
         const char *path = path_at(line, (uintptr_t)info->si_addr);
         if (!path) continue;
+        while (!out_drop_unfinished()) pause();
         say(before, sizeof before - 1);
         say_printable(path);
         say(after, sizeof after - 1);
-        out_drop_unfinished();
         _exit(1);
     }
     signal(number, SIG_DFL); /* it comes again, and ends the program as it would have */
