@@ -26,7 +26,8 @@ EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/
 # less than half an hour
 LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" $(FUZZ_QUICK)
 RANDOM_LONG = \
-  "$(BUILD)/tests/test_shared pairs 20 kills 30"
+  "$(BUILD)/tests/test_shared pairs 20 kills 30" \
+  "$(BUILD)/tests/test_lines 1000"
 EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)/test_golden emu cifar10" \
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
@@ -35,7 +36,8 @@ EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)
 # hours
 WHOLE = "$(BUILD)/tests/test_golden ref sample" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 RANDOM_WHOLE = \
-  "$(BUILD)/tests/test_shared pairs 200 kills 300"
+  "$(BUILD)/tests/test_shared pairs 200 kills 300" \
+  "tests/sanitized.sh test_lines 10000"
 EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(EMU)/test_golden emu=$(p) quick") "$(EMU)/test_golden emu=fp16 full sample" \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,bf16 tf32,"$(EMU)/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
@@ -58,9 +60,11 @@ run-test-long: all $(call built,$(LONG))
 	$(Q)$(RUN) $(LONG)
 run-test-full: all $(NEG) $(call built,$(QUICK) $(LONG) $(WHOLE))
 	$(Q)DG_TEST_FULL=1 TEST_SECONDS=7200 $(RUN) $(WHOLE) $(LONG) $(QUICK)
+SANITIZERS := BUILD=$(BUILD)/asan CUDA=0 OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 run-asan:
-	$(Q)$(MAKE) BUILD=$(BUILD)/asan CUDA=0 OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" \
-	  run-sanitized
+	$(Q)$(MAKE) $(SANITIZERS) run-sanitized
+sanitized-%:
+	$(Q)$(MAKE) $(SANITIZERS) $(BUILD)/asan/dg_cuda $(BUILD)/asan/tests/$*
 run-sanitized: $(BUILD)/dg_cuda $(call built,$(SANITIZED))
 	$(Q)$(RUN) $(SANITIZED)
 test-emu: $(NEG) $(call built,$(EMU_QUICK))

@@ -41,6 +41,12 @@ size_t printable_length(const char *text) {
     for (size_t n; (n = printable_next(&text, piece));) total += n;
     return total;
 }
+void printable_copy(char *out, size_t size, const char *text) {
+    char piece[PRINTABLE_PIECE];
+    size_t at = 0;
+    for (size_t n; (n = printable_next(&text, piece)) && at + n < size; at += n) memcpy(out + at, piece, n);
+    out[at] = 0;
+}
 size_t print_text(FILE *f, const char *text) {
     char piece[PRINTABLE_PIECE];
     size_t total = 0;

@@ -15,6 +15,7 @@ int utf8_sequence(const unsigned char *s, size_t left);
 enum { PRINTABLE_PIECE = 16 };
 size_t printable_next(const char **text, char piece[PRINTABLE_PIECE]);
 size_t printable_length(const char *text);
+void printable_copy(char *out, size_t size, const char *text); /* as much of it as there is room for */
 /* Everything that a file's names, values or paths give goes to the terminal through this. Returns the bytes printed. */
 size_t print_text(FILE *f, const char *text);
 void print_lines(FILE *f, const char *text); /* the same, line by line */

@@ -272,7 +272,7 @@ static bool open_case(Case *c, const char *path, char *kind, size_t kind_bytes, 
     if (!text) return dg_error(e, "%s: no metadata \"case\": not a golden case", path);
     if (!(c->json = json_parse(text, strlen(text), e)) || !json_get_string(c->json, "kind", "", &name, e))
         return dg_error_context(e, "%s: metadata \"case\"", path);
-    snprintf(kind, kind_bytes, "%s", name);
+    printable_copy(kind, kind_bytes, name);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(kinds[i]->kind, name)) c->kind = kinds[i];
     return !c->kind || check_expect(c, e) || dg_error_context(e, "%s", path);
@@ -305,7 +305,7 @@ bool verify_case(const char *path, Device *d, bool fuse, double tolerance_factor
     *r = (VerifyResult){0};
     const char *slash = strrchr(path, '/');
     char name[64], kind[32] = "";
-    snprintf(name, sizeof name, "%s", slash ? slash + 1 : path);
+    printable_copy(name, sizeof name, slash ? slash + 1 : path);
     char *dot = strrchr(name, '.');
     if (dot) *dot = 0;
     Case c = {.name = name, .dev = d, .fuse = fuse, .factor = tolerance_factor, .out = out, .r = r};
