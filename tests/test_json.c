@@ -57,6 +57,9 @@ static void test_malformed(void) {
         {"\"\\ud800x\"", "surrogate", 7},
         {"\"\\ud800\\u0041\"", "surrogate", 13},
         {"\"\\udc00\"", "surrogate", 7},
+        {"\"\\udc7f\"", "surrogate", 7}, /* just outside the bytes that are not UTF-8 */
+        {"\"\\udd00\"", "surrogate", 7},
+        {"\"\\udcf\"", "hexadecimal", 6},
         {"\"a\nb\"", "control character", 2},
         {"\"\t\"", "control character", 1},
         {"\"\x7f\xff\"", "not UTF-8", 2},
@@ -159,6 +162,35 @@ static void test_escaping(void) {
     json_free(j);
     text_free(&t);
 }
+/* Any bytes at all: paths. */
+static void test_bytes(void) {
+    char all[256];
+    for (int c = 1; c < 256; c++) all[c - 1] = (char)c;
+    all[255] = 0;
+    static const char *const cases[] = {"mod\xe9le",    "\xff",    "\xc3", "a\xc3\xa9\xc3", "\xed\xa0\x80", "\xf0\x9f\x98\x80\xf0\x9f\x98",
+                                        "\xc2\x9b\x7f", "\x80\xbf"};
+    for (size_t i = 0; i <= sizeof cases / sizeof *cases; i++) {
+        const char *bytes = i ? cases[i - 1] : all;
+        Text t = {0};
+        text_json_string(&t, bytes);
+        Error e = {0};
+        Json *j = json_parse(t.text, t.len, &e);
+        CHECK(j && !strcmp(j->string, bytes), "case %zu: %s does not give its bytes back: %s", i, t.text, e.text);
+        for (size_t k = 0; k < t.len; k++) {
+            int n = utf8_sequence((unsigned char *)t.text + k, t.len - k);
+            if (!CHECK(n > 0 && (unsigned char)t.text[k] >= 0x20 && t.text[k] != 0x7f, "case %zu: what is written is not JSON: %s", i,
+                       t.text))
+                break;
+            k += (size_t)n - 1;
+        }
+        json_free(j);
+        text_free(&t);
+    }
+    Text t = {0}; /* as Python's json.dumps(os.fsdecode(path)) */
+    text_json_string(&t, "n\xff\xc3\xa9.pt");
+    CHECK(!strcmp(t.text, "\"n\\udcff\xc3\xa9.pt\""), "%s", t.text);
+    text_free(&t);
+}
 static void test_files(void) {
     Error e = {""};
     CHECK(!json_parse_file("tests/no-such.json", &e) && strstr(e.text, "no-such.json"), "a missing file: %s", e.text);
@@ -170,6 +202,7 @@ int main(void) {
     test_depth();
     test_values();
     test_escaping();
+    test_bytes();
     test_files();
     return check_done("test_json");
 }

@@ -63,9 +63,9 @@ static void sentences(const Setup *s) {
         {"generate --num-samples=16", 2, "no option --num-samples: .*--seeds 0-"},
         {"generate --seed 3", 2, "no option --seed: .*--seeds"},
         {"generate --do_seed 1", 2, "no option --do_seed: .*--seeds"},
-        {"generate --sigma_min 0", 2, "sigma_min 0: noise levels are positive"},
-        {"generate --sigma_max 0", 2, "sigma_max 0: noise levels are positive"},
-        {"generate --sigma_min 5 --sigma_max 2", 2, "sigma_min 5 and sigma_max 2"},
+        {"generate --sigma_min 0", 2, "sigma_min: 0 is not positive"},
+        {"generate --sigma_max 0", 2, "sigma_max: 0 is not positive"},
+        {"generate --sigma_min 5 --sigma_max 2", 2, "sigma_min 5 is not below sigma_max 2"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         Result *r = run(s, wrong[i].args);
