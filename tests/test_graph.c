@@ -242,7 +242,23 @@ static void test_poison_sees_overlap(void) {
     net_free(&k);
     device_close(d);
 }
+/* An output is f32 where its values were ever more than 16 bits: behind a conv or an add, and in what is cut from them, unless
+ * something else has read them as they were.                                                                              */
+static void test_output(void) {
+    for (int read = 0; read < 2; read++) {
+        Graph *g = graph_new((Precision){DG_F16, false});
+        Tid x = g_input(g, "x", (Shape){1, 4, 4, 8});
+        Tid f = g_conv(g, x, g_weight(g, "w", (Shape){8, 3, 3, 8}, (WeightView){.kind = VIEW_CONV}), 0, 1), other = read ? g_silu(g, f) : 0;
+        Tid y = g_output(g, g_slice(g, f, 0, 4));
+        DType wanted = read ? DG_F16 : DG_F32;
+        CHECK(g->t[y].dtype == wanted && g->t[f].dtype == wanted, "a slice %s: %s of %s", read ? "of what is read elsewhere" : "of a conv",
+              dtype_name(g->t[y].dtype), dtype_name(g->t[f].dtype));
+        CHECK(g->t[g_output(g, g_silu(g, x))].dtype == DG_F16 && (!other || g->t[other].dtype == DG_F16), "silu gives f32");
+        graph_free(g);
+    }
+}
 int main(void) {
+    test_output();
     test_plan();
     test_net("every parameter", build_params, 4);
     test_net("discriminator", build_discriminator, 15);

@@ -108,6 +108,44 @@ static void test_results(const Setup *s, const char *precision, double rounding,
     free(own);
     device_close(plain);
 }
+/* Layers that differ in their precision or in one option are measured each for itself. */
+static void test_keys(const Setup *s) {
+    static const struct {
+        Precision precision;
+        ConvOptions o;
+        const char *layer;
+    } row[] = {{{DG_F16, false}, {1, 1, 1, 1, 1, 1}, "conv fp16 3x3 pad 1, 4x4x32 to 32"},
+               {{DG_F32, false}, {1, 1, 1, 1, 1, 1}, "conv fp32 3x3 pad 1, 4x4x32 to 32"},
+               {{DG_F32, true}, {1, 1, 1, 1, 1, 1}, "conv fp32 tf32 3x3 pad 1, 4x4x32 to 32"},
+               {{DG_F16, false}, {2, 1, 1, 1, 1, 1}, "conv fp16 3x3 pad 1 stride 2, 4x4x32 to 32"},
+               {{DG_F16, false}, {1, 0, 1, 2, 1, 1}, "conv fp16 3x3 pad 0,1,2,1, 4x4x32 to 32"}};
+    enum { ROWS = sizeof row / sizeof *row };
+    set_cache(s, "keys");
+    setenv("FAKE_PROVIDER", "exact", 1);
+    Device *d = open_device("fp16", true);
+    Weights *w = weights_synthetic(1, NULL);
+    for (int i = 0; i < ROWS; i++) {
+        Error e = {""};
+        Graph *g = graph_new(row[i].precision);
+        Tid x = g_input(g, "x", (Shape){2, SIDE, SIDE, CHANNELS});
+        Tid y = g_conv_with(g, x, g_weight(g, "a", (Shape){CHANNELS, 3, 3, CHANNELS}, (WeightView){.kind = VIEW_CONV}), 0, row[i].o);
+        g->t[y].keep = true;
+        graph_plan(g);
+        Exec *bound = exec_new(g, d, w, &e);
+        CHECK(bound && !strcmp(d->be->implementation(bound, 0), "cudnn"), "%s: not measured: %s", row[i].layer, e.text);
+        exec_free(bound);
+        graph_free(g);
+    }
+    Text chosen = {0}, measured = {0};
+    d->be->choices(d, &chosen, &measured);
+    Json *j = json_parse(chosen.text, strlen(chosen.text), NULL);
+    CHECK(j && j->count == ROWS, "%d layers of %d: %s", j ? (int)j->count : 0, (int)ROWS, chosen.text);
+    for (int i = 0; i < ROWS; i++) CHECK(json_get(j, row[i].layer), "%s is none of %s", row[i].layer, chosen.text);
+    json_free(j);
+    text_free(&chosen), text_free(&measured);
+    weights_free(w);
+    device_close(d);
+}
 static void check_layer(const char *text, bool remembered, const char *why) {
     Error err = {""};
     Json *j = json_parse(text, strlen(text), &err);
@@ -234,6 +272,7 @@ int main(int argc, char **argv) {
         CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text)) {
         test_results(&s, "fp16", 0x1p-11, 6);
         test_results(&s, "tf32", 0x1p-11, 2);
+        test_keys(&s);
         test_cache(&s);
         test_memory(&s);
         test_manifest(&s);
