@@ -48,7 +48,9 @@ Writer *writer_start(Store *s) {
 }
 bool writer_put(Writer *w, int n, const uint64_t *seed, const int *label, const void *images, Error *e) {
     if (!w->threaded) {
-        if (!w->failed && n > 0 && !(w->failed = !store_put(w->store, n, seed, label, images, &w->error))) w->written += (size_t)n;
+        int written = 0;
+        if (!w->failed && n > 0) w->failed = !store_put(w->store, n, seed, label, images, &written, &w->error);
+        w->written += (size_t)written;
         if (w->failed) *e = w->error;
         return !w->failed;
     }

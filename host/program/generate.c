@@ -89,7 +89,9 @@ static bool check_images(const Run *r, Error *e) {
 static void describe(const Run *r) {
     const NetworkConfig *c = &r->networks.config;
     const SampleOptions *s = &r->o->sample;
-    printf("network %s: %dx%d, ", weights_name(r->networks.source[ROLE_NETWORK].weights), c->img_resolution, c->img_resolution);
+    fputs("network ", stdout);
+    print_text(stdout, weights_name(r->networks.source[ROLE_NETWORK].weights));
+    printf(": %dx%d, ", c->img_resolution, c->img_resolution);
     if (c->label_dim) printf("%d classes; ", c->label_dim);
     else printf("unconditional; ");
     if (!sample_guided(s)) printf("not guided; ");
@@ -107,6 +109,7 @@ static bool dry_run(const Run *r, Error *e) {
     }
     printf("options:\n%s", t.text);
     text_free(&t);
+    printf("processor threads: %d\n", threads_from_options(&r->o->device));
     return plan_print_run(&r->networks, &r->o->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
 }
 static bool open_grid(Run *r, int *code, Error *e) {
@@ -197,7 +200,9 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     strftime(r->started, sizeof r->started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     const char *const path[ROLES] = {o->network, o->extractor, o->discriminator};
     ConvertOptions c = checkpoint_options(&o->checkpoint);
-    if (!networks_open(&r->networks, path, &c, sample_guided(&o->sample), e)) return OUTCOME_FAILED;
+    c.interrupt = r->interrupt;
+    if (!networks_open(&r->networks, path, &c, sample_guided(&o->sample), e))
+        return interrupted(r->interrupt) ? OUTCOME_INTERRUPTED : OUTCOME_FAILED;
     r->hashes = hashes_start(&r->networks);
     if (!choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;
@@ -218,6 +223,18 @@ static void tick(void *run) {
     RunFacts f = facts(r, false);
     output_update(r->output, &f);
 }
+static int bad_images(const Run *r, Error *e) {
+    const SeedList *bad = &r->pipeline.bad;
+    if (!bad->count) return EXIT_DONE;
+    Text t = {0};
+    seeds_print(&t, bad, 8);
+    bool full = r->device->precision.act != DG_F16 && r->device->precision.act != DG_BF16 && !r->device->precision.tf32;
+    dg_error(e, "%zu images have values that are not finite and were not written (seed%s %s)%s: try %sother sampler options", bad->count,
+             bad->count > 1 ? "s" : "", t.text, r->pipeline.hopeless ? "; as none was finite, no more were made" : "",
+             full ? "" : "--dtype fp32, or ");
+    text_free(&t);
+    return EXIT_FAILED;
+}
 static Outcome sample(Run *r, Error *e) {
     Pipeline *p = &r->pipeline;
     p->engine = &r->engine, p->config = &r->networks.config, p->todo = todo(r), p->wanted = &r->wanted;
@@ -227,6 +244,7 @@ static Outcome sample(Run *r, Error *e) {
     if (r->output && p->todo->count) p->writer = writer_start(output_store(r->output));
     progress_begin(&p->progress, p->todo->count);
     Outcome outcome = p->todo->count ? pipeline_run(p, e) : OUTCOME_DONE;
+    if (p->hopeless) bad_images(r, e);
     r->made = p->shown;
     if (p->writer) {
         Error writing = {0};
@@ -252,16 +270,6 @@ static bool finish_grid(Run *r, Error *e) {
     if (ok) r->picture = NULL, ok = grid_file_finish(f, e);
     return ok;
 }
-static int bad_images(const Run *r, Error *e) {
-    const SeedList *bad = &r->pipeline.bad;
-    if (!bad->count) return EXIT_DONE;
-    Text t = {0};
-    seeds_print(&t, bad, 8);
-    dg_error(e, "%zu images have values that are not finite and were not written (seed%s %s): try --dtype fp32, or other sampler options",
-             bad->count, bad->count > 1 ? "s" : "", t.text);
-    text_free(&t);
-    return EXIT_FAILED;
-}
 static int stop(const Run *r, Error *e) {
     const char *where = r->o->outdir ? r->o->outdir : r->o->grid;
     size_t there = r->wanted.count - todo(r)->count + r->made;
@@ -285,7 +293,11 @@ static int finish(Run *r, Outcome outcome, Error *e) {
         dg_error(e, "%s (%zu images were written before; the same command makes the rest)", cause.text, r->made);
     }
     if (outcome == OUTCOME_FAILED) return EXIT_FAILED;
-    if (r->output && !todo(r)->count) printf("all %zu images are in %s\n", r->wanted.count, r->o->outdir);
+    if (r->output && !todo(r)->count) {
+        printf("all %zu images are in ", r->wanted.count);
+        print_text(stdout, r->o->outdir);
+        putchar('\n');
+    }
     return bad_images(r, e);
 }
 static void cleanup(Run *r) {

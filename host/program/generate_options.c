@@ -87,13 +87,21 @@ static const Preset preset[] = {
      "EDM-G++, CIFAR-10, class-conditional; guided, weight 1, with boosting"},
 };
 static const char details[] =
-    "The first Ctrl-C ends a run with whole files only, and the same command continues it later; a second one ends it at once.\n"
+    "The first Ctrl-C (or SIGTERM, SIGHUP) ends a run with whole files only, and the same command continues it later; a second one\n"
+    "ends it at once.\n"
     "Both --option=value and --option value work, and '-' may be written for '_'.\n\n"
     "Examples:\n"
     "  dg_cuda generate --seeds 0-15 --outdir out --grid grid.png\n"
     "  dg_cuda generate --seeds 0-15 --class heart --grid hearts.png\n"
     "  dg_cuda generate --network edm-cifar10-32x32-uncond-vp.safetensors --extractor 32x32_classifier.safetensors \\\n"
     "      --discriminator discriminator_60.safetensors --preset edm-cifar10-uncond-dg --seeds 0-49999 --outdir cifar10 --format npz\n";
+static const ForeignOption foreign[] = {
+    {"cond", "the network's file says whether it is conditional; --class chooses the class"},
+    {"num_samples", "an image is made for each seed: of N images, --seeds 0-(N-1)"},
+    {"seed", "every image has a seed of its own, which makes it repeatable: --seeds 0-63, or --seeds 5 for one image"},
+    {"do_seed", "images depend on their seeds always: --seeds 0-63"},
+    {"network_pkl", "the network's file is given by --network"},
+};
 const Command command_generate = {.name = "generate",
                                   .operands = "",
                                   .summary = "makes images",
@@ -104,4 +112,6 @@ const Command command_generate = {.name = "generate",
                                   .options = sizeof option / sizeof *option,
                                   .preset = preset,
                                   .presets = sizeof preset / sizeof *preset,
+                                  .foreign = foreign,
+                                  .foreigns = sizeof foreign / sizeof *foreign,
                                   .run = generate_run};

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { HOPELESS = 8 /* images, none of them finite: the others would not be either */ };
+
 /* A batch: the images of one run of the sampler. While the next one runs, the last one comes home and is delivered. */
 typedef struct {
     Pipeline *p;
@@ -49,9 +51,11 @@ static bool deliver(const Batch *b, Error *e) {
     }
     bool ok = !p->writer || writer_put(p->writer, (int)good, seed, label, image, e);
     if (!p->writer) p->shown += good;
+    p->delivered += n;
+    p->hopeless = p->delivered >= HOPELESS && p->bad.count == p->delivered;
     if (p->latents) free(image);
     free(seed), free(label);
-    return ok;
+    return ok && !p->hopeless;
 }
 typedef struct {
     Batch *now, *before; /* before: finished, not delivered yet; or NULL */

@@ -25,6 +25,8 @@ typedef struct {
     /* What comes of it. */
     Progress progress;
     size_t sampled, shown; /* images: computed; handed over without a writer */
+    size_t delivered;      /* brought home, those that are not finite included */
+    bool hopeless;         /* none of the first images is finite: it stopped */
     int network_calls, guided_calls;
     SeedList bad; /* not finite: not handed over */
 } Pipeline;
