@@ -81,7 +81,7 @@ void interrupt_end(Interrupt *i) {
         pthread_join(i->thread, NULL);
     }
     while (sigtimedwait(&i->wanted, &s, &(struct timespec){0, 0}) > 0) {} /* it has been answered */
-    fflush(stdout); /* while a reader that went away is only an error */
+    fflush(stdout);                                                       /* while a reader that went away is only an error */
     sigaction(SIGPIPE, &i->pipe, NULL);
     pthread_sigmask(SIG_SETMASK, &i->before, NULL);
     free(i);
