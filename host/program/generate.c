@@ -26,7 +26,7 @@ typedef struct {
 } GenerateOptions;
 
 static const char DEFAULT_OUTDIR[] = "out";
-enum { MAX_BATCH = 65536, MAX_STEPS = 100000, MAX_GRID_SCALE = 32 };
+enum { MAX_GRID_SCALE = 32 };
 
 static void defaults(void *options) {
     GenerateOptions *o = options;
