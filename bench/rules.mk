@@ -27,10 +27,12 @@ gpu-report:
 given = $(if $(filter command environment,$(firstword $(origin $(1)))),$($(1)),$(2))
 pack:
 	$(Q)$(MAKE) BUILD=$(BUILD)/pack ARCH="$(call given,ARCH,90)" MARCH=$(call given,MARCH,x86-64-v3) LAPACKE=0 STATIC=1 PACK=$(BUILD)/pack.tar.xz pack-file
+$(BUILD)/pack.tar.xz: pack ;
 PACKED := dg_cuda $(addprefix tests/,test_ops test_state test_golden test_sampler) \
           $(if $(filter 1,$(CUDA)),$(patsubst $(BUILD)/%,%,$(PRIMS) $(CEILINGS)))
 pack-file: $(PACKED:%=$(BUILD)/%)
 	$(Q)rm -rf $(BUILD)/stripped && mkdir -p $(addprefix $(BUILD)/stripped/,. tests cuda)
 	$(Q)for f in $(PACKED); do strip -o $(BUILD)/stripped/$$f $(BUILD)/$$f || exit 1; done
+	$(Q)git describe --always --dirty >$(BUILD)/stripped/revision 2>/dev/null || echo unknown >$(BUILD)/stripped/revision
 	$(Q)tar -C $(BUILD)/stripped --owner=0 --group=0 -cf - . | xz -T0 -6 >$(PACK).new && mv $(PACK).new $(PACK)
 	@ls -l $(PACK)

@@ -185,5 +185,9 @@ int main() {
            mhz);
     cudaFree(b.from), cudaFree(b.clocks), cudaFree(b.sink);
     CUDA(cudaStreamDestroy(b.stream));
+#if defined(__CUDACC__)
     return 0;
+#else
+    return emu::errors() != 0;
+#endif
 }

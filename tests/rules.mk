@@ -22,7 +22,7 @@ EMU_QUICK = $(foreach p,fp32 fp16 bf16 tf32,"$(BUILD)/emu/tests/test_ops emu $(p
             "$(BUILD)/emu/tests/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour
-LONG = "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) $(FUZZ_QUICK)
+LONG = "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(EMU_LONG) $(FUZZ_QUICK)
 EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(BUILD)/emu/tests/test_ops emu fp16" "$(BUILD)/emu/tests/test_golden emu cifar10" \
            "$(BUILD)/emu/tests/test_golden emu=fp16 disc_cifar10_uncond" "$(BUILD)/emu/tests/test_batch emu=fp16" "$(BUILD)/emu/tests/test_batch emu=fp32" "$(BUILD)/emu/tests/test_sampler emu" \
            "$(BUILD)/emu/tests/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
