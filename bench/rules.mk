@@ -15,7 +15,7 @@ $(CEILINGS): $(BUILD)/cuda/%: bench/%.cu $(wildcard kernels/gpu_prims*.h) $(STAM
 	@mkdir -p $(@D)
 	$(Q)$(NVPROGRAM) $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) $< -o $@ -ldl
 
-# ---- everything that is worth knowing of a GPU, as OUT/report.md and OUT/report.json. PART=correctness|speed
+# ---- everything that is worth knowing of a GPU, in an hour, as OUT/report.md, report.json and report.tgz. PART=correctness|speed
 # OFFICIAL=checkout   DRY=1: the script's motions on the CPU
 .PHONY: gpu-report pack pack-file
 gpu-report:
