@@ -30,8 +30,8 @@ enum { REPEATS = 10, WARM_UP = 3 };
 typedef struct {
     decltype(&cublasCreate_v2) create;
     decltype(&cublasDestroy_v2) destroy;
-    cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void *, const void *, cudaDataType_t, int,
-                           const void *, cudaDataType_t, int, const void *, void *, cudaDataType_t, int, cublasComputeType_t,
+    cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void *, const void *, cudaDataType_t,
+                           int, const void *, cudaDataType_t, int, const void *, void *, cudaDataType_t, int, cublasComputeType_t,
                            cublasGemmAlgo_t);
     cublasHandle_t handle;
 } Cublas;

@@ -46,7 +46,8 @@ __global__ void __launch_bounds__(32 * MMA_WARPS) mma_kernel(int loops, long lon
 }
 // Sixteen warps keep the port busy; COPIES of each warp's accesses are cp.async, of 64 KiB that stay in L2.
 enum { PORT_WARPS = 16, PORT_LOADS = 12, PORT_SOURCE = 64 << 10, PORT_READ = 16 << 10 };
-template <int COPIES> __global__ void __launch_bounds__(32 * PORT_WARPS) port_kernel(int loops, const char *from, long long *clocks, float *sink) {
+template <int COPIES>
+__global__ void __launch_bounds__(32 * PORT_WARPS) port_kernel(int loops, const char *from, long long *clocks, float *sink) {
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared), lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     for (uint32_t i = threadIdx.x; i < PORT_READ / 4; i += 32 * PORT_WARPS) ((uint32_t *)shared)[i] = i;
@@ -141,13 +142,14 @@ static double hmma_interval(const Bench *b) {
 template <int COPIES> static double port_clocks(const Bench *b) { // of one warp's turn
     const size_t shared = PORT_READ + PORT_WARPS * 4 * WARP_BYTES;
     for (int i = 0; i < 2; i++)
-        CUDA(gpu::launch(port_kernel<COPIES>, grid(b), dim3(32 * PORT_WARPS), shared, b->stream, (int)PORT_LOOPS, (const char *)b->from, b->clocks,
-                         b->sink));
+        CUDA(gpu::launch(port_kernel<COPIES>, grid(b), dim3(32 * PORT_WARPS), shared, b->stream, (int)PORT_LOOPS, (const char *)b->from,
+                         b->clocks, b->sink));
     return mean_clocks(b) / ((double)PORT_LOOPS * PORT_WARPS);
 }
 static double l2_bytes_per_clock(const Bench *b) {
     const size_t shared = 2 * L2_WARPS * L2_COPIES * WARP_BYTES;
-    for (int i = 0; i < 2; i++) CUDA(gpu::launch(l2_kernel, grid(b), dim3(32 * L2_WARPS), shared, b->stream, (const char *)b->from, b->clocks));
+    for (int i = 0; i < 2; i++)
+        CUDA(gpu::launch(l2_kernel, grid(b), dim3(32 * L2_WARPS), shared, b->stream, (const char *)b->from, b->clocks));
     return L2_BYTES / mean_clocks(b);
 }
 static double clock_under_load(const Bench *b) { // MHz: the last launch's clocks over its time
@@ -179,10 +181,11 @@ int main() {
     enum { COPIES = 2 };
     const double interval = hmma_interval(&b), loads = port_clocks<0>(&b), with_copies = port_clocks<COPIES>(&b);
     const double from_l2 = l2_bytes_per_clock(&b), mhz = clock_under_load(&b); // the hottest last
-    printf("{\"device\": \"%s\", \"compute_capability\": \"%d.%d\", \"multiprocessors\": %d, \"hmma_interval_clocks\": %.3f, "
-           "\"ldmatrix_x4_clocks\": %.3f, \"cp_async_port_clocks\": %.3f, \"l2_bytes_per_clock_sm\": %.2f, \"clock_under_load_mhz\": %.0f}\n",
-           b.gpu.name, b.gpu.major, b.gpu.minor, b.gpu.multiprocessors, interval, loads / PORT_LOADS, (with_copies - loads) / COPIES, from_l2,
-           mhz);
+    printf(
+        "{\"device\": \"%s\", \"compute_capability\": \"%d.%d\", \"multiprocessors\": %d, \"hmma_interval_clocks\": %.3f, "
+        "\"ldmatrix_x4_clocks\": %.3f, \"cp_async_port_clocks\": %.3f, \"l2_bytes_per_clock_sm\": %.2f, \"clock_under_load_mhz\": %.0f}\n",
+        b.gpu.name, b.gpu.major, b.gpu.minor, b.gpu.multiprocessors, interval, loads / PORT_LOADS, (with_copies - loads) / COPIES, from_l2,
+        mhz);
     cudaFree(b.from), cudaFree(b.clocks), cudaFree(b.sink);
     CUDA(cudaStreamDestroy(b.stream));
 #if defined(__CUDACC__)
