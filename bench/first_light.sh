@@ -15,12 +15,12 @@ half=${1:-} pack=${2:-} out=${3:-${OUT:-build/first-light}} device=${DEVICE:-cud
 mkdir -p "$out" || exit 2
 for f in first.md first.json first.tgz; do [ ! -e "$out/$f" ] || mv -f "$out/$f" "$out/previous-$f"; done
 
-RESERVE=8 # seconds at the end: a step that must be killed, and the archive
+RESERVE=10 # seconds at the end: a step that must be killed, and the archive
 deadline=$((SECONDS + given - RESERVE))
 left() { echo $((deadline - SECONDS)); }
-work=$(mktemp -d "${TMPDIR:-/tmp}/first-light.XXXXXX") logs=$work/first programs=$pack gpu="device $device" sampler=
+work=$(mktemp -d "${TMPDIR:-/tmp}/first-light.XXXXXX") logs=$work/first programs=$pack gpu="device $device" sampler='' running='' pids=()
 mkdir "$logs"
-trap 'kill $sampler 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill $running $sampler "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 trap 'say "stopped from outside"; keep; exit 143' TERM INT HUP
 
 # ---- results ------------------------------------------------------------------------------------------------------------------
@@ -101,9 +101,10 @@ step() {
         : >"$log"
     else
         timeout -k 2 "$limit" "$@" >"$log" 2>&1 </dev/null &
-        pid=$!
+        pid=$! running=$pid
         while kill -0 $pid 2>/dev/null && [ $((SECONDS - begin)) -le $((limit + 4)) ]; do sleep 0.1; done
         kill -0 $pid 2>/dev/null || { wait $pid && status=0 || status=$?; }
+        running=''
         state=$(judge "$status" "$log" "$limit" $((SECONDS - begin)))
     fi
     grep -a '^{' "$log" | tail -n 1 | grep -a '}$' >"$logs/$name.line" && [ ! -e "$logs/$name.json" ] && mv "$logs/$name.line" "$logs/$name.json"
@@ -118,6 +119,16 @@ step() {
 }
 # a step whose program counts checks (tests/check.h): none, or one that was not run, is a failure
 tests() { counted=1 step "$@"; }
+beside() { # the same beside others: in a shell of its own, which takes its program along when it is ended
+    trap 'kill $running 2>/dev/null; exit 1' TERM
+    tests "$@"
+}
+join() { # waits for them; not for the sampler of clocks
+    local pid
+    for pid in "${pids[@]}"; do wait "$pid"; done
+    pids=()
+    keep
+}
 
 # ---- the machine and the programs -----------------------------------------------------------------------------------------------
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4} OMP_WAIT_POLICY=passive PYTHONUNBUFFERED=1 XDG_CACHE_HOME=$work/cache
@@ -154,12 +165,12 @@ fi
 check() {
     local p n cases
     [ "$device" != cuda ] || tests primitives 30 "$programs/cuda/$prims" # the hardware judges the PTX: first
-    for p in "${precisions[@]}"; do tests "ops-$p" 60 "$programs/tests/test_ops" "$device" "$p" & pids+=($!); done
+    for p in "${precisions[@]}"; do beside "ops-$p" 60 "$programs/tests/test_ops" "$device" "$p" & pids+=($!); done
     join
     tests state 30 "$programs/tests/test_state" "$device"
     for p in "${verified[@]}"; do
         [ "$p" = fp32 ] && cases=(quick cifar10_uncond) || cases=(edm_tiny disc_tiny. cifar10_uncond)
-        tests "golden-$p" 90 "$programs/tests/test_golden" "$device=$p" "${cases[@]}" & pids+=($!)
+        beside "golden-$p" 90 "$programs/tests/test_golden" "$device=$p" "${cases[@]}" & pids+=($!)
     done
     join
     tests replay 40 "$programs/tests/test_sampler" "$device=$replayed" window second
@@ -194,13 +205,6 @@ profile() {
     [ -z "${OFFICIAL:-}" ] || step official 50 "${peer[@]}" --mode eager --official "$OFFICIAL"
     keep
     step torch-compile 200 "${peer[@]}" --mode compile # takes what is left
-}
-pids=()
-join() { # the steps begun side by side; not the sampler of clocks
-    local pid
-    for pid in "${pids[@]}"; do wait "$pid"; done
-    pids=()
-    keep
 }
 "$half"
 bad=$(grep -cv '"state": "ok"' "$logs/steps")

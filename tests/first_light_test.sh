@@ -30,7 +30,7 @@ first() {
     shift 2
     timeout -k 5 320 bench/first_light.sh "$@" "$work/$name" >"$work/$name.out" 2>&1 || status=$?
     check "$name: exit status $status, $wanted was wanted: $(tail -n 1 "$work/$name.out")" [ "$status" -eq "$wanted" ]
-    check "$name: it took $((SECONDS - begin)) s" [ $((SECONDS - begin)) -le "${FIRST_LIGHT_SECONDS:-290}" ]
+    check "$name: it took $((SECONDS - begin)) s" [ $((SECONDS - begin)) -le $((${FIRST_LIGHT_SECONDS:-290} + 5)) ] # 5: of a busy machine
     whole "$name"
 }
 whole() {
@@ -128,18 +128,19 @@ said crash ceilings 'not there'
 said crash sm_rates ok
 
 program "$fake/tests/test_ops" "trap '' TERM" 'while :; do sleep 1; done'
-FIRST_LIGHT_SECONDS=14 first hang 1 check "$fake"
+FIRST_LIGHT_SECONDS=16 first hang 1 check "$fake"
 said hang ops-fp16 'out of time.*'
 said hang primitives ok
 said hang bench-1 'not reached'
 # in the driver, where no signal arrives: what would kill it hangs as well
 program "$work/bin/timeout" 'case $* in *prims_test*) exec sleep 40 ;; *) exec /usr/bin/timeout "$@" ;; esac'
-FIRST_LIGHT_SECONDS=14 first driver-hangs 1 check "$fake"
+FIRST_LIGHT_SECONDS=16 first driver-hangs 1 check "$fake"
 rm "$work/bin/timeout"
 said driver-hangs primitives 'hangs: it cannot be killed'
-FIRST_LIGHT_SECONDS=8 first late 1 check "$fake"
+FIRST_LIGHT_SECONDS=10 first late 1 check "$fake"
 said late primitives 'not reached'
 
+# the fake that no TERM ends is in it
 bench/first_light.sh check "$fake" "$work/stopped" >"$work/stopped.out" 2>&1 &
 pid=$!
 sleep 3
@@ -147,6 +148,8 @@ kill -TERM $pid
 wait $pid
 check "stopped: exit status $?" [ $? -eq 143 ]
 whole stopped
+sleep 4
+check "stopped: programs are left running: $(pgrep -fl "$fake/tests")" [ -z "$(pgrep -f "$fake/tests")" ]
 
 # ---- the other half ------------------------------------------------------------------------------------------------------------------
 program "$work/bin/ncu" 'echo "==PROF== conv_mma_kernel"'
