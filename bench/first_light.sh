@@ -139,7 +139,7 @@ if [ "$device" = cuda ]; then
     if step gpu 15 nvidia-smi --query-gpu=name,driver_version,compute_cap,clocks.max.sm,power.limit,memory.total --format=csv,noheader; then
         gpu=$(head -n 1 "$logs/gpu.log" | plain)
     fi
-    timeout "$given" nvidia-smi --query-gpu=timestamp,clocks.sm,power.draw,temperature.gpu,clocks_throttle_reasons.active \
+    timeout "$given" nvidia-smi --query-gpu=timestamp,clocks.sm,power.draw,temperature.gpu \
         --format=csv,noheader,nounits -lms 200 >"$logs/clocks.csv" 2>&1 </dev/null &
     sampler=$!
 fi
@@ -180,7 +180,8 @@ check() {
     step same-images 5 cmp "$logs/images-1/samples.npz" "$logs/images-3/samples.npz" # to the byte, whatever the batch
     keep
     step bench-264 60 "${bench[@]}" --batch "${batches[0]}" --ops --json "$logs/bench-264.json"
-    ! grep -qs '^20' "$logs/clocks.csv" || say "at the highest power (time, MHz, W, C, throttled): $(sort -t, -k3,3g "$logs/clocks.csv" | tail -n 1)"
+    ! grep -qs '^20' "$logs/clocks.csv" || say "at the highest power (time, MHz, W, C): $(sort -t, -k3,3g "$logs/clocks.csv" | tail -n 1)"
+    [ "$device" != cuda ] || step clocks 10 nvidia-smi -q -d PERFORMANCE,CLOCK,POWER # and what holds them down
     step bench-64 30 "${bench[@]}" --batch "${batches[1]}" --json "$logs/bench-64.json"
     step bench-1 30 "${bench[@]}" --batch "${batches[2]}" --json "$logs/bench-1.json"
     keep
