@@ -30,7 +30,7 @@ first() {
     shift 2
     timeout -k 5 320 bench/first_light.sh "$@" "$work/$name" >"$work/$name.out" 2>&1 || status=$?
     check "$name: exit status $status, $wanted was wanted: $(tail -n 1 "$work/$name.out")" [ "$status" -eq "$wanted" ]
-    check "$name: it took $((SECONDS - begin)) s" [ $((SECONDS - begin)) -le $((${FIRST_LIGHT_SECONDS:-290} + 5)) ] # 5: of a busy machine
+    check "$name: it took $((SECONDS - begin)) s" [ $((SECONDS - begin)) -le $((${FIRST_LIGHT_SECONDS:-290} + 45)) ] # 45: a busy machine's
     whole "$name"
 }
 whole() {
@@ -133,9 +133,10 @@ said hang ops-fp16 'out of time.*'
 said hang primitives ok
 said hang bench-1 'not reached'
 # in the driver, where no signal arrives: what would kill it hangs as well
-program "$work/bin/timeout" 'case $* in *prims_test*) exec sleep 40 ;; *) exec /usr/bin/timeout "$@" ;; esac'
+program "$work/bin/timeout" "case \$* in *prims_test*) echo \$\$ >$work/hangs && exec sleep 120 ;; *) exec $(command -v timeout) \"\$@\" ;; esac"
 FIRST_LIGHT_SECONDS=16 first driver-hangs 1 check "$fake"
 rm "$work/bin/timeout"
+kill "$(cat "$work/hangs")"
 said driver-hangs primitives 'hangs: it cannot be killed'
 FIRST_LIGHT_SECONDS=10 first late 1 check "$fake"
 said late primitives 'not reached'
