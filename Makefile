@@ -5,10 +5,11 @@
 # make emu        ./dg_cuda-emu: the same program with its CUDA kernels executed on the CPU (--device emu)
 # make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make bench      timings of this machine
+# make pack       build/pack.tar.xz: the programs for another machine with a GPU, where nothing is compiled (docs/profiling.md)
 # make fuzz       the readers of files against random input, FUZZ_SECONDS each (needs clang)
 # make deps       installs what is missing (apt-get as root or with sudo; else it prints the command)
 # make format     formats the sources (make format-check says what it would change); make clean
-# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  ZLIB=0 STB=0 LAPACKE=0 CUDA=0 (leave one out)  WERROR=  V=1
+# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  ZLIB=0 STB=0 LAPACKE=0 CUDA=0 (leave one out)  STATIC=1  WERROR=  V=1
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 # as many jobs as there are processors, where the command line says no number
@@ -33,7 +34,9 @@ COMMA := ,
 have = $(shell printf '$(HASH)include <$(1)>\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
 probe = $(if $(filter undefined,$(origin $(1))),$(eval $(1) := $(call have,$(2),$(3)))$(if $(filter 0,$($(1))),$(eval MISSING += $(1))))
 MISSING :=
-$(call probe,ZLIB,zlib.h,-lz)
+# STATIC=1: a program that needs no library but glibc's where it runs
+library = $(if $(filter 1,$(STATIC)),-l:lib$(1).a,-l$(1))
+$(call probe,ZLIB,zlib.h,$(call library,z))
 $(call probe,STB,stb/stb_image_write.h)
 $(call probe,LAPACKE,lapacke.h,-llapacke)
 $(call probe,OPENMP,omp.h,-fopenmp)
@@ -55,8 +58,8 @@ DEFS := -D_GNU_SOURCE $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
 # a source names a header by its folder: base/error.h, models/models.h, kernels/kernels.h
 INCLUDE := -Ihost -I.
 CFLAGS += -std=c11 $(INCLUDE) $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
-LDLIBS += $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),-fopenmp) -lpthread -lm
-LDFLAGS += $(SAN)
+LDLIBS += $(if $(filter 1,$(ZLIB)),$(call library,z)) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),$(if $(filter 1,$(STATIC)),-l:libgomp.a,-fopenmp)) -lpthread -lm
+LDFLAGS += $(SAN) $(if $(filter 1,$(STATIC)),-static-libgcc)
 # What objects depend on beside their sources: the host's, CUDA's, and what programs are linked from. Written at the end.
 STAMP := $(BUILD)/config
 CUDA_STAMP := $(BUILD)/config-cuda
@@ -101,6 +104,7 @@ $(LIB): $(OBJ)
 
 include kernels/rules.mk
 include tests/rules.mk
+include bench/rules.mk
 include tests/fuzz/rules.mk
 
 dg_cuda: $(BUILD)/dg_cuda
@@ -151,7 +155,7 @@ CUDA_CONFIG := $(NVCC) $(NVFLAGS) $(CUDA_DEFS)
 LINK_CONFIG := $(CUDA_OBJ) $(CUDA_LIBS) $(LDFLAGS) $(LDLIBS)
 # record FILE,TEXT
 record = $(if $(subst x$(strip $(file <$(1)))x,,x$(strip $(2))x),$(file >$(1),$(2)))
-ifneq ($(filter-out clean format format-check deps found demo test test-long test-full asan bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out clean format format-check deps found demo test test-long test-full asan bench pack gpu-report fuzz,$(or $(MAKECMDGOALS),all)),)
 $(shell mkdir -p $(BUILD))
 $(call record,$(STAMP),$(CONFIG))
 $(call record,$(LINK_STAMP),$(LINK_CONFIG))

@@ -1,9 +1,10 @@
 /* ceilings.cu -- what this GPU can do at best, measured: a large device copy and large matrix products by cuBLAS.
- * Every share in a report is of these figures, not of a data sheet. Prints one JSON object.
- *   nvcc -O2 bench/ceilings.cu -o ceilings -lcublas                                                                 */
+ * Every share in a report is of these figures, not of a data sheet. Prints one JSON object. cuBLAS is looked for when the
+ * program runs: without it the products are left out.                                                                  */
 #include <cublas_v2.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,11 +16,45 @@
             exit(1);                                                                                                                       \
         }                                                                                                                                  \
     } while (0)
-#define CUDA(call)   CHECK_STATUS(call, cudaSuccess)
 #define CUBLAS(call) CHECK_STATUS(call, CUBLAS_STATUS_SUCCESS)
+static void check_cuda(cudaError_t status, const char *what) {
+    if (status == cudaSuccess) return;
+    fprintf(stderr, "ceilings: %s: %s\n", what, cudaGetErrorString(status));
+    exit(1);
+}
+#define CUDA(call) check_cuda(call, #call)
 
 enum { REPEATS = 10, WARM_UP = 3 };
 
+/* ---- cuBLAS, opened at run time ------------------------------------------------------------------------------------------ */
+typedef struct {
+    decltype(&cublasCreate_v2) create;
+    decltype(&cublasDestroy_v2) destroy;
+    cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void *, const void *, cudaDataType_t,
+                           int, const void *, cudaDataType_t, int, const void *, void *, cudaDataType_t, int, cublasComputeType_t,
+                           cublasGemmAlgo_t);
+    cublasHandle_t handle;
+} Cublas;
+static bool cublas_open(Cublas *c) {
+    static const char *const file[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
+    void *library = NULL;
+    for (int i = 0; i < 3 && !library; i++) library = dlopen(file[i], RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        fprintf(stderr, "ceilings: no products: %s\n", dlerror());
+        return false;
+    }
+    c->create = (decltype(c->create))dlsym(library, "cublasCreate_v2");
+    c->destroy = (decltype(c->destroy))dlsym(library, "cublasDestroy_v2");
+    c->gemm = (decltype(c->gemm))dlsym(library, "cublasGemmEx");
+    if (!c->create || !c->destroy || !c->gemm) {
+        fprintf(stderr, "ceilings: no products: cuBLAS lacks a function\n");
+        return false;
+    }
+    CUBLAS(c->create(&c->handle));
+    return true;
+}
+
+/* ---- measurements --------------------------------------------------------------------------------------------------------- */
 /* Random data: products of zeros run faster than real ones, because the chip draws less power. */
 template <typename T> __global__ static void fill_kernel(T *p, size_t n) {
     for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
@@ -51,7 +86,7 @@ static double copy_bytes_per_second(Timer t, size_t bytes) {
     CUDA(cudaFree(b));
     return 2.0 * (double)bytes / seconds; /* read and written */
 }
-template <typename T> static double matmul_flops(Timer t, cublasHandle_t handle, int n, cudaDataType_t type, cublasComputeType_t compute) {
+template <typename T> static double matmul_flops(Timer t, const Cublas *blas, int n, cudaDataType_t type, cublasComputeType_t compute) {
     size_t count = (size_t)n * (size_t)n;
     T *a, *b, *c;
     float one = 1, zero = 0;
@@ -63,8 +98,8 @@ template <typename T> static double matmul_flops(Timer t, cublasHandle_t handle,
     CUDA(cudaGetLastError());
     for (int i = -WARM_UP; i < REPEATS; i++) {
         if (i == 0) CUDA(cudaEventRecord(t.start, 0));
-        CUBLAS(cublasGemmEx(handle, CUBLAS_OP_T, CUBLAS_OP_N, n, n, n, &one, a, type, n, b, type, n, &zero, c, type, n, compute,
-                            CUBLAS_GEMM_DEFAULT));
+        CUBLAS(blas->gemm(blas->handle, CUBLAS_OP_T, CUBLAS_OP_N, n, n, n, &one, a, type, n, b, type, n, &zero, c, type, n, compute,
+                          CUBLAS_GEMM_DEFAULT));
     }
     CUDA(cudaEventRecord(t.stop, 0));
     double seconds = timer_seconds(t);
@@ -79,18 +114,21 @@ int main(void) {
     Timer t;
     CUDA(cudaEventCreate(&t.start));
     CUDA(cudaEventCreate(&t.stop));
-    cublasHandle_t handle;
-    CUBLAS(cublasCreate(&handle));
     int driver = 0, runtime = 0;
     CUDA(cudaDriverGetVersion(&driver));
     CUDA(cudaRuntimeGetVersion(&runtime));
     double copy = copy_bytes_per_second(t, (size_t)4 << 30);
-    double f16 = matmul_flops<__half>(t, handle, 8192, CUDA_R_16F, CUBLAS_COMPUTE_32F);
-    double tf32 = matmul_flops<float>(t, handle, 8192, CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32);
-    double f32 = matmul_flops<float>(t, handle, 4096, CUDA_R_32F, CUBLAS_COMPUTE_32F);
     printf("{\"device\": \"%s\", \"compute_capability\": \"%d.%d\", \"multiprocessors\": %d, \"driver\": %d, \"runtime\": %d, "
-           "\"copy_bytes_per_second\": %.4g, \"matmul_fp16_flops\": %.4g, \"matmul_tf32_flops\": %.4g, \"matmul_fp32_flops\": %.4g}\n",
-           device.name, device.major, device.minor, device.multiProcessorCount, driver, runtime, copy, f16, tf32, f32);
-    CUBLAS(cublasDestroy(handle));
+           "\"copy_bytes_per_second\": %.4g",
+           device.name, device.major, device.minor, device.multiProcessorCount, driver, runtime, copy);
+    Cublas blas;
+    if (cublas_open(&blas)) {
+        double f16 = matmul_flops<__half>(t, &blas, 8192, CUDA_R_16F, CUBLAS_COMPUTE_32F);
+        double tf32 = matmul_flops<float>(t, &blas, 8192, CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32);
+        double f32 = matmul_flops<float>(t, &blas, 4096, CUDA_R_32F, CUBLAS_COMPUTE_32F);
+        printf(", \"matmul_fp16_flops\": %.4g, \"matmul_tf32_flops\": %.4g, \"matmul_fp32_flops\": %.4g", f16, tf32, f32);
+        CUBLAS(blas.destroy(blas.handle));
+    }
+    printf("}\n");
     return 0;
 }

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """gpu_report.py -- what this program does on the GPU of this machine: one report, in Markdown and JSON.
 
-  bench/gpu_report.py OUT [--part correctness|speed|all] [--seconds N] [--official PATH] [--build DIR] [--dry]
+  bench/gpu_report.py OUT [--part correctness|speed|all] [--seconds N] [--official PATH] [--build DIR] [--work DIR] [--dry]
 
-Both parts are lists of steps. A step is a command with a time limit; after every step report.json and report.md are written
-anew, so that a run that is cut off leaves what it had. A part ends in time whatever its steps do: what did not fit is listed
-as not reached. --dry goes through the same motions on the CPU at tiny sizes: it tests this script, not a GPU.
-Only the standard library is needed; PyTorch, for the peers, is looked for in the python3 on the PATH."""
+For a machine with a GPU and an hour; bench/first_light.sh is for minutes. Both parts are lists of steps. A step is a command with a
+time limit; after every step OUT/report.json, OUT/report.md and OUT/report.tgz (the logs) are written anew, so that a run that is cut
+off leaves what it had. A part ends in time whatever its steps do: what did not fit is listed as not reached. A test that could not
+run, such as one that could not open the device, has failed. --dry goes through the same motions on the CPU at tiny sizes: it tests
+this script, not a GPU. Only the standard library is needed; PyTorch, for the peers, is looked for in the python3 on the PATH."""
 import argparse
+import glob
 import hashlib
 import json
 import os
@@ -16,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 
@@ -30,11 +33,12 @@ PEERS = ["eager", "half", "compile"]  # fp32 with TF32 allowed; channels_last + 
 
 
 class Report:
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, work):
+        self.folder, self.work = folder, work
         self.path = os.path.join(folder, "report.json")
         self.data = {"steps": {}}
         os.makedirs(folder, exist_ok=True)
+        os.makedirs(work, exist_ok=True)
         if os.path.exists(self.path):  # the other part, earlier
             with open(self.path) as f:
                 self.data = json.load(f)
@@ -50,6 +54,10 @@ class Report:
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(path + ".new", path)
+        logs = os.path.join(self.folder, "report.tgz")
+        with tarfile.open(logs + ".new", "w:gz") as t:
+            t.add(self.work, "report")
+        os.replace(logs + ".new", logs)
 
 
 class Runner:
@@ -64,7 +72,7 @@ class Runner:
             begin = time.monotonic()
             state, output = run_command(command, min(limit, left), env)
             step.update(state=state, seconds=round(time.monotonic() - begin, 1))
-            with open(os.path.join(self.report.folder, re.sub(r"[^A-Za-z0-9.]+", "-", name) + ".log"), "w") as f:
+            with open(os.path.join(self.report.work, re.sub(r"[^A-Za-z0-9.]+", "-", name) + ".log"), "w") as f:
                 f.write(output)
             try:
                 if read and state != "missing":
@@ -72,8 +80,10 @@ class Runner:
             except (ValueError, KeyError, OSError, zipfile.BadZipFile) as e:
                 step["result"] = "%s: %s" % (type(e).__name__, e)
                 if state == "ok":
-                    step["state"] = "unreadable"
-            if state != "ok":
+                    step["state"] = "failed (unreadable)"
+            if read in (read_counts, read_sanitizer) and step["state"] == "ok" and unfinished(step["result"]):
+                step["state"] = "failed (not all was run)"
+            if step["state"] != "ok":
                 step["tail"] = output.strip().splitlines()[-3:]
         self.report.put(name, step)
         print("%-60s %s" % (name, step["state"]), flush=True)
@@ -106,6 +116,12 @@ def read_counts(output):  # tests/check.h
     if not found:
         raise ValueError("no line of counts")
     return {"passed": sum(int(f[1]) for f in found), "failed": sum(int(f[2]) for f in found), "not run": sum(int(f[3]) for f in found)}
+
+
+def unfinished(result):
+    """A test that passed what needs no device, and could not open the device, exits with 0."""
+    counts = result.get("tests", result) if isinstance(result, dict) else None
+    return not counts or counts["not run"] > 0 or counts["passed"] == 0
 
 
 def read_sanitizer(output):
@@ -141,7 +157,7 @@ def images_hash(folder):
 
 # ---- the parts ----------------------------------------------------------------------------------------------------------------
 def environment(r, o):
-    r.run("GPU", ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"], 20, lambda t: t.strip())
+    r.run("GPU", ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total,clocks.max.sm", "--format=csv,noheader"], 20, lambda t: t.strip())
     r.run("nvcc", ["nvcc", "--version"], 20, lambda t: t.strip().splitlines()[-1] if t.strip() else "")
     r.run("revision", ["git", "rev-parse", "HEAD"], 20, lambda t: t.strip())
 
@@ -151,19 +167,28 @@ def build(r, o, targets):
         r.skip("build " + o.part_name, "a dry run takes what is there")
         return True
     jobs = "-j%d" % (os.cpu_count() or 2)
-    return r.run("build " + o.part_name, ["make", jobs, "BUILD=" + o.build] + targets, 300)["state"] == "ok"
+    return r.run("build " + o.part_name, ["make", jobs, "BUILD=" + o.build] + targets, 900)["state"] == "ok"
+
+
+def primitives(r, o):
+    """The hardware judges the PTX. A step of its own: without it the rest can run."""
+    if o.dry:
+        r.skip("primitives", "no GPU in a dry run")
+        return
+    gpu = r.report.data["steps"]["GPU"]
+    hopper = gpu["state"] == "ok" and ", 9.0," in gpu["result"]
+    program = o.build + ("/cuda/prims_test" if hopper else "/cuda/prims_test_80")  # the latter leaves out what 9.0 alone has
+    if r.run("build primitives", ["make", "BUILD=" + o.build, program], 120)["state"] == "ok":
+        r.run("primitives", [program], 60, read_counts)
 
 
 def correctness(r, o):
     environment(r, o)
     b, dry = o.build, o.dry
     tests = ["%s/tests/%s" % (b, t) for t in ("test_ops", "test_state", "test_golden", "test_sampler", "test_batch", "test_extremes")]
-    if not build(r, o, ["all"] + tests + ([] if dry else ["%s/cuda/prims_test" % b])):
+    if not build(r, o, ["all"] + tests):
         return
-    if dry:
-        r.skip("primitives", "no GPU in a dry run")
-    else:
-        r.run("primitives", [b + "/cuda/prims_test"], 60, read_counts)
+    primitives(r, o)
     device, precisions = ("cpu", ["-"]) if dry else ("cuda", PRECISIONS)
     for p in precisions:
         r.run("ops " + p, [tests[0], device, p] + (["conv1_odd"] if dry else []), 90, read_counts)
@@ -177,7 +202,7 @@ def correctness(r, o):
         r.run("seeds in several batches " + p, [tests[4], spec], 60, read_counts)
         r.run("largest inputs " + p, [tests[5], spec], 60, read_counts)
     for batch in (1, 3, 10) if not dry else (1, 2):
-        folder = os.path.join(o.out, "images-batch-%d" % batch)
+        folder = os.path.join(o.work, "images-batch-%d" % batch)
         shutil.rmtree(folder, ignore_errors=True)
         r.run("images at batch %d" % batch, [b + "/dg_cuda", "generate", "--device", device, "--seeds", "0-9" if not dry else "0-1", "--steps", "18" if not dry else "1",
               "--batch", str(batch), "--format", "npz", "--outdir", folder], 120 if dry else 60, lambda _t, f=folder: images_hash(f))
@@ -191,7 +216,7 @@ def correctness(r, o):
 
 
 def bench(r, o, title, network, guide, steps, batch, dtype, ops, autotune=False):
-    path = os.path.join(o.out, "bench-%s-%d-%s%s.json" % (os.path.basename(network), batch, dtype, ("-guided" if guide else "") + ("-autotune" if autotune else "")))
+    path = os.path.join(o.work, "bench-%s-%d-%s%s.json" % (os.path.basename(network), batch, dtype, ("-guided" if guide else "") + ("-autotune" if autotune else "")))
     command = [o.build + "/dg_cuda", "bench", "--device", "cpu" if o.dry else "cuda", "--dtype", "auto" if o.dry else dtype, "--batch", str(batch), "--steps", str(steps),
                "--synthetic", "tests/golden/nets/%s.safetensors" % network, "--repeats", "1" if o.dry else "10", "--warmup", "0" if o.dry else "3", "--json", path]
     command += ["--synthetic-guide", "tests/golden/guidance/%s.safetensors" % guide] if guide else []
@@ -219,8 +244,9 @@ def speed(r, o):
     if o.dry:
         r.skip("ceilings", "no GPU in a dry run")
     else:
-        r.run("build ceilings", ["make", "BUILD=" + o.build, o.build + "/cuda/ceilings"], 60)
-        r.run("ceilings", [o.build + "/cuda/ceilings"], 60, read_json_line)
+        for name in ("ceilings", "sm_rates"):
+            r.run("build " + name, ["make", "BUILD=" + o.build, o.build + "/cuda/" + name], 120)
+            r.run(name, [o.build + "/cuda/" + name], 60, read_json_line)
     networks = DRY_NETWORKS if o.dry else NETWORKS
     for title, network, guide, steps, batches, table in networks:  # the figures that matter most first
         bench(r, o, title, network, guide, steps, table, "fp16", True)
@@ -247,11 +273,15 @@ def table(head, rows):
 
 def share(op, ceilings, dtype):
     """The larger of the op's shares of the two measured ceilings."""
-    if not ceilings:
+    if not ceilings or not ceilings.get("copy_bytes_per_second"):
         return None
     flops = ceilings.get("matmul_%s_flops" % {"bf16": "fp16"}.get(dtype, dtype))
     shares = [op["gflops"] * 1e9 / flops if flops else 0, op["gbytes"] * 1e9 / ceilings["copy_bytes_per_second"]]
     return "%.0f%% of %s" % (100 * max(shares), "matmul" if shares[0] >= shares[1] else "copy")
+
+
+def image_hashes(steps):
+    return {s["result"] for n, s in steps.items() if n.startswith("images at batch") and s["state"] == "ok"}
 
 
 def render_checks(steps):
@@ -260,7 +290,7 @@ def render_checks(steps):
         result = s.get("result")
         text = ", ".join("%s %s" % (k, v) for k, v in result.items()) if isinstance(result, dict) else result
         rows.append([name, s["state"], text or " / ".join(s.get("tail", [])), s.get("seconds")])
-    hashes = {s["result"] for n, s in steps.items() if n.startswith("images at batch") and s["state"] == "ok"}
+    hashes = image_hashes(steps)
     lines = table(["check", "state", "result", "s"], rows)
     if hashes:
         lines += ["Images are %s across batch sizes." % ("bit-identical" if len(hashes) == 1 else "NOT identical"), ""]
@@ -271,10 +301,13 @@ def render_speed(steps):
     lines, rows, peer_rows = [], [], []
     ceilings = steps.get("ceilings", {}).get("result")
     if isinstance(ceilings, dict):
-        lines += ["Measured ceilings: copy %.0f GB/s, matrix product fp16 %.0f, tf32 %.0f, fp32 %.1f TFLOP/s." % (
-            ceilings["copy_bytes_per_second"] / 1e9, ceilings["matmul_fp16_flops"] / 1e12, ceilings["matmul_tf32_flops"] / 1e12, ceilings["matmul_fp32_flops"] / 1e12), ""]
+        products = ["%s %.4g TFLOP/s" % (p, ceilings["matmul_%s_flops" % p] / 1e12) for p in ("fp16", "tf32", "fp32") if "matmul_%s_flops" % p in ceilings]
+        lines += ["Measured ceilings: copy %.0f GB/s, matrix product %s." % (ceilings["copy_bytes_per_second"] / 1e9, ", ".join(products) or "not measured"), ""]
     else:
         ceilings = None
+    rates = steps.get("sm_rates", {}).get("result")
+    if isinstance(rates, dict):
+        lines += ["Rates of a multiprocessor: %s." % ", ".join("%s %s" % kv for kv in rates.items() if kv[0].count("_") > 1), ""]
     op_lines = []
     for name, s in steps.items():
         result = s.get("result")
@@ -313,24 +346,41 @@ def render(data):
     return "\n".join(lines)
 
 
+def find_libraries():
+    """cuDNN, cuBLAS and cuBLASLt where they came with Python's packages."""
+    try:
+        import nvidia
+    except ImportError:
+        return
+    folders = glob.glob(list(nvidia.__path__)[0] + "/*/lib")
+    os.environ["LD_LIBRARY_PATH"] = ":".join(folders + [f for f in [os.environ.get("LD_LIBRARY_PATH")] if f])
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("out")
     a.add_argument("--part", choices=["correctness", "speed", "all"], default="all")
-    a.add_argument("--seconds", type=float, default=530, help="for each part")
+    a.add_argument("--seconds", type=float, default=1800, help="for each part")
     a.add_argument("--official", help="a checkout of the official code, timed as well")
     a.add_argument("--build", default="build")
+    a.add_argument("--work", help="for logs and images; default: gpu-report.work in the build folder")
     a.add_argument("--dry", action="store_true")
     o = a.parse_args()
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-    report = Report(o.out)
+    o.work = o.work or os.path.join(o.build, "gpu-report.work")
+    find_libraries()
+    report = Report(o.out, o.work)
     report.data["dry"] = o.dry
     for name, part in (("correctness", correctness), ("speed", speed)):
         if o.part in (name, "all"):
             o.part_name = name
             part(Runner(report, name, o.seconds), o)
     report.write()
-    bad = [n for n, s in report.data["steps"].items() if s["part"] == "correctness" and s["state"].startswith("failed")]
+    checks = {n: s for n, s in report.data["steps"].items() if s["part"] == "correctness"}
+    for n in ("nvcc", "revision") + (("GPU",) if o.dry else ()):
+        checks.pop(n, None)
+    bad = [n for n, s in checks.items() if s["state"].startswith(("failed", "out of time", "missing"))]
+    bad += ["images at several batch sizes"] if len(image_hashes(checks)) > 1 else []
     print("%s/report.md; %s" % (o.out, "failed: " + ", ".join(bad) if bad else "no check failed"))
     return 1 if bad else 0
 

@@ -190,6 +190,7 @@ template <typename T, int COLUMNS, bool WHOLE_PIECES> __global__ void __launch_b
             gpu::cp_async16(base + b + piece_at(lr + i * COPY_ROWS, lc), valid ? (const T *)p.w + piece * E : p.w, valid);
         }
         advance(place, p, STAGE_PIECES);
+        __syncwarp(); // lanes may part in advance(); ldmatrix and mma want them together
     };
 
     float sum[Tile::MT][Tile::NT][4];

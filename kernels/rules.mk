@@ -4,7 +4,8 @@
 KERNELS := $(wildcard kernels/*.cu)
 
 # ---- nvcc: machine code for the GPUs that nvidia-smi shows (the nearest that nvcc knows, from sm_80), or, where it shows none,
-# for sm_80 (runs on 8.x) and sm_90; and PTX for what comes later. Warnings, spills included, are errors.
+# for sm_80 (runs on 8.x) and sm_90; and PTX for what comes later. Warnings, spills included, are errors
+# with the compilers that this is tested with: the host's (WERROR) and nvcc 13.0.
 ifeq ($(CUDA)$(origin GPU_ARCH),1undefined)
 GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -dc '0-9\n' | \
               awk -v known="$$($(NVCC) --list-gpu-arch 2>/dev/null | tr -dc '0-9\n' | tr '\n' ' ')" \
@@ -13,7 +14,10 @@ GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/
 export GPU_ARCH
 endif
 ARCH ?= $(or $(GPU_ARCH),80 90)
-NVFLAGS = -std=c++17 $(INCLUDE) -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage,-Werror \
+NVCC_VERSION := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\),.*/\1/p'))
+NVWERROR := $(if $(WERROR),$(filter 13.0,$(NVCC_VERSION)))
+NVFLAGS = -std=c++17 $(INCLUDE) -O3 -lineinfo $(if $(NVWERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra \
+          -Xptxas -warn-spills,-warn-lmem-usage$(if $(NVWERROR),$(COMMA)-Werror) \
           $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
           -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
 ifeq ($(CUDA),1)
@@ -26,14 +30,16 @@ CUDNN_HOME ?= $(firstword $(patsubst %/include/cudnn.h,%,$(wildcard $(CUDA_HOME)
 CUDNN := $(if $(CUDNN_HOME),$(call have,cudnn.h,-I$(CUDNN_HOME)/include -I$(CUDA_HOME)/include),0)
 CUDNN_FILE := $(firstword $(wildcard $(addprefix $(CUDNN_HOME)/,lib/libcudnn.so.9 lib64/libcudnn.so.9)))
 LT := $(call have,cublasLt.h,-I$(CUDA_HOME)/include)
+CUBLASLT_FILE := $(firstword $(wildcard $(addsuffix /libcublasLt.so.1[23],$(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/*/lib \
+                 $(shell python3 -c 'import nvidia; print(list(nvidia.__path__)[0] + "/*/lib")' 2>/dev/null))))
 CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX) \
              $(if $(filter 1,$(CUDNN)),-DDG_HAVE_CUDNN -isystem $(CUDNN_HOME)/include $(if $(CUDNN_FILE),-DDG_CUDNN_FILE='"$(CUDNN_FILE)"')) \
-             $(if $(filter 1,$(LT)),-DDG_HAVE_CUBLASLT)
+             $(if $(filter 1,$(LT)),-DDG_HAVE_CUBLASLT $(if $(CUBLASLT_FILE),-DDG_CUBLASLT_FILE='"$(CUBLASLT_FILE)"'))
 # the kernels first: they take longest to compile
 CUDA_OBJ := $(addprefix $(BUILD)/cuda/,$(KERNELS:%.cu=%.o) host/device/device.o $(CUDA_HOST:%=host/%.o))
 # the static runtime, so that the program starts on machines without a GPU or a driver, and says so
 CUDA_LIBS := $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/targets/*/lib)) \
-             -L$(CUDA_HOME)/lib64\ -lcudart) -ldl -lrt -lstdc++
+             -L$(CUDA_HOME)/lib64\ -lcudart) -ldl -lrt $(call library,stdc++)
 else
 CUDA_OBJ := $(BUILD)/host/device/device.o
 CUDA_LIBS :=
@@ -45,20 +51,6 @@ $(BUILD)/cuda/kernels/%.o: kernels/%.cu $(CUDA_STAMP)
 $(BUILD)/cuda/host/%.o: host/%.c $(STAMP) $(CUDA_STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
-
-# ---- programs of their own, for a machine with a GPU: the primitives' test, and what the GPU can do at best
-$(BUILD)/cuda/prims_test: tests/cuda_on_cpu/prims_test.cu kernels/gpu_prims.h kernels/gpu_prims_sm90.h
-	@mkdir -p $(@D)
-	$(Q)$(NVCC) -std=c++17 -O2 $(INCLUDE) $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) $< -o $@
-$(BUILD)/cuda/ceilings: bench/ceilings.cu
-	@mkdir -p $(@D)
-	$(Q)$(NVCC) -O2 $< -o $@ -lcublas
-# Everything that is worth knowing of a GPU, as OUT/report.md and OUT/report.json. PART=correctness|speed  OFFICIAL=checkout
-# DRY=1: the script's motions on the CPU
-.PHONY: gpu-report
-gpu-report:
-	$(Q)bench/gpu_report.py $(or $(OUT),$(BUILD)/gpu-report) --part $(or $(PART),all) --build $(BUILD) $(if $(OFFICIAL),--official $(OFFICIAL)) \
-	  $(if $(DRY),--dry)
 
 # ---- emu: the same kernels as plain C++. A misaligned access, which a GPU does not forgive, is an illegal instruction.
 EMU_ALIGN := -fsanitize=alignment -fsanitize-undefined-trap-on-error
@@ -103,6 +95,12 @@ $(BUILD)/emu/choice_test: $(BUILD)/emu/fake/choice_test.o $(FAKE_OBJ) $(LIB) | $
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 $(BUILD)/emu/fake/dg_cuda: $(BUILD)/host/program/main.o $(FAKE_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+# the GPU's rates, whose accesses alone mean something here
+$(BUILD)/emu/%.o: bench/%.cu $(STAMP)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) -O1 $(SAN) -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/emu/sm_rates: $(BUILD)/emu/sm_rates.o $(LAYER:%=$(BUILD)/emu/%)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)
 # the layer's own tests
 $(BUILD)/emu/prims_test $(BUILD)/emu/neg_test: $(BUILD)/emu/%: $(BUILD)/emu/%.o $(LAYER:%=$(BUILD)/emu/%)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)

@@ -106,6 +106,9 @@ static const struct {
     {"info missing.safetensors", 1, "missing.safetensors"},
     {"info notes.txt", 1, "notes.txt"},
     {"info tiny.safetensors --batch -3", 2, "--batch"},
+    {"info tiny.safetensors --batch 65536", 2, "--batch: 65536 is outside"}, /* a CUDA grid has room for 65535 */
+    {"generate --batch 65536", 2, "--batch: 65536 is outside"},
+    {"bench --batch 65536", 2, "--batch: 65536 is outside"},
     {"convert tiny.safetensors", 2, "the result.s name is missing"},
     {"convert tiny.safetensors other.pt", 2, "ends in .safetensors"},
     {"convert tiny.safetensors tiny.safetensors", 2, "its own conversion"},

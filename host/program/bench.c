@@ -22,7 +22,7 @@ typedef struct {
     CheckpointOptions checkpoint;
     DeviceOptions device;
 } BenchOptions;
-enum { MAX_BATCH = 65536, MAX_REPEATS = 100000, MAX_STEPS = 100000 };
+enum { MAX_REPEATS = 100000 };
 
 static void defaults(void *options) {
     *(BenchOptions *)options = (BenchOptions){.batch = 8, .repeats = 5, .warmup = 1, .sample = sample_defaults()};

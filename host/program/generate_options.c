@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stddef.h>
 
-enum { MAX_BATCH = 65536, MAX_STEPS = 100000, MAX_GRID_SCALE = 32 };
+enum { MAX_GRID_SCALE = 32 };
 
 static void defaults(void *options) {
     GenerateOptions *o = options;

@@ -1,6 +1,7 @@
 /* info.c -- the command `info`: what a weight file holds, and what running it would take. */
 #include "program/checkpoint_options.h"
 #include "program/commands.h"
+#include "device/device.h"
 #include "program/plan_print.h"
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@ typedef struct {
     const char *key;
     CheckpointOptions checkpoint;
 } InfoOptions;
-enum { MAX_BATCH = 65536, NAME_COLUMN = 60 };
+enum { NAME_COLUMN = 60 };
 
 static const Option option[] = {
     {"What to print", "tensors", NULL, OPTION_FLAG, offsetof(InfoOptions, tensors), NULL, 0, 0, false, "every tensor: name, type, shape"},

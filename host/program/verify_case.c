@@ -9,7 +9,6 @@
 static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample};
 const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full"};
 
-enum { MAX_BATCH = 65536 };
 enum { ERROR_TENSORS = 16 };
 struct CaseErrors { /* of the naive implementation in the device's precision */
     int count;

@@ -83,7 +83,7 @@ struct Sampler {
 };
 
 bool sample_check(const SampleOptions *o, Error *e) {
-    if (o->num_steps < 1 || o->num_steps > 100000) return dg_error(e, "steps: %d, from 1 to 100000 are possible", o->num_steps);
+    if (o->num_steps < 1 || o->num_steps > MAX_STEPS) return dg_error(e, "steps: %d, from 1 to %d are possible", o->num_steps, MAX_STEPS);
     if (!(o->rho > 0 && isfinite(o->rho))) return dg_error(e, "rho: %g is not positive", o->rho);
     if (!(o->S_churn >= 0) || !(o->S_noise >= 0) || !(o->S_min >= 0) || !(o->S_max >= o->S_min))
         return dg_error(e, "S_churn %g, S_min %g, S_max %g, S_noise %g: none may be negative, nor S_max below S_min", o->S_churn, o->S_min,

@@ -4,6 +4,7 @@
 #define DG_SCHEDULE_H
 #include "models/edm.h"
 
+enum { MAX_STEPS = 100000 };
 typedef enum { SOLVER_HEUN, SOLVER_EULER } Solver;
 typedef enum { DISC_EDM, DISC_VP, DISC_VE, DISC_IDDPM } Discretization;
 typedef enum { SCHEDULE_LINEAR, SCHEDULE_VP, SCHEDULE_VE } Schedule;

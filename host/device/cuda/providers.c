@@ -14,8 +14,10 @@ const char *const provider_name[PROVIDERS] = {"own", "cudnn", "cublaslt"};
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
-/* The first of these files that loads. */
-static void *load(const char *const *file, int files) {
+/* The file that the environment names, and only that; or the first of these that loads. */
+static void *load(const char *named_by, const char *const *file, int files) {
+    const char *named = getenv(named_by);
+    if (named && named[0]) return dlopen(named, RTLD_NOW | RTLD_LOCAL);
     void *library = NULL;
     for (int i = 0; i < files && !library; i++) library = dlopen(file[i], RTLD_NOW | RTLD_LOCAL);
     return library;
@@ -112,7 +114,7 @@ static void cudnn_open(ProviderSet *s) {
 #endif
     };
     Cudnn *c = &s->cudnn;
-    c->library = load(files, sizeof files / sizeof *files);
+    c->library = load("DG_CUDNN_FILE", files, sizeof files / sizeof *files);
     bool ok = c->library != NULL;
 #define LOAD(f) ok = ok && symbol(c->library, #f, &c->f);
     CUDNN_FUNCTIONS(LOAD)
@@ -161,9 +163,16 @@ static bool cudnn_run(const ProviderConv *c, const void *x, const void *w, void 
 /* ---- cuBLASLt ------------------------------------------------------------------------------------------------------------- */
 #ifdef DG_HAVE_CUBLASLT
 static void lt_open(ProviderSet *s) {
-    static const char *const files[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
+    static const char *const files[] = {
+        "libcublasLt.so.13",
+        "libcublasLt.so.12",
+        "libcublasLt.so",
+#ifdef DG_CUBLASLT_FILE
+        DG_CUBLASLT_FILE,
+#endif
+    };
     Lt *c = &s->lt;
-    c->library = load(files, sizeof files / sizeof *files);
+    c->library = load("DG_CUBLASLT_FILE", files, sizeof files / sizeof *files);
     bool ok = c->library != NULL;
 #define LT_LOAD(f) ok = ok && symbol(c->library, #f, &c->f);
     LT_FUNCTIONS(LT_LOAD)
