@@ -1,6 +1,5 @@
 /* pickle.c -- the inert pickle reader: one loop over opcodes, an explicit stack, an arena with a limit. */
 #include "weights_tools/pickle.h"
-#include "weights_tools/pickle_text.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

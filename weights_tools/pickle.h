@@ -65,4 +65,11 @@ const PickleValue *pickle_get(const PickleValue *dict, const char *key); /* the 
 const PickleValue *pickle_item(const PickleValue *sequence, size_t i);   /* of a list or tuple; NULL when out of range */
 const PickleValue *pickle_argument(const PickleValue *call, size_t i);   /* positional; NULL when there is none */
 const char *pickle_kind_name(const PickleValue *v);                      /* "a list"; "nothing" for NULL */
+
+/* The escaped texts of protocol 0, as the reader meets them. */
+#define PICKLE_UNESCAPED(n) (2 * (n) + 4) /* room that the result of unescaping n bytes may take */
+bool pickle_is_utf8(const char *s, size_t n);
+/* UNICODE: Latin-1 with \uXXXX and \UXXXXXXXX, to UTF-8. STRING: quoted as Python's repr() of a byte string. */
+bool pickle_unescape_unicode(const char *s, size_t n, char *out, size_t *len);
+bool pickle_unescape_string(const char *s, size_t n, char *out, size_t *len);
 #endif

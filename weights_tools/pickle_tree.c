@@ -1,4 +1,5 @@
-/* pickle_tree.c -- looking things up in the tree that the pickle reader built. */
+/* pickle_tree.c -- looking things up in the tree that the pickle reader built, and the texts in it: UTF-8, and the escapes of
+ * protocol 0. */
 #include "weights_tools/pickle.h"
 #include <string.h>
 
@@ -33,4 +34,62 @@ const char *pickle_kind_name(const PickleValue *v) {
     static const char *const names[] = {"None",   "a boolean", "an integer", "a long integer", "a number", "a text",    "bytes",
                                         "a list", "a tuple",   "a set",      "a dict",         "a class",  "an object", "a persistent id"};
     return v ? names[v->kind] : "nothing";
+}
+
+/* ---- texts ---------------------------------------------------------------------------------------------------------------- */
+bool pickle_is_utf8(const char *s, size_t n) {
+    for (size_t i = 0; i < n;) {
+        int k = (uint8_t)s[i] < 0x80 ? 1 : utf8_sequence((const unsigned char *)s + i, n - i);
+        if (!k) return false;
+        i += (size_t)k;
+    }
+    return true;
+}
+static size_t put_utf8(char *out, uint32_t c) {
+    if (c < 0x80) return out[0] = (char)c, 1;
+    if (c < 0x800) return out[0] = (char)(0xc0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
+    size_t n = 0;
+    if (c < 0x10000) out[n++] = (char)(0xe0 | c >> 12);
+    else out[n++] = (char)(0xf0 | c >> 18), out[n++] = (char)(0x80 | (c >> 12 & 63));
+    out[n++] = (char)(0x80 | (c >> 6 & 63));
+    out[n++] = (char)(0x80 | (c & 63));
+    return n;
+}
+static bool hex(const char *s, size_t n, uint32_t *v) {
+    *v = 0;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        if (d < 0) return false;
+        *v = *v << 4 | (uint32_t)d;
+    }
+    return true;
+}
+bool pickle_unescape_unicode(const char *s, size_t n, char *out, size_t *len) {
+    *len = 0;
+    for (size_t i = 0; i < n;) {
+        uint32_t c = (uint8_t)s[i];
+        size_t digits = i + 1 < n && s[i] == '\\' ? (s[i + 1] == 'u' ? 4u : s[i + 1] == 'U' ? 8u : 0u) : 0u;
+        if (digits && (n - i < digits + 2 || !hex(s + i + 2, digits, &c) || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))) return false;
+        i += digits ? digits + 2 : 1;
+        *len += put_utf8(out + *len, c);
+    }
+    return true;
+}
+bool pickle_unescape_string(const char *s, size_t n, char *out, size_t *len) {
+    static const char from[] = "\\'\"nrtbfav", to[] = "\\'\"\n\r\t\b\f\a\v";
+    *len = 0;
+    if (n < 2 || (s[0] != '\'' && s[0] != '"') || s[n - 1] != s[0]) return false;
+    for (size_t i = 1; i < n - 1;) {
+        if (s[i] != '\\') {
+            out[(*len)++] = s[i++];
+            continue;
+        }
+        uint32_t c;
+        const char *simple = i + 1 < n - 1 && s[i + 1] ? strchr(from, s[i + 1]) : NULL;
+        if (simple) out[(*len)++] = to[simple - from], i += 2;
+        else if (n - 1 - i >= 4 && s[i + 1] == 'x' && hex(s + i + 2, 2, &c)) out[(*len)++] = (char)c, i += 4;
+        else return false;
+    }
+    return true;
 }

@@ -1,5 +1,5 @@
 /* recognise_adm.c -- guided-diffusion's U-Nets, and its encoder as classifier, feature extractor and discriminator head. */
-#include "weights_tools/families.h"
+#include "weights_tools/recognise.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

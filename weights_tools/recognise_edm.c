@@ -1,5 +1,5 @@
 /* recognise_edm.c -- EDM's SongUNet and DhariwalUNet under their preconditioners. */
-#include "weights_tools/families.h"
+#include "weights_tools/recognise.h"
 #include <string.h>
 
 enum { LEVELS = 8 };

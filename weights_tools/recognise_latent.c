@@ -1,5 +1,5 @@
 /* recognise_latent.c -- DiT, the Stable Diffusion VAE, and the Inception network of pytorch-fid. */
-#include "weights_tools/families.h"
+#include "weights_tools/recognise.h"
 #include <math.h>
 #include <string.h>
 
