@@ -1,6 +1,7 @@
 /* pickle_tree.c -- looking things up in the tree that the pickle reader built, and the texts in it: UTF-8, and the escapes of
  * protocol 0. */
 #include "weights_tools/pickle.h"
+#include <stdlib.h>
 #include <string.h>
 
 bool pickle_is_text(const PickleValue *v, const char *text) {
@@ -23,12 +24,57 @@ const PickleValue *pickle_get(const PickleValue *dict, const char *key) {
         if (pickle_is_text(item[i], key)) found = item[i + 1];
     return found;
 }
+static int by_key(const void *a, const void *b) {
+    const PickleValue *const *x = *(const PickleValue *const *const *)a, *const *y = *(const PickleValue *const *const *)b;
+    if (x[0]->count != y[0]->count) return x[0]->count < y[0]->count ? -1 : 1;
+    int order = memcmp(x[0]->text, y[0]->text, x[0]->count);
+    return order ? order : x < y ? -1 : 1;
+}
+bool *pickle_superseded(const PickleValue *const *item, size_t count) {
+    const PickleValue *const **pair = dg_alloc((count / 2 + 1) * sizeof *pair);
+    bool *superseded = dg_alloc(count / 2 + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < count; i += 2)
+        if (item[i]->kind == PICKLE_TEXT) pair[n++] = &item[i];
+    if (n) qsort(pair, n, sizeof *pair, by_key);
+    for (size_t i = 1; i < n; i++)
+        if (pair[i - 1][0]->count == pair[i][0]->count && !memcmp(pair[i - 1][0]->text, pair[i][0]->text, pair[i][0]->count))
+            superseded[(pair[i - 1] - item) / 2] = true;
+    free(pair);
+    return superseded;
+}
 const PickleValue *pickle_item(const PickleValue *sequence, size_t i) {
     if (!sequence || (sequence->kind != PICKLE_LIST && sequence->kind != PICKLE_TUPLE) || i >= sequence->count) return NULL;
     return sequence->item[i];
 }
 const PickleValue *pickle_argument(const PickleValue *call, size_t i) {
     return call && call->kind == PICKLE_CALL ? pickle_item(call->call->args, i) : NULL;
+}
+/* The character at s, below 256, and how many bytes it takes; 0: it is none. The text is valid UTF-8. */
+static int latin1_character(const char *s, uint8_t *c) {
+    uint8_t first = (uint8_t)s[0];
+    *c = first;
+    if (first < 0x80) return 1;
+    *c = (uint8_t)(first << 6 | (s[1] & 0x3f));
+    return first == 0xc2 || first == 0xc3 ? 2 : 0;
+}
+bool pickle_latin1(const PickleValue *v, size_t *bytes) {
+    *bytes = 0;
+    if ((pickle_is_call(v, "__builtin__.bytes") || pickle_is_call(v, "builtins.bytes")) && !pickle_argument(v, 0)) return true;
+    const PickleValue *text = pickle_argument(v, 0), *encoding = pickle_argument(v, 1);
+    if (!pickle_is_call(v, "_codecs.encode") || !text || text->kind != PICKLE_TEXT) return false;
+    if (!pickle_is_text(encoding, "latin1") && !pickle_is_text(encoding, "latin-1")) return false;
+    for (size_t i = 0; i < text->count; ++*bytes) {
+        uint8_t c;
+        int n = latin1_character(text->text + i, &c);
+        if (!n) return false;
+        i += (size_t)n;
+    }
+    return true;
+}
+void pickle_latin1_bytes(const PickleValue *v, uint8_t *out) {
+    const PickleValue *text = pickle_argument(v, 0);
+    for (size_t i = 0; text && i < text->count;) i += (size_t)latin1_character(text->text + i, out++);
 }
 const char *pickle_kind_name(const PickleValue *v) {
     static const char *const names[] = {"None",   "a boolean", "an integer", "a long integer", "a number", "a text",    "bytes",

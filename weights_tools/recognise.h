@@ -15,13 +15,15 @@ typedef struct {
     const NamedShape *shape; /* sorted by name */
     int count;
     const char *class_name; /* of a pickled module, or NULL */
-    const Json *arguments;  /* its constructor's, or NULL */
+    const Json *arguments;  /* its constructor's, or NULL; null where the value is no number, text or list of them */
+    const Json *attributes; /* its plain attributes, or NULL */
     const ConvertOptions *options;
 } Clues;
 typedef struct {
-    Text architecture; /* "EDMPrecond SongUNet"; empty: unknown */
-    Text config;       /* JSON as models/ reads it */
-    Text notes;        /* what names and shapes do not tell and was chosen, one a line */
+    Text architecture;      /* "EDMPrecond SongUNet"; empty: unknown */
+    Text config;            /* JSON as models/ reads it */
+    Text notes;             /* what names and shapes do not tell and was chosen, one a line */
+    const char *const *own; /* what the names of the network's tensors begin with, NULL at the end; or NULL */
 } Recognition;
 void recognition_free(Recognition *r);
 

@@ -7,7 +7,9 @@
 
 typedef enum { KEEP_DTYPE, TO_F16, TO_F32 } ConvertDType;
 typedef struct {
-    const char *key;    /* --key: the part of the checkpoint to take ("ema", "net", "state_dict"); NULL: chosen */
+    const char *key;    /* --key: the part of the checkpoint to take ("ema", "state_dict", "ema.0"); NULL: chosen */
+    const char *prefix; /* --prefix: what the names of its tensors begin with ("net."); NULL: found */
+    bool ignore_extra;  /* --ignore-extra: tensors that the network has no use for are no error */
     ConvertDType dtype; /* --dtype fp16|fp32 */
     /* What names and shapes cannot tell; 0 or NULL: the official models' value, and the notice says so. */
     int num_head_channels;       /* --num_head_channels: attention head width of ADM networks (official 64; shapes32: 32) */
@@ -15,7 +17,7 @@ typedef struct {
     int image_size;              /* --image_size: ADM and DiT networks whose tensors do not depend on it */
     const char *time;            /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
     const char *attention_order; /* --attention_order legacy|new: of q, k, v in ADM U-Nets */
-    const char *precond;         /* --precond EDMPrecond|...: EDM networks stored as a bare state dict */
+    const char *precond;         /* --precond EDMPrecond|...: of a bare state dict; and whatever the file's class is */
     bool sync;                   /* the result is on the disk before convert returns, as a cache that nobody looks at wants it */
 } ConvertOptions;
 
@@ -32,7 +34,7 @@ typedef struct {
     int64_t shape[ST_MAX_DIMS];
 } InspectTensor;
 typedef struct {
-    const char *format;  /* "safetensors", "PyTorch zip", "PyTorch legacy", "pickle" */
+    const char *format;  /* "safetensors", "PyTorch zip", "PyTorch legacy", "pickle", "list of shards" */
     char *architecture;  /* "EDMPrecond SongUNet", "ADM encoder (extractor)", "unknown" */
     char *config;        /* JSON, as models/ reads it; NULL when unknown */
     char *notes;         /* the choices that were made, one a line; may be empty */
