@@ -107,8 +107,8 @@ static bool attends(const Adm *a, int level) {
     return level == a->levels - 1;
 }
 /* Heads of 64 channels, or of what divides the channels of the levels with attention where 64 does not. */
-static int head_channels(const Adm *a, Recognition *r) {
-    if (a->c->options->num_head_channels) return a->c->options->num_head_channels;
+static int head_channels(const Adm *a, int given, Recognition *r) {
+    if (given) return given;
     int n = HEAD_CHANNELS;
     for (int l = 0; l < a->levels; l++)
         while (attends(a, l) && a->channels[l] % n) n /= 2;
@@ -150,7 +150,7 @@ static void write_unet(Adm *a, Recognition *r) {
     if (a->classes) config_int(t, "num_classes", a->classes);
     else text_printf(t, ", \"num_classes\": null");
     config_int(t, "num_heads", heads ? heads : 1);
-    config_int(t, "num_head_channels", heads ? -1 : p && !o->num_head_channels ? HEAD_CHANNELS : head_channels(a, r));
+    config_int(t, "num_head_channels", heads ? -1 : p && !o->num_head_channels ? HEAD_CHANNELS : head_channels(a, o->num_head_channels, r));
     config_bool(t, "use_scale_shift_norm", a->scale_shift);
     config_bool(t, "resblock_updown", a->updown);
     config_bool(t, "use_new_attention_order", new_order);
@@ -190,7 +190,9 @@ static bool write_encoder(Adm *a, int tokens, Recognition *r, Error *e) {
         config_text(t, "time", time);
     }
     write_common(a, t);
-    config_int(t, "num_head_channels", head_channels(a, r));
+    const ConvertOptions *o = a->c->options;
+    int own = head ? o->discriminator_num_head_channels : o->extractor_num_head_channels;
+    config_int(t, "num_head_channels", head_channels(a, own ? own : o->num_head_channels, r));
     config_bool(t, "use_scale_shift_norm", a->scale_shift);
     config_bool(t, "resblock_updown", a->updown || a->levels == 1);
     if (tokens) config_text(t, "pool", "attention");

@@ -18,7 +18,8 @@ typedef struct {
     const char *time;            /* --time linear|cosine: the schedule of an extractor's time input (cosine: 64x64 OpenAI) */
     const char *attention_order; /* --attention_order legacy|new: of q, k, v in ADM U-Nets */
     const char *precond;         /* --precond EDMPrecond|...: of a bare state dict; and whatever the file's class is */
-    bool sync;                   /* the result is on the disk before convert returns, as a cache that nobody looks at wants it */
+    int extractor_num_head_channels, discriminator_num_head_channels; /* of the one and the other where they differ */
+    const char *cache; /* --cache: where weights_open_any keeps conversions; "off": nowhere; NULL: the user's cache folder */
 } ConvertOptions;
 
 /* Converts (and, for several inputs with disjoint tensor names, merges) into one safetensors file with the network's
@@ -45,8 +46,19 @@ typedef struct {
 Inspection *inspect(const char *path, const ConvertOptions *o, Error *e);
 void inspection_free(Inspection *i); /* i may be NULL */
 
-/* Opens any of the formats as weights. Files that are not safetensors are converted once into the user's cache folder
- * ($XDG_CACHE_HOME or ~/.cache, dg_cuda/), under a name made of the file's path, size, time and the options; `notice`
- * then holds one line saying so, else "". o may be NULL.                                                             */
+/* Opens any of the formats as weights. What is no safetensors file with a configuration is converted once, into the cache,
+ * under a name made of its content's SHA-256 and the options; where the cache is off or cannot be written, in memory. What is no
+ * network that is known is an error, and leaves nothing. `notice` then holds one line saying so, else "". o may be NULL.     */
 Weights *weights_open_any(const char *path, const ConvertOptions *o, char *notice, size_t notice_bytes, Error *e);
+
+/* ---- the cache of conversions ---- */
+typedef struct {
+    char *name, *source; /* of the file; what it was converted from */
+    uint64_t bytes;
+} CachedConversion;
+char *conversions_folder(const char *cache);                      /* as ConvertOptions.cache; NULL: there is none. To be freed */
+int conversions_list(const char *folder, CachedConversion **out); /* 0 where the folder is not there */
+void conversions_free(CachedConversion *c, int n);
+/* Removes the conversions, and what conversions that never ended have left; nothing else that may be in the folder. */
+bool conversions_clear(const char *folder, int *files, uint64_t *bytes, Error *e);
 #endif

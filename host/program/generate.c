@@ -92,6 +92,7 @@ static const Option option[] = {
 
     DEVICE_OPTIONS(GenerateOptions, device),
     CHECKPOINT_OPTIONS(GenerateOptions, checkpoint),
+    CACHE_OPTION(GenerateOptions, checkpoint),
 };
 static const Preset preset[] = {
     {"edm-cifar10", "steps=18", "EDM, CIFAR-10"},
