@@ -114,7 +114,7 @@ static void encoder(const char *what, const Json *config, const char *kind, cons
             Json *wanted = json_parse(t.text, t.len, &e);
             check_config(what, &l, wanted, kind, &o, official ? "attention heads of 64" : head ? NULL : "time input");
             o.num_head_channels = 0; /* 32, where 64 is impossible, is found without being told */
-            if (!official) check_config(what, &l, wanted, kind, &o, "attention heads of 32");
+            if (c.model_channels * c.channel_mult[c.levels - 1] % 64) check_config(what, &l, wanted, kind, &o, "attention heads of 32");
             try_truncations(what, &l);
             json_free(wanted);
             text_free(&t);
@@ -246,7 +246,8 @@ static void published(void) {
         } else if (!strcmp(kind, "vae")) vae(j->key, config, &l);
         else if (!strcmp(kind, "encoder")) {
             adm_names(&l, config, false);
-            check_config(j->key, &l, config, "extractor", NULL, "time input");
+            bool tiny = adm_int(config, "num_head_channels") == 32;
+            check_config(j->key, &l, config, "extractor", &(ConvertOptions){.num_head_channels = tiny ? 32 : 0}, "time input");
         } else inception(j->key, j, &l);
         parameters(j->key, &l);
         try_truncations(j->key, &l);

@@ -88,7 +88,9 @@ static bool collect(Checkpoint *c, const char *key, Error *e) {
     for (int i = 0; zip && i < zip->count; i++) k.room += zip->entry[i].deflated ? zip->entry[i].bytes : 0;
     const char *warning = torch_warning(c->torch);
     if (warning) text_printf(&c->notes, "warning: loading this file in Python would use %s; nothing of it is executed here\n", warning);
-    if (!part_find(torch_root(c->torch), key, &part, &c->notes, e)) return false;
+    Error why = {""};
+    if (!part_find(torch_root(c->torch), key, &part, &c->notes, &why))
+        return warning ? dg_error(e, "%s (and loading this file in Python would use %s)", why.text, warning) : dg_error(e, "%s", why.text);
     if (part.names) return collect_list(&k, &part, e);
     if (module_recognise(part.value))
         return module_walk(part.value, add, &k, e) && module_describe(part.value, &c->class_name, &c->arguments, &c->attributes, e);

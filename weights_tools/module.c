@@ -167,14 +167,36 @@ static bool write_members(const PickleValue *dict, bool all, Json **object, Erro
     text_free(&t);
     return *object != NULL || dg_error_context(e, "the constructor's arguments");
 }
+/* The name of an object's class, without its module; "" where it has none. */
+static void class_of(const PickleValue *object, char *text, size_t size) {
+    const PickleValue *name = NULL;
+    text[0] = 0;
+    if (pickle_is_call(object, "torch_utils.persistence._reconstruct_persistent_obj")) {
+        name = pickle_get(pickle_argument(object, 0), "class_name");
+        if (name && name->kind == PICKLE_TEXT && name->count < size) memcpy(text, name->text, name->count), text[name->count] = 0;
+    } else if (object->call->callee->kind == PICKLE_CLASS) {
+        snprintf(text, size, "%s", strrchr(object->call->callee->text, '.') + 1);
+    }
+}
+/* What wrappers of PyTorch wrap. */
+static const PickleValue *wrapped(const PickleValue *module) {
+    static const char *const wrappers[] = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule",
+                                           "AveragedModel"};
+    char name[64];
+    class_of(module, name, sizeof name);
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++) {
+        if (strcmp(name, wrappers[i])) continue;
+        const PickleValue *parts = pickle_get(module_state(module), "_modules"), *part = pickle_get(parts, "module");
+        if (!part) part = pickle_get(parts, "_orig_mod");
+        return module_recognise(part) ? part : NULL;
+    }
+    return NULL;
+}
 bool module_describe(const PickleValue *module, char **class_name, Json **arguments, Json **attributes, Error *e) {
-    const PickleValue *state = module_state(module), *name = NULL;
-    char text[64] = "";
-    if (pickle_is_call(module, "torch_utils.persistence._reconstruct_persistent_obj"))
-        name = pickle_get(pickle_argument(module, 0), "class_name");
-    if (name && name->kind == PICKLE_TEXT && name->count < sizeof text) memcpy(text, name->text, name->count);
-    else if (!name && module->call->callee->kind == PICKLE_CLASS)
-        snprintf(text, sizeof text, "%s", strrchr(module->call->callee->text, '.') + 1);
+    char text[64];
+    for (int i = 0; i < MAX_DEPTH && wrapped(module); i++) module = wrapped(module);
+    const PickleValue *state = module_state(module);
+    class_of(module, text, sizeof text);
     *class_name = dg_strdup(text);
     return write_members(pickle_get(state, "_init_kwargs"), true, arguments, e) && write_members(state, false, attributes, e);
 }

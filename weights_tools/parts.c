@@ -181,7 +181,8 @@ static void choose_of_list(Choice *c, size_t *work) {
     }
     c->found = (int)(networks ? networks : parts);
     if (networks) c->best = first;
-    if (networks > 1 && is_network(entry(&c->x, n - 1), work) && last_is_average(&c->x, first)) c->best = n - 1, c->found = 1;
+    if (networks > 1 && networks < n && is_network(entry(&c->x, n - 1), work) && last_is_average(&c->x, first))
+        c->best = n - 1, c->found = 1;
 }
 static void choose_of_names(Choice *c, size_t *work) {
     int best = RANK_TRAINING;
@@ -210,7 +211,7 @@ static bool nothing_found(const PickleValue *v, const Choice *c, Error *e) {
     Text has = {0};
     list_entries(v, &has);
     bool object = v->kind == PICKLE_CALL && v->call->callee->kind == PICKLE_CLASS;
-    if (has.len)
+    if (has.len && (c->x.pairs || c->found))
         dg_error(e, "%s of its parts holds tensors (%s): name one with --key%s", c->found ? "more than one" : "none", has.text,
                  c->x.pairs ? "" : ", as 0 or 0.model");
     else dg_error(e, "it holds %s%s%s, no tensors", pickle_kind_name(v), object ? " made by " : "", object ? v->call->callee->text : "");
