@@ -4,7 +4,7 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_SCRIPTS := $(wildcard tests/test_*.sh)
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/test_toy_model: $(BUILD)/tests/toy_model.o
-$(BUILD)/tests/test_cli $(BUILD)/tests/test_bench $(BUILD)/tests/test_checkpoint: | $(BUILD)/dg_cuda
+$(BUILD)/tests/test_cli $(BUILD)/tests/test_bench $(BUILD)/tests/test_checkpoint $(BUILD)/tests/test_cache: | $(BUILD)/dg_cuda
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 

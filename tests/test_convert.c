@@ -147,35 +147,6 @@ static void merging(void) {
     refused(clash, 1, &(ConvertOptions){.time = "square"}, "--time \"square\"");
     refused((const char *[]){"tests/data/protocol2.pkl"}, 1, NULL, "holds tensors");
 }
-static void cache(void) {
-    char notice[512] = "", again[512] = "";
-    Error e = {""};
-    setenv("XDG_CACHE_HOME", in_folder("cache/deep"), 1);
-    Weights *w = weights_open_any(examples[0][0], NULL, notice, sizeof notice, &e);
-    if (!CHECK(w, "%s", e.text)) return;
-    CHECK(strstr(notice, "converted once") && !strchr(notice, '\n'), "notice: %s", notice);
-    CHECK(weights_config(w) && json_get(weights_config(w), "precond"), "no config");
-    Weights *v = weights_open_any(examples[0][0], NULL, again, sizeof again, &e);
-    CHECK(v && strstr(again, "of before") && !strcmp(weights_name(v), weights_name(w)), "the cache was not used: %s%s", again, e.text);
-    Weights *u = weights_open_any(examples[0][0], &(ConvertOptions){.dtype = TO_F16}, again, sizeof again, &e);
-    CHECK(u && strstr(again, "converted once") && strcmp(weights_name(u), weights_name(w)), "other options, same conversion: %s%s", again,
-          e.text);
-    Weights *native = weights_open_any(examples[0][1], NULL, again, sizeof again, &e);
-    CHECK(native && !again[0] && !strcmp(weights_name(native), examples[0][1]), "a safetensors file is used as it is: %s%s", again, e.text);
-    char *cached = dg_strdup(weights_name(w));
-    weights_free(w);
-    weights_free(v);
-    weights_free(u);
-    weights_free(native);
-    struct stat whole, mended; /* a power failure may leave a part of it */
-    bool cut = stat(cached, &whole) == 0 && truncate(cached, whole.st_size / 2) == 0;
-    w = cut ? weights_open_any(examples[0][0], NULL, again, sizeof again, &e) : NULL;
-    CHECK(w && strstr(again, "converted once"), "a cut conversion is not made again: %s%s", again, e.text);
-    CHECK(stat(cached, &mended) == 0 && mended.st_size == whole.st_size, "%s is not whole again", cached);
-    weights_free(w);
-    free(cached);
-}
-
 /* ---- files of an installed PyTorch (tests/torch_files.py) -------------------------------------------------------------------- */
 static double rule(const char *name, uint64_t i) {
     uint64_t m = i % 97;
@@ -284,7 +255,6 @@ int main(void) {
     for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) example(examples[i][0], examples[i][1]);
     half_precision();
     merging();
-    cache();
     static const char *const states[] = {"zip.pt", "zip4.pt", "legacy.pt", "legacy4.pt", "deflated.pt"};
     if (have_torch()) {
         for (size_t i = 0; i < sizeof states / sizeof *states; i++) {

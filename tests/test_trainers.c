@@ -2,59 +2,11 @@
  * The files hold one small network twice or more, with other values in each copy, and are made by torch_writer.h.               */
 #include "models/models.h"
 #include "weights_tools/weights_tools.h"
-#include "check.h"
-#include "tiny_model.h"
-#include "torch_writer.h"
+#include "tiny_checkpoint.h"
 #include <unistd.h>
 
-enum { RAW, EMA, OTHER, COPIES }; /* copies of the network: which one a file's part is */
 static const char *const copy_name[] = {"raw", "averaged", "other"};
-typedef struct {
-    char folder[64];
-    TorchNamed *t[COPIES];
-    int count;
-} Net;
-static char *in_folder(const Net *n, const char *name, char path[128]) { return snprintf(path, 128, "%s/%s", n->folder, name), path; }
-static bool make_net(Net *n) {
-    char path[128];
-    Error e = {""};
-    SafeTensors *s = tiny_write(in_folder(n, "net.safetensors", path), tiny_network_config, 1, &e) ? st_open(path, &e) : NULL;
-    if (!CHECK(s, "%s", e.text)) return false;
-    n->count = s->count;
-    for (int c = 0; c < COPIES; c++) {
-        n->t[c] = dg_alloc((size_t)s->count * sizeof *n->t[c]);
-        for (int i = 0; i < s->count; i++) {
-            const StTensor *x = &s->tensor[i];
-            float *v = dg_alloc(x->count * sizeof *v);
-            st_to_f32(x, v);
-            for (size_t k = 0; k < x->count; k++) v[k] = v[k] * 4 + (float)c;
-            n->t[c][i] = (TorchNamed){.name = dg_strdup(x->name), .dtype = DG_F32, .dims = x->dims, .data = v};
-            memcpy(n->t[c][i].shape, x->shape, sizeof x->shape);
-        }
-    }
-    st_close(s);
-    return true;
-}
-static void free_net(Net *n) {
-    for (int c = 0; c < COPIES; c++) {
-        for (int i = 0; i < n->count; i++) free((void *)(uintptr_t)n->t[c][i].name), free((void *)(uintptr_t)n->t[c][i].data);
-        free(n->t[c]);
-    }
-}
-
 /* ---- pieces of files --------------------------------------------------------------------------------------------------------- */
-/* The tensors under prefix + their names without the first `skip` characters, into a dict that is open. */
-static void put(TorchWriter *w, const Net *n, int copy, const char *prefix, size_t skip) {
-    for (int i = 0; i < n->count; i++) {
-        const TorchNamed *t = &n->t[copy][i];
-        char name[256];
-        snprintf(name, sizeof name, "%s%s", prefix, t->name + skip);
-        torch_text(w, name), torch_tensor(w, t->dtype, t->dims, t->shape, t->data);
-    }
-}
-static void state(TorchWriter *w, const Net *n, int copy, const char *prefix) {
-    torch_open_ordered_dict(w), put(w, n, copy, prefix, 0), torch_close_dict(w);
-}
 static void entry(TorchWriter *w, const char *key, const Net *n, int copy, const char *prefix) {
     torch_text(w, key), state(w, n, copy, prefix);
 }
@@ -314,11 +266,6 @@ static void check_files(const char *what, const Net *n, const char *const *in, i
     }
     unlink(out);
     text_free(&notes);
-}
-static bool write_bytes(const char *path, const void *data, size_t bytes) {
-    FILE *f = fopen(path, "wb");
-    bool ok = f && fwrite(data, 1, bytes, f) == bytes;
-    return CHECK(f && fclose(f) == 0 && ok, "%s was not written", path);
 }
 static void check_trainer(const Net *n, const Trainer *t) {
     char path[128];

@@ -2,7 +2,7 @@
  * which wrote the file would sample from: averaged weights before raw ones.                                            */
 #ifndef DG_PARTS_H
 #define DG_PARTS_H
-#include "base/json.h"
+#include "base/text.h"
 #include "weights_tools/pickle.h"
 
 typedef struct {

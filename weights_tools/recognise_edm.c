@@ -86,7 +86,7 @@ static bool check_class(const Clues *c, Error *e) {
     for (const Json *j = c->arguments ? c->arguments->child : NULL; j; j = j->next) {
         if (is_one_of(j->key, known) || (j->kind == JSON_BOOL && !j->boolean)) continue;
         text_printf(&unknown, "%s%s=", unknown.len ? ", " : "", j->key);
-        text_json(&unknown, j);
+        json_write(&unknown, j);
     }
     if (!unknown.len) return true;
     dg_error(e,
