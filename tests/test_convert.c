@@ -147,6 +147,44 @@ static void merging(void) {
     refused(clash, 1, &(ConvertOptions){.time = "square"}, "--time \"square\"");
     refused((const char *[]){"tests/data/protocol2.pkl"}, 1, NULL, "holds tensors");
 }
+/* What other programs wrote into a safetensors file survives; of several files, the first one's value. */
+static void metadata(void) {
+    static const char *const names[] = {"first.safetensors", "second.safetensors"};
+    Error e = {""};
+    for (int i = 0; i < 2; i++) {
+        StWriter *w = st_writer_open(in_folder(names[i]), &e);
+        float v = (float)i;
+        if (!CHECK(w, "%s", e.text)) return;
+        st_writer_metadata(w, "format", i ? "np" : "pt");
+        st_writer_metadata(w, i ? "only \"second\"" : "modelspec.title", i ? "a\nb" : "caf\u00e9");
+        st_writer_metadata(w, "source_sha256", "of long ago");
+        st_writer_tensor(w, i ? "b" : "a", DG_F32, 1, (int64_t[]){1});
+        CHECK(st_writer_begin(w, &e) && st_writer_data(w, &v, sizeof v, &e), "%s", e.text);
+        CHECK(st_writer_finish(w, &e), "%s", e.text);
+    }
+    const char *in[] = {in_folder(names[0]), in_folder(names[1])};
+    char out[160], hex[2][SHA256_HEX], both[2 * SHA256_HEX];
+    snprintf(out, sizeof out, "%s", in_folder("merged.safetensors"));
+    SafeTensors *s = convert(in, 2, out, NULL, NULL, &e) ? st_open(out, &e) : NULL;
+    static const char *const wanted[][2] = {{"format", "pt"}, {"modelspec.title", "caf\u00e9"}, {"only \"second\"", "a\nb"}};
+    for (int i = 0; CHECK(s, "%s", e.text) && i < 3; i++) {
+        const char *found = st_metadata(s, wanted[i][0]);
+        CHECK(found && !strcmp(found, wanted[i][1]), "metadata %s is %s", wanted[i][0], found ? found : "lost");
+    }
+    bool hashed = sha256_file(in[0], hex[0], &e) && sha256_file(in[1], hex[1], &e);
+    snprintf(both, sizeof both, "%s %s", hex[0], hex[1]);
+    CHECK(hashed && s && !strcmp(st_metadata(s, "source_sha256"), both), "source_sha256 is not that of the inputs");
+    st_close(s);
+    /* null stands for none, as the safetensors library reads it */
+    static const char null[] = "{\"__metadata__\":null,\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+    char file[8 + sizeof null] = {(char)(sizeof null - 1)};
+    memcpy(file + 8, null, sizeof null - 1);
+    file[8 + sizeof null - 1] = 7;
+    s = st_memory(file, sizeof file, "null", &e);
+    CHECK(s && s->count == 1 && !s->metadata && !st_metadata(s, "format"), "metadata null: %s", e.text);
+    st_close(s);
+}
+
 /* ---- files of an installed PyTorch (tests/torch_files.py) -------------------------------------------------------------------- */
 static double rule(const char *name, uint64_t i) {
     uint64_t m = i % 97;
@@ -255,6 +293,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) example(examples[i][0], examples[i][1]);
     half_precision();
     merging();
+    metadata();
     static const char *const states[] = {"zip.pt", "zip4.pt", "legacy.pt", "legacy4.pt", "deflated.pt"};
     if (have_torch()) {
         for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
