@@ -18,6 +18,7 @@ typedef struct {
 typedef struct {
     TorchForm form;
     int protocol; /* 2 to 4 */
+    bool deflate; /* the storages of a zip file, where there is zlib */
     Made pickle;
     TorchData *storage;
     int storages;
@@ -222,6 +223,21 @@ static inline void torch_persistent_part(TorchWriter *w, const TorchNamed *t, in
     torch_open_persistent(w, "Module"), torch_close_persistent(w, t, count, skip);
 }
 
+static inline void torch_storage_entry(Made *m, const char *name, const TorchData *s, bool deflate) {
+#ifdef DG_HAVE_ZLIB
+    if (deflate) {
+        MadeEntry x = {.name = name, .bytes = s->bytes, .crc = crc32_of(0, s->data, s->bytes), .deflated = true};
+        uint8_t *packed = made_deflate(s->data, s->bytes, &x.packed_bytes);
+        x.data = packed;
+        made_local(m, x);
+        free(packed);
+        return;
+    }
+#endif
+    (void)deflate;
+    made_stored(m, name, s->data, s->bytes);
+}
+
 /* ---- the file ------------------------------------------------------------------------------------------------------------------ */
 static inline Made torch_finish(TorchWriter *w) {
     Made m = {0};
@@ -234,7 +250,7 @@ static inline Made torch_finish(TorchWriter *w) {
         made_stored(&m, "archive/byteorder", "little", 6);
         for (int i = 0; i < w->storages; i++) {
             snprintf(name + 32 * i, 32, "archive/data/%d", i);
-            made_stored(&m, name + 32 * i, w->storage[i].data, w->storage[i].bytes);
+            torch_storage_entry(&m, name + 32 * i, &w->storage[i], w->deflate);
         }
         made_stored(&m, "archive/version", "3\n", 2);
         made_finish(&m, false);
