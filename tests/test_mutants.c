@@ -78,7 +78,7 @@ static void mutate(Made *m, Dice *d) {
         case 3: m->data[at] = opcodes[roll(d, sizeof opcodes - 1)]; break;
         case 4: memmove(m->data + at, m->data + at + n, m->bytes - at - n), m->bytes -= n; break; /* left out */
         case 5:                                                                                   /* twice */
-            made_bytes(m, m->data + m->bytes - n, n);
+            made_put(m, 0, (int)n);
             memmove(m->data + at + n, m->data + at, m->bytes - at - n);
             break;
         case 6: /* a piece of elsewhere */
