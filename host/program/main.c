@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const Command *const commands[] = {&command_generate, &command_verify, &command_info, &command_convert, &command_bench, &command_cache};
+static const Command *const commands[] = {&command_generate, &command_verify, &command_info,
+                                          &command_convert,  &command_bench,  &command_cache};
 
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "--version")) {
