@@ -246,8 +246,12 @@ static void same_values(const char *what, const Net *n, int copy, const SafeTens
     const char *config = st_metadata(s, "config");
     Error e = {""};
     Json *j = config ? json_parse(config, strlen(config), &e) : NULL;
-    NetworkConfig c;
-    CHECK(j && network_config(&c, j, &e) && c.img_resolution == 8 && c.label_dim == 3, "%s: no configuration: %s", what, e.text);
+    const Model *m = j ? model_find(j, "denoiser", &e) : NULL;
+    void *c = m ? model_config(m, j, &e) : NULL;
+    int resolution = 0, classes = 0;
+    bool read = c && json_get_int(j, "img_resolution", 0, &resolution, &e) && json_get_int(j, "label_dim", 0, &classes, &e);
+    CHECK(read && resolution == 8 && classes == 3, "%s: no configuration: %s", what, e.text);
+    free(c);
     json_free(j);
 }
 static void check_files(const char *what, const Net *n, const char *const *in, int count, const Trainer *t) {
