@@ -22,8 +22,11 @@ static Tid res_block(const Encoder *n, Tid x, int c, bool down) {
     Tid h = g_silu(g, block_norm(g, x, "in_layers.0", 0, NORM_GROUPS, NORM_EPS));
     if (down) h = g_down(g, h, box, 2, 0, 1), x = g_down(g, x, box, 2, 0, 1);
     h = conv(n, h, "in_layers.2", c, 3);
-    Tid scale_shift = conv(n, n->emb, "emb_layers.1", 2 * c, 1);
-    h = g_silu(g, block_norm(g, h, "out_layers.0", scale_shift, NORM_GROUPS, NORM_EPS));
+    /* The embedding scales and shifts what the norm gives, or is added to what it takes. */
+    bool scaled = n->c->use_scale_shift_norm;
+    Tid emb = conv(n, n->emb, "emb_layers.1", scaled ? 2 * c : c, 1);
+    if (!scaled) h = g_add(g, h, emb, 1, 1);
+    h = g_silu(g, block_norm(g, h, "out_layers.0", scaled ? emb : 0, NORM_GROUPS, NORM_EPS));
     h = conv(n, h, "out_layers.3", c, 3);
     if (shape_of(g, x).c != c) x = conv(n, x, "skip_connection", c, 1);
     return g_add(g, h, x, 1, 1);
@@ -134,8 +137,9 @@ static bool read_config(void *into, const Json *config, Error *e) {
         !argument_levels(config, c->model_channels, c->channel_mult, &c->levels, e) ||
         !json_get_ints(config, "attention_resolutions", c->attention_resolutions, MAX_LEVELS, &c->attn_count, e))
         return false;
-    if (!c->use_scale_shift_norm || !c->resblock_updown)
-        return dg_error(e, "only encoders with scale-shift norm and resblock_updown are known");
+    if (!c->resblock_updown && c->levels > 1)
+        return dg_error(e, "its levels are joined by strided convolutions (\"resblock_updown\" is false), which have no gradient here, as "
+                           "guidance needs it: only classifiers trained with resblock_updown can guide");
     if (c->model_channels % 32) return dg_error(e, "\"model_channels\" is %d, not a multiple of 32", c->model_channels);
     return argument_halves("image_size", c->image_size, c->levels, e);
 }

@@ -4,7 +4,7 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_SCRIPTS := $(wildcard tests/test_*.sh)
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/test_toy_model: $(BUILD)/tests/toy_model.o
-$(addprefix $(BUILD)/tests/test_,cli outputs signals limits words lines bench checkpoint folders shared): | $(BUILD)/dg_cuda
+$(addprefix $(BUILD)/tests/test_,cli outputs signals limits words lines bench checkpoint cache folders shared): | $(BUILD)/dg_cuda
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
@@ -27,7 +27,8 @@ EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/
 LONG = "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" $(FUZZ_QUICK)
 RANDOM_LONG = \
   "$(BUILD)/tests/test_shared pairs 20 kills 30" \
-  "$(BUILD)/tests/test_lines 1000"
+  "$(BUILD)/tests/test_lines 1000" \
+  "tests/sanitized.sh test_mutants 10000"
 EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)/test_golden emu cifar10" \
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
@@ -37,7 +38,8 @@ EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)
 WHOLE = "$(BUILD)/tests/test_golden ref sample" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 RANDOM_WHOLE = \
   "$(BUILD)/tests/test_shared pairs 200 kills 300" \
-  "tests/sanitized.sh test_lines 10000"
+  "tests/sanitized.sh test_lines 10000" \
+  "tests/sanitized.sh test_mutants 100000"
 EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(EMU)/test_golden emu=$(p) quick") "$(EMU)/test_golden emu=fp16 full sample" \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,bf16 tf32,"$(EMU)/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \

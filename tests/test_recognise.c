@@ -114,7 +114,7 @@ static void encoder(const char *what, const Json *config, const char *kind, cons
             Json *wanted = json_parse(t.text, t.len, &e);
             check_config(what, &l, wanted, kind, &o, official ? "attention heads of 64" : head ? NULL : "time input");
             o.num_head_channels = 0; /* 32, where 64 is impossible, is found without being told */
-            if (!official) check_config(what, &l, wanted, kind, &o, "attention heads of 32");
+            if (c->model_channels * c->channel_mult[c->levels - 1] % 64) check_config(what, &l, wanted, kind, &o, "attention heads of 32");
             try_truncations(what, &l);
             json_free(wanted);
             text_free(&t);
@@ -246,7 +246,8 @@ static void published(void) {
         } else if (!strcmp(kind, "vae")) vae(j->key, config, &l);
         else if (!strcmp(kind, "encoder")) {
             adm_names(&l, config, false);
-            check_config(j->key, &l, config, "extractor", NULL, "time input");
+            bool tiny = adm_int(config, "num_head_channels") == 32;
+            check_config(j->key, &l, config, "extractor", &(ConvertOptions){.num_head_channels = tiny ? 32 : 0}, "time input");
         } else inception(j->key, j, &l);
         parameters(j->key, &l);
         try_truncations(j->key, &l);
@@ -254,7 +255,106 @@ static void published(void) {
     }
     json_free(all);
 }
+/* ---- encoders of create_classifier: heads, pools, norms ---------------------------------------------------------------------------- */
+static Json *encoder_of(const char *changes) {
+    Text t = {0};
+    Error e;
+    text_printf(&t,
+                "{\"image_size\": 32, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 10, \"num_res_blocks\": 1, "
+                "\"resblock_updown\": true, %s}",
+                changes);
+    Json *j = json_parse(t.text, t.len, &e);
+    CHECK(j, "%s: %s", t.text, e.text);
+    text_free(&t);
+    return j;
+}
+static void drop_names(NameList *l, const char *beginning) {
+    int kept = 0;
+    for (int i = 0; i < l->count; i++) {
+        if (strncmp(l->t[i].name, beginning, strlen(beginning))) l->t[kept++] = l->t[i];
+        else free((void *)(uintptr_t)l->t[i].name), free((void *)(uintptr_t)l->t[i].shape);
+    }
+    l->count = kept;
+}
+static void classifiers(void) {
+    static const struct {
+        const char *what, *changes;
+        ConvertOptions o;
+        const char *wanted, *note;
+    } table[] = {
+        /* of three levels 32, 64 and 128 wide, attention at the last two: heads of 64, as create_classifier always has */
+        {"heads of 64",
+         "\"channel_mult\": [1, 2, 4], \"attention_resolutions\": [2, 4], \"use_scale_shift_norm\": true",
+         {0},
+         "{\"num_head_channels\": 64, \"image_size\": 32, \"pool\": \"attention\", \"use_scale_shift_norm\": true}",
+         "attention heads of 64"},
+        {"given heads",
+         "\"channel_mult\": [1, 2, 4], \"attention_resolutions\": [2, 4], \"use_scale_shift_norm\": true",
+         {.num_head_channels = 16},
+         "{\"num_head_channels\": 16}",
+         NULL},
+        {"heads given for the extractor",
+         "\"channel_mult\": [1, 2, 4], \"attention_resolutions\": [2, 4], \"use_scale_shift_norm\": true",
+         {.num_head_channels = 16, .extractor_num_head_channels = 32},
+         "{\"num_head_channels\": 32}",
+         NULL},
+        {"heads given for the head alone",
+         "\"channel_mult\": [1, 2, 4], \"attention_resolutions\": [2, 4], \"use_scale_shift_norm\": true",
+         {.num_head_channels = 16, .discriminator_num_head_channels = 32},
+         "{\"num_head_channels\": 16}",
+         NULL},
+        {"attention 96 wide",
+         "\"channel_mult\": [1, 2, 3], \"attention_resolutions\": [4], \"use_scale_shift_norm\": true",
+         {0},
+         "{\"num_head_channels\": 32}",
+         "attention heads of 32"},
+        {"no scale-shift",
+         "\"channel_mult\": [1, 2, 4], \"attention_resolutions\": [2, 4], \"use_scale_shift_norm\": false",
+         {0},
+         "{\"use_scale_shift_norm\": false, \"num_head_channels\": 64}",
+         "attention heads of 64"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        NameList l = {0};
+        Error e = {""};
+        Json *config = encoder_of(table[i].changes), *wanted = json_parse(table[i].wanted, strlen(table[i].wanted), &e);
+        ConvertOptions o = table[i].o;
+        o.time = "linear";
+        adm_names(&l, config, false);
+        check_config(table[i].what, &l, wanted, "extractor", &o, table[i].note);
+        names_free(&l);
+        json_free(config);
+        json_free(wanted);
+    }
+    /* other pools than attention: an extractor's is not used; the image's size is what the attention's resolutions say */
+    for (int pool = 0; pool < 3; pool++) {
+        NameList l = {0};
+        Error e = {""};
+        static const char wanted_text[] = "{\"image_size\": 64, \"out_channels\": 10, \"num_head_channels\": 64}";
+        Json *config = encoder_of("\"channel_mult\": [1, 2, 4], \"attention_resolutions\": [2, 4], \"use_scale_shift_norm\": true"),
+             *wanted = json_parse(wanted_text, strlen(wanted_text), &e);
+        adm_names(&l, config, false);
+        drop_names(&l, pool == 0 ? "out.2" : "out.");
+        if (pool == 0) layer(&l, 10, 128, 1, "out.3"); /* adaptive: norm, SiLU, mean, convolution */
+        else {
+            layer(&l, 2048, 128 * 3, 0, "out.0"); /* spatial: two linear layers; v2 has a norm between them */
+            layer(&l, 10, 2048, 0, pool == 1 ? "out.2" : "out.3");
+            if (pool == 2) layer(&l, 2048, 0, 0, "out.1");
+        }
+        check_config("another pool", &l, wanted, "extractor", &(ConvertOptions){.time = "linear"}, "its pool is no attention pool");
+        names_sort(&l);
+        Recognition r;
+        bool ok = recognise(&(Clues){.shape = l.t, .count = l.count, .options = &(ConvertOptions){.image_size = 32}}, &r, &e);
+        CHECK(ok && strstr(r.config.text, "\"image_size\": 32") && !strstr(r.config.text, "pool"), "--image_size: %s%s", r.config.text,
+              e.text);
+        recognition_free(&r);
+        names_free(&l);
+        json_free(config);
+        json_free(wanted);
+    }
+}
 int main(void) {
+    classifiers();
     golden("tests/golden/nets");
     golden("tests/golden/guidance");
     published();

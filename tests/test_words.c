@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "files/image.h"
 #include "program.h"
-#include "tiny_model.h"
+#include "tiny_checkpoint.h"
 
 /* ---- names -------------------------------------------------------------------------------------------------------------------- */
 static bool harmless(const char *text) {
@@ -47,6 +47,37 @@ static void names(const Setup *s) {
         CHECK(harmless(run(s, "convert escape.pt escape.safetensors")->out), "a checkpoint's names act on a terminal");
     } else not_run("a checkpoint with such names: shared/faults is not here");
     free(pickle);
+}
+
+/* The names of a checkpoint's parts and tensors, in what is said about the choice among them; and those of the cache. */
+static void names_of_checkpoints(const Setup *s) {
+    static const char evil[] = "e\x1b[2J\nfile: forged.";
+    Net n = {.folder = ""};
+    snprintf(n.folder, sizeof n.folder, "%s", s->dir);
+    if (!make_net(&n)) return;
+    TorchWriter w = torch_begin(TORCH_ZIP, 2);
+    torch_open_dict(&w), torch_text(&w, evil), torch_open_dict(&w), put(&w, &n, RAW, evil, 0);
+    torch_text(&w, evil), torch_int(&w, 1), torch_text(&w, "e\x1b"), torch_tensor(&w, DG_I64, 0, NULL, &(int64_t){7});
+    torch_close_dict(&w), torch_close_dict(&w);
+    Made m = torch_finish(&w);
+    write_bytes(at(s, "e\x1b\n.pt"), m.data, m.bytes);
+    made_free(&m), free_net(&n);
+    Result *r = run(s, "info e\x1b\n.pt");
+    succeeds(r, "info of a checkpoint");
+    CHECK(harmless(r->out) && !strstr(r->out, "\nfile: forged"), "%s", r->out);
+    CHECK(strstr(r->out, "took \"e\\x1b[2J\\x0afile: forged.\" of its parts e\\x1b[2J\\x0afile: forged. (--key)\n") &&
+              strstr(r->out, "renamed ") && strstr(r->out, "entries that are not tensors (e\\x1b[2J\\x0afile: forged.)\n"),
+          "%s", r->out);
+    r = run(s,
+            "generate --device cpu --network e\x1b\n.pt --dg_weight_1st_order 0 --seeds 0 --steps 1 --outdir checkpoint --cache c\x1b\n");
+    succeeds(r, "generate from a checkpoint");
+    CHECK(harmless(r->out) && strstr(r->out, "e\\x1b\\x0a.pt: converted once, to c\\x1b\\x0a/e__.pt-"), "%s", r->out);
+    for (int clear = 0; clear < 2; clear++) {
+        r = run(s, clear ? "cache --cache c\x1b\n --clear" : "cache --cache c\x1b\n");
+        succeeds(r, "cache");
+        CHECK(harmless(r->out) && strstr(r->out, clear ? "c\\x1b\\x0a: 1 conversions removed, " : "c\\x1b\\x0a: 1 conversions, "), "%s",
+              r->out);
+    }
 }
 
 /* ---- sentences ------------------------------------------------------------------------------------------------------------------ */
@@ -161,6 +192,7 @@ int main(int argc, char **argv) {
     sentences(&s);
     if (image_png_available(NULL)) {
         names(&s);
+        names_of_checkpoints(&s);
         not_finite(&s);
     } else not_run("images: this build writes no PNG files");
     remove_folder(s.dir);

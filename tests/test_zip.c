@@ -367,8 +367,9 @@ static void bombs(void) {
     refuse("20 MiB that say they are 1000 bytes", &m, "hold more bytes");
     add_zeros(&m, "zeros", 20000, 25000);
     refuse("20000 bytes that say they are 25000", &m, "hold fewer bytes");
-    char name[MADE_ENTRIES][12];
-    for (int i = 0; i < MADE_ENTRIES; i++) {
+    enum { MANY = 64 };
+    char name[MANY][12];
+    for (int i = 0; i < MANY; i++) {
         snprintf(name[i], sizeof name[i], "%d", i);
         add_zeros(&m, name[i], MIB, MIB);
     }

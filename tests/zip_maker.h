@@ -16,12 +16,11 @@ typedef struct {
     bool deflated, descriptor, zip64; /* zip64: sizes and offset in an extra field */
     size_t local, central, end;       /* filled in: where the headers are, where the data end */
 } MadeEntry;
-enum { MADE_ENTRIES = 64 };
 typedef struct {
     uint8_t *data;
     size_t bytes, capacity;
-    MadeEntry entry[MADE_ENTRIES];
-    int count;
+    MadeEntry *entry;
+    int count, room;
     size_t directory, end64, locator, end; /* filled in by made_finish; end64 and locator only with zip64 */
 } Made;
 
@@ -56,6 +55,7 @@ static inline void made_local(Made *m, MadeEntry x) {
     x.end = m->bytes;
     int wide = x.zip64 ? 8 : 4;
     if (x.descriptor) made_put(m, 0x08074b50, 4), made_put(m, x.crc, 4), made_put(m, x.packed_bytes, wide), made_put(m, x.bytes, wide);
+    if (m->count == m->room) m->entry = dg_realloc(m->entry, (size_t)(m->room = 2 * m->room + 8) * sizeof *m->entry);
     m->entry[m->count++] = x;
 }
 static inline void made_stored(Made *m, const char *name, const void *data, size_t bytes) {
@@ -91,6 +91,7 @@ static inline void made_finish(Made *m, bool zip64) {
 }
 static inline void made_free(Made *m) {
     free(m->data);
+    free(m->entry);
     *m = (Made){0};
 }
 #ifdef DG_HAVE_ZLIB

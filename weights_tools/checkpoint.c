@@ -1,14 +1,13 @@
-/* checkpoint.c -- finding the named tensors in what a file holds: flat and nested state dicts, pickled modules. */
+/* checkpoint.c -- the named tensors of what a file holds: of the part that parts.c found, a state dict or a pickled module. */
 #include "weights_tools/checkpoint.h"
 #include "weights_tools/module.h"
+#include "weights_tools/parts.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MAX_PART_DEPTH = 8,
-    MAX_WORK = 4 << 20, /* entries of dicts looked at to find the part that holds the tensors */
     MAX_NAMES_BYTES = 8 << 20,
     MAX_GROWTH = 8,       /* tensors that share storages may hold this many times more than these... */
     GROWTH_FREE = 1 << 20 /* ...and this: anything more is an attack */
@@ -44,125 +43,70 @@ static void printable(const PickleValue *key, char *out, size_t size) {
     if (key->kind == PICKLE_TEXT) snprintf(out, size, "%.*s", (int)(key->count < size ? key->count : size), key->text);
     else snprintf(out, size, "(%s)", pickle_kind_name(key));
 }
+static bool tensor_name(const PickleValue *key, char name[CHECKPOINT_MAX_NAME + 1], Error *e) {
+    if (key->count == 0 || key->count > CHECKPOINT_MAX_NAME || memchr(key->text, 0, key->count))
+        return dg_error(e, "the name of a tensor has %zu bytes, or a zero byte", key->count);
+    memcpy(name, key->text, key->count), name[key->count] = 0;
+    return true;
+}
 static bool collect_dict(Collector *k, const PickleValue *dict, Error *e) {
     const PickleValue *const *item;
     size_t count;
     char name[CHECKPOINT_MAX_NAME + 1];
     pickle_pairs(dict, &item, &count);
-    for (size_t i = 0; i < count; i += 2) {
+    bool *superseded = pickle_superseded(item, count), ok = true;
+    for (size_t i = 0; ok && i < count; i += 2) {
         const PickleValue *key = item[i], *v = item[i + 1];
+        if (superseded[i / 2]) continue;
         if (key->kind != PICKLE_TEXT || !torch_is_tensor(v)) {
             if (k->skipped++ == 0) printable(key, k->skipped_name, sizeof k->skipped_name);
             continue;
         }
-        if (key->count == 0 || key->count > CHECKPOINT_MAX_NAME || memchr(key->text, 0, key->count))
-            return dg_error(e, "the name of a tensor has %zu bytes, or a zero byte", key->count);
-        memcpy(name, key->text, key->count), name[key->count] = 0;
-        if (!add(k, name, v, e)) return false;
+        ok = tensor_name(key, name, e) && add(k, name, v, e);
+    }
+    free(superseded);
+    return ok;
+}
+/* Averaged tensors in order, under the names of the state dict; its buffers, which no average has, are taken as they are. */
+static bool collect_list(Collector *k, const Part *part, Error *e) {
+    const PickleValue *const *item;
+    size_t count, next = 0;
+    char name[CHECKPOINT_MAX_NAME + 1];
+    bool buffers = part_list_has_buffers(part);
+    pickle_pairs(part->names, &item, &count);
+    for (size_t i = 0; i < count; i += 2) {
+        if (item[i]->kind != PICKLE_TEXT || !torch_is_tensor(item[i + 1])) continue;
+        const PickleValue *v = !buffers && part_is_buffer(item[i]) ? item[i + 1] : pickle_item(part->value, next++);
+        if (!tensor_name(item[i], name, e) || !add(k, name, v, e)) return false;
     }
     return true;
 }
-
-/* ---- which part ------------------------------------------------------------------------------------------------------------ */
-/* Parts may be shared: *work counts the entries looked at, and past MAX_WORK nothing more is found. */
-static bool has_tensors(const PickleValue *v, size_t *work) {
-    const PickleValue *const *item;
-    size_t count;
-    if (!pickle_pairs(v, &item, &count)) return false;
-    for (size_t i = 0; i < count && ++*work < MAX_WORK; i += 2)
-        if (item[i]->kind == PICKLE_TEXT && torch_is_tensor(item[i + 1])) return true;
-    return false;
-}
-static bool is_part(const PickleValue *v, int depth, size_t *work);
-/* The entry that an official program would take, or the only one that can be. */
-static const PickleValue *choose(const PickleValue *dict, char *name, size_t size, int depth, size_t *work) {
-    static const char *const preferred[] = {"ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "net", "network", "module"};
-    const PickleValue *const *item, *only = NULL;
-    size_t count;
-    if (!pickle_pairs(dict, &item, &count)) return NULL;
-    for (size_t i = 0; i < sizeof preferred / sizeof *preferred && *work < MAX_WORK; i++) {
-        const PickleValue *v = pickle_get(dict, preferred[i]);
-        *work += count;
-        if (v && is_part(v, depth, work)) return snprintf(name, size, "%s", preferred[i]), v;
-    }
-    for (size_t i = 0; i < count && *work < MAX_WORK; i += 2) {
-        if (!is_part(item[i + 1], depth, work)) continue;
-        if (only) return NULL;
-        only = item[i + 1];
-        printable(item[i], name, size);
-    }
-    return only;
-}
-static bool is_part(const PickleValue *v, int depth, size_t *work) {
-    char name[64];
-    ++*work;
-    return module_recognise(v) || has_tensors(v, work) || (depth > 0 && choose(v, name, sizeof name, depth - 1, work));
-}
-static void list_entries(const PickleValue *dict, Text *t) {
-    enum { SHOWN = 8 };
-    const PickleValue *const *item;
-    size_t count = 0;
-    char name[64];
-    pickle_pairs(dict, &item, &count);
-    for (size_t i = 0; i < count && i < 2 * SHOWN; i += 2) {
-        printable(item[i], name, sizeof name);
-        if (i) text_printf(t, ", ");
-        text_printable(t, name);
-    }
-    if (count > 2 * SHOWN) text_printf(t, ", ...");
-}
-static const PickleValue *named_part(const PickleValue *v, const char *key, Error *e) {
-    char name[64];
-    for (const char *at = key; *at;) {
-        size_t n = strcspn(at, ".");
-        snprintf(name, sizeof name, "%.*s", (int)n, at);
-        const PickleValue *next = n < sizeof name ? pickle_get(v, name) : NULL;
-        if (!next) {
-            Text has = {0};
-            list_entries(v, &has);
-            dg_error(e, "it has no part \"%s\" (--key); its parts are: %s", key, has.len ? has.text : "none");
-            text_free(&has);
-            return NULL;
-        }
-        v = next;
-        at += n + (at[n] == '.');
-    }
-    return v;
+void note_left_out(Text *notes, int count, const char *what, const char *first) {
+    if (!count) return;
+    text_printf(notes, "left out %d %s (", count, what);
+    text_printable(notes, first);
+    text_printf(notes, count > 1 ? ", ...)\n" : ")\n");
 }
 static bool collect(Checkpoint *c, const char *key, Error *e) {
     Collector k = {.c = c, .room = c->map.bytes + GROWTH_FREE / MAX_GROWTH};
     const Zip *zip = torch_zip(c->torch);
+    Part part;
     for (int i = 0; zip && i < zip->count; i++) k.room += zip->entry[i].deflated ? zip->entry[i].bytes : 0;
-    const PickleValue *v = torch_root(c->torch);
-    if (key && !(v = named_part(v, key, e))) return false;
-    size_t work = 0;
-    for (int depth = 0; !module_recognise(v) && !has_tensors(v, &work); depth++) {
-        char name[64];
-        Text has = {0};
-        const PickleValue *part = depth < MAX_PART_DEPTH ? choose(v, name, sizeof name, 2, &work) : NULL;
-        list_entries(v, &has);
-        bool object = v->kind == PICKLE_CALL && v->call->callee->kind == PICKLE_CLASS;
-        if (part) {
-            text_printf(&c->notes, "took \"");
-            text_printable(&c->notes, name);
-            text_printf(&c->notes, "\" of its parts %s (--key)\n", has.text);
-        } else if (has.len) dg_error(e, "none, or more than one, of its parts holds tensors (%s): name one with --key", has.text);
-        else
-            dg_error(e, "it holds %s%s%s, no tensors", pickle_kind_name(v), object ? " made by " : "", object ? v->call->callee->text : "");
-        text_free(&has);
-        if (!part) return false;
-        v = part;
+    const char *warning = torch_warning(c->torch);
+    if (warning) {
+        text_printf(&c->notes, "warning: loading this file in Python would use ");
+        text_printable(&c->notes, warning);
+        text_printf(&c->notes, "; nothing of it is executed here\n");
     }
-    if (!module_recognise(v)) {
-        if (!collect_dict(&k, v, e)) return false;
-        if (k.skipped) {
-            text_printf(&c->notes, "left out %d entries that are not tensors (", k.skipped);
-            text_printable(&c->notes, k.skipped_name);
-            text_printf(&c->notes, "%s)\n", k.skipped > 1 ? ", ..." : "");
-        }
-        return true;
-    }
-    return module_walk(v, add, &k, e) && module_describe(v, &c->class_name, &c->arguments, e);
+    Error why = {""};
+    if (!part_find(torch_root(c->torch), key, &part, &c->notes, &why))
+        return warning ? dg_error(e, "%s (and loading this file in Python would use %s)", why.text, warning) : dg_error(e, "%s", why.text);
+    if (part.names) return collect_list(&k, &part, e);
+    if (module_recognise(part.value))
+        return module_walk(part.value, add, &k, e) && module_describe(part.value, &c->class_name, &c->arguments, &c->attributes, e);
+    if (!collect_dict(&k, part.value, e)) return false;
+    note_left_out(&c->notes, k.skipped, "entries that are not tensors", k.skipped_name);
+    return true;
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------------------- */
@@ -216,6 +160,7 @@ void checkpoint_close(Checkpoint *c) {
     free(c->tensor);
     free(c->class_name);
     json_free(c->arguments);
+    json_free(c->attributes);
     text_free(&c->notes);
     free(c->unpacked);
     st_close(c->native);

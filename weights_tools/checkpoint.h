@@ -20,7 +20,8 @@ typedef struct {
     CheckpointTensor *tensor;
     int count;          /* sorted by name; names are unique */
     char *class_name;   /* of a pickled module: "EDMPrecond"; NULL for state dicts */
-    Json *arguments;    /* its constructor's arguments and plain attributes, or NULL */
+    Json *arguments;    /* its constructor's arguments, or NULL */
+    Json *attributes;   /* its plain attributes, or NULL */
     const char *config; /* a safetensors file's own, or NULL */
     Text notes;         /* choices made, one a line */
     FileMap map;        /* the whole file */
@@ -31,11 +32,13 @@ typedef struct {
     uint8_t *unpacked; /* the compressed storage that was read last */
     const ZipEntry *unpacked_of, *verified;
 } Checkpoint;
-/* key: the part to take ("ema", "state_dict", "a.b"), or NULL: chosen, and noted. */
+/* key: the part to take ("ema", "state_dict", "a.0"), or NULL: chosen, and noted. */
 Checkpoint *checkpoint_open(const char *path, const char *key, Error *e);
 Checkpoint *checkpoint_memory(const void *data, size_t bytes, const char *name, const char *key, Error *e); /* not copied */
 bool checkpoint_is_native(const FileMap *m); /* begins as a safetensors file does */
 void checkpoint_close(Checkpoint *c);        /* c may be NULL */
+/* The line that `count` entries were left out, the first of which has this name; of none, nothing. */
+void note_left_out(Text *notes, int count, const char *what, const char *first);
 
 /* Delivers the tensor's values as dtype, in C order, in pieces. Values that dtype cannot hold are an error. */
 typedef bool (*CheckpointSink)(void *user, const void *data, size_t bytes, Error *e);

@@ -162,6 +162,8 @@ bool checkpoint_read(Checkpoint *c, const CheckpointTensor *t, DType dtype, Chec
     return ok || dg_error_context(e, "%s: tensor %s", c->path, t->name);
 }
 uint64_t checkpoint_position(const Checkpoint *c, const CheckpointTensor *t) {
-    const uint8_t *at = t->native ? t->native->data : t->torch.data ? t->torch.data : t->torch.entry->packed;
-    return (uint64_t)(at - c->map.data) + (t->native ? 0 : t->torch.first);
+    uintptr_t at = (uintptr_t)(t->native ? t->native->data : t->torch.data ? t->torch.data : t->torch.entry->packed);
+    uintptr_t begin = (uintptr_t)c->map.data;
+    if (at < begin || at - begin > c->map.bytes) return 0; /* unpacked, or decoded */
+    return at - begin + (t->native ? 0 : t->torch.first);
 }

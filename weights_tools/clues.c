@@ -1,5 +1,5 @@
 /* clues.c -- looking names and shapes up, and writing the configuration that they tell. */
-#include "weights_tools/clues.h"
+#include "weights_tools/recognise.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* convert.c -- checkpoints to one safetensors file: written from the map in the file's order while another thread hashes. */
 #include "weights_tools/package.h"
+#include "base/crc32.h"
 #include "base/interrupt.h"
 #include "base/sha256.h"
 #include <pthread.h>
@@ -13,19 +14,22 @@ typedef struct {
     char (*hex)[SHA256_HEX]; /* [inputs] */
     const Interrupt *interrupt;
 } Hashing;
-static void *hash_inputs(void *arg) {
+void package_hash(const Package *p, char (*hex)[SHA256_HEX], const Interrupt *interrupt) {
     enum { PIECE = 1 << 20 };
-    const Hashing *h = arg;
-    for (int i = 0; i < h->package->inputs; i++) {
-        FileMap m = h->package->input[i]->map;
+    for (int i = 0; i < p->inputs; i++) {
+        FileMap m = p->input[i]->map;
         Sha256 s;
         uint8_t digest[SHA256_BYTES];
         sha256_init(&s);
-        for (size_t at = 0; at < m.bytes && !(h->interrupt && interrupted(h->interrupt)); at += PIECE)
+        for (size_t at = 0; at < m.bytes && !(interrupt && interrupted(interrupt)); at += PIECE)
             sha256_update(&s, m.data + at, m.bytes - at < PIECE ? m.bytes - at : PIECE);
         sha256_final(&s, digest);
-        sha256_hex(digest, h->hex[i]);
+        sha256_hex(digest, hex[i]);
     }
+}
+static void *hash_inputs(void *arg) {
+    const Hashing *h = arg;
+    package_hash(h->package, h->hex, h->interrupt);
     return NULL;
 }
 
@@ -61,69 +65,97 @@ static bool stopped(Error *e) { return dg_error(e, "interrupted: nothing was con
 typedef struct {
     StWriter *writer;
     const Interrupt *interrupt;
+    uint32_t crc;
+    bool checked;
 } Sink;
 static bool sink(void *context, const void *data, size_t bytes, Error *e) {
     Sink *s = context;
     if (s->interrupt && interrupted(s->interrupt)) return stopped(e);
+    if (s->checked) s->crc = crc32_of(s->crc, data, bytes);
     return st_writer_data(s->writer, data, bytes, e);
 }
 
+/* ---- metadata --------------------------------------------------------------------------------------------------------------- */
 /* Joined by spaces: of one input, the text itself. */
-static void join(const Package *p, const char (*hex)[SHA256_HEX], Text *t) {
+void package_join(const Package *p, const char (*hex)[SHA256_HEX], Text *t) {
     for (int i = 0; i < p->inputs; i++) text_printf(t, "%s%s", i ? " " : "", hex[i]);
 }
-static void declare(StWriter *w, const Package *p, const char (*blank)[SHA256_HEX], const Job *job) {
+static bool is_ours(const char *key) {
+    static const char *const keys[] = {"config", "source", "source_sha256", CONTENT_CHECK};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strcmp(key, keys[i])) return true;
+    return false;
+}
+/* What other programs wrote into the inputs' metadata stays; of one key in several of them, the first. */
+static void declare_others(StWriter *w, const Package *p) {
+    for (int i = 0; i < p->inputs; i++) {
+        const Json *all = p->input[i]->native ? p->input[i]->native->metadata : NULL;
+        for (const Json *j = all ? all->child : NULL; j; j = j->next) {
+            bool before = is_ours(j->key);
+            for (int k = 0; k < i && !before; k++) before = p->input[k]->native && st_metadata(p->input[k]->native, j->key);
+            if (!before) st_writer_metadata(w, j->key, j->string);
+        }
+    }
+}
+static void declare(StWriter *w, const Package *p, const char (*blank)[SHA256_HEX], const Job *job, bool checked) {
     Text source = {0}, hash = {0};
     for (int i = 0; i < p->inputs; i++) {
         const char *slash = strrchr(p->input[i]->path, '/');
         if (i) text_printf(&source, " ");
         text_printable(&source, slash ? slash + 1 : p->input[i]->path); /* other readers want UTF-8 */
     }
-    join(p, blank, &hash);
+    package_join(p, blank, &hash);
     if (p->found.config.len) st_writer_metadata(w, "config", p->found.config.text);
     st_writer_metadata(w, "source", source.text);
     st_writer_metadata(w, "source_sha256", hash.text);
+    if (checked) st_writer_metadata(w, CONTENT_CHECK, CONTENT_CHECK_BLANK);
+    declare_others(w, p);
     for (int i = 0; i < p->count; i++) st_writer_tensor(w, job[i].t->name, job[i].dtype, job[i].t->tensor->dims, job[i].t->tensor->shape);
     text_free(&source);
     text_free(&hash);
 }
-static bool write_tensors(StWriter *w, const Package *p, const Job *job, const ConvertOptions *o, Error *e) {
-    Sink s = {w, o ? o->interrupt : NULL};
+static bool write_tensors(Sink *to, const Package *p, const Job *job, Error *e) {
     for (int i = 0; i < p->count; i++)
-        if (!checkpoint_read(job[i].t->from, job[i].t->tensor, job[i].dtype, sink, &s, e)) return false;
+        if (!checkpoint_read(job[i].t->from, job[i].t->tensor, job[i].dtype, sink, to, e)) return false;
     return true;
 }
-static bool write_package(const Package *p, const char *out, const ConvertOptions *o, Error *e) {
-    StWriter *w = st_writer_open(out, e);
-    if (!w) return false;
-    if (!o || !o->sync) st_writer_unsynced(w); /* its source is still there */
+bool package_write(const Package *p, StWriter *w, ConvertDType dtype, const char (*known)[SHA256_HEX], const Interrupt *interrupt,
+                   Error *e) {
     char(*hex)[SHA256_HEX] = dg_alloc((size_t)p->inputs * sizeof *hex);
     for (int i = 0; i < p->inputs; i++) memset(hex[i], '0', SHA256_HEX - 1);
-    Job *job = plan(p, o ? o->dtype : KEEP_DTYPE);
-    declare(w, p, (const char(*)[SHA256_HEX])hex, job);
+    Job *job = plan(p, dtype);
+    declare(w, p, known ? known : (const char(*)[SHA256_HEX])hex, job, known != NULL);
     for (int i = 0; i < p->inputs; i++) madvise((void *)(uintptr_t)p->input[i]->map.data, p->input[i]->map.bytes, MADV_SEQUENTIAL);
-    Hashing h = {.package = p, .hex = hex, .interrupt = o ? o->interrupt : NULL};
+    Hashing h = {.package = p, .hex = hex, .interrupt = interrupt};
+    Sink to = {.writer = w, .interrupt = interrupt, .checked = known != NULL};
     pthread_t thread;
-    bool threaded = pthread_create(&thread, NULL, hash_inputs, &h) == 0;
-    bool ok = st_writer_begin(w, e) && write_tensors(w, p, job, o, e);
+    bool threaded = !known && pthread_create(&thread, NULL, hash_inputs, &h) == 0;
+    bool ok = st_writer_begin(w, e) && write_tensors(&to, p, job, e);
     if (threaded) pthread_join(thread, NULL);
-    else if (ok) hash_inputs(&h);
-    Text hash = {0};
-    join(p, (const char(*)[SHA256_HEX])hex, &hash);
-    if (ok && h.interrupt && interrupted(h.interrupt)) ok = stopped(e);
-    ok = ok && st_writer_set_metadata(w, "source_sha256", hash.text, e);
-    text_free(&hash);
+    else if (ok && !known) hash_inputs(&h);
+    if (ok && interrupt && interrupted(interrupt)) ok = stopped(e); /* before its inputs were hashed to their ends */
+    Text value = {0};
+    if (known) {
+        const char *header = st_writer_header(w);
+        if (ok) text_printf(&value, "%08x%08x", crc32_of(0, header, strlen(header)), to.crc);
+    } else {
+        package_join(p, (const char(*)[SHA256_HEX])hex, &value);
+    }
+    ok = ok && st_writer_set_metadata(w, known ? CONTENT_CHECK : "source_sha256", value.text, e);
+    text_free(&value);
     free(job);
     free(hex);
-    if (ok) return st_writer_finish(w, e);
-    st_writer_abandon(w);
-    return false;
+    return ok;
 }
 bool convert(const char *const *in, int n_in, const char *out, const ConvertOptions *o, Text *notes, Error *e) {
     if (n_in < 1) return dg_error(e, "no file to convert was given");
     Package *p = package_open(in, n_in, o, e);
     if (!p) return false;
-    bool ok = write_package(p, out, o, e);
+    StWriter *w = st_writer_open(out, e);
+    if (w) st_writer_unsynced(w); /* its source is still there */
+    bool ok = w && package_write(p, w, o ? o->dtype : KEEP_DTYPE, NULL, o ? o->interrupt : NULL, e);
+    if (ok) ok = st_writer_finish(w, e);
+    else st_writer_abandon(w);
     if (ok && notes && p->notes.len) text_printf(notes, "%s", p->notes.text);
     package_close(p);
     return ok;

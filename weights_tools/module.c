@@ -4,22 +4,24 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
     MAX_DEPTH = 32,     /* of modules within modules */
     MAX_WORK = 4 << 20, /* dict entries looked at: shared branches are walked as often as they are referred to */
-    MAX_VALUES = 4096   /* of arguments */
+    MAX_VALUES = 4096,  /* of arguments */
+    MAX_MEMBERS = 256
 };
 /* The __dict__ of an object: EDM's carry it in the description they are reconstructed from, others as their state. */
-static const PickleValue *state_of(const PickleValue *v) {
+const PickleValue *module_state(const PickleValue *v) {
     if (!v || v->kind != PICKLE_CALL) return NULL;
     if (pickle_is_call(v, "torch_utils.persistence._reconstruct_persistent_obj")) return pickle_get(pickle_argument(v, 0), "state");
     const PickleValue *state = v->call->state;
     return state && state->kind == PICKLE_TUPLE ? pickle_item(state, 0) : state; /* (__dict__, slots) */
 }
 bool module_recognise(const PickleValue *v) {
-    const PickleValue *state = state_of(v);
+    const PickleValue *state = module_state(v);
     return pickle_get(state, "_parameters") && pickle_get(state, "_modules");
 }
 
@@ -56,16 +58,19 @@ static bool walk_tensors(Walk *w, size_t length, const PickleValue *dict, const 
     if (leave_out && leave_out->kind != PICKLE_SET && leave_out->kind != PICKLE_LIST) leave_out = NULL;
     if (!pickle_pairs(dict, &item, &count))
         return dg_error(e, "the parameters of %.*s are %s", (int)length, w->name, pickle_kind_name(dict));
-    for (size_t i = 0; i < count; i += 2) {
-        if (!spend(w, 1 + (leave_out ? leave_out->count : 0), e) || !extend(w, length, item[i], e)) return false;
-        if (item[i + 1]->kind == PICKLE_NONE || in_set(leave_out, item[i])) continue; /* a bias that is off, say */
-        if (!torch_is_tensor(item[i + 1])) return dg_error(e, "parameter %s is %s, not a tensor", w->name, pickle_kind_name(item[i + 1]));
-        if (!w->add(w->user, w->name, item[i + 1], e)) return false;
+    bool *superseded = pickle_superseded(item, count), ok = true;
+    for (size_t i = 0; ok && i < count; i += 2) {
+        const PickleValue *v = item[i + 1];
+        if (!(ok = spend(w, 1 + (leave_out ? leave_out->count : 0), e) && extend(w, length, item[i], e))) break;
+        if (superseded[i / 2] || v->kind == PICKLE_NONE || in_set(leave_out, item[i])) continue; /* a bias that is off, say */
+        ok = torch_is_tensor(v) ? w->add(w->user, w->name, v, e)
+                                : dg_error(e, "parameter %s is %s, not a tensor", w->name, pickle_kind_name(v));
     }
-    return true;
+    free(superseded);
+    return ok;
 }
 static bool walk(Walk *w, size_t length, const PickleValue *module, int depth, Error *e) {
-    const PickleValue *state = state_of(module);
+    const PickleValue *state = module_state(module);
     const PickleValue *const *item, *modules = pickle_get(state, "_modules");
     size_t count;
     w->name[length] = 0;
@@ -76,14 +81,16 @@ static bool walk(Walk *w, size_t length, const PickleValue *module, int depth, E
     if (!walk_tensors(w, length, pickle_get(state, "_buffers"), pickle_get(state, "_non_persistent_buffers_set"), e)) return false;
     if (!pickle_pairs(modules, &item, &count))
         return dg_error(e, "the parts of %.*s are %s", (int)length, w->name, pickle_kind_name(modules));
-    for (size_t i = 0; i < count; i += 2) {
-        if (!spend(w, 1, e) || !extend(w, length, item[i], e)) return false;
-        if (item[i + 1]->kind == PICKLE_NONE) continue;
+    bool *superseded = pickle_superseded(item, count), ok = true;
+    for (size_t i = 0; ok && i < count; i += 2) {
+        if (!(ok = spend(w, 1, e) && extend(w, length, item[i], e))) break;
+        if (superseded[i / 2] || item[i + 1]->kind == PICKLE_NONE) continue;
         size_t n = length + item[i]->count;
         w->name[n++] = '.';
-        if (!walk(w, n, item[i + 1], depth + 1, e)) return false;
+        ok = walk(w, n, item[i + 1], depth + 1, e);
     }
-    return true;
+    free(superseded);
+    return ok;
 }
 bool module_walk(const PickleValue *module, ModuleAdd add, void *user, Error *e) {
     Walk w = {.add = add, .user = user};
@@ -126,51 +133,70 @@ static bool write_value(Text *t, const PickleValue *v, int *left) {
     default: return false;
     }
 }
-static bool seen(const PickleValue *const *item, size_t i) {
-    for (size_t k = 0; k < i; k += 2)
-        if (item[k]->kind == PICKLE_TEXT && item[k]->count == item[i]->count && !memcmp(item[k]->text, item[i]->text, item[i]->count))
-            return true;
-    return false;
-}
-/* The members of dict, but for private ones and those that `over` has too. */
-static void write_members(Text *t, const PickleValue *dict, const PickleValue *over, int *left) {
+/* The members of dict, but for private ones; of those that cannot be written, the names where `all`. */
+static bool write_members(const PickleValue *dict, bool all, Json **object, Error *e) {
     const PickleValue *const *item;
-    size_t count;
+    size_t count = 0;
     char key[64];
-    if (!pickle_pairs(dict, &item, &count) || count > 2 * 256) return;
-    for (size_t i = 0; i < count; i += 2) {
-        const PickleValue *k = item[i];
-        if (k->kind != PICKLE_TEXT || !k->count || k->count >= sizeof key || k->text[0] == '_' || memchr(k->text, 0, k->count) ||
-            seen(item, i))
-            continue;
-        memcpy(key, k->text, k->count), key[k->count] = 0;
-        if (over && pickle_get(over, key)) continue;
-        size_t begin = t->len;
-        text_printf(t, t->len > 1 ? ", " : "");
-        text_json_string(t, key);
-        text_printf(t, ": ");
-        if (write_value(t, item[i + 1], left)) continue;
-        t->len = begin;
-        t->text[begin] = 0;
-    }
-}
-bool module_describe(const PickleValue *module, char **class_name, Json **arguments, Error *e) {
-    const PickleValue *state = state_of(module), *name = NULL;
-    char text[64] = "";
-    if (pickle_is_call(module, "torch_utils.persistence._reconstruct_persistent_obj"))
-        name = pickle_get(pickle_argument(module, 0), "class_name");
-    if (name && name->kind == PICKLE_TEXT && name->count < sizeof text) memcpy(text, name->text, name->count);
-    else if (!name && module->call->callee->kind == PICKLE_CLASS)
-        snprintf(text, sizeof text, "%s", strrchr(module->call->callee->text, '.') + 1);
-    *class_name = dg_strdup(text);
-    const PickleValue *named = pickle_get(state, "_init_kwargs");
     int left = MAX_VALUES;
     Text t = {0};
     text_printf(&t, "{");
-    write_members(&t, named, NULL, &left);
-    write_members(&t, state, named, &left);
+    if (!pickle_pairs(dict, &item, &count) || count > 2 * MAX_MEMBERS) count = 0;
+    bool *superseded = pickle_superseded(item, count);
+    for (size_t i = 0; i < count; i += 2) {
+        const PickleValue *k = item[i];
+        if (superseded[i / 2] || k->kind != PICKLE_TEXT || !k->count || k->count >= sizeof key || k->text[0] == '_' ||
+            memchr(k->text, 0, k->count))
+            continue;
+        memcpy(key, k->text, k->count), key[k->count] = 0;
+        size_t begin = t.len;
+        text_printf(&t, t.len > 1 ? ", " : "");
+        text_json_string(&t, key);
+        text_printf(&t, ": ");
+        if (write_value(&t, item[i + 1], &left)) continue;
+        if (all) {
+            text_printf(&t, "null");
+            continue;
+        }
+        t.len = begin;
+        t.text[begin] = 0;
+    }
+    free(superseded);
     text_printf(&t, "}");
-    *arguments = json_parse(t.text, t.len, e);
+    *object = json_parse(t.text, t.len, e);
     text_free(&t);
-    return *arguments != NULL || dg_error_context(e, "the constructor's arguments");
+    return *object != NULL || dg_error_context(e, "the constructor's arguments");
+}
+/* The name of an object's class, without its module; "" where it has none. */
+static void class_of(const PickleValue *object, char *text, size_t size) {
+    const PickleValue *name = NULL;
+    text[0] = 0;
+    if (pickle_is_call(object, "torch_utils.persistence._reconstruct_persistent_obj")) {
+        name = pickle_get(pickle_argument(object, 0), "class_name");
+        if (name && name->kind == PICKLE_TEXT && name->count < size) memcpy(text, name->text, name->count), text[name->count] = 0;
+    } else if (object->call->callee->kind == PICKLE_CLASS) {
+        snprintf(text, size, "%s", strrchr(object->call->callee->text, '.') + 1);
+    }
+}
+/* What wrappers of PyTorch wrap. */
+static const PickleValue *wrapped(const PickleValue *module) {
+    static const char *const wrappers[] = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule",
+                                           "AveragedModel"};
+    char name[64];
+    class_of(module, name, sizeof name);
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++) {
+        if (strcmp(name, wrappers[i])) continue;
+        const PickleValue *parts = pickle_get(module_state(module), "_modules"), *part = pickle_get(parts, "module");
+        if (!part) part = pickle_get(parts, "_orig_mod");
+        return module_recognise(part) ? part : NULL;
+    }
+    return NULL;
+}
+bool module_describe(const PickleValue *module, char **class_name, Json **arguments, Json **attributes, Error *e) {
+    char text[64];
+    for (int i = 0; i < MAX_DEPTH && wrapped(module); i++) module = wrapped(module);
+    const PickleValue *state = module_state(module);
+    class_of(module, text, sizeof text);
+    *class_name = dg_strdup(text);
+    return write_members(pickle_get(state, "_init_kwargs"), true, arguments, e) && write_members(state, false, attributes, e);
 }

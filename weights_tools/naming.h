@@ -1,17 +1,21 @@
-/* naming.h -- from the names of a checkpoint to those that models/ knows. */
+/* naming.h -- from the names of a checkpoint to those that models/ knows: what wrappers put in front or in between, CompVis's
+ * and older diffusers' autoencoders.                                                                                      */
 #ifndef DG_NAMING_H
 #define DG_NAMING_H
 #include <stdbool.h>
 
-/* The name that models/ knows a tensor by, where a format has its own (older diffusers and CompVis VAEs, wrappers'
- * prefixes): NULL: the tensor is not needed at all. The result is `name` itself or written to `out`.               */
-enum { CANONICAL_NAME = 384 };
+enum { CANONICAL_NAME = 384, NAMING_OTHERS = 4 };
 typedef struct {
-    const char *prefix; /* that every wanted name has, and loses */
-    const char *added;  /* put in front instead */
-    bool vae;           /* CompVis's names or older diffusers' names become diffusers' */
+    char prefix[CANONICAL_NAME]; /* that every wanted name has, and loses */
+    const char *added;           /* put in front instead */
+    bool inside;                 /* the components that wrappers add are left out wherever they stand */
+    bool vae;                    /* CompVis's names or older diffusers' names become diffusers' */
     int vae_levels;
+    char other[NAMING_OTHERS][CANONICAL_NAME]; /* prefixes of networks that were passed over for this one */
+    int others;
+    bool ambiguous; /* one of these is as good */
 } Naming;
 Naming naming_of(const char *const *name, int count);
+/* The name that models/ knows a tensor by: within `name`, or written to `out`. NULL: the network has no use for the tensor. */
 const char *naming_apply(const Naming *n, const char *name, char out[CANONICAL_NAME]);
 #endif

@@ -1,6 +1,5 @@
 /* pickle.c -- the inert pickle reader: one loop over opcodes, an explicit stack, an arena with a limit. */
 #include "weights_tools/pickle.h"
-#include "weights_tools/pickle_text.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +26,7 @@ struct Pickle {
     size_t bytes;
     PickleValue **persistent;
     size_t persistents;
+    const char *warning;
 };
 typedef struct {
     const uint8_t *data;
@@ -370,6 +370,24 @@ static bool op_add(Parser *p, uint8_t op) {
 }
 
 /* ---- classes, calls, objects ---------------------------------------------------------------------------------------------- */
+/* Functions that run commands or code, under the names that published attacks use; "torch" and "os.system" is os.system. */
+static bool would_harm(const char *name) {
+    static const char *const modules[] = {"os",     "posix",    "nt",         "subprocess",       "runpy",          "pty",
+                                          "socket", "ctypes",   "webbrowser", "_posixsubprocess", "code",           "codeop",
+                                          "timeit", "pdb",      "bdb",        "shutil",           "importlib",      "popen2",
+                                          "pip",    "commands", "profile",    "cProfile",         "multiprocessing"};
+    static const char *const functions[] = {"eval", "exec", "compile", "__import__", "open", "execfile"};
+    for (const char *at = name; at; at = strchr(at, '.') ? strchr(at, '.') + 1 : NULL) {
+        size_t n = strcspn(at, ".");
+        for (size_t i = 0; at[n] && i < sizeof modules / sizeof *modules; i++)
+            if (strlen(modules[i]) == n && !strncmp(modules[i], at, n)) return true;
+    }
+    const char *dot = strchr(name, '.');
+    if (strncmp(name, "builtins.", 9) && strncmp(name, "__builtin__.", 12)) return false;
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (!strcmp(dot + 1, functions[i])) return true;
+    return false;
+}
 static bool push_class(Parser *p, const char *module, size_t m, const char *name, size_t n) {
     if (m > MAX_CLASS_NAME || n > MAX_CLASS_NAME || !m || !n) return fail(p, "the name of a class has %zu bytes", m + n);
     if (!pickle_is_utf8(module, m) || !pickle_is_utf8(name, n) || memchr(module, 0, m) || memchr(name, 0, n))
@@ -379,10 +397,8 @@ static bool push_class(Parser *p, const char *module, size_t m, const char *name
     if (!text) return false;
     memcpy(text, module, m), text[m] = 0;
     memcpy(text + m + 1, name, n), text[m + n + 1] = 0;
-    if (pickle_would_harm(text, text + m + 1))
-        return fail(p, "Python would be made to use %s.%s: this file is an attack, not a checkpoint (dg_cuda ran nothing of it)", text,
-                    text + m + 1);
     text[m] = '.';
+    if (!p->out->warning && would_harm(text)) p->out->warning = text;
     v->text = text, v->count = m + n + 1;
     return push(p, v);
 }
@@ -553,6 +569,7 @@ void pickle_free(Pickle *p) {
 }
 const PickleValue *pickle_value(const Pickle *p) { return p->value; }
 size_t pickle_bytes(const Pickle *p) { return p->bytes; }
+const char *pickle_warning(const Pickle *p) { return p->warning; }
 const PickleValue *const *pickle_persistent(const Pickle *p, size_t *count) {
     *count = p->persistents;
     return (const PickleValue *const *)p->persistent;

@@ -54,7 +54,9 @@ const PickleValue *pickle_value(const Pickle *p);
 size_t pickle_bytes(const Pickle *p);                                        /* how long the pickle was */
 const PickleValue *const *pickle_persistent(const Pickle *p, size_t *count); /* every PICKLE_PERSISTENT, in order */
 
-bool pickle_would_harm(const char *module, const char *name); /* os.system and the like: such pickles are refused */
+/* A name in it that would harm whoever loads the file in Python ("os.system"), or NULL. Only the best known are looked for:
+ * this is a word to the file's owner, not a check. Nothing is executed here whatever the name.                             */
+const char *pickle_warning(const Pickle *p);
 
 bool pickle_is_text(const PickleValue *v, const char *text);  /* v may be NULL in all of these */
 bool pickle_is_class(const PickleValue *v, const char *name); /* "torch._utils._rebuild_tensor_v2" */
@@ -62,7 +64,19 @@ bool pickle_is_call(const PickleValue *v, const char *name);  /* a call of that 
 /* The pairs of a dict, or of an object that behaves as one (OrderedDict, EasyDict); false for anything else. */
 bool pickle_pairs(const PickleValue *v, const PickleValue *const **item, size_t *count);
 const PickleValue *pickle_get(const PickleValue *dict, const char *key); /* the last one of that key; NULL when absent */
-const PickleValue *pickle_item(const PickleValue *sequence, size_t i);   /* of a list or tuple; NULL when out of range */
-const PickleValue *pickle_argument(const PickleValue *call, size_t i);   /* positional; NULL when there is none */
-const char *pickle_kind_name(const PickleValue *v);                      /* "a list"; "nothing" for NULL */
+/* For each of the pairs whether a later one has the same text as its key, as Python's dicts have only the last: to be freed. */
+bool *pickle_superseded(const PickleValue *const *item, size_t count);
+/* What Python before protocol 3 writes for bytes: _codecs.encode(text, 'latin1') of characters below 256, or bytes(): how many. */
+bool pickle_latin1(const PickleValue *v, size_t *bytes);
+void pickle_latin1_bytes(const PickleValue *v, uint8_t *out);          /* of what pickle_latin1 found */
+const PickleValue *pickle_item(const PickleValue *sequence, size_t i); /* of a list or tuple; NULL when out of range */
+const PickleValue *pickle_argument(const PickleValue *call, size_t i); /* positional; NULL when there is none */
+const char *pickle_kind_name(const PickleValue *v);                    /* "a list"; "nothing" for NULL */
+
+/* The escaped texts of protocol 0, as the reader meets them. */
+#define PICKLE_UNESCAPED(n) (2 * (n) + 4) /* room that the result of unescaping n bytes may take */
+bool pickle_is_utf8(const char *s, size_t n);
+/* UNICODE: Latin-1 with \uXXXX and \UXXXXXXXX, to UTF-8. STRING: quoted as Python's repr() of a byte string. */
+bool pickle_unescape_unicode(const char *s, size_t n, char *out, size_t *len);
+bool pickle_unescape_string(const char *s, size_t n, char *out, size_t *len);
 #endif

@@ -1,6 +1,5 @@
 /* recognise.c -- asking each family of networks whether a list of names and shapes is one of theirs. */
 #include "weights_tools/recognise.h"
-#include "weights_tools/families.h"
 #include <string.h>
 
 static bool is_one_of(const char *value, const char *const *list, Error *e, const char *option) {

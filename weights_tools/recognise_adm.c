@@ -1,5 +1,5 @@
 /* recognise_adm.c -- guided-diffusion's U-Nets, and its encoder as classifier, feature extractor and discriminator head. */
-#include "weights_tools/families.h"
+#include "weights_tools/recognise.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -100,12 +100,18 @@ static const Published *lookup(const Adm *a) {
     }
     return NULL;
 }
-/* Heads of 64 channels, or of what divides the channels where 64 does not. */
-static int head_channels(const Adm *a, Recognition *r) {
-    if (a->c->options->num_head_channels) return a->c->options->num_head_channels;
+/* Attention is at the levels of `factor`, and in the middle, which has the last level's channels. */
+static bool attends(const Adm *a, int level) {
+    for (int i = 0; i < a->attended; i++)
+        if (a->factor[i] == 1 << level) return true;
+    return level == a->levels - 1;
+}
+/* Heads of 64 channels, or of what divides the channels of the levels with attention where 64 does not. */
+static int head_channels(const Adm *a, int given, Recognition *r) {
+    if (given) return given;
     int n = HEAD_CHANNELS;
     for (int l = 0; l < a->levels; l++)
-        while (a->channels[l] % n) n /= 2;
+        while (attends(a, l) && a->channels[l] % n) n /= 2;
     text_printf(&r->notes, "attention heads of %d channels%s, which the file does not say (--num_head_channels)\n", n,
                 n == HEAD_CHANNELS ? ", as in the official models" : "");
     return n;
@@ -144,7 +150,7 @@ static void write_unet(Adm *a, Recognition *r) {
     if (a->classes) config_int(t, "num_classes", a->classes);
     else text_printf(t, ", \"num_classes\": null");
     config_int(t, "num_heads", heads ? heads : 1);
-    config_int(t, "num_head_channels", heads ? -1 : p && !o->num_head_channels ? HEAD_CHANNELS : head_channels(a, r));
+    config_int(t, "num_head_channels", heads ? -1 : p && !o->num_head_channels ? HEAD_CHANNELS : head_channels(a, o->num_head_channels, r));
     config_bool(t, "use_scale_shift_norm", a->scale_shift);
     config_bool(t, "resblock_updown", a->updown);
     config_bool(t, "use_new_attention_order", new_order);
@@ -152,14 +158,25 @@ static void write_unet(Adm *a, Recognition *r) {
     if (p) config_text(t, "noise_schedule", p->cosine ? "cosine" : "linear");
     config_end(t);
 }
-static bool write_encoder(Adm *a, int tokens, Recognition *r, Error *e) {
-    int side = (int)lround(sqrt(tokens - 1)), image = side << (a->levels - 1);
-    bool head = a->levels == 1 && a->in_channels > 16;
+/* tokens: of the attention pool, 0: another pool. */
+static bool encoder_size(Adm *a, int tokens, Recognition *r, Error *e) {
+    int side = (int)lround(sqrt(tokens - 1)), image = side << (a->levels - 1), given = a->c->options->image_size;
+    if (!tokens) {
+        a->image_size = given ? given : a->attended ? 32 * a->factor[0] : 32;
+        if (!given)
+            text_printf(&r->notes, "image size %d, so that attention begins at 32x32, which the file does not say (--image_size)\n",
+                        a->image_size);
+        return true;
+    }
     if (side * side != tokens - 1 || side < 1)
         return dg_error(e, "an attention pool of %d tokens, which is no square and one more", tokens);
-    if (a->c->options->image_size && a->c->options->image_size != image)
-        return dg_error(e, "--image_size %d: the tensors are those of an encoder for %dx%d", a->c->options->image_size, image, image);
-    a->image_size = image;
+    if (given && given != image) return dg_error(e, "--image_size %d: the tensors are those of an encoder for %dx%d", given, image, image);
+    return a->image_size = image, true;
+}
+static bool write_encoder(Adm *a, int tokens, Recognition *r, Error *e) {
+    bool head = tokens && a->levels == 1 && a->in_channels > 16;
+    if (!encoder_size(a, tokens, r, e)) return false;
+    int image = a->image_size;
     text_printf(&r->architecture, head ? "ADM encoder (discriminator head)" : "ADM encoder (extractor)");
     Text *t = &r->config;
     config_begin(t, head ? "head" : "extractor");
@@ -173,10 +190,13 @@ static bool write_encoder(Adm *a, int tokens, Recognition *r, Error *e) {
         config_text(t, "time", time);
     }
     write_common(a, t);
-    config_int(t, "num_head_channels", head_channels(a, r));
+    const ConvertOptions *o = a->c->options;
+    int own = head ? o->discriminator_num_head_channels : o->extractor_num_head_channels;
+    config_int(t, "num_head_channels", head_channels(a, own ? own : o->num_head_channels, r));
     config_bool(t, "use_scale_shift_norm", a->scale_shift);
     config_bool(t, "resblock_updown", a->updown || a->levels == 1);
-    config_text(t, "pool", "attention");
+    if (tokens) config_text(t, "pool", "attention");
+    else text_printf(&r->notes, "its pool is no attention pool: it can be an extractor, whose pool is not used, but no head\n");
     if (head) config_bool(t, "condition", a->classes > 0);
     if (a->classes) config_int(t, "num_class", a->classes);
     config_end(t);
@@ -187,11 +207,15 @@ bool recognise_adm(const Clues *c, Recognition *r, Error *e) {
     int tokens = clue_dim(c, 1, "out.2.positional_embedding"), first = clue_dim(c, 0, "input_blocks.1.0.emb_layers.1.weight");
     a.unet = clue(c, "output_blocks.0.0.in_layers.2.weight") != NULL;
     a.classes = clue_dim(c, 0, "label_emb.weight");
-    a.out_channels = clue_dim(c, 0, a.unet ? "out.2.weight" : "out.2.c_proj.weight");
-    if (!a.width || !a.in_channels || !a.out_channels || (!a.unet && !tokens)) return false;
+    /* The pools: attention; adaptive, norm and a convolution; spatial and spatial_v2, two linear layers. */
+    static const char *const outs[] = {"out.2.c_proj.weight", "out.3.weight", "out.2.weight"};
+    static const char *const own[] = {"time_embed.", "label_emb.", "input_blocks.", "middle_block.", "output_blocks.", "out.", NULL};
+    for (int i = a.unet ? 2 : 0; i < 3 && !a.out_channels; i++) a.out_channels = clue_dim(c, 0, "%s", outs[i]);
+    if (!a.width || !a.in_channels || !a.out_channels || !clue(c, "middle_block.0.in_layers.2.weight")) return false;
     read_blocks(&a);
     a.scale_shift = a.count && first == 2 * a.block[0].out;
     if (!read_levels(&a)) return false;
+    r->own = own;
     if (a.guess) text_printf(&r->notes, "%d levels of %d blocks; %s\n", a.levels, a.res_blocks, a.guess);
     if (a.unet) write_unet(&a, r);
     return a.unet || write_encoder(&a, tokens, r, e);

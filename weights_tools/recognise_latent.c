@@ -1,5 +1,5 @@
 /* recognise_latent.c -- DiT, the Stable Diffusion VAE, and the Inception network of pytorch-fid. */
-#include "weights_tools/families.h"
+#include "weights_tools/recognise.h"
 #include <math.h>
 #include <string.h>
 
@@ -21,6 +21,8 @@ bool recognise_dit(const Clues *c, Recognition *r) {
         if (official[i][0] == width) heads = official[i][1];
     if (!heads) heads = width % 64 ? 1 : width / 64, source = "";
     if (!c->options->num_heads) text_printf(&r->notes, "%d attention heads%s, which the file does not say (--num_heads)\n", heads, source);
+    static const char *const own[] = {"pos_embed", "x_embedder.", "t_embedder.", "y_embedder.", "blocks.", "final_layer.", NULL};
+    r->own = own;
     text_printf(&r->architecture, "DiT");
     Text *t = &r->config;
     config_begin(t, "dit");
@@ -56,6 +58,8 @@ bool recognise_vae(const Clues *c, Recognition *r) {
     while (clue(c, encoder ? "encoder.down_blocks.0.resnets.%d.conv1.weight" : "decoder.up_blocks.0.resnets.%d.conv1.weight", layers))
         layers++;
     int latent = decoder ? clue_dim(c, 1, "decoder.conv_in.weight") : clue_dim(c, 0, "encoder.conv_out.weight") / 2;
+    static const char *const own[] = {"encoder.", "decoder.", "quant_conv.", "post_quant_conv.", NULL};
+    r->own = own;
     text_printf(&r->architecture, "KL autoencoder (%s)", encoder && decoder ? "encoder and decoder" : encoder ? "encoder" : "decoder");
     text_printf(&r->notes, "scaling factor 0.18215, as in Stable Diffusion, which the file does not say\n");
     Text *t = &r->config;

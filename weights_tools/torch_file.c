@@ -9,6 +9,7 @@
 /* ---- the container -------------------------------------------------------------------------------------------------------- */
 typedef struct { /* a storage that a plain pickle holds as bytes: parsed once, however many tensors view it */
     const char *bytes;
+    uint8_t *decoded; /* of protocol 2, where a text stands for the bytes; else NULL */
     ElementType type;
     const uint8_t *data;
     uint64_t data_bytes;
@@ -28,17 +29,30 @@ struct TorchFile {
 const char *torch_format(const TorchFile *f) { return f->format; }
 const PickleValue *torch_root(const TorchFile *f) { return f->legacy ? torch_legacy_root(f->legacy) : pickle_value(f->pickle); }
 const Zip *torch_zip(const TorchFile *f) { return f->zip; }
+const char *torch_warning(const TorchFile *f) { return f->legacy ? torch_legacy_warning(f->legacy) : pickle_warning(f->pickle); }
 
 enum { MAX_PICKLE_BYTES = 32 << 20 }; /* of a deflated data.pkl */
+/* data.pkl lies in the archive's one folder; where there are several, PyTorch takes the folder of the first entry. */
+static const ZipEntry *find_pickle(const Zip *z, Error *e) {
+    const ZipEntry *found = NULL;
+    const char *first = z->count ? z->entry[0].name : "";
+    size_t folder = strcspn(first, "/");
+    int count = 0;
+    for (const ZipEntry *x = zip_find_suffix(z, "data.pkl", NULL); x; x = zip_find_suffix(z, "data.pkl", x)) {
+        const char *slash = strchr(x->name, '/');
+        if (strcmp(slash ? slash + 1 : x->name, "data.pkl")) continue;
+        if (!count++ || (first[folder] && !strncmp(x->name, first, folder + 1))) found = x;
+    }
+    if (!found) dg_error(e, "a ZIP archive without data.pkl: no file of torch.save");
+    if (count < 2 || (first[folder] && !strncmp(found->name, first, folder + 1))) return found;
+    dg_error(e, "a ZIP archive with %d data.pkl, none of them in the folder of its first entry: no file of torch.save", count);
+    return NULL;
+}
 static bool open_zip(TorchFile *f, Error *e) {
     f->format = "PyTorch zip";
     if (!(f->zip = zip_memory(f->map.data, f->map.bytes, f->name, e))) return false;
     const ZipEntry *main = NULL;
-    for (const ZipEntry *x = zip_find_suffix(f->zip, "data.pkl", NULL); x && !main; x = zip_find_suffix(f->zip, "data.pkl", x)) {
-        const char *slash = strchr(x->name, '/');
-        if (!strcmp(slash ? slash + 1 : x->name, "data.pkl")) main = x;
-    }
-    if (!main) return dg_error(e, "a ZIP archive without data.pkl: no file of torch.save");
+    if (!(main = find_pickle(f->zip, e))) return false;
     f->folder = dg_strdup(main->name);
     f->folder[strlen(main->name) - strlen("data.pkl")] = 0;
     char name[ZIP_MAX_NAME + 32];
@@ -60,6 +74,9 @@ static bool open_zip(TorchFile *f, Error *e) {
     }
     if (main->deflated ? !zip_read(f->zip, main, f->pickled, e) : !zip_verify(f->zip, main, e)) return false;
     f->pickle = pickle_parse(data, (size_t)main->bytes, e);
+    if (f->pickle && pickle_bytes(f->pickle) != main->bytes)
+        return dg_error(e, "%" PRIu64 " bytes follow the pickle's end in data.pkl: torch.save writes none",
+                        main->bytes - pickle_bytes(f->pickle));
     return f->pickle != NULL;
 }
 /* What people have instead of a checkpoint, told apart by its first bytes. */
@@ -109,6 +126,7 @@ void torch_close(TorchFile *f) {
     pickle_free(f->pickle);
     torch_legacy_close(f->legacy);
     zip_close(f->zip);
+    for (size_t i = 0; i < f->nested_room; i++) free(f->nested[i].decoded);
     free(f->nested);
     free(f->pickled);
     free(f->folder);
@@ -124,10 +142,29 @@ static Nested *nested_slot(const TorchFile *f, const char *bytes) {
         if (!n->bytes || n->bytes == bytes) return n;
     }
 }
+/* b, or in protocol 2 the call that makes it of a text, as the legacy file that it is. */
+static bool open_nested(Nested *n, const PickleValue *b, Error *e) {
+    const uint8_t *data = (const uint8_t *)b->text;
+    size_t bytes = b->count;
+    if (b->kind == PICKLE_CALL) {
+        if (!pickle_latin1(b, &bytes)) return dg_error(e, "its text is no Latin-1");
+        data = n->decoded = malloc(bytes + 1); /* at most as many bytes as the text has in the file */
+        if (!data) return dg_error(e, "not enough memory for its %zu bytes", bytes);
+        pickle_latin1_bytes(b, n->decoded);
+    }
+    TorchLegacy *l = torch_legacy_open(data, bytes, e);
+    const PickleValue *root = l ? torch_legacy_root(l) : NULL;
+    bool ok = l && (root->kind == PICKLE_PERSISTENT || dg_error(e, "the bytes of a storage hold %s", pickle_kind_name(root))) &&
+              torch_legacy_storage(l, root, &n->type, &n->data, &n->data_bytes, e);
+    torch_legacy_close(l);
+    return ok;
+}
 /* torch.storage._load_from_bytes(b): b is a whole legacy file that holds one storage. */
 static bool nested_storage(TorchFile *f, const PickleValue *call, TorchTensor *t, Error *e) {
-    const PickleValue *b = pickle_argument(call, 0);
-    if (!b || b->kind != PICKLE_BYTES) return dg_error(e, "a storage is made of %s instead of bytes", pickle_kind_name(b));
+    const PickleValue *b = pickle_argument(call, 0), *text = b;
+    if (pickle_is_call(b, "_codecs.encode")) text = pickle_argument(b, 0);
+    if (!text || text->kind != (text == b ? PICKLE_BYTES : PICKLE_TEXT))
+        return dg_error(e, "a storage is made of %s instead of bytes", pickle_kind_name(b));
     if (2 * f->nested_count >= f->nested_room) {
         Nested *old = f->nested;
         size_t n = f->nested_room;
@@ -137,15 +174,14 @@ static bool nested_storage(TorchFile *f, const PickleValue *call, TorchTensor *t
             if (old[i].bytes) *nested_slot(f, old[i].bytes) = old[i];
         free(old);
     }
-    Nested *n = nested_slot(f, b->text);
+    Nested *n = nested_slot(f, text->text);
     if (!n->bytes) {
-        TorchLegacy *l = torch_legacy_open((const uint8_t *)b->text, b->count, e);
-        const PickleValue *root = l ? torch_legacy_root(l) : NULL;
-        bool ok = l && (root->kind == PICKLE_PERSISTENT || dg_error(e, "the bytes of a storage hold %s", pickle_kind_name(root))) &&
-                  torch_legacy_storage(l, root, &n->type, &n->data, &n->data_bytes, e);
-        torch_legacy_close(l);
-        if (!ok) return dg_error_context(e, "a storage within the pickle");
-        n->bytes = b->text;
+        if (!open_nested(n, b, e)) {
+            free(n->decoded);
+            n->decoded = NULL;
+            return dg_error_context(e, "a storage within the pickle");
+        }
+        n->bytes = text->text;
         f->nested_count++;
     }
     t->type = n->type, t->data = n->data, t->bytes = n->data_bytes;
@@ -182,6 +218,24 @@ static bool is_parameter(const PickleValue *v) {
 }
 bool torch_is_tensor(const PickleValue *v) { return is_view(v) || is_parameter(v); }
 
+/* The size as it was pickled, of a tensor or parameter; NULL where there is none. */
+static const PickleValue *size_of(const PickleValue *v) {
+    for (int i = 0; i < 4 && is_parameter(v); i++) v = pickle_argument(v, 0);
+    const PickleValue *size = is_view(v) ? pickle_argument(v, 2) : NULL;
+    if (pickle_is_call(size, "torch.Size")) size = pickle_argument(size, 0);
+    return size && (size->kind == PICKLE_TUPLE || size->kind == PICKLE_LIST) ? size : NULL;
+}
+int torch_dims(const PickleValue *v) {
+    const PickleValue *size = size_of(v);
+    return size ? (int)size->count : -1;
+}
+bool torch_same_shape(const PickleValue *a, const PickleValue *b) {
+    const PickleValue *x = size_of(a), *y = size_of(b);
+    if (!x || !y || x->count != y->count || x->count > ST_MAX_DIMS) return false;
+    for (size_t i = 0; i < x->count; i++)
+        if (x->item[i]->kind != PICKLE_INT || y->item[i]->kind != PICKLE_INT || x->item[i]->integer != y->item[i]->integer) return false;
+    return true;
+}
 static bool sizes(const PickleValue *v, const char *what, int64_t *out, int *count, Error *e) {
     if (pickle_is_call(v, "torch.Size")) v = pickle_argument(v, 0);
     if (!v || (v->kind != PICKLE_TUPLE && v->kind != PICKLE_LIST)) return dg_error(e, "its %s is %s", what, pickle_kind_name(v));

@@ -23,8 +23,11 @@ TorchFile *torch_open(FileMap m, const char *name, Error *e);                   
 void torch_close(TorchFile *f);                                                  /* f may be NULL */
 const char *torch_format(const TorchFile *f);                                    /* "PyTorch zip", "PyTorch legacy", "pickle" */
 const PickleValue *torch_root(const TorchFile *f);                               /* what was saved */
+const char *torch_warning(const TorchFile *f);                                   /* as pickle_warning */
 const Zip *torch_zip(const TorchFile *f);                                        /* NULL unless it is a zip file */
 bool torch_is_tensor(const PickleValue *v);                                      /* a tensor or a parameter */
+int torch_dims(const PickleValue *v);                                            /* -1: no tensor */
+bool torch_same_shape(const PickleValue *a, const PickleValue *b);               /* both are tensors */
 bool torch_tensor(TorchFile *f, const PickleValue *v, TorchTensor *t, Error *e); /* v is one */
 bool torch_contiguous(const TorchTensor *t);                                     /* in C order, without gaps */
 #endif

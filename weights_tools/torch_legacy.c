@@ -123,6 +123,7 @@ void torch_legacy_close(TorchLegacy *l) {
     free(l->storage);
     free(l);
 }
+const char *torch_legacy_warning(const TorchLegacy *l) { return pickle_warning(l->value); }
 const PickleValue *torch_legacy_root(const TorchLegacy *l) { return pickle_value(l->value); }
 bool torch_legacy_storage(const TorchLegacy *l, const PickleValue *persistent, ElementType *type, const uint8_t **data, uint64_t *bytes,
                           Error *e) {

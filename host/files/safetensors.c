@@ -104,6 +104,7 @@ static bool parse(SafeTensors *s, const uint8_t *file, size_t bytes, Error *e) {
             s->count++;
             continue;
         }
+        if (c->kind == JSON_NULL) continue; /* as the safetensors library reads it */
         if (c->kind != JSON_OBJECT) return dg_error(e, "__metadata__ is not an object");
         for (const Json *m = c->child; m; m = m->next)
             if (m->kind != JSON_STRING) return dg_error(e, "metadata %s is not a string", m->key);
@@ -153,7 +154,9 @@ void st_to_f64(const StTensor *t, double *out) { dtype_convert(DG_F64, out, t->d
 
 /* ---- writing ----------------------------------------------------------------------------------------------------------- */
 struct StWriter {
-    OutFile *file;
+    OutFile *file;   /* NULL: into memory */
+    uint8_t *memory; /* of all that was declared, from st_writer_begin */
+    uint64_t written;
     Text metadata, tensors;
     uint64_t data_bytes, data_begin;
     char *header; /* as written, to find metadata values in */
@@ -165,7 +168,15 @@ StWriter *st_writer_open(const char *path, Error *e) {
     w->file = file;
     return w;
 }
+StWriter *st_writer_memory(void) { return dg_alloc(sizeof(StWriter)); }
 void st_writer_unsynced(StWriter *w) { out_unsynced(w->file); }
+static bool put(StWriter *w, const void *data, size_t bytes, Error *e) {
+    if (w->file) return out_write(w->file, data, bytes, e);
+    DG_CHECK(bytes <= w->data_begin + w->data_bytes - w->written, "safetensors: more is written than was declared");
+    if (bytes) memcpy(w->memory + w->written, data, bytes);
+    w->written += bytes;
+    return true;
+}
 void st_writer_metadata(StWriter *w, const char *key, const char *value) {
     text_printf(&w->metadata, w->metadata.len ? ", " : "");
     text_json_string(&w->metadata, key);
@@ -197,12 +208,13 @@ bool st_writer_begin(StWriter *w, Error *e) {
     while (h.len % 8) text_printf(&h, " "); /* the data begin at a multiple of 8 */
     uint8_t length[8];
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)h.len >> (8 * i));
-    bool ok = out_write(w->file, length, sizeof length, e) && out_write(w->file, h.text, h.len, e);
     w->header = h.text;
     w->data_begin = 8 + h.len;
-    return ok;
+    if (!w->file && !(w->memory = malloc(w->data_begin + w->data_bytes)))
+        return dg_error(e, "not enough memory for %" PRIu64 " bytes of weights", w->data_bytes);
+    return put(w, length, sizeof length, e) && put(w, h.text, h.len, e);
 }
-bool st_writer_data(StWriter *w, const void *data, size_t bytes, Error *e) { return out_write(w->file, data, bytes, e); }
+bool st_writer_data(StWriter *w, const void *data, size_t bytes, Error *e) { return put(w, data, bytes, e); }
 bool st_writer_set_metadata(StWriter *w, const char *key, const char *value, Error *e) {
     Text pattern = {0}, escaped = {0};
     text_json_string(&pattern, key);
@@ -212,11 +224,15 @@ bool st_writer_set_metadata(StWriter *w, const char *key, const char *value, Err
     DG_CHECK(at, "safetensors: metadata %s was not declared", key);
     uint64_t offset = 8 + (uint64_t)(at - w->header) + pattern.len;
     DG_CHECK(w->header[offset - 8 + escaped.len - 2] == '"', "safetensors: metadata %s has another length", key);
-    bool ok = out_patch(w->file, offset, escaped.text + 1, escaped.len - 2, e);
+    memcpy(w->header + offset - 8, escaped.text + 1, escaped.len - 2);
+    bool ok = true;
+    if (w->file) ok = out_patch(w->file, offset, escaped.text + 1, escaped.len - 2, e);
+    else memcpy(w->memory + offset, escaped.text + 1, escaped.len - 2);
     text_free(&pattern);
     text_free(&escaped);
     return ok;
 }
+const char *st_writer_header(const StWriter *w) { return w->header; }
 static void writer_free(StWriter *w) {
     text_free(&w->metadata);
     text_free(&w->tensors);
@@ -224,14 +240,24 @@ static void writer_free(StWriter *w) {
     free(w);
 }
 bool st_writer_finish(StWriter *w, Error *e) {
-    uint64_t written = out_position(w->file) - w->data_begin;
+    uint64_t written = (w->file ? out_position(w->file) : w->written) - w->data_begin;
     DG_CHECK(written == w->data_bytes, "safetensors: %" PRIu64 " bytes written, %" PRIu64 " declared", written, w->data_bytes);
-    bool ok = out_finish(w->file, e);
+    bool ok = !w->file || out_finish(w->file, e);
+    free(w->memory);
     writer_free(w);
     return ok;
+}
+void *st_writer_take(StWriter *w, size_t *bytes) {
+    void *memory = w->memory;
+    *bytes = w->data_begin + w->data_bytes;
+    w->memory = NULL;
+    bool whole = st_writer_finish(w, NULL);
+    DG_CHECK(whole, "safetensors: memory cannot be finished");
+    return memory;
 }
 void st_writer_abandon(StWriter *w) {
     if (!w) return;
     out_abandon(w->file);
+    free(w->memory);
     writer_free(w);
 }

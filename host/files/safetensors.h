@@ -20,7 +20,7 @@ typedef struct {
     char *path;
     int count;
     StTensor *tensor;     /* sorted by name */
-    const Json *metadata; /* object of strings, or NULL */
+    const Json *metadata; /* object of strings, or NULL (also where the file says null) */
     /* private */
     Json *header;
     FileMap map;
@@ -41,12 +41,15 @@ void st_to_f64(const StTensor *t, double *out);
  * st_writer_set_metadata may overwrite a value later with one of the same length (a hash known only at the end).       */
 typedef struct StWriter StWriter;
 StWriter *st_writer_open(const char *path, Error *e);
+StWriter *st_writer_memory(void);     /* the same, into memory: ends with st_writer_take */
 void st_writer_unsynced(StWriter *w); /* right after st_writer_open */
 void st_writer_metadata(StWriter *w, const char *key, const char *value);
 void st_writer_tensor(StWriter *w, const char *name, DType dtype, int dims, const int64_t *shape);
 bool st_writer_begin(StWriter *w, Error *e);
 bool st_writer_data(StWriter *w, const void *data, size_t bytes, Error *e);
 bool st_writer_set_metadata(StWriter *w, const char *key, const char *value, Error *e);
-bool st_writer_finish(StWriter *w, Error *e); /* frees w either way */
+const char *st_writer_header(const StWriter *w);  /* from st_writer_begin: as it is in the file */
+bool st_writer_finish(StWriter *w, Error *e);     /* frees w either way */
+void *st_writer_take(StWriter *w, size_t *bytes); /* the file's bytes, to be freed; frees w */
 void st_writer_abandon(StWriter *w);
 #endif

@@ -20,6 +20,9 @@ struct Weights {
     bool *used; /* [file->count] */
     Override *override;
     int overrides;
+    char source[65]; /* SHA-256 of what it was converted from, or "" */
+    void *memory;    /* freed with it, or NULL */
+    bool ignore_extra;
 };
 
 Weights *weights_of_file(SafeTensors *s, Error *e) {
@@ -38,6 +41,18 @@ Weights *weights_open(const char *path, Error *e) {
     SafeTensors *s = st_open(path, e);
     return s ? weights_of_file(s, e) : NULL;
 }
+Weights *weights_converted(SafeTensors *s, void *memory, const char *name, const char *source, Error *e) {
+    Weights *w = weights_of_file(s, e);
+    if (!w) {
+        free(memory);
+        return NULL;
+    }
+    free(w->name);
+    w->name = dg_strdup(name), w->memory = memory;
+    snprintf(w->source, sizeof w->source, "%s", source);
+    return w;
+}
+void weights_ignore_extra(Weights *w) { w->ignore_extra = true; }
 Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e) {
     SafeTensors *s = st_memory(data, bytes, name, e);
     return s ? weights_of_file(s, e) : NULL;
@@ -68,10 +83,12 @@ void weights_free(Weights *w) {
     free(w->name);
     free(w->used);
     free(w->override);
+    free(w->memory);
     free(w);
 }
 const char *weights_name(const Weights *w) { return w->name; }
 const Json *weights_config(const Weights *w) { return w->config; }
+const char *weights_source(const Weights *w) { return w->source; }
 
 /* ---- synthetic values (tests/golden/README.md) -------------------------------------------------------------------------- */
 static uint64_t fnv(const char *s) {
@@ -231,7 +248,7 @@ static bool matches(const char *name, const char *pattern) {
 bool weights_check_unused(const Weights *w, const char *const *allowed, Error *e) {
     char names[256] = "";
     int unexpected = 0;
-    for (int i = 0; w->file && i < w->file->count; i++) {
+    for (int i = 0; w->file && !w->ignore_extra && i < w->file->count; i++) {
         const char *name = w->file->tensor[i].name;
         bool fine = w->used[i];
         for (int k = 0; allowed && allowed[k] && !fine; k++) fine = matches(name, allowed[k]);
@@ -244,6 +261,6 @@ bool weights_check_unused(const Weights *w, const char *const *allowed, Error *e
     for (int i = 0; i < w->overrides; i++)
         if (!w->override[i].used) return dg_error(e, "%s: there is no parameter %s to override", w->name, w->override[i].name);
     if (!unexpected) return true;
-    return dg_error(e, "%s: %d tensors that its configuration does not use (%s%s): another model's configuration?", w->name, unexpected,
-                    names, unexpected > 3 ? ", ..." : "");
+    return dg_error(e, "%s: %d tensors that its configuration does not use (%s%s): another model's configuration? (--ignore-extra)",
+                    w->name, unexpected, names, unexpected > 3 ? ", ..." : "");
 }

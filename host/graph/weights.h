@@ -11,6 +11,9 @@ typedef struct WeightSet WeightSet;
 Weights *weights_open(const char *path, Error *e);
 Weights *weights_of_file(SafeTensors *s, Error *e);                                  /* takes the file, also when it fails */
 Weights *weights_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied */
+/* The same of what was converted from a file of another format: takes s, and memory (to be freed with it, or NULL), in any
+ * case. Errors name `name`, the file that the user gave; source: its SHA-256.                                            */
+Weights *weights_converted(SafeTensors *s, void *memory, const char *name, const char *source, Error *e);
 /* Every parameter is a function of its official name, its shape and the seed (tests/golden/README.md): tests and
  * benchmarks at full size need no checkpoint. config may be NULL; it is copied.                                  */
 Weights *weights_synthetic(uint64_t seed, const Json *config);
@@ -18,6 +21,7 @@ Weights *weights_synthetic(uint64_t seed, const Json *config);
 void weights_override(Weights *w, const char *name, const StTensor *t);
 void weights_free(Weights *w);
 
+const char *weights_source(const Weights *w); /* of weights_converted; "" of all others */
 const char *weights_name(const Weights *w);   /* the path, or "synthetic weights (seed 7)" */
 const Json *weights_config(const Weights *w); /* the network's arguments: JSON in the metadata key "config"; may be NULL */
 /* One parameter as f32 or f64, in memory layout s under view v. Fails with the tensor's name when it is missing, has
@@ -27,6 +31,7 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
 /* The shape in the file of a parameter whose shape in memory, under view v, is s; returns its dimensions. A linear layer may also
  * be written as [K,C,1] or [K,C,1,1]. */
 int view_official_shape(Shape s, WeightView v, int64_t shape[4]);
+void weights_ignore_extra(Weights *w); /* weights_check_unused finds none in the file then */
 /* After the graphs are bound: an error naming the first tensors that nobody read and that no pattern allows.
  * A pattern is a name, or one with a '*' at its start or end. Synthetic weights pass, unless an override was not read.  */
 bool weights_check_unused(const Weights *w, const char *const *allowed, Error *e); /* allowed: NULL-terminated, or NULL */

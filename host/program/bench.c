@@ -51,6 +51,7 @@ static const Option option[] = {
 
     DEVICE_OPTIONS(BenchOptions, device),
     CHECKPOINT_OPTIONS(BenchOptions, checkpoint),
+    CACHE_OPTION(BenchOptions, checkpoint),
 };
 static const char details[] =
     "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone and is waited\n"

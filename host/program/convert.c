@@ -11,7 +11,13 @@
 ConvertOptions checkpoint_options(const CheckpointOptions *o) {
     static const char *const times[] = {NULL, "linear", "cosine"}, *const orders[] = {NULL, "legacy", "new"};
     static const char *const preconds[] = {NULL, "EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond"};
-    return (ConvertOptions){.num_head_channels = o->num_head_channels,
+    return (ConvertOptions){.key = o->key,
+                            .prefix = o->prefix,
+                            .cache = o->cache,
+                            .ignore_extra = o->ignore_extra,
+                            .extractor_num_head_channels = o->extractor_num_head_channels,
+                            .discriminator_num_head_channels = o->discriminator_num_head_channels,
+                            .num_head_channels = o->num_head_channels,
                             .num_heads = o->num_heads,
                             .image_size = o->image_size,
                             .time = times[o->time],
@@ -20,7 +26,7 @@ ConvertOptions checkpoint_options(const CheckpointOptions *o) {
 }
 
 typedef struct {
-    const char *out, *key;
+    const char *out;
     int dtype;
     bool overwrite;
     CheckpointOptions checkpoint;
@@ -32,8 +38,6 @@ static const Option option[] = {
      "replace OUT where it is there already"},
     {NULL, "dtype", NULL, OPTION_CHOICE, offsetof(ConvertCommandOptions, dtype), "keep|fp16|fp32", 0, 0, false,
      "how floating-point tensors are stored"},
-    {NULL, "key", NULL, OPTION_TEXT, offsetof(ConvertCommandOptions, key), "NAME", 0, 0, false,
-     "the part of the checkpoint to take, for example ema or state_dict; default: what the official programs use"},
     CHECKPOINT_OPTIONS(ConvertCommandOptions, checkpoint),
 };
 static const char details[] =
@@ -79,7 +83,7 @@ static int run(const Args *a, Error *e) {
     file_remove_strays(out);
     Interrupt *interrupt = interrupt_begin();
     ConvertOptions c = checkpoint_options(&o->checkpoint);
-    c.key = o->key, c.dtype = (ConvertDType)o->dtype, c.interrupt = interrupt;
+    c.dtype = (ConvertDType)o->dtype, c.interrupt = interrupt;
     Text notes = {0};
     bool ok = convert(a->operand, inputs, out, &c, &notes, e), stopped = !ok && interrupted(interrupt);
     interrupt_end(interrupt);

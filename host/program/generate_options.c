@@ -75,6 +75,7 @@ static const Option option[] = {
 
     DEVICE_OPTIONS(GenerateOptions, device),
     CHECKPOINT_OPTIONS(GenerateOptions, checkpoint),
+    CACHE_OPTION(GenerateOptions, checkpoint),
 };
 static const Preset preset[] = {
     {"edm-cifar10", "steps=18 dg_weight_1st_order=0 dg_weight_2nd_order=0", "EDM, CIFAR-10; no guidance"},

@@ -9,7 +9,6 @@
 typedef struct {
     bool tensors;
     int batch;
-    const char *key;
     CheckpointOptions checkpoint;
 } InfoOptions;
 enum { NAME_COLUMN = 60 };
@@ -18,8 +17,6 @@ static const Option option[] = {
     {"What to print", "tensors", NULL, OPTION_FLAG, offsetof(InfoOptions, tensors), NULL, 0, 0, false, "every tensor: name, type, shape"},
     {NULL, "batch", NULL, OPTION_INT, offsetof(InfoOptions, batch), "N", 0, MAX_BATCH, false,
      "with N > 0: planned memory and FLOPs at this batch size"},
-    {NULL, "key", NULL, OPTION_TEXT, offsetof(InfoOptions, key), "NAME", 0, 0, false,
-     "the part of a checkpoint to look at; default: what the official programs use"},
     CHECKPOINT_OPTIONS(InfoOptions, checkpoint),
 };
 static const char details[] = "FILE may be safetensors, a PyTorch file or an EDM pickle; nothing in it is executed.\n\n"
@@ -74,7 +71,6 @@ static int info(const Args *a, Error *e) {
     const InfoOptions *o = a->options;
     const char *path = a->operand[0];
     ConvertOptions c = checkpoint_options(&o->checkpoint);
-    c.key = o->key;
     Inspection *f = inspect(path, &c, e);
     if (!f) return EXIT_FAILED;
     bool ok = print_facts(f, path, o->batch, e) || dg_error_context(e, "%s", path);

@@ -20,8 +20,12 @@ static NetworkSource embedded(Role r) {
 }
 static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error *e) {
     char name[64] = "shapes32", notice[1024] = "";
-    if (r != ROLE_NETWORK) snprintf(name, sizeof name, "shapes32 %s", role_name(r));
-    s->weights = s->path ? weights_open_any(s->path, o, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
+    ConvertOptions own = o ? *o : (ConvertOptions){.key = NULL};
+    if (r != ROLE_NETWORK) {
+        snprintf(name, sizeof name, "shapes32 %s", role_name(r));
+        own.key = own.prefix = NULL; /* they are the network's */
+    }
+    s->weights = s->path ? weights_open_any(s->path, &own, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
     if (s->weights && notice[0]) print_text(stdout, notice), putchar('\n');
     return s->weights != NULL;
 }
@@ -74,6 +78,10 @@ static void *hash_all(void *arg) {
     for (Role r = 0; r < ROLES && h->ok; r++) {
         const NetworkSource *s = &h->source[r];
         if (!s->weights) continue;
+        if (s->path && weights_source(s->weights)[0]) { /* known since it was converted */
+            snprintf(h->hex[r], sizeof h->hex[r], "%s", weights_source(s->weights));
+            continue;
+        }
         if (s->path) {
             h->ok = sha256_file(s->path, h->hex[r], &h->error);
             continue;

@@ -1,12 +1,25 @@
 /* fuzz_pickle.c -- any bytes as a pickle: refused with a sentence, or a tree that can be walked. */
 #include "weights_tools/pickle.h"
 #include "fuzz.h"
+#include <stdlib.h>
 
 /* The walk is bounded, as every walk over a pickle has to be: branches are shared, and may lead back. */
 static void walk(const PickleValue *v, size_t *left, uint64_t *sum) {
     if (*left == 0 || !v) return;
     --*left;
     *sum += v->kind + v->depth;
+    const PickleValue *const *item;
+    size_t bytes, pairs;
+    if (pickle_latin1(v, &bytes) && bytes < 1000) {
+        uint8_t decoded[1000] = {0};
+        pickle_latin1_bytes(v, decoded);
+        *sum += decoded[0];
+    }
+    if (pickle_pairs(v, &item, &pairs) && pairs < 1000) {
+        bool *superseded = pickle_superseded(item, pairs);
+        for (size_t i = 0; i < pairs / 2; i++) *sum += superseded[i];
+        free(superseded);
+    }
     switch (v->kind) {
     case PICKLE_TEXT:
     case PICKLE_BYTES:

@@ -44,7 +44,8 @@ static void recognise_all(const Checkpoint *c) {
         DG_CHECK(!official || strlen(official) < CANONICAL_NAME, "a name without an end");
     }
     Recognition r;
-    if (recognise(&(Clues){.shape = shape, .count = c->count, .class_name = c->class_name, .arguments = c->arguments}, &r, &e)) {
+    Clues clues = {.shape = shape, .count = c->count, .class_name = c->class_name, .arguments = c->arguments, .attributes = c->attributes};
+    if (recognise(&clues, &r, &e)) {
         Json *j = r.config.len ? json_parse(r.config.text, r.config.len, &e) : NULL;
         DG_CHECK(!r.config.len || j, "a config that is no JSON: %s: %s", e.text, r.config.text);
         json_free(j);
