@@ -88,7 +88,10 @@ judge() {
     case $counts in
     "" | *": 0 passed"*) echo "failed, it counted nothing" ;;
     *" 0 failed, 0 not run") echo ok ;;
-    *) echo "failed, not all was run" ;; # such as the device, which could not be opened
+    *" 0 failed, 1 not run") # golden cases for a later version are no failure; a device that could not be opened is one
+        if grep -qa '^NOT RUN: .* of kinds that this version does not know$' "$2"; then echo ok; else echo "failed, not all was run"; fi
+        ;;
+    *) echo "failed, not all was right or run" ;;
     esac
 }
 # step NAME LIMIT COMMAND...: the output is NAME.log; a line of JSON in it is NAME.json

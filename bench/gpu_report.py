@@ -115,7 +115,8 @@ def read_counts(output):  # tests/check.h
     found = re.findall(r"^(\w+): (\d+) passed, (\d+) failed, (\d+) not run$", output, re.M)
     if not found:
         raise ValueError("no line of counts")
-    return {"passed": sum(int(f[1]) for f in found), "failed": sum(int(f[2]) for f in found), "not run": sum(int(f[3]) for f in found)}
+    later = len(re.findall(r"^NOT RUN: .* of kinds that this version does not know$", output, re.M))  # golden cases of a later version
+    return {"passed": sum(int(f[1]) for f in found), "failed": sum(int(f[2]) for f in found), "not run": sum(int(f[3]) for f in found) - later}
 
 
 def unfinished(result):
