@@ -107,7 +107,8 @@ static bool dry_run(const Run *r, Error *e) {
         option_json(o, r->o, &t);
         text_printf(&t, "\n");
     }
-    printf("options:\n%s", t.text);
+    printf("options:\n");
+    print_lines(stdout, t.text);
     text_free(&t);
     printf("processor threads: %d\n", threads_from_options(&r->o->device));
     return plan_print_run(&r->networks, &r->o->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
