@@ -151,7 +151,9 @@ static void grid_files(const Setup *s) {
     succeeds(generate(s, "--seeds 0-1 --outdir gn --format npz"), "a run");
     CHECK(link(at(s, "tiny.safetensors"), at(s, "hard.safetensors")) == 0 && symlink("tiny.safetensors", at(s, "soft.safetensors")) == 0,
           "links");
+    CHECK(symlink("g/000098.png", at(s, "later.png")) == 0, "a link to nothing yet");
     static const char *const wrong[] = {"--grid tiny.safetensors",
+                                        "--outdir g --grid later.png",
                                         "--grid ./tiny.safetensors",
                                         "--grid hard.safetensors",
                                         "--grid soft.safetensors",
