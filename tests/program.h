@@ -65,6 +65,10 @@ static inline pid_t start_prepared(const Setup *s, const char *args, long file_l
 static inline pid_t start(const Setup *s, const char *args, long file_limit, const char *out) {
     return start_prepared(s, args, file_limit, out, NULL, NULL);
 }
+static inline bool alive(pid_t pid) { /* it has not ended yet; what it left is for finish */
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+}
 enum { PATIENCE = 60 }; /* seconds that a run may take: one that waits for ever is a failure, not the end of the tests */
 static inline void finish(const Setup *s, pid_t pid, Result *r) {
     int status = 0;

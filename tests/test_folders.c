@@ -47,6 +47,12 @@ static void damaged_pngs(const Setup *s, const Images *reference) {
     succeeds(r, "a folder with damaged images");
     CHECK(matches(r->out, "6 damaged images are made again \\(.*000001.png") && strstr(r->out, "2 of 8 images are there"), "%s", r->out);
     same_images(s, "a", 8, reference);
+    CHECK(rename(at(s, "a/000007.png"), at(s, "a/seven")) == 0 && symlink("nothing", at(s, "a/000007.png")) == 0, "a link to nothing");
+    r = generate(s, "--seeds 0-7 --outdir a");
+    succeeds(r, "a link to nothing");
+    CHECK(matches(r->out, "1 damaged image is made again \\(a/000007.png: .*No such file") && same_file(s, "a/seven", "a/nothing"), "%s",
+          r->out);
+    CHECK(unlink(at(s, "a/nothing")) == 0 && rename(at(s, "a/seven"), at(s, "a/000007.png")) == 0, "rename");
     CHECK(same_file(s, "a.png", "again.png"), "the grid shows damaged images");
     unlink(at(s, "a/000003.png")), mkdir(at(s, "a/000003.png"), 0777);
     fails(generate(s, "--seeds 0-7 --outdir a"), "a folder where an image belongs", 1, "000003.png.*not a regular file");
@@ -70,7 +76,12 @@ static void damaged_npz(const Setup *s, const Images *reference) {
     damage(s, "n/samples.npz", 1000, false); /* a pixel: found when it is to be merged */
     fails(generate(s, "--seeds 0-11 --format npz --outdir n"), "a wrong pixel", 1, "CRC.*the same command makes its images again");
     succeeds(generate(s, "--seeds 0-11 --format npz --outdir n"), "after a wrong pixel");
+    CHECK(exists(s, "n/samples.npz.damaged") && exists(s, "n/samples.npz.damaged-2"), "one damaged file took the place of another");
     same_images(s, "n", 12, reference);
+    mkdir(at(s, "theirs"), 0777);
+    write_file(s, "theirs/part-000000-000001.npz", "junk");
+    fails(generate(s, "--seeds 0-1 --format npz --outdir theirs"), "a damaged file in a folder without a manifest", 1, "no manifest.json");
+    CHECK(exists(s, "theirs/part-000000-000001.npz"), "a file of a folder that is refused was renamed");
 }
 /* Files that dead writers left go; those of living ones, and of others, stay. */
 static void strays(const Setup *s) {
@@ -140,7 +151,9 @@ static void grid_files(const Setup *s) {
     succeeds(generate(s, "--seeds 0-1 --outdir gn --format npz"), "a run");
     CHECK(link(at(s, "tiny.safetensors"), at(s, "hard.safetensors")) == 0 && symlink("tiny.safetensors", at(s, "soft.safetensors")) == 0,
           "links");
+    CHECK(symlink("g/000098.png", at(s, "later.png")) == 0, "a link to nothing yet");
     static const char *const wrong[] = {"--grid tiny.safetensors",
+                                        "--outdir g --grid later.png",
                                         "--grid ./tiny.safetensors",
                                         "--grid hard.safetensors",
                                         "--grid soft.safetensors",
@@ -234,12 +247,8 @@ static void many_seeds(const Setup *s) {
     for (int i = 0; i < 1000 && !lines(out); i++) nanosleep(&(struct timespec){0, 10000000}, NULL), read_text(at(s, "stdout.txt"), out);
     CHECK(lines(out), "no line after ten seconds");
     kill(pid, SIGINT);
-    for (int i = 0; i < 2000 && waitpid(pid, NULL, WNOHANG | WNOWAIT) == 0; i++) { /* finish() waits */
-        siginfo_t info = {0};
-        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid) break;
-        nanosleep(&(struct timespec){0, 10000000}, NULL);
-        if (i == 1999) CHECK(false, "twenty seconds after the first SIGINT"), kill(pid, SIGKILL);
-    }
+    for (int i = 0; i < 2000 && alive(pid); i++) nanosleep(&(struct timespec){0, 10000000}, NULL);
+    CHECK(!alive(pid), "it goes on twenty seconds after the first SIGINT");
     finish(s, pid, &r);
     fails(&r, args, 130, "interrupted");
 }
@@ -335,6 +344,7 @@ static void presets(const Setup *s) {
     r = run(s, "generate --help");
     CHECK(strstr(r->out, "no guidance") && strstr(r->out, "guided, weight 2") && !strstr(r->out, "out/grid.png"),
           "the help of presets and grids");
+    CHECK(strstr(run(s, "--help")->out, "--grid grid.png"), "the overview puts the grid among the images");
 }
 static void npz_forms(const Setup *s) {
     static const char *const form[] = {"--npz-keys dg", "--save-latents"};

@@ -6,7 +6,8 @@
 #include "tiny_model.h"
 
 enum { MAX_WORDS = 40, SECONDS = 3 /* then it is asked to end */, GRACE = 60 /* and then made to */ };
-static const Command *const commands[] = {&command_generate, &command_verify, &command_info, &command_convert, &command_bench};
+static const Command *const commands[] = {&command_generate, &command_verify, &command_info,
+                                          &command_convert,  &command_bench,  &command_cache};
 static const char *const valid[] = {
     "generate --network tiny.safetensors --seeds 0-3 --steps 2 --outdir out",
     "generate --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors --seeds 5,7 --steps 2 --outdir "
@@ -24,6 +25,8 @@ static const char *const valid[] = {
     "convert tiny.safetensors extractor.safetensors new.safetensors",
     "bench --network tiny.safetensors --batch 1 --repeats 1 --warmup 0 --steps 2 --json bench.json --device cpu",
     "bench --synthetic config.json --batch 1 --repeats 1 --ops",
+    "cache --cache folder",
+    "cache --clear",
     "help generate",
     "--version",
 };

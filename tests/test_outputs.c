@@ -114,6 +114,26 @@ static void converting(const Setup *s) {
     CHECK(count_files(s, "cp", "partial") == 0, "unfinished files are left");
 }
 
+/* What is read is never written: not a piece of a list of shards either, nor weights by a benchmark's figures. */
+static void inputs(const Setup *s) {
+    mkdir(at(s, "list"), 0777);
+    succeeds(run(s, "convert tiny.safetensors list/piece.safetensors"), "convert");
+    write_file(s, "list/net.safetensors.index.json", "{\"weight_map\": {\"x\": \"piece.safetensors\"}}");
+    write_file(s, "config.json", tiny_network_config);
+    static const struct {
+        const char *args, *pattern;
+    } wrong[] = {{"convert list/net.safetensors.index.json -o list/piece.safetensors --overwrite", "its own conversion"},
+                 {"generate --device cpu --network list/net.safetensors.index.json --steps 1 --seeds 0 --grid list/piece.safetensors",
+                  "--grid list/piece.safetensors is a file that is read"},
+                 {"bench --device cpu --network tiny.safetensors --batch 1 --repeats 1 --steps 2 --json tiny.safetensors",
+                  "--json tiny.safetensors is a file that is read"},
+                 {"bench --device cpu --synthetic config.json --batch 1 --repeats 1 --json config.json", "--json config.json is a file"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) fails(run(s, wrong[i].args), wrong[i].args, 2, wrong[i].pattern);
+    CHECK(same_file(s, "tiny.safetensors", "kept.safetensors"), "the weights were replaced");
+    succeeds(run(s, "generate --device cpu --network list/net.safetensors.index.json --steps 1 --seeds 0 --grid list.png --cache off"),
+             "a list that nothing was written over");
+}
+
 /* ---- names -------------------------------------------------------------------------------------------------------------------- */
 static void any_bytes(const Setup *s) {
     CHECK(rename(at(s, "copy.safetensors"), at(s, "mod\xe9le\x80.safetensors")) == 0, "rename");
@@ -164,6 +184,7 @@ int main(int argc, char **argv) {
     if (!CHECK(real, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder") ||
         !CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) &&
                    tiny_write(at(&s, "copy.safetensors"), tiny_network_config, 1, &e) &&
+                   tiny_write(at(&s, "kept.safetensors"), tiny_network_config, 1, &e) &&
                    tiny_write(at(&s, "other.safetensors"), tiny_uncond_config, 2, &e),
                "%s", e.text))
         return check_done("test_outputs");
@@ -175,6 +196,7 @@ int main(int argc, char **argv) {
         long_names(&s);
     } else not_run("images: this build writes no PNG files");
     converting(&s);
+    inputs(&s);
     remove_folder(s.dir);
     free(real);
     return check_done("test_outputs");

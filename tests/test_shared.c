@@ -26,7 +26,6 @@ typedef struct {
     char args[512];
     int first, last, setting;
     pid_t pid;
-    bool killed;
     Result r;
     char err[32];
 } Run;
@@ -100,7 +99,6 @@ static void pair(Tests *t, int number) {
     if (draw(t, 3) == 0) {
         Run *victim = &x[draw(t, 2)];
         pause_ms(draw(t, 120));
-        victim->killed = waitpid(victim->pid, NULL, WNOHANG | WNOWAIT) == 0;
         kill(victim->pid, draw(t, 4) ? SIGKILL : SIGINT);
     }
     end(t, &x[0]), end(t, &x[1]);
@@ -141,9 +139,7 @@ static int killed_until_done(Tests *t, int number, int most) {
         begin(t, &run_now, 0);
         if (kills < most) {
             pause_ms(draw(t, 3) ? draw(t, 80) : draw(t, 400));
-            siginfo_t info = {0};
-            waitid(P_PID, (id_t)run_now.pid, &info, WEXITED | WNOHANG | WNOWAIT);
-            if (info.si_pid == 0) kill(run_now.pid, SIGKILL);
+            if (alive(run_now.pid)) kill(run_now.pid, SIGKILL);
         }
         end(t, &run_now);
         done = run_now.r.code == 0;

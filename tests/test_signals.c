@@ -6,10 +6,6 @@
 #include <fcntl.h>
 
 static void nap(int milliseconds) { nanosleep(&(struct timespec){milliseconds / 1000, milliseconds % 1000 * 1000000L}, NULL); }
-static bool alive(pid_t pid) {
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
-}
 /* Waits until the folder holds `n` whole files of this kind. */
 static bool wait_for_files(const Setup *s, pid_t pid, const char *dir, const char *part, int n) {
     for (int i = 0; i < 30000 && alive(pid); i++, nap(2))

@@ -4,6 +4,8 @@
 #include "files/image.h"
 #include "program.h"
 #include "tiny_checkpoint.h"
+#include <fcntl.h>
+#include <sys/file.h>
 
 /* ---- names -------------------------------------------------------------------------------------------------------------------- */
 static bool harmless(const char *text) {
@@ -47,6 +49,38 @@ static void names(const Setup *s) {
         CHECK(harmless(run(s, "convert escape.pt escape.safetensors")->out), "a checkpoint's names act on a terminal");
     } else not_run("a checkpoint with such names: shared/faults is not here");
     free(pickle);
+}
+
+/* Those of a folder, in what is said of what was found in it. */
+static void names_of_folders(const Setup *s) {
+    static const char args[] = "generate --device cpu --network tiny.safetensors --steps 1 --outdir f\x1b\n --format %s --seeds %s";
+    char all[256];
+    const char *const formats[] = {"png", "npz"}, *const found[] = {"f\x1b\n/000001.png", "f\x1b\n/part-000001-000001.npz"},
+                      *const said[] = {"f\\x1b\\x0a: 1 damaged image", "it is kept as f\\x1b\\x0a/part-000001-000001.npz.damaged\n"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(all, sizeof all, args, formats[i], "0");
+        succeeds(run(s, all), all);
+        write_file(s, found[i], "");
+        snprintf(all, sizeof all, args, formats[i], "0-1");
+        Result *r = run(s, all);
+        succeeds(r, all);
+        CHECK(harmless(r->out) && strstr(r->out, said[i]), "%s", r->out);
+        if (i == 1) break;
+        remove_folder(at(s, "f\x1b\n"));
+    }
+    int fd = open(at(s, "f\x1b\n/.dg_cuda.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    CHECK(fd >= 0 && flock(fd, LOCK_EX) == 0, "a lock");
+    Result r;
+    pid_t pid = start(s, all, 0, "stdout.txt");
+    r.out[0] = 0;
+    for (int i = 0; i < 2000 && alive(pid) && !strstr(r.out, ": waiting for another run"); i++) {
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+        read_text(at(s, "stdout.txt"), r.out);
+    }
+    close(fd);
+    finish(s, pid, &r);
+    succeeds(&r, "after waiting");
+    CHECK(harmless(r.out) && strstr(r.out, "f\\x1b\\x0a: waiting for another run"), "%s", r.out);
 }
 
 /* The names of a checkpoint's parts and tensors, in what is said about the choice among them; and those of the cache. */
@@ -94,6 +128,7 @@ static void sentences(const Setup *s) {
         {"generate --num-samples=16", 2, "no option --num-samples: .*--seeds 0-"},
         {"generate --seed 3", 2, "no option --seed: .*--seeds"},
         {"generate --do_seed 1", 2, "no option --do_seed: .*--seeds"},
+        {"cache --cache off", 2, "--cache off keeps nothing"},
         {"generate --sigma_min 0", 2, "sigma_min: 0 is not positive"},
         {"generate --sigma_max 0", 2, "sigma_max: 0 is not positive"},
         {"generate --sigma_min 5 --sigma_max 2", 2, "sigma_min 5 is not below sigma_max 2"},
@@ -192,6 +227,7 @@ int main(int argc, char **argv) {
     sentences(&s);
     if (image_png_available(NULL)) {
         names(&s);
+        names_of_folders(&s);
         names_of_checkpoints(&s);
         not_finite(&s);
     } else not_run("images: this build writes no PNG files");

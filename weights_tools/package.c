@@ -3,6 +3,7 @@
 #include "weights_tools/naming.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int by_name(const void *a, const void *b) { return strcmp(((const PackageTensor *)a)->name, ((const PackageTensor *)b)->name); }
 /* The names behind --prefix, with or without its last dot; NULL where a name does not begin with it. */
@@ -212,6 +213,26 @@ bool package_files(const char *const *path, int count, char ***files, int *n, Er
 void package_files_free(char **files, int n) {
     for (int i = 0; i < n; i++) free(files[i]);
     free(files);
+}
+
+static bool same_file(const struct stat *s, const char *path) {
+    struct stat x;
+    return stat(path, &x) == 0 && x.st_dev == s->st_dev && x.st_ino == s->st_ino;
+}
+bool is_input(const char *path, const char *const *in, int n_in) {
+    struct stat s;
+    bool found = false;
+    if (stat(path, &s) != 0) return false;
+    for (int i = 0; i < n_in && !found; i++) {
+        char **file;
+        int files;
+        if (!in[i]) continue;
+        found = same_file(&s, in[i]);
+        if (found || !package_files(&in[i], 1, &file, &files, NULL)) continue;
+        for (int k = 0; k < files && !found; k++) found = same_file(&s, file[k]);
+        package_files_free(file, files);
+    }
+    return found;
 }
 
 Package *package_open(const char *const *path, int count, const ConvertOptions *o, Error *e) {

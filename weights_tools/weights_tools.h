@@ -47,6 +47,9 @@ typedef struct {
 Inspection *inspect(const char *path, const ConvertOptions *o, Error *e);
 void inspection_free(Inspection *i); /* i may be NULL */
 
+/* Whether `path` is one of the files `in` under any name, or one that a list of shards among them names. Those that are NULL are none. */
+bool is_input(const char *path, const char *const *in, int n_in);
+
 /* Opens any of the formats as weights. What is no safetensors file with a configuration is converted once, into the cache,
  * under a name made of its content's SHA-256 and the options; where the cache is off or cannot be written, in memory. What is no
  * network that is known is an error, and leaves nothing. `notice` then holds one line saying so, else "". o may be NULL.     */

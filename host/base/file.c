@@ -56,7 +56,9 @@ struct OutFile {
     uint8_t buffer[BUFFER_BYTES];
 };
 
-/* ---- unfinished files: "NAME.partial-PID-N" (NAME cut where that would be too long for a file system), locked while their writer lives, also where it has another process table ------- */
+/* ---- unfinished files ---------------------------------------------------------------------------------------------------
+ * "NAME.partial-PID-N" (NAME cut where that would be too long for a file system), locked while their writer lives, also where
+ * it has another process table.                                                                                            */
 static const char UNFINISHED[] = ".partial-";
 size_t file_unfinished(const char *name) {
     const char *found = NULL;
@@ -134,8 +136,8 @@ bool out_drop_unfinished(void) {
 }
 
 /* ---- where to ----------------------------------------------------------------------------------------------------------- */
-/* What the name leads to through symbolic links, which may not be there yet. To be freed. */
-static char *link_target(const char *path) {
+/* What it leads to may not be there yet. */
+char *out_target(const char *path) {
     enum { MOST_LINKS = 40 }; /* as the kernel follows */
     char *now = dg_strdup(path), to[PATH_MAX];
     for (int i = 0; i < MOST_LINKS; i++) {
@@ -174,7 +176,7 @@ OutFile *out_open(const char *path, Error *e) {
     }
     OutFile *f = dg_alloc(sizeof *f);
     struct stat target;
-    f->path = link_target(path);
+    f->path = out_target(path);
     f->replaces = replaces, f->sync = true;
     size_t n = strlen(f->path) + 64;
     f->temporary = dg_alloc(n);

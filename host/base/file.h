@@ -17,6 +17,7 @@ typedef struct OutFile OutFile;
 /* One rule for every output: through links, its name leads to a regular file or to nothing yet, and that is made or replaced.
  * A folder, a device, a pipe and the file that the program's own messages go to are refused.                              */
 OutFile *out_open(const char *path, Error *e);
+char *out_target(const char *path);         /* where its name leads, through links; to be freed */
 bool out_check(const char *path, Error *e); /* whether out_open can: long before there is something to write */
 void out_unsynced(OutFile *f);
 bool out_write(OutFile *f, const void *data, size_t bytes, Error *e);
@@ -29,8 +30,8 @@ void out_abandon(OutFile *f);                                                   
 bool out_settle(OutFile *f, Error *e);
 int out_finish_all(OutFile **f, int n, Error *e);
 
-/* Until out_finish the file is "NAME.partial-PID-N" (NAME cut where that would be too long), locked (flock) by its writer; when that dies, the lock goes and the file
- * stays. Where a file system keeps no locks, nothing counts as abandoned.                                               */
+/* Until out_finish the file is "NAME.partial-PID-N" (NAME cut where that would be too long), locked (flock) by its writer; when
+ * that dies, the lock goes and the file stays. Where a file system keeps no locks, nothing counts as abandoned.         */
 size_t file_unfinished(const char *name); /* how long NAME is; 0: not the name of an unfinished file */
 bool file_abandoned(const char *path);    /* a regular file that is there and that nobody has locked */
 bool file_remove_stray(const char *path); /* whether it was an unfinished file of a dead writer, and is gone */

@@ -12,18 +12,13 @@
 #include <unistd.h>
 
 struct Interrupt {
-    atomic_bool flag;
+    atomic_bool flag, ending;
     bool threaded;
     pthread_t thread;
     sigset_t wanted, before;
     struct sigaction pipe; /* as it was */
 };
-static const int WAKE = SIGUSR2; /* from interrupt_end */
-
-/* This process's own alone: the kernel says who sent it (with one of these codes, and a sender cannot choose them). */
-static bool is_wake(const siginfo_t *s) {
-    return s->si_signo == WAKE && (s->si_code == SI_TKILL || s->si_code == SI_USER) && s->si_pid == getpid();
-}
+static const int WAKE = SIGUSR2; /* from interrupt_end; from others it means nothing */
 
 static void end_at_once(int number) {
     sigset_t one;
@@ -37,13 +32,11 @@ static void end_at_once(int number) {
 static void *wait_for_signals(void *arg) {
     Interrupt *i = arg;
     for (;;) {
-        siginfo_t s;
-        if (sigwaitinfo(&i->wanted, &s) < 0) continue; /* stopped and continued */
-        if (is_wake(&s)) return NULL;
-        if (s.si_signo == WAKE) continue;
-        bool asks =
-            s.si_signo == SIGINT || s.si_signo == SIGTERM; /* a terminal that closes sends SIGHUP twice, SIGXCPU comes every second */
-        if (atomic_exchange(&i->flag, true) && asks) end_at_once(s.si_signo);
+        int number = sigwaitinfo(&i->wanted, NULL);
+        if (number == WAKE && atomic_load(&i->ending)) return NULL; /* whoever sent it: of two that wait, one may be all that comes */
+        if (number < 0 || number == WAKE) continue;                 /* stopped and continued; or somebody else's */
+        bool asks = number == SIGINT || number == SIGTERM; /* a terminal that closes sends SIGHUP twice, SIGXCPU comes every second */
+        if (atomic_exchange(&i->flag, true) && asks) end_at_once(number);
     }
 }
 static void add_unless_ignored(sigset_t *set, int number) {
@@ -75,13 +68,13 @@ bool interrupted(const Interrupt *i) {
     return !sigisemptyset(&pending);
 }
 void interrupt_end(Interrupt *i) {
-    siginfo_t s;
     if (i->threaded) {
+        atomic_store(&i->ending, true);
         pthread_kill(i->thread, WAKE);
         pthread_join(i->thread, NULL);
     }
-    while (sigtimedwait(&i->wanted, &s, &(struct timespec){0, 0}) > 0) {} /* it has been answered */
-    fflush(stdout);                                                       /* while a reader that went away is only an error */
+    while (sigtimedwait(&i->wanted, NULL, &(struct timespec){0, 0}) > 0) {} /* it has been answered */
+    fflush(stdout);                                                         /* while a reader that went away is only an error */
     sigaction(SIGPIPE, &i->pipe, NULL);
     pthread_sigmask(SIG_SETMASK, &i->before, NULL);
     free(i);

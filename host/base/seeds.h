@@ -2,7 +2,6 @@
 #ifndef DG_SEEDS_H
 #define DG_SEEDS_H
 #include "base/error.h"
-#include "base/error.h"
 #include "base/text.h"
 
 enum { MAX_SEEDS = 100 * 1000 * 1000 };

@@ -57,7 +57,11 @@ Outcome folder_lock(FolderLock *l, const Interrupt *i, Error *e) {
         if (state == LOCK_FAILED) return dg_error(e, "%s: cannot lock the folder: %s", l->path, strerror(errno)), OUTCOME_FAILED;
         if (state != LOCK_BUSY) return OUTCOME_DONE;
         if (interrupted(i)) return OUTCOME_INTERRUPTED;
-        if (waited == SAY_AFTER_MS) printf("%s: waiting for another run that is working on the folder\n", l->dir), fflush(stdout);
+        if (waited == SAY_AFTER_MS) {
+            print_text(stdout, l->dir);
+            printf(": waiting for another run that is working on the folder\n");
+            fflush(stdout);
+        }
         nanosleep(&(struct timespec){0, WAIT_MS * 1000000}, NULL);
     }
 }
@@ -144,9 +148,11 @@ static bool write_claim(const ClaimFile *c, bool alone, Error *e) {
 ClaimFile *claim_make(const char *dir, const char *run, const char *seeds, size_t present, bool alone, Error *e) {
     ClaimFile *c = dg_alloc(sizeof *c);
     *c = (ClaimFile){.run = dg_strdup(run), .seeds = dg_strdup(seeds), .present = present, .fd = -1};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
     for (int i = 0; i < 1000 && c->fd < 0; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s%ld-%d", CLAIM, (long)getpid(), i);
+        char name[96]; /* that no claim had before: who found a dead one removes it later, by its name */
+        snprintf(name, sizeof name, "%s%ld-%lld%09ld-%d", CLAIM, (long)getpid(), (long long)now.tv_sec, now.tv_nsec, i);
         free(c->path);
         c->path = path_join(dir, name);
         c->fd = open(c->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

@@ -1,7 +1,7 @@
 /* claims.h -- an output folder that several programs use at once: its lock, and which seeds each of them is making.
  *
  *   .dg_cuda.lock         locked (flock) while the manifest is read and written, what is there is listed, or parts are merged
- *   .dg_cuda.run-PID-N    a program's claim, JSON; locked as long as it lives. One that nobody has locked tells what a dead
+ *   .dg_cuda.run-*        a program's claim, JSON; locked as long as it lives. One that nobody has locked tells what a dead
  *                         program was making, until the manifest has counted it
  *
  * Locks go when their program ends, however it ends. They work across machines where the file system passes them on (NFS does

@@ -69,9 +69,9 @@ PngState image_check_png(const char *path, int height, int width, int channels, 
     uint8_t head[HEAD];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        if (errno == ENOENT) return PNG_DAMAGED; /* removed since its name was read, or a link to nothing */
+        bool nothing = errno == ENOENT; /* removed since its name was read, or a link to nothing */
         dg_error(e, "%s: cannot open: %s", path, strerror(errno));
-        return PNG_FOREIGN;
+        return nothing ? PNG_DAMAGED : PNG_FOREIGN;
     }
     const char *fault = NULL;
     PngState state = PNG_WHOLE;

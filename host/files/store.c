@@ -19,7 +19,6 @@ struct Store {
     size_t image_bytes;
     NpzStore *npz; /* or NULL: PNG files */
     SeedList present;
-    size_t files;         /* of either format */
     uint64_t made_folder; /* subdirs: the thousand whose folder was made last, plus one */
 };
 enum { PER_FOLDER = 1000, TOGETHER = 32 /* files that are open at once */, LOOK_EVERY = 256 };
@@ -40,7 +39,6 @@ void store_free(Store *s) {
 }
 size_t store_image_bytes(const Store *s) { return s->image_bytes; }
 const SeedList *store_present(const Store *s) { return &s->present; }
-bool store_empty(const Store *s) { return s->files == 0; }
 
 /* ---- what is there ------------------------------------------------------------------------------------------------------------ */
 static bool note(void *store, const FolderEntry *x, Error *e) {
@@ -53,7 +51,6 @@ static bool note(void *store, const FolderEntry *x, Error *e) {
     }
     bool top = x->folder == s->dir;
     if (x->kind == NAME_PNG && top != s->o.subdirs && !s->npz) seeds_add(&s->present, x->seed, 1);
-    if (x->kind == NAME_PNG || (top && x->kind != NAME_THOUSAND)) s->files++;
     if (s->npz && top && (x->kind == NAME_MERGED || x->kind == NAME_PART)) return npz_store_note(s->npz, x->name, e);
     return true;
 }
@@ -91,7 +88,8 @@ static Outcome check_pngs(Store *s, const SeedList *wanted, bool all, Error *e) 
         if (i % LOOK_EVERY == 0 && interrupted(s->o.interrupt)) outcome = OUTCOME_INTERRUPTED;
     }
     if (damaged.count && outcome == OUTCOME_DONE) {
-        printf("%s: %zu damaged image%s made again (%s)\n", s->dir, damaged.count, damaged.count > 1 ? "s are" : " is", first.text);
+        print_text(stdout, s->dir);
+        printf(": %zu damaged image%s made again (%s)\n", damaged.count, damaged.count > 1 ? "s are" : " is", first.text);
         SeedList good = seeds_without(&s->present, &damaged);
         seeds_free(&s->present);
         s->present = good;
@@ -101,7 +99,6 @@ static Outcome check_pngs(Store *s, const SeedList *wanted, bool all, Error *e) 
 }
 Outcome store_scan(Store *s, const SeedList *wanted, bool all, Error *e) {
     seeds_free(&s->present);
-    s->files = 0;
     if (s->npz) npz_store_forget(s->npz);
     Outcome outcome = store_walk(s->dir, true, s->o.interrupt, note, s, e);
     if (outcome != OUTCOME_DONE) return outcome;

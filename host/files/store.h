@@ -37,7 +37,6 @@ size_t store_image_bytes(const Store *s);
 Outcome store_scan(Store *s, const SeedList *wanted, bool all, Error *e);
 bool store_occupied(const char *dir);          /* whether there is an image of either format, or its name */
 const SeedList *store_present(const Store *s); /* a set */
-bool store_empty(const Store *s);              /* no image of either format */
 /* Removes the images of these seeds (a set) from dir, under its lock, and npz files of them; follows no link. */
 Outcome store_clear(const char *dir, ImageFormat format, const SeedList *seeds, const Interrupt *i, Error *e);
 /* May run on another thread. *written: how many are whole on the disk, also where it fails. */

@@ -125,13 +125,17 @@ static FileState add_file(NpzStore *s, int file, bool check, Error *e) {
     npz_close(z);
     return state;
 }
-/* Out of the way, where its owner finds it; the sentence in e says what is wrong with it. */
+/* Out of the way, where its owner finds it, beside those of other times; the sentence in e says what is wrong with it. */
 static bool put_aside(const char *path, Error *e) {
     Text name = {0};
     text_printf(&name, "%s.damaged", path);
+    for (int i = 2; access(name.text, F_OK) == 0; i++) text_free(&name), text_printf(&name, "%s.damaged-%d", path, i);
     bool ok = rename(path, name.text) == 0;
-    if (ok) printf("%s: its images are made again; it is kept as %s\n", e->text, name.text);
-    else dg_error_context(e, "%s: it is damaged and cannot be renamed", path);
+    if (ok) {
+        printf("%s: its images are made again; it is kept as ", e->text);
+        print_text(stdout, name.text);
+        putchar('\n');
+    } else dg_error_context(e, "%s: it is damaged and cannot be renamed", path);
     text_free(&name);
     return ok;
 }

@@ -61,7 +61,7 @@ static const char details[] =
     "than are counted (Winograd, on the CPU) and tensors that stay in caches can exceed 100%.\n\n"
     "Examples:\n"
     "  dg_cuda bench --batch 64 --ops\n"
-    "  dg_cuda bench --synthetic tests/golden/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
+    "  dg_cuda bench --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
 
 /* ---- the networks -------------------------------------------------------------------------------------------------------- */
 /* A golden case, or a configuration alone, from a JSON file or a safetensors file's metadata. */
@@ -307,6 +307,9 @@ static int bench(const Args *a, Error *e) {
     Bench b = {.o = a->options};
     Text json = {0};
     if (!check_usage(b.o, e)) return EXIT_USAGE;
+    const char *const input[] = {b.o->network, b.o->extractor, b.o->discriminator, b.o->synthetic, b.o->synthetic_guide};
+    if (b.o->json && is_input(b.o->json, input, sizeof input / sizeof *input))
+        return dg_error(e, "--json %s is a file that is read: give the figures another name", b.o->json), EXIT_USAGE;
     if (b.o->json && !out_check(b.o->json, e)) return EXIT_FAILED;
     bool ready = open_networks(&b.networks, b.o, e) && (b.device = device_from_options(&b.o->device, e)) && open_engine(&b, e);
     if (!ready && e->out_of_memory && b.o->batch > 1) dg_error_context(e, "--batch %d is too much", b.o->batch);

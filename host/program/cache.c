@@ -21,6 +21,7 @@ static double mebibytes(uint64_t bytes) { return (double)bytes / 1048576; }
 static int run(const Args *a, Error *e) {
     const CacheOptions *o = a->options;
     char *folder = conversions_folder(o->cache);
+    if (!folder && o->cache) return dg_error(e, "--cache off keeps nothing, so there is nothing to list or to remove"), EXIT_USAGE;
     if (!folder)
         return dg_error(e, "neither XDG_CACHE_HOME nor HOME names a folder, so nothing is kept: --cache DIR names one"), EXIT_FAILED;
     CachedConversion *c;

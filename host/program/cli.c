@@ -312,7 +312,7 @@ static void print_overview(const Command *const *command, int commands) {
     printf("dg_cuda: fast inference of diffusion models with discriminator guidance\n\n");
     for (int i = 0; i < commands; i++) printf("  dg_cuda %-10s %s\n", command[i]->name, command[i]->summary);
     printf("\ndg_cuda COMMAND --help describes a command, dg_cuda --version says the version.\n"
-           "Try: dg_cuda generate --seeds 0-15 --outdir out --grid out/grid.png\n"
+           "Try: dg_cuda generate --seeds 0-15 --outdir out --grid grid.png\n"
            "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n");
 }
 

@@ -53,10 +53,6 @@ static bool ends_in_safetensors(const char *path) {
     const char *dot = strrchr(path, '.');
     return dot && !strcmp(dot, ".safetensors");
 }
-static bool same_path(const char *a, const char *b) {
-    struct stat x, y;
-    return !strcmp(a, b) || (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
-}
 /* The operands that are inputs; *out is the result. An operand that a shell's pattern may have put last is never replaced. */
 static int choose_inputs(const Args *a, const char **out, Error *e) {
     const ConvertCommandOptions *o = a->options;
@@ -65,8 +61,7 @@ static int choose_inputs(const Args *a, const char **out, Error *e) {
     if (!ends_in_safetensors(*out))
         return dg_error(e, "the result comes last (or after -o) and ends in .safetensors, \"%s\" does not", *out), 0;
     if (inputs < 1) return dg_error(e, "%s: the result's name is missing: convert IN... OUT.safetensors, or -o OUT.safetensors", *out), 0;
-    for (int i = 0; i < inputs; i++)
-        if (same_path(a->operand[i], *out)) return dg_error(e, "%s would be replaced by its own conversion: give another name", *out), 0;
+    if (is_input(*out, a->operand, inputs)) return dg_error(e, "%s would be replaced by its own conversion: give another name", *out), 0;
     struct stat s;
     if (lstat(*out, &s) != 0) return inputs;
     bool named = o->out || (inputs == 1 && !ends_in_safetensors(a->operand[0]));

@@ -107,7 +107,8 @@ static bool dry_run(const Run *r, Error *e) {
         option_json(o, r->o, &t);
         text_printf(&t, "\n");
     }
-    printf("options:\n%s", t.text);
+    printf("options:\n");
+    print_lines(stdout, t.text);
     text_free(&t);
     printf("processor threads: %d\n", threads_from_options(&r->o->device));
     return plan_print_run(&r->networks, &r->o->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
@@ -115,13 +116,13 @@ static bool dry_run(const Run *r, Error *e) {
 static bool open_grid(Run *r, int *code, Error *e) {
     const GenerateOptions *o = r->o;
     const NetworkConfig *c = &r->networks.config;
-    const char *const input[] = {o->network, o->extractor, o->discriminator};
+    const char *const input[ROLES] = {o->network, o->extractor, o->discriminator};
     int n = (int)r->wanted.count, columns = o->grid_columns ? o->grid_columns : (int)ceil(sqrt(n));
     Grid g;
     if (!o->grid) return true;
     if (!grid_layout(&g, n, columns < n ? columns : n, c->img_resolution, c->img_resolution, c->img_channels, o->grid_scale, e))
         return *code = EXIT_USAGE, dg_error_context(e, "--grid: fewer seeds, or a smaller --grid-scale");
-    if (!grid_file_check(o->grid, o->outdir, input, sizeof input / sizeof *input, e)) return *code = EXIT_USAGE, false;
+    if (!grid_file_check(o->grid, o->outdir, input, ROLES, e)) return *code = EXIT_USAGE, false;
     return (r->picture = grid_file_open(o->grid, &g, e)) != NULL;
 }
 static Outcome open_output(Run *r, Error *e) {

@@ -2,6 +2,7 @@
 #include "program/grid_file.h"
 #include "base/folder.h"
 #include "files/store_names.h"
+#include "weights_tools/weights_tools.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +26,15 @@ static bool is_record(const char *folder, const char *name, const char *outdir) 
     free(manifest), free(above);
     return ours;
 }
-bool grid_file_check(const char *path, const char *outdir, const char *const *input, size_t inputs, Error *e) {
-    for (size_t i = 0; i < inputs; i++)
-        if (input[i] && same_file(path, input[i]))
-            return dg_error(e, "--grid %s is the file %s that is read: give the picture another name", path, input[i]);
+bool grid_file_check(const char *path, const char *outdir, const char *const *input, int inputs, Error *e) {
+    if (is_input(path, input, inputs)) return dg_error(e, "--grid %s is a file that is read: give the picture another name", path);
     if (outdir && !make_folders(outdir, e)) return false;
-    char *real = realpath(path, NULL), *copy = dg_strdup(real ? real : path), *slash = strrchr(copy, '/');
+    char *copy = out_target(path), *slash = strrchr(copy, '/');
     const char *name = slash ? slash + 1 : copy;
     if (slash) *slash = 0;
     char *folder = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
     bool record = folder && is_record(folder, name, outdir);
-    free(real), free(copy), free(folder);
+    free(copy), free(folder);
     return !record || dg_error(e, "--grid %s would be an image or a record of a folder of images: give the picture another name", path);
 }
 

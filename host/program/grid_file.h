@@ -4,7 +4,7 @@
 #include "files/image.h"
 
 /* Whether `path` is none of the inputs (NULL: not given), and no image or record of outdir (or NULL) or of another folder of images. */
-bool grid_file_check(const char *path, const char *outdir, const char *const *input, size_t inputs, Error *e);
+bool grid_file_check(const char *path, const char *outdir, const char *const *input, int inputs, Error *e);
 /* An open file for a grid of this layout. So one that cannot be written is found before anything is computed. */
 typedef struct GridFile GridFile;
 GridFile *grid_file_open(const char *path, const Grid *layout, Error *e);

@@ -56,7 +56,7 @@ static bool check_manifest(Output *o, Error *e) {
 }
 /* Images that nobody vouches for are neither continued nor removed. */
 static bool check_owner(const Output *o, Error *e) {
-    if (o->manifest.before || store_empty(o->store)) return true;
+    if (o->manifest.before || !store_occupied(o->o.store.dir)) return true;
     return dg_error(e, "%s: there are images but no manifest.json that says how they were made: choose another --outdir, or remove them",
                     o->o.store.dir);
 }
@@ -98,13 +98,12 @@ static void count_dead(Output *o) {
 }
 static Outcome look(Output *o, Error *e) {
     const OutputOptions *q = &o->o;
-    if (!read_folder(o, e) || !check_manifest(o, e)) return OUTCOME_FAILED;
+    if (!read_folder(o, e) || !check_manifest(o, e) || !check_owner(o, e)) return OUTCOME_FAILED;
     SeedList wanted = seeds_copy(q->wanted);
     seeds_sort(&wanted);
     Outcome outcome = store_scan(o->store, &wanted, q->read_back, e);
     seeds_free(&wanted);
     if (outcome != OUTCOME_DONE) return outcome;
-    if (!check_owner(o, e)) return OUTCOME_FAILED;
     o->todo = q->overwrite ? seeds_copy(q->wanted) : seeds_without(q->wanted, store_present(o->store));
     if (!folder_lock_works(o->lock)) return OUTCOME_DONE;
     SeedList todo = seeds_copy(&o->todo);
