@@ -61,7 +61,7 @@ static const char details[] =
     "than are counted (Winograd, on the CPU) and tensors that stay in caches can exceed 100%.\n\n"
     "Examples:\n"
     "  dg_cuda bench --batch 64 --ops\n"
-    "  dg_cuda bench --synthetic tests/golden/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
+    "  dg_cuda bench --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
 
 /* ---- the networks -------------------------------------------------------------------------------------------------------- */
 /* A golden case, or a configuration alone, from a JSON file or a safetensors file's metadata. */

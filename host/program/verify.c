@@ -20,7 +20,7 @@ static const char details[] =
     "when all are within their tolerances and at least one was compared. In fp16, bf16 or tf32 the tolerance is three times the\n"
     "error that the same case has on device rounded, which is run first, plus the case's own.\n\n"
     "Example:\n"
-    "  dg_cuda verify tests/golden/*.safetensors\n";
+    "  dg_cuda verify tests/golden/*/*.safetensors\n";
 
 static int verify(const Args *a, Error *e) {
     const VerifyOptions *o = a->options;
