@@ -40,8 +40,7 @@ static bool replay(const Case *c, Guide *g, Error *e) {
     int n = g->batch, *label = dg_alloc((size_t)n * sizeof *label);
     Shape s = {n, g->extractor->image_size, g->extractor->image_size, g->extractor->in_channels};
     double *x = case_images(c, "x", s, e), *sigma = x ? case_sigmas(c, n, e) : NULL, *device = NULL;
-    bool ok = sigma && case_labels(c, n, g->head->condition ? g->head->num_class : 0, label, e) &&
-              (device = case_upload(c, x, shape_count(s), e));
+    bool ok = sigma && case_labels(c, n, guide_classes(g), label, e) && (device = case_upload(c, x, shape_count(s), e));
     if (ok) {
         net_set_labels(g->net, label);
         ok = compare_times(c, g, sigma, e) && guide_apply(g, device, sigma, e) && compare_forward(c, g, e);

@@ -67,8 +67,8 @@ static bool read_options(const Case *c, SampleOptions *o, bool *guided, Error *e
 }
 /* A label has to be one of the network's classes and one of the discriminator's. */
 static int label_limit(const Denoiser *d, const Guide *g) {
-    int network = d->config->label_dim, head = g && g->head->condition ? g->head->num_class : 0;
-    return !head || (network && network < head) ? network : head;
+    int network = d->config->label_dim, guide = g ? guide_classes(g) : 0;
+    return !guide || (network && network < guide) ? network : guide;
 }
 static bool replay(const Case *c, Sampler *s, const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
     int n = d->batch, *label = dg_alloc((size_t)n * sizeof *label);

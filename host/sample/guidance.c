@@ -68,6 +68,13 @@ void guide_free(Guide *u) {
     free(u->mean), free(u->time);
     free(u);
 }
+int guide_classes(const Guide *u) {
+    const EncoderConfig *config[] = {u->extractor, u->head};
+    int least = 0;
+    for (int i = 0; i < 2; i++)
+        if (config[i]->condition && (!least || config[i]->num_class < least)) least = config[i]->num_class;
+    return least;
+}
 double guide_tau(double sigma) {
     double slope = BETA_1 - BETA_0;
     return (-BETA_0 + sqrt(BETA_0 * BETA_0 + 2 * slope * log(1 + sigma * sigma))) / slope;

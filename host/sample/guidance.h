@@ -37,6 +37,7 @@ Guide *guide_new(Device *d, Weights *extractor, Weights *head, int batch, GuideO
 /* The same from the configurations alone, up to the plan of its memory: it cannot run. */
 Guide *guide_plan(const Json *extractor, const Json *head, Precision precision, int batch, GuideOptions o, Error *e);
 void guide_free(Guide *g);
+int guide_classes(const Guide *g); /* labels have to be below this; 0: neither network takes one */
 double guide_tau(double sigma);
 GuideTime guide_time(const Guide *g, double sigma);
 /* x, [batch][per_sample] f64 on the device, becomes G(x; sigma) at sigma[batch] (host); false: there is no memory for the

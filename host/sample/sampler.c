@@ -104,8 +104,8 @@ static bool check_fit(const SampleOptions *o, const Denoiser *d, const Guide *g,
         return dg_error(e, "the extractor takes %dx%dx%d images, the network makes %dx%dx%d", g->extractor->image_size,
                         g->extractor->image_size, g->extractor->in_channels, d->config->img_resolution, d->config->img_resolution,
                         d->config->img_channels);
-    if (g->head->condition && d->config->label_dim > g->head->num_class)
-        return dg_error(e, "the network has %d classes, the discriminator %d", d->config->label_dim, g->head->num_class);
+    if (guide_classes(g) && d->config->label_dim > guide_classes(g))
+        return dg_error(e, "the network has %d classes, the discriminator %d", d->config->label_dim, guide_classes(g));
     DG_CHECK(g->batch == d->batch, "denoiser and guide of two batch sizes");
     return true;
 }

@@ -1,6 +1,6 @@
 /* norm_stats.h -- which convolutions leave the statistics of their output for a norm, and where a norm finds its input's. */
-#ifndef DG_CUDA_STATS_H
-#define DG_CUDA_STATS_H
+#ifndef DG_CUDA_NORM_STATS_H
+#define DG_CUDA_NORM_STATS_H
 #include "device/device.h"
 
 /* Bytes of the statistics that op i leaves, a convolution whose output a norm reads, at once or joined to another's; else 0. */

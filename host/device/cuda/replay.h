@@ -1,6 +1,6 @@
 /* replay.h -- captured graphs: what a function enqueues, kept as one CUDA graph and replayed. */
-#ifndef DG_CUDA_GRAPH_H
-#define DG_CUDA_GRAPH_H
+#ifndef DG_CUDA_REPLAY_H
+#define DG_CUDA_REPLAY_H
 #include "device/cuda/device.h"
 
 /* What work(context, shape) enqueues, as a graph. Its kernels have run before: loading one during a capture may fail. */
