@@ -133,10 +133,10 @@ def mean(low_high):
     return sum(low_high) / 2
 
 
-def predict(functions, graphs, calibration):
-    """The prediction of every network of NETWORKS; graphs: by the name of the case."""
+def predict(functions, graphs, calibration, start=""):
+    """The prediction of every network of NETWORKS whose name starts so; graphs: by the name of the case."""
     predictor, out = Predictor(functions, calibration), []
-    for name, network_case, guide_case, steps, batch in NETWORKS:
+    for name, network_case, guide_case, steps, batch in (n for n in NETWORKS if n[0].startswith(start)):
         print("predicting %s ..." % name, file=sys.stderr, flush=True)
         network = predictor.graph(graphs[network_case], batch)
         guide = predictor.graph(graphs[guide_case], batch) if guide_case else None
