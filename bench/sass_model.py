@@ -4,10 +4,10 @@
   bench/sass_model.py renew                    writes bench/results/kernels-counted.{json,md} and kernels-predicted.{json,md}
   bench/sass_model.py check                    exit status 1 when a counted figure is worse than in the table kept, 3 when it cannot
                                                be told: no nvcc, another version of it, no disassembler
-  bench/sass_model.py predict [--calibration FILE] [--measured BENCH.json --network NAME]
-                                               the prediction on standard output; FILE holds measured values of the five parameters
-                                               that bench/first_light.sh measures; with BENCH.json, of `dg_cuda bench --ops --json`,
-                                               its ops beside the prediction of the network whose name starts with NAME
+  bench/sass_model.py predict [--network NAME] [--calibration FILE] [--measured BENCH.json]
+                                               the prediction on standard output, of the network whose name starts with NAME; FILE
+                                               holds measured values of the five parameters that bench/first_light.sh measures;
+                                               BENCH.json, of `dg_cuda bench --ops --json`: its ops beside the prediction
   bench/sass_model.py tools                    where the disassemblers are
 
 nvcc compiles kernels/*.cu for sm_90a; cuobjdump and nvdisasm are looked for on the PATH and among Python's packages (the wheels
@@ -137,7 +137,9 @@ def read_calibration(path):
 
 def print_prediction(calibration_file, measured_file, network):
     calibration = read_calibration(calibration_file) if calibration_file else {}
-    made = predict.predict(functions_of_kernels(), graphs_of_cases(), calibration)
+    if not any(n[0].startswith(network) for n in predict.NETWORKS):
+        raise Missing("--network %s: is none of %s" % (network, "; ".join(n[0] for n in predict.NETWORKS)))
+    made = predict.predict(functions_of_kernels(), graphs_of_cases(), calibration, network)
     if not measured_file:
         print(predict.markdown(made, nvcc_version(), calibration))
         return 0
@@ -145,7 +147,7 @@ def print_prediction(calibration_file, measured_file, network):
         measured = json.load(f)
     for p in made:
         for call in ("network", "guide"):
-            if p["name"].startswith(network) and p[call] and call + " ops" in measured:
+            if p[call] and call + " ops" in measured:
                 print("## %s, %s call\n\n%s" % (p["name"], call, predict.beside(p[call], measured[call + " ops"])))
     return 0
 
@@ -155,8 +157,10 @@ def main():
     parser.add_argument("action", choices=("renew", "check", "predict", "tools"))
     parser.add_argument("--calibration", metavar="FILE")
     parser.add_argument("--measured", metavar="BENCH.json")
-    parser.add_argument("--network", metavar="NAME", default="CIFAR-10")
+    parser.add_argument("--network", metavar="NAME", default="")
     options = parser.parse_args()
+    if options.measured and not options.network:
+        parser.error("--measured is of one network: give --network")
     os.chdir(ROOT)
     try:
         if options.action == "tools":

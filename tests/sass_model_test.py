@@ -82,6 +82,11 @@ def test_machine():
     check("turns that only some lanes make are counted once", len(run_probe(f, 320, 3, 6)[0]) - len(trace), 5)
     check("two warps of 64 threads", [len(of_root(t, "LDG")) for t in run_probe(f, 320, 3, 5, 64)], [10, 9])
     check("what was read is not read again", [i.memory.read for i in of_root(run_probe(f, 320, 3, 5, 64)[1], "LDG")], [0] * 9)
+    parted = ["S2R R0, SR_TID.X", "ISETP.LT.AND P0, PT, R0, 0x8, PT", "BSSY B0, 0x80", "@P0 BRA 0x60", "MOV R1, 0x1", "BRA 0x70", "MOV R1, 0x2",
+              "BSYNC B0", "EXIT"]
+    run = lambda lines: [i.instruction.text for i in machine.Block(function_of(lines), b"", (0, 0, 0), 32).traces()[0]]
+    check("lanes that part at a branch meet again", run(parted), parted[:6] + ["BSYNC B0", "MOV R1, 0x2", "BSYNC B0", "EXIT"])
+    check("some leave, the others go on", run(parted[:5] + ["EXIT"] + parted[6:]), parted[:5] + ["EXIT", "MOV R1, 0x2", "BSYNC B0", "EXIT"])
     stray = decode.Instruction(0, "FROB R1, R2")
     stray.set_control(0)
     f.code.append(stray)
@@ -99,6 +104,13 @@ def made_up(lines):
         i.stall, i.write, i.read, i.wait = stall, write, decode.NONE, wait
         out.append(i)
     return out
+
+
+def function_of(lines):
+    function = decode.Function("made up")
+    function.code = made_up([(text, 1, decode.NONE, 0) for text in lines])
+    function.finish()
+    return function
 
 
 def clocks(traces, blocks=1, resident=1, **changes):

@@ -285,16 +285,15 @@ class Warp:
             instruction, guard, execute, control = code[at]
             if len(trace) > MOST:
                 raise Unreadable("%s: a warp does not end" % self.block.function.name)
-            whole, taken = self.mask, ALL
-            if guard:
-                taken = self.lanes_where(guard(self))
+            whole = self.mask
+            taken = self.lanes_where(guard(self)) if guard else whole
             if control:
                 following = control(self, at, taken)
                 trace.append(Issue(instruction, following != at + 1, None))
                 at = following
                 continue
             memory = None
-            if taken and taken & whole == whole:
+            if taken == whole:
                 memory = execute(self)
             elif taken:
                 self.activate(taken)

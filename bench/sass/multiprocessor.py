@@ -214,8 +214,8 @@ class Multiprocessor:
                 other.ready = max(other.ready, now + self.p["barrier"])
             block.at_barrier = []
 
-    def run(self, block, blocks, resident):
-        """Clocks for `blocks` blocks of the same traces, `resident` at once."""
+    def run(self, block, blocks, resident, apart=97):
+        """Clocks for `blocks` blocks of the same traces, `resident` at once, the first ones started so many clocks apart."""
         quarters = [[] for _ in range(QUARTERS)]
         left = blocks
 
@@ -226,7 +226,7 @@ class Multiprocessor:
                 made.warps.append(warp)
                 quarters[k % QUARTERS].append(warp)
         for k in range(min(resident, blocks)):
-            start(97 * k)
+            start(apart * k)
             left -= 1
         now, end = 0, 0
         while any(quarters):

@@ -14,6 +14,8 @@ from .multiprocessor import CALIBRATED, DEFAULTS, Multiprocessor
 
 H100 = {"multiprocessors": 132, "memory_bytes_per_s": 3.0e12, "l2_keeps_bytes": 30e6, "launch_us": 1.2}
 CP_ASYNC_RANGE = (4, 8)
+START = (97,)  # clocks between the first blocks of a multiprocessor
+STARTS = (97, 337, 601, 887)  # how the blocks' loops fall into step moves a time by 5%: for the step of a convolution the mean counts
 NETWORKS = [  # name, network case, guide case, steps, batch
     ("CIFAR-10 32x32, guided", "edm_cifar10_uncond", "disc_cifar10_uncond", 18, 264),
     ("FFHQ 64x64, guided", "edm_ffhq64", "disc_ffhq64", 40, 128),
@@ -48,8 +50,11 @@ class Predictor:
             self.cache[key] = (traces, sum(i.memory.read + i.memory.written for t in traces for i in t if i.memory))
         return self.cache[key]
 
-    def clocks(self, launch, blocks, parameters, moved):
+    def clocks(self, launch, blocks, parameters, moved, starts=START):
         """Clocks of a multiprocessor that gets `blocks` blocks; moved: bytes through device memory in the whole launch, or 0."""
+        return sum(self.clocks_from(start, launch, blocks, parameters, moved) for start in starts) / len(starts)
+
+    def clocks_from(self, start, launch, blocks, parameters, moved):
         traces, traffic = self.block(launch)
         device = None
         if moved:  # the multiprocessor's part of the rate, for the traffic with L2 that so many bytes cause
@@ -57,11 +62,11 @@ class Predictor:
             device = round(share * max(1, traffic * launch.blocks / moved), 2)
         resident = launches.resident_blocks(launch.function(self.functions), launch)
         few = min(blocks, 2 * resident)
-        key = (launch.kernel, launch.parameter_bytes(), few, device, is_conv(launch) and parameters["cp_async_port_clocks"])
+        key = (launch.kernel, launch.parameter_bytes(), start, few, device, is_conv(launch) and parameters["cp_async_port_clocks"])
         if key not in self.known:
             latency = parameters["memory_latency"] if moved else parameters["l2_latency"]
             memory = (parameters["l2_bytes_per_clock_sm"], device, latency)
-            run = lambda n: Multiprocessor(parameters, memory).run(traces, n, resident)
+            run = lambda n: Multiprocessor(parameters, memory).run(traces, n, resident, start)
             self.known[key] = (run(resident) if few > resident else 0, run(few))
         first, more = self.known[key]
         return more if blocks <= few else first + (blocks - resident) * (more - first) / (few - resident)
@@ -73,7 +78,7 @@ class Predictor:
         if launch.longer:
             (short, few_steps), (long, more_steps), steps = launch.longer
             pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), (canonical(short), canonical(long)))
-            few, more = (self.clocks(part, busiest, parameters, 0) for part in pair)
+            few, more = (self.clocks(part, busiest, parameters, 0, STARTS) for part in pair)
             clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
         elif is_conv(launch):
             clocks = self.clocks(canonical(launch), busiest, parameters, 0)
@@ -133,10 +138,10 @@ def mean(low_high):
     return sum(low_high) / 2
 
 
-def predict(functions, graphs, calibration):
-    """The prediction of every network of NETWORKS; graphs: by the name of the case."""
+def predict(functions, graphs, calibration, start=""):
+    """The prediction of every network of NETWORKS whose name starts so; graphs: by the name of the case."""
     predictor, out = Predictor(functions, calibration), []
-    for name, network_case, guide_case, steps, batch in NETWORKS:
+    for name, network_case, guide_case, steps, batch in (n for n in NETWORKS if n[0].startswith(start)):
         print("predicting %s ..." % name, file=sys.stderr, flush=True)
         network = predictor.graph(graphs[network_case], batch)
         guide = predictor.graph(graphs[guide_case], batch) if guide_case else None
