@@ -9,7 +9,7 @@ import tempfile
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
-from sass import counts, decode, launches, machine, multiprocessor, predict  # noqa: E402
+from sass import counts, decode, launches, machine, multiprocessor, operands, predict  # noqa: E402
 
 passed = failed = 0
 
@@ -71,7 +71,7 @@ def test_machine():
     f, _ = probe()
     trace = run_probe(f, 320, 3, 5)[0]
     loads = of_root(trace, "LDG")
-    check("10 turns of the loop, 128 bytes each", [i.memory for i in loads], [machine.Memory(1, 128, 0)] * 10)
+    check("10 turns of the loop, 128 bytes each", [i.memory for i in loads], [operands.Memory(1, 128, 0)] * 10)
     stores = [i.memory.wavefronts for i in of_root(trace, "STS")]
     check("5 stores of the lanes that part, and one with 32 lanes in a bank", stores, [1] * 5 + [32])
     check("a diagonal has no conflict", [i.memory.wavefronts for i in of_root(trace, "LDS")], [1])
@@ -122,7 +122,7 @@ def test_multiprocessor():
     hmma, ldsm, add, barrier, end = made_up([("HMMA.16816.F32 R0, R4, R8, R0", 1, 7, 0), ("LDSM.16.M88.4 R0, [R4]", 1, 7, 0),
                                              ("FADD R0, R1, R2", 4, 7, 0), ("BAR.SYNC.DEFER_BLOCKING 0x0", 1, 7, 0), ("EXIT", 5, 7, 0)])
     issue = lambda i, memory=None: machine.Issue(i, False, memory)
-    last, turn = issue(end), machine.Memory(4, 0, 0)
+    last, turn = issue(end), operands.Memory(4, 0, 0)
     near("HMMAs of one warp come every 6 clocks", clocks([[issue(hmma)] * 200 + [last]]), 1200, 0.02)
     near("of two warps of a quarter too", clocks([[issue(hmma)] * 100 + [last]] * 5), 1200, 0.02)
     near("of four quarters side by side", clocks([[issue(hmma)] * 200 + [last]] * 4), 1200, 0.02)
@@ -133,10 +133,10 @@ def test_multiprocessor():
     near("blocks one after the other", clocks([[issue(add)] * 100 + [last]], 4, 1, block_start=0), 1600, 0.05)
     near("or at once", clocks([[issue(add)] * 100 + [last]], 4, 4), 400 + 3 * 97, 0.05)
     load, use = made_up([("LDG.E R0, desc[UR4][R2.64]", 1, 0, 0), ("FADD R0, R1, R2", 4, 7, 1)])
-    near("a load's result is waited for", clocks([[issue(load, machine.Memory(1, 128, 0)), issue(use), last]]), 710, 0.02)
-    near("loads share the rate of L2", clocks([[issue(load, machine.Memory(4, 512, 0))] * 100 + [issue(use), last]]), 1600 + 700, 0.02)
+    near("a load's result is waited for", clocks([[issue(load, operands.Memory(1, 128, 0)), issue(use), last]]), 710, 0.02)
+    near("loads share the rate of L2", clocks([[issue(load, operands.Memory(4, 512, 0))] * 100 + [issue(use), last]]), 1600 + 700, 0.02)
     copy, commit, wait = made_up([("LDGSTS.E.BYPASS.LTC128B.128 [R1], desc[UR4][R2.64]", 1, 7, 0), ("LDGDEPBAR", 1, 0, 0), ("DEPBAR.LE SB0, 0x0", 1, 7, 1)])
-    near("asynchronous copies are waited for", clocks([[issue(copy, machine.Memory(4, 512, 0)), issue(commit), issue(wait), last]]), 725, 0.03)
+    near("asynchronous copies are waited for", clocks([[issue(copy, operands.Memory(4, 512, 0)), issue(commit), issue(wait), last]]), 725, 0.03)
 
 
 def test_launches():

@@ -3,6 +3,7 @@
 #include "base/crc32.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/unfinished.h"
 #include "weights_tools/package.h"
 #include <dirent.h>
 #include <errno.h>

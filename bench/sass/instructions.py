@@ -3,9 +3,9 @@
 An instruction that is not here stops the model by name: it then has to be added, with its pipe in multiprocessor.py.         """
 import struct
 
-from . import machine as m
+from . import operands as arg
 from .decode import Unreadable
-from .machine import M, LANES, WORD, Memory, lift, signed
+from .operands import M, LANES, WORD, Memory, lift, signed
 
 BUILDERS, CONTROL = {}, {}
 
@@ -21,7 +21,7 @@ def roots(*names, table=BUILDERS):
 def build(function, i):
     """(instruction, guard, execute, control): a builder of CONTROL decides where the warp goes on."""
     try:
-        guard = m.predicate(("!" if i.guard[1] else "") + i.guard[0]) if i.guard else None
+        guard = arg.predicate(("!" if i.guard[1] else "") + i.guard[0]) if i.guard else None
         if i.root in CONTROL:
             return i, guard, None, CONTROL[i.root](function, i)
         if i.root not in BUILDERS:
@@ -35,7 +35,7 @@ def build(function, i):
 @roots("BRA", table=CONTROL)
 def branch(function, i):
     target = function.at[i.target()]
-    also = m.predicate(i.operands[0]) if len(i.operands) == 2 else None
+    also = arg.predicate(i.operands[0]) if len(i.operands) == 2 else None
 
     def control(w, at, taken):
         if also:
@@ -57,7 +57,7 @@ def call(function, i):
 
 @roots("RET", table=CONTROL)
 def ret(function, i):
-    back = m.word(i.operands[0])
+    back = arg.word(i.operands[0])
     return lambda w, at, taken: function.at[back(w)] if taken else at + 1
 
 
@@ -118,9 +118,9 @@ def nothing(i):
 def leading_predicates(operands):
     """[destinations of carries], the rest."""
     n = 0
-    while m.is_predicate(operands[n]):
+    while arg.is_predicate(operands[n]):
         n += 1
-    return [m.to_predicate(o) for o in operands[:n]], operands[n:]
+    return [arg.to_predicate(o) for o in operands[:n]], operands[n:]
 
 
 def put_carries(w, carries, total):
@@ -130,10 +130,10 @@ def put_carries(w, carries, total):
 
 @roots("IADD3", "UIADD3", "IADD", "VIADD")
 def add(i):
-    put = m.to_register(i.operands[0])
+    put = arg.to_register(i.operands[0])
     carries, rest = leading_predicates(i.operands[1:])
-    terms = [m.word(o, carry=True) for o in rest if not m.is_predicate(o)]
-    extra = [m.predicate(o) for o in rest if m.is_predicate(o)] if "X" in i.mods else []
+    terms = [arg.word(o, carry=True) for o in rest if not arg.is_predicate(o)]
+    extra = [arg.predicate(o) for o in rest if arg.is_predicate(o)] if "X" in i.mods else []
 
     def execute(w):
         total = lift(lambda *v: sum(v), *[t(w) for t in terms + extra])
@@ -146,10 +146,10 @@ def add(i):
 def multiply_add(i):
     wide, high, plain = "WIDE" in i.mods, "HI" in i.mods, "U32" in i.mods
     carries, rest = leading_predicates(i.operands[1:])
-    a, b = m.word(rest[0]), m.word(rest[1])
-    c = m.double(rest[2]) if wide or high else m.word(rest[2])
-    carry = m.predicate(rest[3]) if "X" in i.mods else lambda w: 0
-    put, put_high = m.to_register(i.operands[0]), m.to_register(i.operands[0], 1)
+    a, b = arg.word(rest[0]), arg.word(rest[1])
+    c = arg.double(rest[2]) if wide or high else arg.word(rest[2])
+    carry = arg.predicate(rest[3]) if "X" in i.mods else lambda w: 0
+    put, put_high = arg.to_register(i.operands[0]), arg.to_register(i.operands[0], 1)
     of = (lambda v: v) if plain else signed
 
     def execute(w):
@@ -163,13 +163,13 @@ def multiply_add(i):
 
 @roots("LEA", "ULEA")
 def shift_add(i):
-    put = m.to_register(i.operands[0])
+    put = arg.to_register(i.operands[0])
     carries, rest = leading_predicates(i.operands[1:])
-    carry = m.predicate(rest.pop()) if "X" in i.mods else lambda w: 0
-    shift = m.number(rest.pop())
+    carry = arg.predicate(rest.pop()) if "X" in i.mods else lambda w: 0
+    shift = arg.number(rest.pop())
     high, sign = "HI" in i.mods, "SX32" in i.mods
-    a, b = m.word(rest[0]), m.word(rest[1], carry=True)
-    top = m.word(rest[2]) if high and not sign else lambda w: 0
+    a, b = arg.word(rest[0]), arg.word(rest[1], carry=True)
+    top = arg.word(rest[2]) if high and not sign else lambda w: 0
 
     def one(x, y, t, k):
         if high:
@@ -186,8 +186,8 @@ def shift_add(i):
 
 @roots("SHF", "USHF")
 def funnel_shift(i):
-    put = m.to_register(i.operands[0])
-    low, by, high = (m.word(o) for o in i.operands[1:4])
+    put = arg.to_register(i.operands[0])
+    low, by, high = (arg.word(o) for o in i.operands[1:4])
     left, high_half, arithmetic, wide = "L" in i.mods, "HI" in i.mods, "S32" in i.mods, "U64" in i.mods or "S64" in i.mods
 
     def one(lo, k, hi):
@@ -214,9 +214,9 @@ def look_up(table, a, b, c):
 @roots("LOP3", "ULOP3")
 def logic(i):
     operands = list(i.operands)
-    put_any = m.to_predicate(operands.pop(0)) if m.is_predicate(operands[0]) else None
-    put, table = m.to_register(operands[0]), m.number(operands[4])
-    a, b, c = (m.word(o) for o in operands[1:4])
+    put_any = arg.to_predicate(operands.pop(0)) if arg.is_predicate(operands[0]) else None
+    put, table = arg.to_register(operands[0]), arg.number(operands[4])
+    a, b, c = (arg.word(o) for o in operands[1:4])
 
     def execute(w):
         v = lift(lambda x, y, z: look_up(table, x, y, z), a(w), b(w), c(w))
@@ -228,8 +228,8 @@ def logic(i):
 
 @roots("PLOP3", "UPLOP3")
 def predicate_logic(i):
-    put = m.to_predicate(i.operands[0])
-    inputs, table = [m.predicate(o) for o in i.operands[2:5]], m.number(i.operands[5])
+    put = arg.to_predicate(i.operands[0])
+    inputs, table = [arg.predicate(o) for o in i.operands[2:5]], arg.number(i.operands[5])
     if i.operands[1] not in ("PT", "UPT"):
         raise Unreadable("a second result")
     return lambda w: put(w, lift(lambda p, q, r: bool(table >> (p << 2 | q << 1 | r) & 1), *[p(w) for p in inputs]))
@@ -242,11 +242,11 @@ JOIN = {"AND": lambda a, b: a and b, "OR": lambda a, b: a or b, "XOR": lambda a,
 
 @roots("ISETP", "UISETP")
 def compare(i):
-    put, put_other = m.to_predicate(i.operands[0]), m.to_predicate(i.operands[1])
-    a, b, also = m.word(i.operands[2]), m.word(i.operands[3]), m.predicate(i.operands[4])
+    put, put_other = arg.to_predicate(i.operands[0]), arg.to_predicate(i.operands[1])
+    a, b, also = arg.word(i.operands[2]), arg.word(i.operands[3]), arg.predicate(i.operands[4])
     how, join = COMPARE[i.mods[0]], JOIN[next(x for x in i.mods if x in JOIN)]
     of = (lambda v: v) if "U32" in i.mods else signed
-    low = m.predicate(i.operands[5]) if "EX" in i.mods else None  # the comparison of the low words
+    low = arg.predicate(i.operands[5]) if "EX" in i.mods else None  # the comparison of the low words
 
     def execute(w):
         x, y, with_ = a(w), b(w), also(w)
@@ -261,13 +261,13 @@ def compare(i):
 
 @roots("SEL", "USEL", "FSEL")
 def select(i):
-    put, a, b, p = m.to_register(i.operands[0]), m.word(i.operands[1]), m.word(i.operands[2]), m.predicate(i.operands[3])
+    put, a, b, p = arg.to_register(i.operands[0]), arg.word(i.operands[1]), arg.word(i.operands[2]), arg.predicate(i.operands[3])
     return lambda w: put(w, lift(lambda x, y, first: x if first else y, a(w), b(w), p(w)))
 
 
 @roots("VIMNMX", "UIMNMX", "VIMNMX3", "VIADDMNMX", "IMNMX")
 def extreme(i):
-    put, values, least = m.to_register(i.operands[0]), [m.word(o) for o in i.operands[1:-1]], m.predicate(i.operands[-1])
+    put, values, least = arg.to_register(i.operands[0]), [arg.word(o) for o in i.operands[1:-1]], arg.predicate(i.operands[-1])
     of = (lambda v: v) if "U32" in i.mods else signed
     added = i.root == "VIADDMNMX"
 
@@ -279,14 +279,14 @@ def extreme(i):
 
 @roots("IABS")
 def absolute(i):
-    put, a = m.to_register(i.operands[0]), m.word(i.operands[1])
+    put, a = arg.to_register(i.operands[0]), arg.word(i.operands[1])
     return lambda w: put(w, lift(lambda v: abs(signed(v)) & M, a(w)))
 
 
 @roots("PRMT", "UPRMT")
 def permute(i):
-    put = m.to_register(i.operands[0])
-    a, selector, b = (m.word(o) for o in i.operands[1:4])
+    put = arg.to_register(i.operands[0])
+    a, selector, b = (arg.word(o) for o in i.operands[1:4])
 
     def one(x, s, y):
         both, result = x | y << 32, 0
@@ -302,13 +302,13 @@ def permute(i):
 
 @roots("MOV", "UMOV", "R2UR")
 def move(i):
-    put, a = m.to_register(i.operands[0]), m.word(i.operands[1])
+    put, a = arg.to_register(i.operands[0]), arg.word(i.operands[1])
     return lambda w: put(w, a(w))
 
 
 @roots("CS2R")
 def move_pair(i):
-    puts = [m.to_register(i.operands[0], k) for k in range(1 if "32" in i.mods else 2)]
+    puts = [arg.to_register(i.operands[0], k) for k in range(1 if "32" in i.mods else 2)]
     if i.operands[1] != "SRZ":
         raise Unreadable("a special register of 64 bits")
     return lambda w: [put(w, 0) for put in puts] and None
@@ -316,14 +316,14 @@ def move_pair(i):
 
 @roots("P2R")
 def predicates_to_register(i):
-    put, rest, which = m.to_register(i.operands[0]), m.word(i.operands[2]), m.number(i.operands[3])
+    put, rest, which = arg.to_register(i.operands[0]), arg.word(i.operands[2]), arg.number(i.operands[3])
     pack = lambda old, *p: old & ~which & M | sum(v << k for k, v in enumerate(p)) & which
     return lambda w: put(w, lift(pack, rest(w), *w.P[:7]))
 
 
 @roots("S2R", "S2UR")
 def special(i):
-    put, name = m.to_register(i.operands[0]), i.operands[1]
+    put, name = arg.to_register(i.operands[0]), i.operands[1]
     places = {"SR_CTAID.X": 0, "SR_CTAID.Y": 1, "SR_CTAID.Z": 2}
     if name in places:
         return lambda w: put(w, w.block.place[places[name]])
@@ -339,7 +339,7 @@ def special(i):
 # ---- floating point -----------------------------------------------------------------------------------------------------------------
 def results(count):
     def builder(i):
-        puts = [m.to_register(i.operands[0], k) for k in range(count)]
+        puts = [arg.to_register(i.operands[0], k) for k in range(count)]
 
         def execute(w):
             for put in puts:
@@ -357,23 +357,23 @@ def half_multiply_add(i):
     if [o.lstrip("-") for o in i.operands[1:3]] != ["RZ", "RZ"]:
         return results(1)(i)
     high, low = (struct.unpack("<H", struct.pack("<e", float(o)))[0] for o in i.operands[3:5])  # a constant
-    put = m.to_register(i.operands[0])
+    put = arg.to_register(i.operands[0])
     return lambda w: put(w, high << 16 | low)
 
 
 @roots("MUFU")
 def special_function(i):
-    put, a = m.to_register(i.operands[0]), m.word(i.operands[1])
+    put, a = arg.to_register(i.operands[0]), arg.word(i.operands[1])
     if "RCP" not in i.mods:
         return lambda w: put(w, WORD)
-    return lambda w: put(w, lift(lambda v: m.float_bits(1 / m.as_float(v)) if m.as_float(v) else 0x7F800000, a(w)))
+    return lambda w: put(w, lift(lambda v: arg.float_bits(1 / arg.as_float(v)) if arg.as_float(v) else 0x7F800000, a(w)))
 
 
 @roots("I2F", "I2FP")
 def from_integer(i):
-    put, a = m.to_register(i.operands[0]), m.word(i.operands[1])
+    put, a = arg.to_register(i.operands[0]), arg.word(i.operands[1])
     of = (lambda v: v) if "U32" in i.mods else signed
-    made = (lambda v: m.round_up_bits(of(v))) if "RP" in i.mods else (lambda v: m.float_bits(float(of(v))))
+    made = (lambda v: arg.round_up_bits(of(v))) if "RP" in i.mods else (lambda v: arg.float_bits(float(of(v))))
     return lambda w: put(w, lift(made, a(w)))
 
 
@@ -381,24 +381,24 @@ def from_integer(i):
 def to_integer(i):
     if "U32" not in i.mods:
         raise Unreadable("a conversion to a signed integer")
-    put, a = m.to_register(i.operands[0]), m.word(i.operands[1])
-    return lambda w: put(w, lift(m.trunc_unsigned, a(w)))
+    put, a = arg.to_register(i.operands[0]), arg.word(i.operands[1])
+    return lambda w: put(w, lift(arg.trunc_unsigned, a(w)))
 
 
 @roots("FCHK")
 def division_is_special(i):
-    put = m.to_predicate(i.operands[0])
+    put = arg.to_predicate(i.operands[0])
     return lambda w: put(w, False)
 
 
 @roots("FSETP")
 def compare_floats(i):
-    put, put_other = m.to_predicate(i.operands[0]), m.to_predicate(i.operands[1])
-    a, b, also = m.word(i.operands[2]), m.word(i.operands[3]), m.predicate(i.operands[4])
+    put, put_other = arg.to_predicate(i.operands[0]), arg.to_predicate(i.operands[1])
+    a, b, also = arg.word(i.operands[2]), arg.word(i.operands[3]), arg.predicate(i.operands[4])
     how, join = COMPARE[i.mods[0][:2]], JOIN[next(x for x in i.mods if x in JOIN)]  # no NaN: GEU is GE
 
     def execute(w):
-        holds = lift(lambda x, y: how(m.as_float(x), m.as_float(y)), a(w), b(w))
+        holds = lift(lambda x, y: how(arg.as_float(x), arg.as_float(y)), a(w), b(w))
         put(w, lift(join, holds, also(w)))
         put_other(w, lift(lambda h, k: join(not h, k), holds, also(w)))
     return execute
@@ -413,63 +413,63 @@ def of_lanes(w, value):
 
 
 def words_of(mods):
-    return max(1, m.access_bytes(mods) // 4)
+    return max(1, arg.access_bytes(mods) // 4)
 
 
 @roots("LDC", "ULDC")
 def load_constant(i):
-    put, a = m.to_register(i.operands[0]), m.word(i.operands[1])
+    put, a = arg.to_register(i.operands[0]), arg.word(i.operands[1])
     if "64" in i.mods:
-        put_high, high = m.to_register(i.operands[0], 1), m.word(i.operands[1], 1)
+        put_high, high = arg.to_register(i.operands[0], 1), arg.word(i.operands[1], 1)
         return lambda w: (put(w, a(w)), put_high(w, high(w))) and None
-    width = {1: 255, 2: 65535}.get(m.access_bytes(i.mods), M)
+    width = {1: 255, 2: 65535}.get(arg.access_bytes(i.mods), M)
     return lambda w: put(w, lift(lambda v: v & width, a(w)))
 
 
 @roots("LDG")
 def load_global(i):
-    size = m.access_bytes(i.mods)
+    size = arg.access_bytes(i.mods)
     value = WORD & (1 << 8 * min(size, 4)) - 1
-    puts, at = [m.to_register(i.operands[0], k) for k in range(words_of(i.mods))], m.address(i.operands[1])
+    puts, at = [arg.to_register(i.operands[0], k) for k in range(words_of(i.mods))], arg.address(i.operands[1])
 
     def execute(w):
-        sectors = m.global_sectors(of_lanes(w, at(w)), size)
+        sectors = arg.global_sectors(of_lanes(w, at(w)), size)
         fresh = sectors - w.block.read_sectors
         w.block.read_sectors |= fresh
         for put in puts:
             put(w, value)
-        return Memory(-(-len(sectors) // 4), m.SECTOR * len(fresh), 0)
+        return Memory(-(-len(sectors) // 4), arg.SECTOR * len(fresh), 0)
     return execute
 
 
 @roots("STG")
 def store_global(i):
-    size, at = m.access_bytes(i.mods), m.address(i.operands[0])
+    size, at = arg.access_bytes(i.mods), arg.address(i.operands[0])
 
     def execute(w):
-        sectors = m.global_sectors(of_lanes(w, at(w)), size)
-        return Memory(-(-len(sectors) // 4), 0, m.SECTOR * len(sectors))
+        sectors = arg.global_sectors(of_lanes(w, at(w)), size)
+        return Memory(-(-len(sectors) // 4), 0, arg.SECTOR * len(sectors))
     return execute
 
 
 @roots("LDGSTS")
 def copy_to_shared(i):
-    size, to, source = m.access_bytes(i.mods), m.address(i.operands[0]), m.address(i.operands[1])
-    reads = m.predicate(i.operands[2]) if len(i.operands) > 2 else lambda w: True
+    size, to, source = arg.access_bytes(i.mods), arg.address(i.operands[0]), arg.address(i.operands[1])
+    reads = arg.predicate(i.operands[2]) if len(i.operands) > 2 else lambda w: True
 
     def execute(w):
         wanted = w.lanes_where(reads(w))
         sources = [a if wanted >> k & 1 else None for k, a in enumerate(of_lanes(w, source(w)))]
-        return Memory(m.shared_wavefronts(of_lanes(w, to(w)), size), m.SECTOR * len(m.global_sectors(sources, size)), 0)
+        return Memory(arg.shared_wavefronts(of_lanes(w, to(w)), size), arg.SECTOR * len(arg.global_sectors(sources, size)), 0)
     return execute
 
 
 def shared_access(i, at):
-    size = m.access_bytes(i.mods)
+    size = arg.access_bytes(i.mods)
 
     def turns(w):
         where = at(w)
-        return Memory(1 if type(where) is not list else m.shared_wavefronts(of_lanes(w, where), size), 0, 0)
+        return Memory(1 if type(where) is not list else arg.shared_wavefronts(of_lanes(w, where), size), 0, 0)
     return turns
 
 
@@ -477,29 +477,29 @@ def shared_access(i, at):
 def load_shared(i):
     if i.operands[0] == "RZ":  # ptxas puts these in front of LDGSTS; nothing is read
         return lambda w: Memory(0, 0, 0)
-    turns = shared_access(i, m.address(i.operands[1]))
-    puts = [m.to_register(i.operands[0], k) for k in range(words_of(i.mods))]
+    turns = shared_access(i, arg.address(i.operands[1]))
+    puts = [arg.to_register(i.operands[0], k) for k in range(words_of(i.mods))]
     return lambda w: [put(w, WORD) for put in puts] and turns(w)
 
 
 @roots("STS")
 def store_shared(i):
-    return shared_access(i, m.address(i.operands[0]))
+    return shared_access(i, arg.address(i.operands[0]))
 
 
 @roots("LDSM")
 def load_matrices(i):
     count = int(i.mods[-1])
-    puts, at = [m.to_register(i.operands[0], k) for k in range(count)], m.address(i.operands[1])
+    puts, at = [arg.to_register(i.operands[0], k) for k in range(count)], arg.address(i.operands[1])
 
     def execute(w):
         for put in puts:
             put(w, WORD)
-        return Memory(m.shared_wavefronts(of_lanes(w, at(w))[:8 * count], 16), 0, 0)
+        return Memory(arg.shared_wavefronts(of_lanes(w, at(w))[:8 * count], 16), 0, 0)
     return execute
 
 
 @roots("SHFL")
 def shuffle(i):
-    put, a = m.to_register(i.operands[1]), m.word(i.operands[2])
+    put, a = arg.to_register(i.operands[1]), arg.word(i.operands[2])
     return lambda w: put(w, a(w)) or Memory(1, 0, 0)

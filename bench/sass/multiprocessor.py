@@ -8,7 +8,7 @@ bandwidth. Not modelled: the instruction cache, the fabric's contention, clocks 
 import heapq
 
 from .decode import NONE, Unreadable
-from .machine import Memory
+from .operands import Memory
 
 # Clocks of the pipes of a quarter for an instruction of a warp, and latencies. Those of CALIBRATED are measured by
 # bench/first_light.sh; the defaults are said there. The rest is from ptxas's own stall counts and published measurements.

@@ -1,6 +1,6 @@
 /* error.c -- error sentences that are safe to print, the abort for our own mistakes, and memory. */
 #include "base/error.h"
-#include "base/file.h"
+#include "base/unfinished.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

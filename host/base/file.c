@@ -1,6 +1,7 @@
 /* file.c -- mapping a file for reading; writing one under a temporary name, fsync, rename. */
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/unfinished.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,9 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,85 +54,6 @@ struct OutFile {
     size_t buffered;
     uint8_t buffer[BUFFER_BYTES];
 };
-
-/* ---- unfinished files ---------------------------------------------------------------------------------------------------
- * "NAME.partial-PID-N" (NAME cut where that would be too long for a file system), locked while their writer lives, also where
- * it has another process table.                                                                                            */
-static const char UNFINISHED[] = ".partial-";
-size_t file_unfinished(const char *name) {
-    const char *found = NULL;
-    for (const char *s = name; (s = strstr(s, UNFINISHED)); s++) found = s;
-    if (!found || found == name) return 0;
-    const char *s = found + sizeof UNFINISHED - 1;
-    for (int numbers = 0; numbers < 2; numbers++) {
-        if (!isdigit((unsigned char)*s)) return 0;
-        while (isdigit((unsigned char)*s)) s++;
-        if (numbers == 0 && *s++ != '-') return 0;
-    }
-    return *s ? 0 : (size_t)(found - name);
-}
-bool file_abandoned(const char *path) {
-    struct stat s;
-    int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC); /* NFS wants write access for this lock */
-    if (fd < 0) return false;
-    bool dead = fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0;
-    close(fd);
-    return dead;
-}
-bool file_remove_stray(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return file_unfinished(slash ? slash + 1 : path) && file_abandoned(path) && unlink(path) == 0;
-}
-/* A new file, locked. Whoever removes strays may take it before it is locked: then another name. -1: errno says why. */
-static int create_unfinished(char *path, size_t size, const char *final) {
-    const char *slash = strrchr(final, '/'), *name = slash ? slash + 1 : final;
-    int length = (int)strlen(name);
-    for (int i = 0; i < 1000; i++) { /* a crashed run may have left one with our process number */
-        char suffix[64];
-        int n = snprintf(suffix, sizeof suffix, "%s%ld-%d", UNFINISHED, (long)getpid(), i);
-        int kept = length > NAME_MAX - n ? NAME_MAX - n : length;
-        snprintf(path, size, "%.*s%.*s%s", (int)(name - final), final, kept, name, suffix);
-        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST) return -1;
-        if (fd < 0) continue;
-        struct stat s;
-        bool taken = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; /* a file system without locks takes nothing away */
-        if (!taken && fstat(fd, &s) == 0 && s.st_nlink > 0) return fd;
-        close(fd);
-    }
-    return -1;
-}
-static bool is_ours(const char *path) {
-    size_t n = file_unfinished(path);
-    return n > 0 && strtol(path + n + sizeof UNFINISHED - 1, NULL, 10) == (long)getpid();
-}
-static void drop_once(void) {
-    enum { MOST_DESCRIPTORS = 1024 };
-    for (int fd = 0; fd < MOST_DESCRIPTORS; fd++) {
-        char link[32] = "/proc/self/fd/", digits[16], name[PATH_MAX];
-        size_t n = strlen(link), k = 0;
-        int rest = fd;
-        do digits[k++] = (char)('0' + rest % 10);
-        while ((rest /= 10) > 0);
-        while (k > 0) link[n++] = digits[--k];
-        ssize_t length = readlink(link, name, sizeof name - 1);
-        if (length <= 0) continue;
-        name[length] = 0;
-        if (is_ours(name)) unlink(name);
-    }
-}
-bool out_dropping(void) {
-    struct rlimit now;
-    return getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 0;
-}
-bool out_drop_unfinished(void) {
-    struct rlimit before;
-    /* From here on other threads can open nothing. One of several that come here at once finds the limit as it was. */
-    if (prlimit(0, RLIMIT_NOFILE, &(struct rlimit){0, 0}, &before) != 0) return true;
-    drop_once();
-    drop_once(); /* what was being opened meanwhile */
-    return before.rlim_cur > 0;
-}
 
 /* ---- where to ----------------------------------------------------------------------------------------------------------- */
 /* What it leads to may not be there yet. */
@@ -182,7 +102,7 @@ OutFile *out_open(const char *path, Error *e) {
     f->temporary = dg_alloc(n);
     if (replaces && (stat(f->path, &target) != 0 || target.st_dev != s.st_dev || target.st_ino != s.st_ino))
         errno = ENOENT, f->fd = -1; /* /proc/self/fd/N of a file that has no name any more */
-    else f->fd = create_unfinished(f->temporary, n, f->path);
+    else f->fd = unfinished_create(f->temporary, n, f->path);
     if (f->fd >= 0) {
         if (replaces && fchmod(f->fd, s.st_mode & 07777) != 0) {} /* another owner's file, or a file system without modes */
         return f;

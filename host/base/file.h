@@ -29,14 +29,4 @@ void out_abandon(OutFile *f);                                                   
  * them and returns how many are there, the first ones: fewer than n after a failure. Until then each holds a file descriptor. */
 bool out_settle(OutFile *f, Error *e);
 int out_finish_all(OutFile **f, int n, Error *e);
-
-/* Until out_finish the file is "NAME.partial-PID-N" (NAME cut where that would be too long), locked (flock) by its writer; when
- * that dies, the lock goes and the file stays. Where a file system keeps no locks, nothing counts as abandoned.         */
-size_t file_unfinished(const char *name); /* how long NAME is; 0: not the name of an unfinished file */
-bool file_abandoned(const char *path);    /* a regular file that is there and that nobody has locked */
-bool file_remove_stray(const char *path); /* whether it was an unfinished file of a dead writer, and is gone */
-/* The last thing before a process ends without out_finish: removes what it has open under such names, and lets no thread open
- * anything any more. False: another thread is there already, and does the rest. Only system calls, for signal handlers.    */
-bool out_drop_unfinished(void);
-bool out_dropping(void); /* whether a thread has begun that */
 #endif

@@ -1,6 +1,6 @@
 /* folder.c -- paths, folders that are made when they are missing, and the folder for what can be made again. */
 #include "base/folder.h"
-#include "base/file.h"
+#include "base/unfinished.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>

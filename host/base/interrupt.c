@@ -2,7 +2,7 @@
  * may be no thread, the signals wait until somebody asks.                                                               */
 #include "base/interrupt.h"
 #include "base/error.h"
-#include "base/file.h"
+#include "base/unfinished.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>

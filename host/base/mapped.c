@@ -1,9 +1,10 @@
 /* mapped.c -- a signal handler that asks the kernel which file lies at the address: no list of maps is kept. */
 #include "base/mapped.h"
-#include "base/file.h"
+#include "base/unfinished.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 

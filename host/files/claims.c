@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/json.h"
+#include "base/unfinished.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -2,6 +2,7 @@
 #include "files/store.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/unfinished.h"
 #include "files/image.h"
 #include "files/store_names.h"
 #include "files/store_npz.h"

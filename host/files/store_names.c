@@ -2,6 +2,7 @@
 #include "files/store_names.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/unfinished.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

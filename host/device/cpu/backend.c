@@ -1,18 +1,8 @@
-/* backend.c -- the CPU backend: its table of ops, its workspace, and what is prepared before the first run. */
+/* backend.c -- the CPU backend: its table of ops, and what is prepared before the first run. */
 #include "device/cpu/cpu.h"
 #include "device/host_state.h"
 #include <stdlib.h>
 
-bool cpu_reserve(Exec *e, size_t floats, Error *err) {
-    Cpu *c = cpu_of(e);
-    size_t bytes = floats * sizeof *c->work;
-    if (bytes > e->workspace_bytes) e->workspace_bytes = bytes;
-    if (bytes <= c->work_bytes) return true;
-    host_release(e->dev, c->work);
-    c->work = host_alloc(e->dev, bytes);
-    c->work_bytes = c->work ? bytes : 0;
-    return c->work || dg_out_of_memory(err, "not enough memory on device cpu for a workspace of %.1f MiB", (double)bytes / 1048576);
-}
 static bool cpu_open(Device *d, Error *e) {
     if (!host_open(d, e)) return false;
     Cpu *c = d->impl = dg_alloc(sizeof *c);

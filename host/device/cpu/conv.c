@@ -1,6 +1,6 @@
 /* conv.c -- convolutions: which way each one is computed, and its weight, which the way's own form replaces.
  * The choice depends on the shape per image alone, so that a batch of one and a batch of 64 give the same bits.         */
-#include "device/cpu/conv.h"
+#include "device/cpu/conv_ways.h"
 #include "device/host_state.h"
 #include <stdlib.h>
 
@@ -10,12 +10,6 @@ static ConvShape conv_shape(const Exec *e, int i) {
     c.bias = cpu_in(e, i, 2), c.add = cpu_in(e, i, 3);
     c.vector = c.add && !is_vector(c.out) && !shape_eq(cpu_shape_in(e, i, 3), c.out);
     return c;
-}
-float *conv_alloc(Exec *e, ConvPrep *p, size_t floats, Error *err) {
-    p->packed = host_alloc(e->dev, floats * sizeof(float));
-    if (p->packed) e->weight_bytes += floats * sizeof(float);
-    else dg_out_of_memory(err, "not enough memory on device cpu for a packed weight of %zu bytes", floats * sizeof(float));
-    return p->packed;
 }
 static int readers(const Graph *g, Tid t) {
     int n = 0;

@@ -1,5 +1,5 @@
 /* conv_direct.c -- convolutions as matrix products: im2col in blocks, or the input as it is where the filter is one pixel. */
-#include "device/cpu/conv.h"
+#include "device/cpu/conv_ways.h"
 #include <string.h>
 
 static int k_of(const ConvShape *c) { return c->w.h * c->w.w * c->w.c; }
@@ -12,7 +12,7 @@ static int block_rows(const ConvShape *c) {
 }
 bool direct_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err) {
     int k = k_of(c);
-    if (!conv_alloc(e, p, gemm_packed_floats(k, c->w.n), err)) return false;
+    if (!(p->packed = cpu_packed(e, gemm_packed_floats(k, c->w.n), err))) return false;
     gemm_pack(k, c->w.n, cpu_in(e, i, 1), 1, (size_t)k, p->packed);
     return is_pointwise(c) || cpu_reserve(e, (size_t)cpu_of(e)->threads * (size_t)block_rows(c) * (size_t)k, err);
 }

@@ -17,6 +17,8 @@ typedef struct {
 static inline Cpu *cpu_of(const Exec *e) { return e->dev->impl; }
 /* Makes sure that the workspace holds so many floats, and that e's workspace_bytes says so. */
 bool cpu_reserve(Exec *e, size_t floats, Error *err);
+/* Memory for an op's own form of a weight, counted as weight_bytes; released by host_release. */
+float *cpu_packed(Exec *e, size_t floats, Error *err);
 
 static inline const float *cpu_in(const Exec *e, int i, int j) { return e->g->op[i].in[j] ? e->data[e->g->op[i].in[j]] : NULL; }
 static inline float *cpu_out(const Exec *e, int i) { return e->data[e->g->op[i].out]; }

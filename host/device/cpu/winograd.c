@@ -6,7 +6,7 @@
  * tried these gave the smallest error, half of that of the usual 0, +-1, +-2, and under twice that of a direct sum in float.
  * A batch is processed in chunks of tiles, each in three steps with a barrier between them: transform, multiply, transform
  * back and finish (bias, residual, scale).                                                                                  */
-#include "device/cpu/conv.h"
+#include "device/cpu/conv_ways.h"
 #include "device/cpu/vector.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -77,7 +77,7 @@ bool winograd_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *er
     int M = p->tile, A = M + 2, C = c->w.c, K = c->w.n;
     size_t point = gemm_packed_floats(C, K);
     const float *w = cpu_in(e, i, 1);
-    float *packed = conv_alloc(e, p, (size_t)points_of(M) * point, err);
+    float *packed = p->packed = cpu_packed(e, (size_t)points_of(M) * point, err);
     if (!packed) return false;
 #pragma omp parallel for
     for (int k = 0; k < K; k++)

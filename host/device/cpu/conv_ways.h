@@ -1,6 +1,6 @@
-/* conv.h -- a convolution as the CPU backend sees it, and the two ways in which it is computed. */
-#ifndef DG_CPU_CONV_H
-#define DG_CPU_CONV_H
+/* conv_ways.h -- a convolution as the CPU backend sees it, and the two ways in which it is computed. */
+#ifndef DG_CPU_CONV_WAYS_H
+#define DG_CPU_CONV_WAYS_H
 #include "device/cpu/cpu.h"
 
 typedef struct { /* one conv, its parameters gathered; x, w and y stay with the op */
@@ -12,10 +12,9 @@ typedef struct { /* one conv, its parameters gathered; x, w and y stay with the 
 static inline bool conv_within(const ConvShape *c, unsigned can) { return conv_fits(&c->o, c->w, can); }
 
 typedef struct {
-    int tile; /* Winograd's outputs a tile and dimension; 0: direct */
-    float *packed;
+    int tile;      /* Winograd's outputs a tile and dimension; 0: direct */
+    float *packed; /* cpu_packed's */
 } ConvPrep;
-float *conv_alloc(Exec *e, ConvPrep *p, size_t floats, Error *err); /* p->packed; counted as weight_bytes */
 
 /* conv_direct.c: takes every convolution */
 bool direct_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err);
