@@ -3,6 +3,7 @@
 #include "images.h"
 #include "base/text.h"
 #include "trace.h"
+#include <sys/stat.h>
 #include <sys/file.h>
 #include <fcntl.h>
 #include <time.h>
@@ -78,6 +79,9 @@ static void damaged_npz(const Setup *s, const Images *reference) {
     succeeds(generate(s, "--seeds 0-11 --format npz --outdir n"), "after a wrong pixel");
     CHECK(exists(s, "n/samples.npz.damaged") && exists(s, "n/samples.npz.damaged-2"), "one damaged file took the place of another");
     same_images(s, "n", 12, reference);
+    CHECK(mkfifo(at(s, "n/part-000012-000013.npz"), 0666) == 0, "mkfifo"); /* what cannot be read need not be damaged */
+    fails(generate(s, "--seeds 0-12 --format npz --outdir n"), "a part that cannot be read", 1, "part-000012.*cannot read");
+    CHECK(unlink(at(s, "n/part-000012-000013.npz")) == 0, "a part that cannot be read was renamed");
     mkdir(at(s, "theirs"), 0777);
     write_file(s, "theirs/part-000000-000001.npz", "junk");
     fails(generate(s, "--seeds 0-1 --format npz --outdir theirs"), "a damaged file in a folder without a manifest", 1, "no manifest.json");

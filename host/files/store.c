@@ -43,6 +43,7 @@ const SeedList *store_present(const Store *s) { return &s->present; }
 
 /* ---- what is there ------------------------------------------------------------------------------------------------------------ */
 static bool note(void *store, const FolderEntry *x, Error *e) {
+    (void)e;
     Store *s = store;
     if (x->kind == NAME_STRAY) {
         char *path = path_join(x->folder, x->name);
@@ -52,7 +53,7 @@ static bool note(void *store, const FolderEntry *x, Error *e) {
     }
     bool top = x->folder == s->dir;
     if (x->kind == NAME_PNG && top != s->o.subdirs && !s->npz) seeds_add(&s->present, x->seed, 1);
-    if (s->npz && top && (x->kind == NAME_MERGED || x->kind == NAME_PART)) return npz_store_note(s->npz, x->name, e);
+    if (s->npz && top && (x->kind == NAME_MERGED || x->kind == NAME_PART)) npz_store_note(s->npz, x->name);
     return true;
 }
 static bool is_image(void *found, const FolderEntry *x, Error *e) {

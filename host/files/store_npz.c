@@ -1,5 +1,6 @@
 /* store_npz.c -- parts written batch by batch, and merged in one pass. */
 #include "files/store_npz.h"
+#include "base/file.h"
 #include "base/folder.h"
 #include "files/npz.h"
 #include <stdio.h>
@@ -55,7 +56,7 @@ void npz_store_free(NpzStore *s) {
 }
 
 /* ---- the index ------------------------------------------------------------------------------------------------------------------ */
-typedef enum { FILE_GOOD, FILE_DAMAGED, FILE_FOREIGN } FileState;
+typedef enum { FILE_GOOD, FILE_DAMAGED, FILE_FOREIGN, FILE_UNREADABLE } FileState;
 
 static void shape_of(const StoreOptions *o, size_t n, int64_t shape[4]) {
     shape[0] = (int64_t)n;
@@ -103,6 +104,9 @@ static FileState read_labels(const NpzStore *s, Npz *z, const char *path, size_t
 /* Appends the images of file number `file` to the index. check: every CRC, as after a crash. */
 static FileState add_file(NpzStore *s, int file, bool check, Error *e) {
     const char *path = s->file[file];
+    FileMap bytes;
+    if (!file_map(path, &bytes, e)) return FILE_UNREADABLE; /* no permission, no descriptors: that is not damage */
+    file_unmap(&bytes);
     Npz *z = npz_open(path, e);
     NpyArray seeds = {0};
     int *label = NULL;
@@ -139,14 +143,13 @@ static bool put_aside(const char *path, Error *e) {
     text_free(&name);
     return ok;
 }
-bool npz_store_note(NpzStore *s, const char *name, Error *e) {
-    (void)e;
+void npz_store_note(NpzStore *s, const char *name) {
     s->file = dg_realloc(s->file, (size_t)(s->files + 1) * sizeof *s->file);
     s->file[s->files++] = path_join(s->o->dir, name);
-    if (strcmp(name, MERGED)) return true;
+    if (strcmp(name, MERGED)) return;
     char *merged = s->file[s->files - 1];
     s->file[s->files - 1] = s->file[0], s->file[0] = merged;
-    return s->merged = true;
+    s->merged = true;
 }
 /* By seed; of two the one in the earlier file goes first. */
 static int by_seed(const void *a, const void *b) {
@@ -166,7 +169,7 @@ Outcome npz_store_index(NpzStore *s, SeedList *present, Error *e) {
             kept++;
             continue;
         }
-        if (state == FILE_FOREIGN || !put_aside(s->file[kept], &why)) return *e = why, OUTCOME_FAILED;
+        if (state != FILE_DAMAGED || !put_aside(s->file[kept], &why)) return *e = why, OUTCOME_FAILED;
         free(s->file[kept]);
         s->file[kept] = NULL;
         if (merged) s->merged = false;

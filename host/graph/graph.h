@@ -140,12 +140,12 @@ typedef struct {
 /* ---- build (graph.c): each checks shapes, appends one op, returns its output ---------------------------------------- */
 Graph *graph_new(Precision p);
 void graph_free(Graph *g);
-Tid g_input(Graph *g, const char *name, Shape s);                                    /* {n,1,1,c}: f32, else act */
-Tid g_weight(Graph *g, const char *name, Shape s, WeightView v);                     /* full name = g->prefix + name; the same name and view
-                                                                    give the same Tid */
-Tid g_constant(Graph *g, const char *name, Shape s, DType type, const void *values); /* copies values of `type`, f32 or f64; stored
-                                                                                        as vectors are */
-Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);                               /* stride 1, a square kernel (or pad 0) */
+Tid g_input(Graph *g, const char *name, Shape s); /* {n,1,1,c}: f32, else act */
+/* Its full name is g->prefix + name; the same name and view give the same Tid. */
+Tid g_weight(Graph *g, const char *name, Shape s, WeightView v);
+/* Copies values of `type`, f32 or f64; stored as vectors are. */
+Tid g_constant(Graph *g, const char *name, Shape s, DType type, const void *values);
+Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad); /* stride 1, a square kernel (or pad 0) */
 Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o);
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps);
 Tid g_attn(Graph *g, Tid qkv, int heads);
@@ -165,13 +165,12 @@ Tid g_emit(Graph *g, Op op, Shape out); /* what every builder and gradient rule 
 Tid g_flip(Graph *g, Tid w);            /* the weight of the input gradient of a conv with weight w */
 /* What a convolution asks of whoever computes it. A fast way says what it can do, and takes only what needs no more. */
 enum {
-    CONV_TAPS = 1,
+    CONV_TAPS = 1, /* more than a 1x1 kernel */
     CONV_PADS = 2,
-    CONV_UNEVEN = 4,
+    CONV_UNEVEN = 4, /* opposite pads that differ */
     CONV_STRIDE = 8,
     CONV_SCALE = 16
-}; /* TAPS: more than a 1x1 kernel;
-                                                                                            UNEVEN: opposite pads that differ */
+};
 unsigned conv_needs(const ConvOptions *o, Shape weight);
 static inline bool conv_fits(const ConvOptions *o, Shape weight, unsigned can) { return !(conv_needs(o, weight) & ~can); }
 

@@ -339,14 +339,22 @@ static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *e
     return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name,
                                   what, bytes, cuda_free_bytes(e->dev));
 }
-/* A conv weight whose channels do not fill whole pieces is replaced by its padded form, once. */
+/* A conv weight whose channels do not fill whole pieces is replaced by its padded form, once, by its first reader; all of its
+ * readers must then want that form. */
 static bool pack_weight(Exec *e, int i, Error *err) {
     Tid t = op_at(e, i)->in[1];
     Shape s = shape(e, t);
     size_t raw = tensor_bytes(&e->g->t[t]), packed = conv_packed_bytes(s, type(e, t));
     if (packed == raw) return true;
-    for (int j = 0; j < i; j++)
-        if (op_at(e, j)->kind == OP_CONV && op_at(e, j)->in[1] == t) return true; /* by its first reader */
+    int first = i;
+    for (int j = 0; j < e->g->nop; j++)
+        for (int k = 0; k < OP_INPUTS; k++) {
+            if (op_at(e, j)->in[k] != t) continue;
+            GRAPH_CHECK(k == 1 && is_image_conv(e, op_at(e, j)), "weight %s belongs to an image convolution and is read by an op %s too",
+                        e->g->t[t].name, op_name(op_at(e, j)->kind));
+            if (j < first) first = j;
+        }
+    if (first < i) return true;
     char *host = dg_alloc(raw + packed);
     cuda_download(e->dev, host, e->data[t], raw);
     conv_pack(host + raw, host, s, type(e, t));
