@@ -253,7 +253,8 @@ static void test_output(void) {
         DType wanted = read ? DG_F16 : DG_F32;
         CHECK(g->t[y].dtype == wanted && g->t[f].dtype == wanted, "a slice %s: %s of %s", read ? "of what is read elsewhere" : "of a conv",
               dtype_name(g->t[y].dtype), dtype_name(g->t[f].dtype));
-        CHECK(g->t[g_output(g, g_silu(g, x))].dtype == DG_F16 && (!other || g->t[other].dtype == DG_F16), "silu gives f32");
+        Tid silu = g_output(g, g_silu(g, x));
+        CHECK(g->t[silu].dtype == DG_F16 && (!other || g->t[other].dtype == DG_F16), "silu gives f32");
         graph_free(g);
     }
 }

@@ -55,7 +55,8 @@ static void constant_as_kernel(void) {
 static void precision_of_another_device(void) {
     Error e = {""};
     Graph *g = graph_new((Precision){DG_F16, false});
-    g->t[g_silu(g, image(g))].keep = true;
+    Tid y = g_silu(g, image(g));
+    g->t[y].keep = true;
     graph_plan(g);
     exec_new(g, device_open("cpu", NULL, &e), weights_alone(weights_synthetic(1, NULL)), &e);
 }
@@ -88,7 +89,7 @@ static int said_by(void (*mistake)(void), char *text, size_t size) {
     }
     close(out[1]);
     size_t n = 0;
-    for (ssize_t got = 1; got > 0 && n<size - 1; n += got> 0 ? (size_t)got : 0) got = read(out[0], text + n, size - 1 - n);
+    for (ssize_t got; (got = read(out[0], text + n, size - 1 - n)) > 0;) n += (size_t)got;
     text[n] = 0;
     close(out[0]);
     waitpid(child, &status, 0);
