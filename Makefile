@@ -103,9 +103,10 @@ $(LIB): $(OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 include kernels/rules.mk
-include tests/rules.mk
 include bench/rules.mk
 include tests/fuzz/rules.mk
+# the lists of tests, whose programs are built by the rules above
+include tests/rules.mk
 
 dg_cuda: $(BUILD)/dg_cuda
 	$(Q)ln -sf $< $@
