@@ -16,28 +16,32 @@ extern "C" {
 /* Statistics of a tensor {n,height,width,c}: for each image, each segment of NORM_SEGMENT of its pixels in order (the last
  * may be shorter) and each channel, the mean of the stored values and the sum of their squares about it, in f32: [image][segment][c][2]. */
 enum { NORM_SEGMENT = 64 };
-typedef struct {       /* OP_CONV on images: y = scale * (conv(x, w) + bias + add), padded with zeros */
+typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias) * gate + add)), padded with zeros */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
-    const void *add;   /* as y; where add_vector, {n,1,1,k}; or NULL */
+    const void *add;   /* by add_kind: NULL, as y, {n,1,1,k}, or one image of y (positions) */
+    const float *gate; /* {n,k} or NULL */
     void *y;           /* {n,out_height,out_width,k} */
     float *stats;      /* optional, only where an image of y is whole segments: receives the statistics of y */
     DType x_type, add_type, y_type;
     bool tf32; /* x_type is f32: multiply on tensor cores, operands rounded to tf32; else every product in f32 */
-    bool add_vector;
+    Operand add_kind;
     int n, height, width, c, k, r, s, out_height, out_width;
     ConvOptions options;
+    unsigned needs; /* conv_needs */
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
 /* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */
 size_t conv_packed_bytes(Shape weight, DType type);
 void conv_pack(void *packed, const void *weight, Shape shape, DType type);
 
-typedef struct {                     /* OP_CONV on vectors: y = scale * (x w^T + bias + add); all f32, never less */
-    const float *x, *w, *bias, *add; /* {n,c}, {k,c}, [k] or NULL, {n,k} or NULL */
-    float *y;                        /* {n,k} */
+typedef struct {                            /* OP_CONV on vectors: y = act(scale * ((x w^T + bias) * gate + add)); all f32, never less */
+    const float *x, *w, *bias, *gate, *add; /* {n,c}, {k,c}, [k] or NULL, {n,k} or NULL, by add_kind as in ConvArgs */
+    float *y;                               /* {n,k} */
+    Operand add_kind;
     int n, c, k;
     float scale;
+    Act act;
 } LinearArgs;
 int cuda_linear(const LinearArgs *a, void *stream);
 
@@ -83,16 +87,16 @@ int cuda_unary(const UnaryArgs *a, void *stream);
 int cuda_unary_bwd(const UnaryArgs *a, void *stream);
 
 typedef struct {       /* OP_ADD: y = a*x + b*z */
-    const void *x, *z; /* {n,pixels,c}; z the same, or {n,1,c} where z_vector, or NULL */
+    const void *x, *z; /* {n,pixels,c}; z by z_kind: NULL, the same, {n,1,c}, or {1,pixels,c} */
     void *y;
     DType x_type, z_type, y_type;
-    bool z_vector;
+    Operand z_kind;
     int n, pixels, c;
     float a, b;
 } AddArgs;
 int cuda_add(const AddArgs *a, void *stream);
 
-typedef struct {   /* one run of channels into another tensor: OP_SLICE is one of these, OP_CONCAT two */
+typedef struct {   /* one run of channels into another tensor: OP_SLICE is one of these, OP_CONCAT one for each input */
     const void *x; /* [pixels][x_c], channels [x_first, x_first + c) are read */
     void *y;       /* [pixels][y_c], channels [y_first, y_first + c) are written */
     DType x_type, y_type;
@@ -129,6 +133,64 @@ typedef struct { /* OP_FIRST_TOKEN: {n,tokens,c} -> {n,c}; backward {n,c} -> {n,
 } FirstTokenArgs;
 int cuda_first_token(const FirstTokenArgs *a, void *stream);
 int cuda_first_token_bwd(const FirstTokenArgs *a, void *stream);
+
+typedef struct {   /* OP_POOL */
+    const void *x; /* {n,height,width,c} */
+    void *y;       /* {n,out_height,out_width,c} */
+    DType x_type, y_type;
+    int n, height, width, out_height, out_width, c;
+    PoolOptions options;
+} PoolArgs;
+int cuda_pool(const PoolArgs *a, void *stream);
+
+typedef struct {                  /* OP_RESIZE */
+    const void *x;                /* {n,height,width,c} */
+    const double *columns, *rows; /* [out_width][1 + column_taps], [out_height][1 + row_taps] */
+    void *y;                      /* {n,out_height,out_width,c} */
+    void *workspace;              /* cuda_resize_workspace(a) bytes, as for NormArgs */
+    DType x_type, y_type;
+    int n, height, width, out_height, out_width, c, column_taps, row_taps;
+    ResizeOptions options;
+} ResizeArgs;
+size_t cuda_resize_workspace(const ResizeArgs *a);
+int cuda_resize(const ResizeArgs *a, void *stream);
+
+typedef struct {                             /* OP_PIXEL_NORM */
+    const void *x;                           /* {n,pixels,c} */
+    const float *gamma, *beta, *shift_scale; /* [c] or NULL, [c] or NULL, {n,2c} or NULL */
+    void *y;
+    DType x_type, y_type;
+    int n, pixels, c;
+    float eps;
+    bool rms;
+} PixelNormArgs;
+int cuda_pixel_norm(const PixelNormArgs *a, void *stream);
+
+typedef struct { /* OP_GATE */
+    const void *x;
+    const float *gate;    /* {n,c} */
+    const void *residual; /* or NULL */
+    void *y;
+    DType x_type, residual_type, y_type;
+    int n, pixels, c;
+} GateArgs;
+int cuda_gate(const GateArgs *a, void *stream);
+
+typedef struct { /* OP_DEPTH_TO_SPACE: {n,height,width,p*p*c} -> {n,height*p,width*p,c} */
+    const void *x;
+    void *y;
+    DType x_type, y_type;
+    int n, height, width, c, p;
+} DepthToSpaceArgs;
+int cuda_depth_to_space(const DepthToSpaceArgs *a, void *stream);
+
+typedef struct { /* OP_SOFTMAX: {n,c} */
+    const float *x;
+    float *y;
+    int n, c;
+    bool log;
+} SoftmaxArgs;
+int cuda_softmax(const SoftmaxArgs *a, void *stream);
 
 /* ---- sampler state: the contracts are Backend's combine, randn and to_u8 (device/device.h). All memory is the device's, but for the array of
  * terms, which has been read when the call returns.                                                                       */

@@ -4,30 +4,42 @@
 #ifndef DG_CASES_H
 #define DG_CASES_H
 #include "device/device.h"
+#include <math.h>
+#include <stdlib.h>
 
-typedef enum { ADD_NONE, ADD_FULL, ADD_VECTOR } AddKind; /* a second operand: none, same shape, per-image vector */
-typedef enum { FREE, OPPOSED, ALIKE } AttnInput;         /* opposed: queries at least 0, keys at most 0; alike: one value for all tokens */
+/* A second operand: none, same shape, per-image vector, one image for all (a constant). */
+typedef enum { ADD_NONE, ADD_FULL, ADD_VECTOR, ADD_POSITIONS } AddKind;
+typedef enum { NEAREST, LINEAR, CUBIC } Filter;  /* of a resize: of 1, 2 and 4 pixels, wider where the image shrinks */
+typedef enum { FREE, OPPOSED, ALIKE } AttnInput; /* opposed: queries at least 0, keys at most 0; alike: one value for all tokens */
 typedef struct {
     const char *name, *why;
     OpKind kind;           /* the forward op; its gradient op is tested through graph_backward */
     Shape x;               /* in0, at batch 1: the tests choose n */
     float x_gain, dy_gain; /* inputs and the output's gradient are uniform in [-gain, gain]; 0 means 1 */
     bool f32_out;          /* the output is f32 where activations have 16 bits, as g_output makes it */
+    bool f32_in;           /* so is x; of a conv and a gate, the residual */
     /* clang-format off */
     union {
         /* an r x r kernel and one pad; where s is not 0, an r x s kernel, its stride and its pads (top, left, bottom, right) */
-        struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; } conv;
+        struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; Act act; bool gate; } conv;
         struct { int groups; float eps; bool silu, scale_shift; } norm;
         struct { int heads; AttnInput input; } attn;
         struct { UnaryKind f; float lo, hi; } unary;
         struct { float a, b; AddKind add; } add;
-        struct { int c; } concat;
+        struct { int c[OP_INPUTS - 1]; } concat; /* of in1, in2, ... */
         struct { int first, c; } slice;
         struct { bool up; int taps, pad; float tap[RESAMPLE_TAPS], scale; } resample;
+        PoolOptions pool;
+        struct { int h, w; Filter filter; ResizeOptions o; } resize;
+        struct { float eps; bool rms, gamma, beta, modulated; } pixel_norm;
+        struct { bool residual; } gate;
+        struct { int p; } depth_to_space;
+        struct { bool log; } softmax;
     };
 } OpCase;
 
 /* a row a case */
+#define ALL -INFINITY, INFINITY
 #define BOX 2, 0, {.5f, .5f}
 #define TENT 4, 1, {.125f, .375f, .375f, .125f}
 static const OpCase op_cases[] = {
@@ -53,6 +65,22 @@ static const OpCase op_cases[] = {
     {"conv3_down", "stride 2, padded at the bottom and on the right: the VAE's encoder", OP_CONV, {1, 8, 8, 32}, .conv = {40, 3, 0, 1, true, ADD_NONE, 3, 2, {0, 0, 1, 1}}},
     {"conv1_stride2", "1x1 with a stride is no product of matrices", OP_CONV, {1, 5, 7, 32}, .conv = {32, 1, 0, 1, true, ADD_VECTOR, 1, 2, {0}}},
     {"conv2_patches", "2x2 patches of 4 channels", OP_CONV, {1, 8, 6, 4}, .conv = {48, 2, 0, 1, true, ADD_NONE, 2, 2, {0}}},
+    {"conv5_inception", "5x5, pad 2, then ReLU", OP_CONV, {1, 7, 9, 48}, .conv = {64, 5, 2, 1, true, ADD_NONE, .act = ACT_RELU}},
+    {"conv5_odd", "every pad from 0 to 3, stride 2, channels that are multiples of nothing", OP_CONV, {1, 9, 7, 7}, .conv = {13, 5, 0, 1, true, ADD_FULL, 5, 2, {0, 1, 2, 3}, .act = ACT_GELU_TANH, .gate = true}},
+    {"conv3_pads", "the pads the other way round", OP_CONV, {1, 6, 5, 13}, .conv = {7, 3, 0, 1, true, ADD_VECTOR, 3, 1, {3, 2, 1, 0}, .act = ACT_RELU, .gate = true}},
+    {"conv3_relu", "an activation in a shape for every fast way", OP_CONV, {1, 8, 8, 64}, .conv = {64, 3, 1, 1, true, ADD_NONE, .act = ACT_RELU}},
+    {"conv3_relu_4", "and for the larger tile of the fast ways", OP_CONV, {1, 17, 16, 64}, .conv = {64, 3, 1, .5f, true, ADD_FULL, .act = ACT_RELU, .gate = true}},
+    {"conv3_gated", "gate, residual, scale and activation together", OP_CONV, {1, 8, 8, 32}, .conv = {40, 3, 1, .70710678f, true, ADD_FULL, .act = ACT_GELU_TANH, .gate = true}},
+    {"conv3_positions", "one image is added to all", OP_CONV, {1, 8, 8, 32}, .conv = {64, 3, 1, 1, true, ADD_POSITIONS}},
+    {"conv3_valid_down", "3x3, stride 2, no pads: Inception's reductions", OP_CONV, {1, 9, 9, 24}, .conv = {40, 3, 0, 1, true, ADD_NONE, 3, 2, {0}, .act = ACT_RELU}},
+    {"conv2_patches_positions", "DiT's patches: stride 2, positions", OP_CONV, {1, 8, 8, 4}, .f32_out = true, .conv = {72, 2, 0, 1, true, ADD_POSITIONS, 2, 2, {0}}},
+    {"conv4_patches", "patches of 4x4 pixels, odd channels", OP_CONV, {1, 8, 12, 3}, .conv = {13, 4, 0, 1, true, ADD_POSITIONS, 4, 4, {0}}},
+    {"conv1_gelu", "the first layer of DiT's blocks", OP_CONV, {1, 4, 8, 72}, .conv = {288, 1, 0, 1, true, ADD_NONE, .act = ACT_GELU_TANH}},
+    {"conv1_gated", "the last: gate and residual, which are f32 in all precisions", OP_CONV, {1, 4, 8, 72}, .f32_out = true, .f32_in = true, .conv = {72, 1, 0, 1, true, ADD_FULL, .gate = true}},
+    {"conv1_gate_alone", "a gate, no bias, nothing to add", OP_CONV, {1, 3, 5, 13}, .conv = {7, 1, 0, 1, false, ADD_NONE, .gate = true}},
+    {"conv1_positions", "1x1: rows of one image are not those of the batch", OP_CONV, {1, 3, 5, 32}, .conv = {32, 1, 0, .5f, true, ADD_POSITIONS}},
+    {"linear_gelu", "an activation on vectors", OP_CONV, {1, 1, 1, 96}, .conv = {40, 1, 0, 1, true, ADD_NONE, .act = ACT_GELU_TANH}},
+    {"linear_gated", "a gate on vectors", OP_CONV, {1, 1, 1, 13}, .conv = {7, 1, 0, 1, true, ADD_FULL, .act = ACT_RELU, .gate = true}},
     {"conv1_qkv", "1x1: C to 3C", OP_CONV, {1, 8, 8, 64}, .conv = {192, 1, 0, 1, true, ADD_NONE}},
     {"conv1_proj", "1x1 with residual and scale", OP_CONV, {1, 8, 8, 64}, .conv = {64, 1, 0, .70710678f, true, ADD_FULL}},
     {"conv1_odd", "1x1, odd channels, no bias", OP_CONV, {1, 3, 5, 11}, .conv = {9, 1, 0, 1, false, ADD_NONE}},
@@ -90,6 +118,7 @@ static const OpCase op_cases[] = {
     {"attn_d32_odd", "77 tokens, heads of 32", OP_ATTN, {1, 7, 11, 3 * 64}, .attn = {2}},
     {"attn_d128", "70 tokens, heads of 128", OP_ATTN, {1, 7, 10, 3 * 256}, .attn = {2}},
     {"attn_d100", "whole 16-byte pieces in f32 but not in 16 bits", OP_ATTN, {1, 3, 5, 3 * 100}, .attn = {1}},
+    {"attn_d512", "the VAE's head of 512", OP_ATTN, {1, 5, 9, 3 * 512}, .attn = {1}},
     {"attn_d320", "wider than any block of channels", OP_ATTN, {1, 5, 5, 3 * 320}, .attn = {1}},
     {"attn_few", "scores of thousands: a key or two take all", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 64, .attn = {1}},
     {"attn_sharp", "scores of millions: one key takes all, exactly", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 2048, .dy_gain = 0x1p-8f, .attn = {1}},
@@ -106,13 +135,22 @@ static const OpCase op_cases[] = {
     {"silu_vector", "embedding", OP_UNARY, {1, 1, 1, 512}, .unary = {F_SILU, 0, 0}},
     {"clamp", "half of the values are outside", OP_UNARY, {1, 4, 4, 33}, .unary = {F_CLAMP, -.6f, .4f}},
     {"clamp_logit", "one value per image", OP_UNARY, {1, 1, 1, 1}, .unary = {F_CLAMP, -11.5129f, 11.5129f}},
+    {"relu", "odd size", OP_UNARY, {1, 5, 3, 7}, .unary = {F_RELU, 0, 0}},
+    {"relu_vector", "whole runs", OP_UNARY, {1, 1, 1, 512}, .unary = {F_RELU, 0, 0}},
+    {"gelu_tanh", "odd size, far into both tails", OP_UNARY, {1, 5, 3, 7}, .x_gain = 8, .unary = {F_GELU_TANH, 0, 0}},
+    {"gelu_tanh_vector", "whole runs", OP_UNARY, {1, 1, 1, 512}, .x_gain = 2, .unary = {F_GELU_TANH, 0, 0}},
     {"add", "two tensors, two factors", OP_ADD, {1, 5, 5, 12}, .add = {.7f, -.4f, ADD_FULL}},
     {"add_plain", "the skip connection", OP_ADD, {1, 8, 8, 16}, .add = {1, 1, ADD_FULL}},
     {"add_vector", "per-image vector", OP_ADD, {1, 4, 3, 20}, .add = {1, .5f, ADD_VECTOR}},
+    {"add_positions", "one image for all", OP_ADD, {1, 4, 3, 20}, .add = {1, 1, ADD_POSITIONS}},
+    {"add_positions_odd", "odd channels, two factors", OP_ADD, {1, 3, 5, 13}, .f32_out = true, .add = {.5f, -2, ADD_POSITIONS}},
     {"add_scale", "no second operand", OP_ADD, {1, 3, 3, 9}, .add = {-2.5f, 0, ADD_NONE}},
-    {"concat", "aligned", OP_CONCAT, {1, 4, 4, 64}, .concat = {32}},
-    {"concat_odd", "unaligned seam", OP_CONCAT, {1, 3, 5, 7}, .concat = {10}},
-    {"concat_seam", "whole vectors read, written where no vector begins", OP_CONCAT, {1, 4, 4, 4}, .concat = {8}},
+    {"concat", "aligned", OP_CONCAT, {1, 4, 4, 64}, .concat = {{32}}},
+    {"concat_odd", "unaligned seam", OP_CONCAT, {1, 3, 5, 7}, .concat = {{10}}},
+    {"concat_seam", "whole vectors read, written where no vector begins", OP_CONCAT, {1, 4, 4, 4}, .concat = {{8}}},
+    {"concat_three", "three, the middle one unaligned", OP_CONCAT, {1, 3, 4, 8}, .concat = {{7, 16}}},
+    {"concat_four", "Inception's branches", OP_CONCAT, {1, 5, 5, 32}, .concat = {{64, 96, 32}}},
+    {"concat_five", "as many as an op has inputs, one channel among them", OP_CONCAT, {1, 2, 3, 13}, .concat = {{1, 7, 24, 8}}},
     {"slice", "the first half", OP_SLICE, {1, 4, 4, 32}, .slice = {0, 16}},
     {"slice_odd", "the middle, unaligned", OP_SLICE, {1, 3, 3, 11}, .slice = {3, 5}},
     {"down_box", "2x2 average pooling", OP_RESAMPLE, {1, 8, 8, 32}, .resample = {false, BOX, 1}},
@@ -124,13 +162,50 @@ static const OpCase op_cases[] = {
     {"pool_tokens", "mean token first", OP_POOL_TOKENS, {1, 8, 8, 32}, .attn = {0}},
     {"pool_tokens_odd", "odd sizes", OP_POOL_TOKENS, {1, 3, 5, 9}, .attn = {0}},
     {"first_token", "what the logit reads", OP_FIRST_TOKEN, {1, 1, 65, 32}, .attn = {0}},
+    {"pool_max", "3x3, stride 2, no pads: Inception's reductions", OP_POOL, {1, 9, 11, 32}, .pool = {true, 3, 3, 2, 0}},
+    {"pool_max_pad", "the largest of what is inside may be negative", OP_POOL, {1, 7, 5, 13}, .pool = {true, 3, 3, 1, 1}},
+    {"pool_mean_pad", "the mean of what is inside: Inception of the FID", OP_POOL, {1, 8, 8, 64}, .pool = {false, 3, 3, 1, 1}},
+    {"pool_mean_odd", "odd everything, rows and columns left over", OP_POOL, {1, 8, 7, 7}, .pool = {false, 2, 3, 2, 1}},
+    {"pool_mean_2", "2x2, stride 2", OP_POOL, {1, 8, 6, 16}, .pool = {false, 2, 2, 2, 0}},
+    {"pool_one", "windows of one pixel: a stride alone", OP_POOL, {1, 5, 6, 9}, .pool = {true, 1, 1, 3, 0}},
+    {"pool_global", "Inception's features: a vector, f32", OP_POOL, {1, 8, 8, 256}, .pool = {false, 8, 8, 1, 0}},
+    {"pool_global_odd", "many pixels, odd channels", OP_POOL, {1, 17, 13, 13}, .pool = {false, 17, 13, 1, 0}},
+    {"pool_global_max", "the largest of all", OP_POOL, {1, 5, 7, 24}, .pool = {true, 5, 7, 1, 0}},
+    {"resize_linear", "TensorFlow's: to Inception's size, less of it", OP_RESIZE, {1, 8, 6, 3}, .resize = {19, 21, LINEAR, {false, ALL, 1 / 128.f, -1}}},
+    {"resize_down", "wide filters, odd channels, rows and columns differ", OP_RESIZE, {1, 23, 17, 7}, .resize = {9, 5, LINEAR, {false, ALL, 1, 0}}},
+    {"resize_cubic", "clean-fid's: weights below 0, then a clamp", OP_RESIZE, {1, 13, 16, 3}, .x_gain = 128, .resize = {21, 10, CUBIC, {false, -90, 90, .0078125f, -1}}},
+    {"resize_bytes", "Pillow's: rounded to bytes between the passes", OP_RESIZE, {1, 15, 12, 3}, .x_gain = 280, .resize = {8, 19, CUBIC, {true, ALL, 2 / 255.f, -1}}},
+    {"resize_nearest", "weights of one pixel", OP_RESIZE, {1, 6, 5, 4}, .resize = {12, 15, NEAREST, {false, ALL, 1, 0}}},
+    {"resize_wide", "many channels: whole runs", OP_RESIZE, {1, 6, 7, 40}, .resize = {9, 5, LINEAR, {false, ALL, 2, .5f}}},
+    {"resize_one", "to one pixel, a vector's shape", OP_RESIZE, {1, 5, 4, 13}, .resize = {1, 1, LINEAR, {false, ALL, 1, 0}}},
+    {"pixel_norm", "layer norm, nothing learned", OP_PIXEL_NORM, {1, 4, 4, 72}, .pixel_norm = {1e-6f, false, false, false, false}},
+    {"pixel_norm_dit", "the residual stream in f32, shift and scale", OP_PIXEL_NORM, {1, 4, 4, 1152}, .f32_in = true, .x_gain = 4, .pixel_norm = {1e-6f, false, false, false, true}},
+    {"pixel_norm_affine", "a transformer's: gamma and beta", OP_PIXEL_NORM, {1, 3, 5, 384}, .pixel_norm = {1e-5f, false, true, true, false}},
+    {"pixel_norm_all", "gamma, beta, shift and scale, odd channels", OP_PIXEL_NORM, {1, 5, 3, 13}, .pixel_norm = {1e-5f, false, true, true, true}},
+    {"pixel_norm_rms", "EDM2's: no mean, eps outside the root", OP_PIXEL_NORM, {1, 4, 5, 40}, .pixel_norm = {1e-4f, true, false, false, false}},
+    {"pixel_norm_rms_eps", "eps dominates: where it stands shows", OP_PIXEL_NORM, {1, 3, 3, 7}, .pixel_norm = {2, true, true, false, true}},
+    {"pixel_norm_eps", "the same of the layer norm", OP_PIXEL_NORM, {1, 3, 3, 7}, .f32_in = true, .f32_out = true, .pixel_norm = {2, false, false, true, true}},
+    {"pixel_norm_2000", "more channels than a block of threads holds at once", OP_PIXEL_NORM, {1, 2, 3, 2056}, .pixel_norm = {1e-6f, false, false, false, true}},
+    {"pixel_norm_vector", "of vectors", OP_PIXEL_NORM, {1, 1, 1, 96}, .pixel_norm = {1e-6f, false, true, true, false}},
+    {"gate", "aligned", OP_GATE, {1, 4, 4, 72}, .gate = {false}},
+    {"gate_residual", "into the residual stream, f32", OP_GATE, {1, 4, 4, 72}, .f32_in = true, .gate = {true}},
+    {"gate_odd", "odd channels, residual", OP_GATE, {1, 3, 5, 13}, .gate = {true}},
+    {"gate_vector", "of vectors", OP_GATE, {1, 1, 1, 9}, .gate = {true}},
+    {"depth_to_space", "DiT's last layer: 2x2 pixels of 8 channels", OP_DEPTH_TO_SPACE, {1, 4, 4, 32}, .f32_out = true, .depth_to_space = {2}},
+    {"depth_to_space_odd", "3x3 pixels of 5 channels", OP_DEPTH_TO_SPACE, {1, 2, 3, 45}, .depth_to_space = {3}},
+    {"depth_to_space_pixel", "of one pixel, one channel", OP_DEPTH_TO_SPACE, {1, 1, 1, 16}, .depth_to_space = {4}},
+    {"softmax", "a thousand classes", OP_SOFTMAX, {1, 1, 1, 1000}, .x_gain = 8, .softmax = {false}},
+    {"softmax_odd", "more than float's exp takes, were the largest not taken off", OP_SOFTMAX, {1, 1, 1, 13}, .x_gain = 200, .softmax = {false}},
+    {"softmax_log", "its logarithm", OP_SOFTMAX, {1, 1, 1, 77}, .x_gain = 20, .softmax = {true}},
+    {"softmax_one", "one class: 1", OP_SOFTMAX, {1, 1, 1, 1}, .softmax = {false}},
 };
 /* clang-format on */
 #undef BOX
+#undef ALL
 #undef TENT
 enum { OP_CASES = sizeof op_cases / sizeof *op_cases };
 
-enum { CASE_INPUTS = 3 };
+enum { CASE_INPUTS = OP_INPUTS };
 typedef struct {
     Tid in[CASE_INPUTS]; /* in[0] = x; 0 where there is none */
     Tid y;
@@ -141,24 +216,68 @@ static inline Tid case_weight(Graph *g, const char *name, Shape s, ViewKind kind
 }
 static inline Tid case_vector(Graph *g, const char *name, int c) { return case_weight(g, name, (Shape){1, 1, 1, c}, VIEW_VECTOR); }
 
+/* What f32 is in a graph that may be f64. */
+static inline DType case_f32(const Graph *g) { return g->precision.act == DG_F64 ? DG_F64 : DG_F32; }
+/* One image of values that every type holds, and no two neighbours share. */
+static inline Tid case_positions(Graph *g, Shape s) {
+    s.n = 1;
+    double *v = dg_alloc(shape_count(s) * sizeof *v);
+    for (size_t i = 0; i < shape_count(s); i++) v[i] = ((double)(i * 7 % 17) - 8) / 8;
+    Tid t = g_constant(g, "positions", s, DG_F64, v);
+    free(v);
+    return t;
+}
+/* Half-pixel centres; where the image shrinks the filter grows, and the weights sum to 1. */
+static inline double case_filter(Filter f, double t) {
+    t = t < 0 ? -t : t;
+    switch (f) {
+    case NEAREST: return t <= .5 ? 1 : 0;
+    case LINEAR: return t < 1 ? 1 - t : 0;
+    case CUBIC: return t < 1 ? (1.5 * t - 2.5) * t * t + 1 : t < 2 ? ((-.5 * t + 2.5) * t - 4) * t + 2 : 0;
+    }
+    return 0;
+}
+static inline Tid case_table(Graph *g, const char *name, Filter f, int in, int out) {
+    double scale = (double)in / out, grown = f != NEAREST && scale > 1 ? scale : 1, reach = (f == CUBIC ? 2 : f == LINEAR ? 1 : .5) * grown;
+    int taps = (int)(2 * reach) + 1;
+    double *table = dg_alloc((size_t)out * (size_t)(1 + taps) * sizeof *table), *row = table;
+    for (int i = 0; i < out; i++, row += 1 + taps) {
+        double centre = (i + .5) * scale, sum = 0;
+        int first = (int)(centre - reach + .5);
+        if (centre - reach + .5 < 0) first = 0;
+        row[0] = first;
+        for (int k = 0; k < taps; k++)
+            row[1 + k] = first + k < in ? case_filter(f, (first + k + .5 - centre) / grown) : 0, sum += row[1 + k];
+        for (int k = 0; k < taps; k++) row[1 + k] /= sum;
+    }
+    Tid t = g_table(g, name, (Shape){1, 1, out, 1 + taps}, table);
+    free(table);
+    return t;
+}
+
 static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
     Shape s = c->x;
     s.n = n;
     CaseGraph k = {.in = {g_input(g, "x", s)}};
+    static const char *const concat_names[] = {"second", "third", "fourth", "fifth"};
     Tid x = k.in[0];
+    int inputs = 1;
     Op *op;
     switch (c->kind) {
     case OP_CONV: {
         int pad = c->conv.pad, columns = c->conv.s ? c->conv.s : c->conv.r;
         const int *side = c->conv.side;
-        ConvOptions o = {1, pad, pad, pad, pad, c->conv.scale};
-        if (c->conv.s) o = (ConvOptions){c->conv.stride, side[0], side[1], side[2], side[3], c->conv.scale};
+        ConvOptions o = {1, pad, pad, pad, pad, c->conv.scale, c->conv.act};
+        if (c->conv.s) o = (ConvOptions){c->conv.stride, side[0], side[1], side[2], side[3], c->conv.scale, c->conv.act};
         Tid w = case_weight(g, "w.weight", (Shape){c->conv.k, c->conv.r, columns, s.c}, VIEW_CONV);
         k.y = g_conv_with(g, x, w, c->conv.bias ? case_vector(g, "w.bias", c->conv.k) : 0, o);
         if (c->conv.add == ADD_FULL) k.in[1] = g_input(g, "residual", shape_of(g, k.y));
         if (c->conv.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, c->conv.k});
+        if (c->conv.gate) k.in[2] = g_input(g, "gate", (Shape){n, 1, 1, c->conv.k});
+        if (c->f32_in) g->t[k.in[1]].dtype = case_f32(g);
+        Tid add = c->conv.add == ADD_POSITIONS ? case_positions(g, shape_of(g, k.y)) : k.in[1];
         op = &g->op[g->t[k.y].producer];
-        op->in[3] = k.in[1];
+        op->in[3] = add, op->in[4] = k.in[2];
         break;
     }
     case OP_NORM:
@@ -172,11 +291,12 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
     case OP_ADD:
         if (c->add.add == ADD_FULL) k.in[1] = g_input(g, "second", s);
         if (c->add.add == ADD_VECTOR) k.in[1] = g_input(g, "vector", (Shape){n, 1, 1, s.c});
-        k.y = g_add(g, x, k.in[1], c->add.a, c->add.b);
+        k.y = g_add(g, x, c->add.add == ADD_POSITIONS ? case_positions(g, s) : k.in[1], c->add.a, c->add.b);
         break;
     case OP_CONCAT:
-        k.in[1] = g_input(g, "second", (Shape){n, s.h, s.w, c->concat.c});
-        k.y = g_concat(g, x, k.in[1]);
+        for (int i = 0; i < OP_INPUTS - 1 && c->concat.c[i]; i++, inputs++)
+            k.in[1 + i] = g_input(g, concat_names[i], (Shape){n, s.h, s.w, c->concat.c[i]});
+        k.y = g_concat_all(g, k.in, inputs);
         break;
     case OP_SLICE: k.y = g_slice(g, x, c->slice.first, c->slice.c); break;
     case OP_RESAMPLE:
@@ -187,6 +307,28 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         k.y = g_pool_tokens(g, x, case_weight(g, "positional_embedding", (Shape){1, 1, s.h * s.w + 1, s.c}, VIEW_TOKENS));
         break;
     case OP_FIRST_TOKEN: k.y = g_first_token(g, x); break;
+    case OP_POOL: k.y = g_pool(g, x, c->pool); break;
+    case OP_RESIZE: {
+        Tid columns = case_table(g, "columns", c->resize.filter, s.w, c->resize.w);
+        k.y = g_resize(g, x, columns, case_table(g, "rows", c->resize.filter, s.h, c->resize.h), c->resize.o);
+        break;
+    }
+    case OP_PIXEL_NORM: {
+        if (c->f32_in) g->t[x].dtype = case_f32(g);
+        if (c->pixel_norm.modulated) k.in[1] = g_input(g, "shift_scale", (Shape){n, 1, 1, 2 * s.c});
+        Tid gamma = c->pixel_norm.gamma ? case_vector(g, "n.weight", s.c) : 0,
+            beta = c->pixel_norm.beta ? case_vector(g, "n.bias", s.c) : 0;
+        k.y = g_pixel_norm(g, x, gamma, beta, k.in[1], c->pixel_norm.eps, c->pixel_norm.rms);
+        break;
+    }
+    case OP_GATE:
+        k.in[1] = g_input(g, "gate", (Shape){n, 1, 1, s.c});
+        if (c->gate.residual) k.in[2] = g_input(g, "residual", s);
+        if (c->f32_in) g->t[k.in[2]].dtype = case_f32(g);
+        k.y = g_gate(g, x, k.in[1], k.in[2]);
+        break;
+    case OP_DEPTH_TO_SPACE: k.y = g_depth_to_space(g, x, c->depth_to_space.p); break;
+    case OP_SOFTMAX: k.y = g_softmax(g, x, c->softmax.log); break;
     case OP_NORM_BWD:
     case OP_ATTN_BWD:
     case OP_UNARY_BWD:

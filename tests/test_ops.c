@@ -50,7 +50,7 @@ static float as_tf32(float v) {
 /* ---- one graph of a case, bound to one device -------------------------------------------------------------------------- */
 enum { MAX_WEIGHTS = 8 };
 typedef struct {
-    Graph *g;
+    Graph *g, *model; /* model: the same, not run, as the device under test has it: of the types there */
     CaseGraph k;
     Tid dy, dx; /* gradient mode, else 0 */
     Weights *w;
@@ -66,10 +66,10 @@ typedef struct {
     int wrt;   /* gradient: which input of the case */
 } Mode;
 
-static DType stored_type(const Mode *m, const Run *r, Tid t) { /* the type this tensor has on the device under test */
-    const Graph *g = r->g;
-    if (m->c->f32_out && t == r->dy) return DG_F32; /* y as well, but the tolerance is that of the operands' type */
-    return g->t[t].kind == T_WEIGHT && g->t[t].view.kind != VIEW_CONV ? DG_F32 : is_vector(shape_of(g, t)) ? DG_F32 : m->act;
+/* The type that t has on the device under test; of what is computed, that of the operands, which the tolerance follows. */
+static DType stored_type(const Mode *m, const Run *r, Tid t) {
+    const Tensor *a = &r->model->t[t];
+    return a->kind == T_ACT && !is_vector(a->shape) ? m->act : a->dtype;
 }
 static void add_weight(Run *r, const Mode *m, Tid t) {
     const Tensor *a = &r->g->t[t];
@@ -78,29 +78,34 @@ static void add_weight(Run *r, const Mode *m, Tid t) {
     Shape s = a->shape;
     if (a->view.flip) s = (Shape){s.c, s.h, s.w, s.n};
     StTensor *st = &r->tensor[r->weights];
-    bool vector_input = is_vector(m->c->x);
-    DType type = a->view.kind == VIEW_CONV && !vector_input ? m->act : DG_F32;
+    DType type = r->model->t[t].dtype;
     size_t n = shape_count(s);
     float *data = r->weight_data[r->weights++] = dg_alloc(n * sizeof *data);
     double scale = m->integer ? 1 : a->view.kind == VIEW_CONV ? sqrt(3.0 / (s.h * s.w * s.c)) : 1;
     for (size_t i = 0; i < n; i++) {
         float v = value(hash(m->c->name, a->name), i, m->integer) * (float)scale;
-        data[i] = as_stored(m->tf32 && type == DG_F32 && a->view.kind == VIEW_CONV && !vector_input ? as_tf32(v) : v, type);
+        data[i] = as_stored(m->tf32 && type == DG_F32 && a->view.kind == VIEW_CONV && !is_vector(m->c->x) ? as_tf32(v) : v, type);
     }
     *st = (StTensor){.name = a->name, .dtype = DG_F32, .count = n, .bytes = n * sizeof *data, .data = data};
     st->dims = view_official_shape(a->shape, a->view, st->shape);
     weights_override(r->w, a->name, st);
 }
-static Run run_new(const Mode *m, Device *d, int n) {
-    Run r = {.g = graph_new(d->precision), .w = weights_synthetic(1, NULL)};
-    r.g->guard_bytes = DG_ALIGN;
-    r.k = case_build(r.g, m->c, n);
+static Graph *mode_graph(const Mode *m, Precision p, int n, Run *r) {
+    Graph *g = graph_new(p);
+    g->guard_bytes = DG_ALIGN;
+    r->k = case_build(g, m->c, n);
     if (m->gradient) {
-        r.dy = g_input(r.g, "dy", shape_of(r.g, r.k.y));
-        r.g->t[r.dy].dtype = r.g->t[r.k.y].dtype;
-        r.dx = graph_backward(r.g, r.k.y, r.dy, r.k.in[m->wrt]);
-        if (r.dx != r.dy) r.g->t[r.dx].keep = true;
+        r->dy = g_input(g, "dy", shape_of(g, r->k.y));
+        g->t[r->dy].dtype = g->t[r->k.y].dtype;
+        r->dx = graph_backward(g, r->k.y, r->dy, r->k.in[m->wrt]);
+        if (r->dx != r->dy) g->t[r->dx].keep = true;
     }
+    return g;
+}
+static Run run_new(const Mode *m, Device *d, int n) {
+    Run r = {.w = weights_synthetic(1, NULL)};
+    r.model = mode_graph(m, (Precision){m->act, false}, n, &r);
+    r.g = mode_graph(m, d->precision, n, &r);
     for (Tid t = 1; t < r.g->nt; t++)
         if (r.g->t[t].kind == T_WEIGHT) add_weight(&r, m, t);
     graph_plan(r.g);
@@ -112,6 +117,7 @@ static Run run_new(const Mode *m, Device *d, int n) {
 static void run_free(Run *r) {
     exec_free(r->e);
     graph_free(r->g);
+    graph_free(r->model);
     weights_free(r->w);
     for (int i = 0; i < r->weights; i++) free(r->weight_data[i]);
 }
@@ -238,15 +244,21 @@ static void test_slope(const Mode *m, Device *ref64) {
     run_free(&r);
 }
 
+static bool is_power_of_two(int n) { return (n & (n - 1)) == 0; }
 static bool is_exact(const OpCase *c) { /* sums of products of small integers, by powers of two */
     switch (c->kind) {
-    case OP_CONV: return true;
+    case OP_CONV: return c->conv.act != ACT_GELU_TANH;
+    case OP_UNARY: return c->unary.f == F_RELU;
     case OP_ADD:
     case OP_CONCAT:
     case OP_SLICE:
-    case OP_FIRST_TOKEN: return true;
+    case OP_GATE:
+    case OP_DEPTH_TO_SPACE:
+    case OP_FIRST_TOKEN:
     case OP_RESAMPLE: return true;
-    case OP_POOL_TOKENS: return (c->x.h * c->x.w & (c->x.h * c->x.w - 1)) == 0;
+    case OP_POOL: return c->pool.max || (c->pool.pad == 0 && is_power_of_two(c->pool.height * c->pool.width));
+    case OP_POOL_TOKENS: return is_power_of_two(c->x.h * c->x.w);
+    case OP_RESIZE: return c->resize.filter == NEAREST;
     default: return false;
     }
 }
@@ -258,7 +270,9 @@ static OpCase exact_case(const OpCase *c) {
     if (k.kind == OP_RESAMPLE) k.resample.scale = k.resample.scale == 1 ? 1 : 4;
     return k;
 }
-static bool has_gradient(const OpCase *c) { return grad_has_rule(c->kind) && !(c->kind == OP_CONV && c->conv.stride > 1); }
+static bool has_gradient(const OpCase *c) {
+    return grad_has_rule(c->kind) && !(c->kind == OP_CONV && (c->conv.stride > 1 || c->conv.gate || c->conv.act != ACT_NONE));
+}
 static bool has_second_gradient(const OpCase *c) { /* vectors come from the time embedding: nothing is differentiated there */
     return c->kind == OP_CONCAT || (c->kind == OP_CONV && c->conv.add == ADD_FULL) || (c->kind == OP_ADD && c->add.add == ADD_FULL);
 }

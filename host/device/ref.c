@@ -18,16 +18,39 @@ static Shape shape(const Exec *e, Tid id) { return shape_of(e->g, id); }
 static size_t at(Shape s, int n, int h, int w, int c) { /* NHWC, or KRSC */
     return (((size_t)n * (size_t)s.h + (size_t)h) * (size_t)s.w + (size_t)w) * (size_t)s.c + (size_t)c;
 }
+/* Where an operand of each kind holds what belongs to element (n,h,w,c) of an output of shape s. */
+static size_t operand_at(Operand kind, Shape s, int n, int h, int w, int c) {
+    if (kind == OPERAND_VECTOR) return (size_t)n * (size_t)s.c + (size_t)c;
+    return at(s, kind == OPERAND_POSITIONS ? 0 : n, h, w, c);
+}
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double silu_slope(double x) {
     double s = sigmoid(x);
     return s * (1 + x * (1 - s));
 }
 
+static double gelu_tanh(double x, double *slope) {
+    const double root = 0.79788456080286535588, cubic = 0.044715; /* sqrt(2/pi) */
+    double t = tanh(root * (x + cubic * x * x * x));
+    *slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * root * (1 + 3 * cubic * x * x);
+    return 0.5 * x * (1 + t);
+}
+static double act(Act a, double x) {
+    double slope;
+    switch (a) {
+    case ACT_NONE: return x;
+    case ACT_RELU: return x < 0 ? 0 : x;
+    case ACT_GELU_TANH: return gelu_tanh(x, &slope);
+    }
+    return NAN;
+}
+
 static void ref_conv(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
-    Shape a = shape(e, op->in[0]), k = shape(e, op->in[1]), o = shape(e, op->out), r3 = shape(e, op->in[3]);
-    const real *x = ptr(e, op->in[0]), *w = ptr(e, op->in[1]), *bias = ptr(e, op->in[2]), *res = ptr(e, op->in[3]);
+    Shape a = shape(e, op->in[0]), k = shape(e, op->in[1]), o = shape(e, op->out);
+    const real *x = ptr(e, op->in[0]), *w = ptr(e, op->in[1]), *bias = ptr(e, op->in[2]), *add = ptr(e, op->in[3]);
+    const real *gate = ptr(e, op->in[4]);
+    Operand kind = operand_of(e->g, op->in[3], op->out);
     real *y = ptr(e, op->out);
     const ConvOptions *c = &op->conv;
 #pragma omp parallel for collapse(2)
@@ -43,8 +66,9 @@ static void ref_conv(const Exec *e, int i) {
                             const real *xp = x + at(a, n, h, v, 0), *wp = w + at(k, f, r, s, 0);
                             for (int ch = 0; ch < a.c; ch++) sum += (sum_t)xp[ch] * (sum_t)wp[ch];
                         }
-                    if (res) sum += (sum_t)(shape_eq(r3, o) ? res[at(o, n, p, q, f)] : res[(size_t)n * (size_t)o.c + (size_t)f]);
-                    y[at(o, n, p, q, f)] = (real)((sum_t)c->scale * sum);
+                    if (gate) sum *= (sum_t)gate[(size_t)n * (size_t)o.c + (size_t)f];
+                    if (add) sum += (sum_t)add[operand_at(kind, o, n, p, q, f)];
+                    y[at(o, n, p, q, f)] = (real)act(c->act, (double)((sum_t)c->scale * sum));
                 }
 }
 
@@ -145,13 +169,18 @@ static double unary(const Op *op, double x) {
     switch (op->unary.f) {
     case F_SILU: return x * sigmoid(x);
     case F_CLAMP: return x < (double)op->unary.lo ? (double)op->unary.lo : x > (double)op->unary.hi ? (double)op->unary.hi : x;
+    case F_RELU: return act(ACT_RELU, x);
+    case F_GELU_TANH: return act(ACT_GELU_TANH, x);
     }
     return NAN;
 }
 static double unary_bwd(const Op *op, double x, double dy) {
+    double slope;
     switch (op->unary.f) {
     case F_SILU: return dy * silu_slope(x);
     case F_CLAMP: return x < (double)op->unary.lo || x > (double)op->unary.hi ? 0 : dy;
+    case F_RELU: return x > 0 ? dy : 0;
+    case F_GELU_TANH: gelu_tanh(x, &slope); return dy * slope;
     }
     return NAN;
 }
@@ -172,13 +201,15 @@ static void ref_add(const Exec *e, int i) {
     Shape s = shape(e, op->out);
     const real *x = ptr(e, op->in[0]), *z = ptr(e, op->in[1]);
     real *y = ptr(e, op->out);
-    bool broadcast = z && !shape_eq(s, shape(e, op->in[1]));
-    size_t image = (size_t)s.h * (size_t)s.w * (size_t)s.c, C = (size_t)s.c;
-    for (size_t j = 0, n = shape_count(s); j < n; j++) {
-        double sum = (double)op->add.a * (double)x[j];
-        if (z) sum += (double)op->add.b * (double)z[broadcast ? j / image * C + j % C : j];
-        y[j] = (real)sum;
-    }
+    Operand kind = operand_of(e->g, op->in[1], op->out);
+    for (int n = 0; n < s.n; n++)
+        for (int h = 0; h < s.h; h++)
+            for (int w = 0; w < s.w; w++)
+                for (int c = 0; c < s.c; c++) {
+                    double sum = (double)op->add.a * (double)x[at(s, n, h, w, c)];
+                    if (z) sum += (double)op->add.b * (double)z[operand_at(kind, s, n, h, w, c)];
+                    y[at(s, n, h, w, c)] = (real)sum;
+                }
 }
 /* Copies c channels per pixel between tensors of xc and yc channels. */
 static void copy_channels(const real *x, int xc, int x0, real *y, int yc, int y0, int c, size_t pixels) {
@@ -187,10 +218,12 @@ static void copy_channels(const real *x, int xc, int x0, real *y, int yc, int y0
 static void ref_concat(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     Shape o = shape(e, op->out);
-    int a = shape(e, op->in[0]).c, b = shape(e, op->in[1]).c;
     size_t pixels = (size_t)o.n * (size_t)o.h * (size_t)o.w;
-    copy_channels(ptr(e, op->in[0]), a, 0, ptr(e, op->out), o.c, 0, a, pixels);
-    copy_channels(ptr(e, op->in[1]), b, 0, ptr(e, op->out), o.c, a, b, pixels);
+    for (int j = 0, first = 0; j < OP_INPUTS && op->in[j]; j++) {
+        int c = shape(e, op->in[j]).c;
+        copy_channels(ptr(e, op->in[j]), c, 0, ptr(e, op->out), o.c, first, c, pixels);
+        first += c;
+    }
 }
 static void ref_slice(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
@@ -262,6 +295,120 @@ static void ref_first_token_bwd(const Exec *e, int i) {
     real *dx = ptr(e, op->out);
     memset(dx, 0, shape_count(o) * sizeof *dx);
     for (int n = 0; n < o.n; n++) memcpy(dx + at(o, n, 0, 0, 0), ptr(e, op->in[0]) + (size_t)n * (size_t)o.c, (size_t)o.c * sizeof(real));
+}
+
+static void ref_pool(const Exec *e, int i) {
+    const Op *op = &e->g->op[i];
+    Shape a = shape(e, op->in[0]), o = shape(e, op->out);
+    const real *x = ptr(e, op->in[0]);
+    const PoolOptions *p = &op->pool;
+    for (int n = 0; n < o.n; n++)
+        for (int oh = 0; oh < o.h; oh++)
+            for (int ow = 0; ow < o.w; ow++)
+                for (int c = 0; c < o.c; c++) {
+                    sum_t sum = 0, largest = -(sum_t)INFINITY, count = 0;
+                    for (int r = 0; r < p->height; r++)
+                        for (int s = 0; s < p->width; s++) {
+                            int h = oh * p->stride - p->pad + r, w = ow * p->stride - p->pad + s;
+                            if (h < 0 || h >= a.h || w < 0 || w >= a.w) continue;
+                            sum_t v = (sum_t)x[at(a, n, h, w, c)];
+                            sum += v, count++;
+                            if (!(v <= largest)) largest = isnan((double)largest) ? largest : v;
+                        }
+                    ptr(e, op->out)[at(o, n, oh, ow, c)] = (real)(p->max ? largest : sum / count);
+                }
+}
+/* One output of a table: its row, and the pixels that it reads, `step` elements apart; the sums are exact in what follows. */
+static double weighted(const double *row, int taps, const real *x, size_t step, int size) {
+    double sum = 0;
+    for (int k = 0, first = (int)row[0]; k < taps && first + k < size; k++) sum += row[1 + k] * (double)x[(size_t)(first + k) * step];
+    return sum;
+}
+static double to_byte(double v) {
+    v = floor(v + 0.5);
+    return v < 0 ? 0 : v > 255 ? 255 : v;
+}
+static void ref_resize(const Exec *e, int i) {
+    const Op *op = &e->g->op[i];
+    Shape a = shape(e, op->in[0]), o = shape(e, op->out), tc = shape(e, op->in[1]), tr = shape(e, op->in[2]);
+    const double *columns = e->data[op->in[1]], *rows = e->data[op->in[2]];
+    const ResizeOptions *p = &op->resize;
+    real *half = dg_alloc((size_t)a.h * sizeof *half); /* one column of the columns' result */
+    for (int n = 0; n < o.n; n++)
+        for (int w = 0; w < o.w; w++)
+            for (int c = 0; c < o.c; c++) {
+                for (int h = 0; h < a.h; h++) {
+                    double v =
+                        weighted(columns + (size_t)w * (size_t)tc.c, tc.c - 1, ptr(e, op->in[0]) + at(a, n, h, 0, c), (size_t)a.c, a.w);
+                    half[h] = (real)(p->u8 ? to_byte(v) : v);
+                }
+                for (int h = 0; h < o.h; h++) {
+                    double v = weighted(rows + (size_t)h * (size_t)tr.c, tr.c - 1, half, 1, a.h);
+                    if (p->u8) v = to_byte(v);
+                    v = v < (double)p->lo ? (double)p->lo : v > (double)p->hi ? (double)p->hi : v;
+                    ptr(e, op->out)[at(o, n, h, w, c)] = (real)((double)p->a * v + (double)p->b);
+                }
+            }
+    free(half);
+}
+static void ref_pixel_norm(const Exec *e, int i) {
+    const Op *op = &e->g->op[i];
+    Shape s = shape(e, op->out);
+    const real *gamma = ptr(e, op->in[1]), *beta = ptr(e, op->in[2]), *mod = ptr(e, op->in[3]);
+    size_t C = (size_t)s.c, pixels = (size_t)s.h * (size_t)s.w;
+    for (size_t p = 0; p < (size_t)s.n * pixels; p++) {
+        const real *x = ptr(e, op->in[0]) + p * C, *shift = mod ? mod + p / pixels * 2 * C : NULL, *scale = shift ? shift + C : NULL;
+        sum_t mean = 0, squares = 0;
+        if (!op->pixel_norm.rms)
+            for (size_t c = 0; c < C; c++) mean += (sum_t)x[c] / (sum_t)C;
+        for (size_t c = 0; c < C; c++) squares += ((sum_t)x[c] - mean) * ((sum_t)x[c] - mean) / (sum_t)C;
+        double eps = (double)op->pixel_norm.eps, deviation = op->pixel_norm.rms ? sqrt((double)squares) + eps : sqrt((double)squares + eps);
+        for (size_t c = 0; c < C; c++) {
+            sum_t v = ((sum_t)x[c] - mean) / (sum_t)deviation;
+            if (gamma) v *= (sum_t)gamma[c];
+            if (beta) v += (sum_t)beta[c];
+            v = (sum_t)(real)v; /* fused or not: the same bits */
+            if (scale) v = (sum_t)(real)(v + v * (sum_t)scale[c]) + (sum_t)shift[c];
+            ptr(e, op->out)[p * C + c] = (real)v;
+        }
+    }
+}
+static void ref_gate(const Exec *e, int i) {
+    const Op *op = &e->g->op[i];
+    Shape s = shape(e, op->out);
+    const real *x = ptr(e, op->in[0]), *gate = ptr(e, op->in[1]), *residual = ptr(e, op->in[2]);
+    size_t image = (size_t)s.h * (size_t)s.w * (size_t)s.c, C = (size_t)s.c;
+    for (size_t j = 0, n = shape_count(s); j < n; j++) {
+        sum_t v = (sum_t)x[j] * (sum_t)gate[j / image * C + j % C];
+        ptr(e, op->out)[j] = (real)(residual ? v + (sum_t)residual[j] : v);
+    }
+}
+static void ref_depth_to_space(const Exec *e, int i) {
+    const Op *op = &e->g->op[i];
+    Shape a = shape(e, op->in[0]), o = shape(e, op->out);
+    int p = op->depth_to_space.p;
+    for (int n = 0; n < o.n; n++)
+        for (int h = 0; h < o.h; h++)
+            for (int w = 0; w < o.w; w++)
+                for (int c = 0; c < o.c; c++)
+                    ptr(e, op->out)[at(o, n, h, w, c)] = ptr(e, op->in[0])[at(a, n, h / p, w / p, (h % p * p + w % p) * o.c + c)];
+}
+static void ref_softmax(const Exec *e, int i) {
+    const Op *op = &e->g->op[i];
+    Shape s = shape(e, op->out);
+    for (int n = 0; n < s.n; n++) {
+        const real *x = ptr(e, op->in[0]) + (size_t)n * (size_t)s.c;
+        real *y = ptr(e, op->out) + (size_t)n * (size_t)s.c;
+        double max = -INFINITY;
+        sum_t sum = 0;
+        for (int c = 0; c < s.c; c++)
+            if (!((double)x[c] <= max)) max = (double)x[c];
+        for (int c = 0; c < s.c; c++) sum += (sum_t)exp((double)x[c] - max);
+        for (int c = 0; c < s.c; c++) {
+            double v = (double)x[c] - max;
+            y[c] = (real)(op->softmax.log ? v - log((double)sum) : exp(v) / (double)sum);
+        }
+    }
 }
 
 #define CASE(K, name)                                                                                                                      \

@@ -72,7 +72,8 @@ static bool rounded_bind(Exec *e, Error *err) {
                                 (double)w->g.arena_bytes / 1048576);
     for (Tid t = 1; t < w->g.nt; t++) {
         Tensor *a = &w->g.t[t];
-        a->dtype = DG_F32, a->offset *= TWICE;
+        a->offset *= TWICE;
+        if (a->dtype != DG_F64) a->dtype = DG_F32; /* tables stay what they are */
         if (in_arena(a)) w->e->data[t] = (char *)w->e->arena + a->offset;
     }
     return inner->be->bind(w->e, err);
@@ -88,8 +89,12 @@ static void rounded_unbind(Exec *e) {
 static bool twin_stored(const Exec *e, Exec *twin, int i, Tid t, Error *err) {
     const Tensor *a = &e->g->t[t];
     size_t n = shape_count(a->shape);
-    if (!(twin->data[t] = twin->dev->be->alloc(twin->dev, n * sizeof(float))))
+    if (!(twin->data[t] = twin->dev->be->alloc(twin->dev, tensor_bytes(&twin->g->t[t]))))
         return dg_out_of_memory(err, "not enough memory on device %s for weight %s", e->dev->be->name, a->name);
+    if (a->dtype == DG_F64) {
+        memcpy(twin->data[t], e->data[t], tensor_bytes(a));
+        return true;
+    }
     dtype_convert(DG_F32, twin->data[t], a->dtype, e->data[t], n);
     bool meets_image = e->g->op[i].kind == OP_CONV && e->g->op[i].in[1] == t && !is_vector(shape_of(e->g, e->g->op[i].in[0]));
     round_values(DG_F32, e->g->precision.tf32 && meets_image, twin->data[t], n);

@@ -16,22 +16,78 @@ static bool fuse_silu(Graph *g, Op *op, const int *uses) {
     g->op[p].kind = OP_REMOVED;
     return true;
 }
-/* conv, add -> conv with a residual (or a per-image vector) and a scale. The conv moves down to the add's place, where
- * both of the add's inputs exist.                                                                                     */
+/* The op that writes t, where that is of `kind` and nobody reads t but the op that is looked at; else -1. */
+static int only_for_this(const Graph *g, Tid t, OpKind kind, const int *uses) {
+    int p = g->t[t].producer;
+    return p >= 0 && g->op[p].kind == kind && uses[t] == 1 ? p : -1;
+}
+/* A conv that nothing has been merged into after its bias and gate. */
+static int plain_conv(const Graph *g, Tid t, const int *uses) {
+    int p = only_for_this(g, t, OP_CONV, uses);
+    return p >= 0 && !g->op[p].in[3] && g->op[p].conv.scale == 1 && g->op[p].conv.act == ACT_NONE ? p : -1;
+}
+/* The conv moves down to the place of op, where all of op's inputs exist. */
+static bool replace_by_conv(Graph *g, Op *op, int p, Op conv) {
+    conv.out = op->out;
+    *op = conv;
+    g->op[p].kind = OP_REMOVED;
+    return true;
+}
+/* conv, add -> conv with a residual (or a per-image vector, or positions) and a scale */
 static bool fuse_residual(Graph *g, Op *op, const int *uses) {
     if (op->kind != OP_ADD || !op->in[1] || op->add.a != op->add.b) return false;
     for (int j = 0; j < 2; j++) {
-        Tid s = op->in[j], r = op->in[1 - j];
-        int p = g->t[s].producer;
-        if (p < 0 || g->op[p].kind != OP_CONV || g->op[p].in[3] || g->op[p].conv.scale != 1 || uses[s] != 1) continue;
-        if (!shape_eq(shape_of(g, s), shape_of(g, op->out))) continue; /* s is itself the broadcast vector */
+        int p = plain_conv(g, op->in[j], uses);
+        if (p < 0 || !shape_eq(shape_of(g, op->in[j]), shape_of(g, op->out))) continue; /* it is itself the broadcast vector */
         Op conv = g->op[p];
-        conv.in[3] = r, conv.conv.scale = op->add.a, conv.out = op->out;
-        *op = conv;
-        g->op[p].kind = OP_REMOVED;
-        return true;
+        conv.in[3] = op->in[1 - j], conv.conv.scale = op->add.a;
+        return replace_by_conv(g, op, p, conv);
     }
     return false;
+}
+/* conv, gate -> conv with a gate and a residual */
+static bool fuse_gate(Graph *g, Op *op, const int *uses) {
+    if (op->kind != OP_GATE) return false;
+    int p = plain_conv(g, op->in[0], uses);
+    if (p < 0 || g->op[p].in[4]) return false;
+    Op conv = g->op[p];
+    conv.in[4] = op->in[1], conv.in[3] = op->in[2];
+    return replace_by_conv(g, op, p, conv);
+}
+static Act act_of(const Op *op) {
+    if (op->kind != OP_UNARY) return ACT_NONE;
+    switch (op->unary.f) {
+    case F_RELU: return ACT_RELU;
+    case F_GELU_TANH: return ACT_GELU_TANH;
+    case F_SILU:
+    case F_CLAMP: return ACT_NONE;
+    }
+    return ACT_NONE;
+}
+/* conv, relu or gelu -> conv with an activation */
+static bool fuse_act(Graph *g, Op *op, const int *uses) {
+    Act act = act_of(op);
+    int p = act == ACT_NONE ? -1 : only_for_this(g, op->in[0], OP_CONV, uses);
+    if (p < 0 || g->op[p].conv.act != ACT_NONE) return false;
+    Op conv = g->op[p];
+    conv.conv.act = act;
+    return replace_by_conv(g, op, p, conv);
+}
+/* v = pixel norm; v + v * scale + shift, as gate and add, of two neighbouring slices of one tensor -> pixel norm with that tensor */
+static bool fuse_modulation(Graph *g, Op *op, const int *uses) {
+    if (op->kind != OP_ADD || !op->in[1] || op->add.a != 1 || op->add.b != 1) return false;
+    int q = only_for_this(g, op->in[0], OP_GATE, uses), p = q < 0 ? -1 : g->t[g->op[q].in[0]].producer;
+    if (p < 0 || g->op[p].kind != OP_PIXEL_NORM || g->op[p].in[3] || g->op[q].in[2] != g->op[q].in[0] || uses[g->op[p].out] != 2)
+        return false;
+    int shift = only_for_this(g, op->in[1], OP_SLICE, uses), scale = only_for_this(g, g->op[q].in[1], OP_SLICE, uses),
+        c = shape_of(g, op->out).c;
+    if (shift < 0 || scale < 0 || g->op[shift].in[0] != g->op[scale].in[0]) return false;
+    if (g->op[shift].slice.first + c != g->op[scale].slice.first || shape_of(g, g->op[shift].in[0]).c != 2 * c) return false;
+    Op norm = g->op[p];
+    norm.in[3] = g->op[shift].in[0], norm.out = op->out;
+    *op = norm;
+    g->op[p].kind = g->op[q].kind = g->op[shift].kind = g->op[scale].kind = OP_REMOVED;
+    return true;
 }
 
 int graph_fuse(Graph *g) {
@@ -40,15 +96,15 @@ int graph_fuse(Graph *g) {
         for (int j = 0; j < OP_INPUTS; j++) uses[g->op[i].in[j]]++;
     for (Tid t = 0; t < g->nt; t++) uses[t] += g->t[t].keep;
     for (int i = 0; i < g->nop; i++) {
-        bool fused = fuse_silu(g, &g->op[i], uses) || fuse_residual(g, &g->op[i], uses);
-        if (fused) {
-            g->t[g->op[i].out].producer = i;
-            removed++;
-        }
+        Op *op = &g->op[i];
+        bool fused = fuse_silu(g, op, uses) || fuse_residual(g, op, uses) || fuse_gate(g, op, uses) || fuse_act(g, op, uses) ||
+                     fuse_modulation(g, op, uses);
+        if (fused) g->t[op->out].producer = i;
     }
     for (int i = 0; i < g->nop; i++) {
         if (g->op[i].kind == OP_REMOVED) {
             g->t[g->op[i].out].producer = -1; /* its tensor is gone: no op reads it */
+            removed++;
             continue;
         }
         g->op[n] = g->op[i];

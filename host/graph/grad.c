@@ -10,6 +10,8 @@ static Tid scaled(Graph *g, Tid t, float a) { return a == 1 ? t : g_add(g, t, 0,
 
 static void d_conv(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) { /* the adjoint is a conv with the flipped weight */
     GRAPH_CHECK(!need[1] && !need[2], "backward: conv %s: weights have no gradient here", g->t[op.in[1]].name);
+    GRAPH_CHECK(!op.in[4] && op.conv.act == ACT_NONE, "backward: conv %s has %s: there is no gradient through it", g->t[op.in[1]].name,
+                op.in[4] ? "a gate" : "an activation of its own");
     if (need[0]) {
         Shape k = shape_of(g, op.in[1]);
         ConvOptions o = op.conv;
@@ -44,9 +46,11 @@ static void d_add(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) {
     }
 }
 static void d_concat(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) {
-    int a = shape_of(g, op.in[0]).c, b = shape_of(g, op.in[1]).c;
-    if (need[0]) dx[0] = g_slice(g, dy, 0, a);
-    if (need[1]) dx[1] = g_slice(g, dy, a, b);
+    for (int i = 0, first = 0; i < OP_INPUTS && op.in[i]; i++) {
+        int c = shape_of(g, op.in[i]).c;
+        if (need[i]) dx[i] = g_slice(g, dy, first, c);
+        first += c;
+    }
 }
 static void d_resample(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) { /* up and down are each other's adjoint */
     (void)need;
@@ -77,7 +81,13 @@ static GradRule rule_of(OpKind k) {
     case OP_ATTN_BWD:
     case OP_UNARY_BWD:
     case OP_POOL_TOKENS_BWD:
-    case OP_FIRST_TOKEN_BWD: return NULL; /* forward only: differentiating one stops with its name */
+    case OP_FIRST_TOKEN_BWD:
+    case OP_POOL:
+    case OP_RESIZE:
+    case OP_PIXEL_NORM:
+    case OP_GATE:
+    case OP_DEPTH_TO_SPACE:
+    case OP_SOFTMAX: return NULL; /* forward only: differentiating one stops with its name */
     }
     return NULL;
 }

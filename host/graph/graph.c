@@ -71,6 +71,13 @@ Tid g_constant(Graph *g, const char *name, Shape s, DType type, const void *valu
     dtype_convert(g->t[t].dtype, g->t[t].values, type, values, shape_count(s));
     return t;
 }
+Tid g_table(Graph *g, const char *name, Shape s, const double *values) {
+    GRAPH_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "table %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
+    Tid t = new_tensor(g, T_CONST, DG_F64, name, s, -1);
+    g->t[t].values = dg_alloc(tensor_bytes(&g->t[t]));
+    memcpy(g->t[t].values, values, tensor_bytes(&g->t[t]));
+    return t;
+}
 Tid g_flip(Graph *g, Tid w) {
     Tensor t = g->t[w];
     GRAPH_CHECK(t.kind == T_WEIGHT, "flip: %s is not a weight", t.name);
@@ -82,12 +89,20 @@ Tid g_emit(Graph *g, Op op, Shape out) {
     DType dtype = g->t[op.in[0]].dtype;
     if (op.kind == OP_FIRST_TOKEN) dtype = vector_type(g);
     if (op.kind == OP_FIRST_TOKEN_BWD) dtype = g->precision.act;
+    if (op.kind == OP_POOL || op.kind == OP_PIXEL_NORM) dtype = is_vector(out) ? vector_type(g) : g->precision.act;
+    if (op.kind == OP_GATE && op.in[2]) dtype = g->t[op.in[2]].dtype;
     g->op = grow(g->op, g->nop, sizeof *g->op);
     op.out = new_tensor(g, T_ACT, dtype, op_names[op.kind], out, g->nop);
     g->op[g->nop++] = op;
     return op.out;
 }
 
+/* Of one image, what is full and what is positions look the same; which it is may not depend on the batch. */
+Operand operand_of(const Graph *g, Tid operand, Tid out) {
+    if (!operand) return OPERAND_NONE;
+    if (!in_arena(&g->t[operand])) return OPERAND_POSITIONS;
+    return shape_eq(shape_of(g, operand), shape_of(g, out)) ? OPERAND_FULL : OPERAND_VECTOR;
+}
 /* A conv's weight is stored in the type of the conv's input: f32 for vectors, else the activations' type. */
 static void set_weight_type(Graph *g, Tid w, DType dtype) {
     if (g->t[w].dtype == dtype) return;
@@ -95,15 +110,20 @@ static void set_weight_type(Graph *g, Tid w, DType dtype) {
         GRAPH_CHECK(g->op[i].kind != OP_CONV || g->op[i].in[1] != w, "conv %s: used with inputs of two types", g->t[w].name);
     g->t[w].dtype = dtype;
 }
-unsigned conv_needs(const ConvOptions *o, Shape weight) {
-    _Static_assert(sizeof *o == 5 * sizeof(int) + sizeof(float),
+unsigned conv_needs(const Graph *g, const Op *conv) {
+    const ConvOptions *o = &conv->conv;
+    _Static_assert(sizeof *o == 5 * sizeof(int) + sizeof(float) + sizeof(Act),
                    "a new option of convolutions: give it a need, so that the fast ways that ignore it do not take it");
+    Shape weight = shape_of(g, conv->in[1]);
     unsigned needs = 0;
     if (weight.h != 1 || weight.w != 1) needs |= CONV_TAPS;
     if (o->top || o->left || o->bottom || o->right) needs |= CONV_PADS;
     if (o->top != o->bottom || o->left != o->right) needs |= CONV_UNEVEN;
     if (o->stride != 1) needs |= CONV_STRIDE;
     if (o->scale != 1) needs |= CONV_SCALE;
+    if (o->act != ACT_NONE) needs |= CONV_ACT;
+    if (conv->in[4]) needs |= CONV_GATE;
+    if (operand_of(g, conv->in[3], conv->out) == OPERAND_POSITIONS) needs |= CONV_POSITIONS;
     return needs;
 }
 Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o) {
@@ -151,16 +171,24 @@ Tid g_silu(Graph *g, Tid x) { return g_unary(g, x, F_SILU, 0, 0); }
 Tid g_clamp(Graph *g, Tid x, float lo, float hi) { return g_unary(g, x, F_CLAMP, lo, hi); }
 Tid g_add(Graph *g, Tid x, Tid y, float a, float b) {
     Shape s = shape_of(g, x), v = shape_of(g, y);
-    GRAPH_CHECK(!y || shape_eq(s, v) || shape_eq(v, (Shape){s.n, 1, 1, s.c}), "add: %d %d %d %d and %d %d %d %d", s.n, s.h, s.w, s.c, v.n,
-                v.h, v.w, v.c);
+    bool positions = y && !in_arena(&g->t[y]);
+    GRAPH_CHECK(!y || (positions ? shape_eq(v, (Shape){1, s.h, s.w, s.c}) : shape_eq(s, v) || shape_eq(v, (Shape){s.n, 1, 1, s.c})),
+                "add: %d %d %d %d and %d %d %d %d", s.n, s.h, s.w, s.c, v.n, v.h, v.w, v.c);
     return g_emit(g, (Op){.kind = OP_ADD, .in = {x, y}, .add = {a, b}}, s);
 }
-Tid g_concat(Graph *g, Tid x, Tid y) {
-    Shape s = shape_of(g, x), v = shape_of(g, y);
-    GRAPH_CHECK(s.n == v.n && s.h == v.h && s.w == v.w, "concat: %dx%dx%d and %dx%dx%d", s.n, s.h, s.w, v.n, v.h, v.w);
-    s.c += v.c;
-    return g_emit(g, (Op){.kind = OP_CONCAT, .in = {x, y}}, s);
+Tid g_concat_all(Graph *g, const Tid *x, int count) {
+    GRAPH_CHECK(count >= 2 && count <= OP_INPUTS, "concat: %d tensors, not 2 to %d", count, OP_INPUTS);
+    Shape s = shape_of(g, x[0]);
+    Op op = {.kind = OP_CONCAT};
+    s.c = 0;
+    for (int i = 0; i < count; i++) {
+        Shape v = shape_of(g, x[i]);
+        GRAPH_CHECK(s.n == v.n && s.h == v.h && s.w == v.w, "concat: %dx%dx%d and %dx%dx%d", s.n, s.h, s.w, v.n, v.h, v.w);
+        op.in[i] = x[i], s.c += v.c;
+    }
+    return g_emit(g, op, s);
 }
+Tid g_concat(Graph *g, Tid x, Tid y) { return g_concat_all(g, (Tid[]){x, y}, 2); }
 Tid g_slice(Graph *g, Tid x, int first, int c) {
     Shape s = shape_of(g, x);
     GRAPH_CHECK(first >= 0 && c > 0 && first + c <= s.c, "slice: channels [%d,%d) of %d", first, first + c, s.c);
@@ -198,27 +226,98 @@ Tid g_first_token(Graph *g, Tid x) {
     s.w = 1;
     return g_emit(g, (Op){.kind = OP_FIRST_TOKEN, .in = {x}}, s);
 }
-/* Whether a tensor may become f32 where activations have 16 bits: a conv or an add computes it in f32 and rounds it last. A slice
- * holds what it is cut from, so that has to become f32 too: it may, unless something else has read it as it was.              */
+Tid g_pool(Graph *g, Tid x, PoolOptions o) {
+    Shape s = shape_of(g, x);
+    bool window = o.height > 0 && o.width > 0 && o.stride > 0 && o.pad >= 0 && o.pad < o.height && o.pad < o.width;
+    GRAPH_CHECK(window && s.h + 2 * o.pad >= o.height && s.w + 2 * o.pad >= o.width, "pool: windows of %dx%d, stride %d, pad %d on %dx%d",
+                o.height, o.width, o.stride, o.pad, s.h, s.w);
+    s.h = (s.h + 2 * o.pad - o.height) / o.stride + 1, s.w = (s.w + 2 * o.pad - o.width) / o.stride + 1;
+    return g_emit(g, (Op){.kind = OP_POOL, .in = {x}, .pool = o}, s);
+}
+Tid g_global_mean(Graph *g, Tid x) {
+    Shape s = shape_of(g, x);
+    return g_pool(g, x, (PoolOptions){.height = s.h, .width = s.w, .stride = 1});
+}
+/* Every position that has a weight must be a pixel. */
+static void check_table(const Graph *g, Tid table, int size, const char *what) {
+    const Tensor *t = &g->t[table];
+    GRAPH_CHECK(t->kind == T_CONST && t->dtype == DG_F64 && t->shape.n == 1 && t->shape.h == 1 && t->shape.c >= 2,
+                "resize: the table of %s, %s, is not one of g_table, {1,1,outputs,1+taps}", what, t->name);
+    const double *row = t->values;
+    for (int i = 0; i < t->shape.w; i++, row += t->shape.c) {
+        double first = row[0];
+        int taps = t->shape.c - 1;
+        while (taps > 0 && row[taps] == 0) taps--; /* NaN is a weight */
+        bool whole = first >= 0 && first < size && first == (double)(int)first;
+        GRAPH_CHECK(whole && (int)first + taps <= size, "resize: output %d of the %s reads [%g,%g), of %d", i, what, first,
+                    first + (double)taps, size);
+    }
+}
+Tid g_resize(Graph *g, Tid x, Tid columns, Tid rows, ResizeOptions o) {
+    Shape s = shape_of(g, x);
+    check_table(g, columns, s.w, "columns");
+    check_table(g, rows, s.h, "rows");
+    GRAPH_CHECK(o.lo < o.hi, "resize: clamp to [%g,%g]", (double)o.lo, (double)o.hi);
+    s.h = shape_of(g, rows).w, s.w = shape_of(g, columns).w;
+    return g_emit(g, (Op){.kind = OP_RESIZE, .in = {x, columns, rows}, .resize = o}, s);
+}
+Tid g_pixel_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid shift_scale, float eps, bool rms) {
+    Shape s = shape_of(g, x), v = {1, 1, 1, s.c};
+    GRAPH_CHECK(!gamma || shape_eq(shape_of(g, gamma), v), "pixel norm %s: wants %d values", g->t[gamma].name, s.c);
+    GRAPH_CHECK(!beta || shape_eq(shape_of(g, beta), v), "pixel norm %s: wants %d values", g->t[beta].name, s.c);
+    GRAPH_CHECK(!shift_scale || shape_eq(shape_of(g, shift_scale), (Shape){s.n, 1, 1, 2 * s.c}),
+                "pixel norm: shift and scale have %d values, want %d", shape_of(g, shift_scale).c, 2 * s.c);
+    return g_emit(g, (Op){.kind = OP_PIXEL_NORM, .in = {x, gamma, beta, shift_scale}, .pixel_norm = {eps, rms}}, s);
+}
+Tid g_gate(Graph *g, Tid x, Tid gate, Tid residual) {
+    Shape s = shape_of(g, x), v = shape_of(g, gate);
+    GRAPH_CHECK(shape_eq(v, (Shape){s.n, 1, 1, s.c}), "gate: %d %d %d %d for %d %d %d %d", v.n, v.h, v.w, v.c, s.n, s.h, s.w, s.c);
+    GRAPH_CHECK(!residual || shape_eq(shape_of(g, residual), s), "gate: the residual has another shape than what is gated");
+    return g_emit(g, (Op){.kind = OP_GATE, .in = {x, gate, residual}}, s);
+}
+Tid g_depth_to_space(Graph *g, Tid x, int p) {
+    Shape s = shape_of(g, x);
+    GRAPH_CHECK(p > 0 && s.c % (p * p) == 0, "depth to space: %d channels for %dx%d pixels", s.c, p, p);
+    s.h *= p, s.w *= p, s.c /= p * p;
+    return g_emit(g, (Op){.kind = OP_DEPTH_TO_SPACE, .in = {x}, .depth_to_space = {p}}, s);
+}
+Tid g_softmax(Graph *g, Tid x, bool log) {
+    GRAPH_CHECK(is_vector(shape_of(g, x)), "softmax: %dx%d pixels: it is of vectors", shape_of(g, x).h, shape_of(g, x).w);
+    return g_emit(g, (Op){.kind = OP_SOFTMAX, .in = {x}, .softmax = {log}}, shape_of(g, x));
+}
+/* Whether a tensor may become f32 where activations have 16 bits: what writes it computes in f32 and rounds last. What only moves
+ * values holds those that it moves, so these have to become f32 too: they may, unless something else has read them as they were. */
+static bool is_moved(const Op *op) { return op->kind == OP_SLICE || op->kind == OP_DEPTH_TO_SPACE; }
 static bool can_widen(const Graph *g, Tid t) {
     if (g->t[t].kind != T_ACT) return false;
     const Op *p = &g->op[g->t[t].producer];
-    if (p->kind == OP_CONV || p->kind == OP_ADD) return true;
-    if (p->kind != OP_SLICE || !can_widen(g, p->in[0])) return false;
+    switch (p->kind) {
+    case OP_CONV:
+    case OP_ADD:
+    case OP_GATE:
+    case OP_POOL:
+    case OP_RESIZE:
+    case OP_PIXEL_NORM: return true;
+    default: break;
+    }
+    if (!is_moved(p) || !can_widen(g, p->in[0])) return false;
     for (int i = 0; i < g->nop; i++)
         for (int j = 0; j < OP_INPUTS; j++)
-            if (g->op[i].in[j] == p->in[0] && g->op[i].kind != OP_SLICE) return false;
+            if (g->op[i].in[j] == p->in[0] && !is_moved(&g->op[i])) return false;
     return true;
+}
+Tid g_f32(Graph *g, Tid t) {
+    for (Tid source = can_widen(g, t) ? t : 0; source;) {
+        const Op *p = &g->op[g->t[source].producer];
+        g->t[source].dtype = vector_type(g);
+        source = is_moved(p) ? p->in[0] : 0;
+    }
+    return t;
 }
 Tid g_output(Graph *g, Tid t) {
     GRAPH_CHECK(g->t[t].kind == T_ACT, "output: %s is not computed", g->t[t].name);
     g->t[t].keep = true;
-    for (Tid source = can_widen(g, t) ? t : 0; source;) {
-        const Op *p = &g->op[g->t[source].producer];
-        g->t[source].dtype = vector_type(g);
-        source = p->kind == OP_SLICE ? p->in[0] : 0;
-    }
-    return t;
+    return g_f32(g, t);
 }
 
 double op_flops(const Graph *g, int i) {

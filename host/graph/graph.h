@@ -67,8 +67,9 @@ typedef struct {
 /* Every op, once: its kind and its name. CONTRIBUTING.md, "Adding an op", says what else belongs to one. */
 /* clang-format off */
 #define DG_OPS(X)                                                                                                                 \
-    /* scale * (conv(in0, w in1) + bias in2? + in3?), padded with zeros; linear = 1x1 on {n,1,1,c}.                                \
-       in3 has the output's shape (residual) or {n,1,1,K} (broadcast over pixels) */                                              \
+    /* act(scale * ((conv(in0, w in1) + bias in2?) * in4? + in3?)), padded with zeros; linear = 1x1 on {n,1,1,c}.                  \
+       in3 has the output's shape (residual) or {n,1,1,K} (broadcast over pixels), or is a weight or constant of {1,h,w,K}         \
+       (positions, broadcast over images); in4 is {n,1,1,K} (gate) */                                                             \
     X(CONV, conv)                                                                                                                 \
     /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */                        \
     X(NORM, norm)                                                                                                                 \
@@ -77,8 +78,8 @@ typedef struct {
     X(ATTN_BWD, attn_bwd)               /* in0 = qkv, in1 = d out -> d qkv */                                                     \
     X(UNARY, unary)                     /* unary.f of in0 */                                                                      \
     X(UNARY_BWD, unary_bwd)             /* in0 = x, in1 = d out -> f'(x) * d out */                                               \
-    X(ADD, add)                         /* a*in0 + b*in1; in1 may be none or {n,1,1,c} */                                         \
-    X(CONCAT, concat)                   /* channels of in0, then of in1 */                                                        \
+    X(ADD, add)                         /* a*in0 + b*in1; in1 may be none, {n,1,1,c}, or a weight or constant of {1,h,w,c} */     \
+    X(CONCAT, concat)                   /* channels of in0, then of in1, then of in2? .. in4? */                                  \
     X(SLICE, slice)                     /* channels [first, first + out.c) of in0 */                                              \
     /* 2x down: scale * depthwise conv with tap x tap, stride 2, zero padding pad;                                                \
        2x up: scale * its transpose, stride 2, padding pad. Taps are symmetric, so each is the other's adjoint */                 \
@@ -87,11 +88,24 @@ typedef struct {
     X(POOL_TOKENS, pool_tokens)                                                                                                   \
     X(POOL_TOKENS_BWD, pool_tokens_bwd) /* in0 = d out -> d in0 of the above */                                                   \
     X(FIRST_TOKEN, first_token)         /* {n,1,t,c} -> {n,1,1,c}: token 0 (f32: what follows is the logit) */                    \
-    X(FIRST_TOKEN_BWD, first_token_bwd) /* in0 = d out {n,1,1,c} -> {n,1,t,c}, zero but for token 0 */
+    X(FIRST_TOKEN_BWD, first_token_bwd) /* in0 = d out {n,1,1,c} -> {n,1,t,c}, zero but for token 0 */                             \
+    X(POOL, pool)                       /* the largest or the mean of each window's pixels inside the image; NaN wins */          \
+    /* Separable: out = a * clamp(rows(columns(in0))) + b. Output x (or y) of a table {1,1,outputs,1+taps}, in1 of columns and     \
+       in2 of rows, is the sum over k of table[x][1+k] * in[table[x][0] + k]; positions beyond the last pixel have weight 0.       \
+       Sums are in f64; the columns' is rounded to f32, and with u8 both are to bytes: floor(v + 1/2), to [0,255] */              \
+    X(RESIZE, resize)                                                                                                             \
+    /* u = (in0 - mean) / sqrt(var + eps) over the channels of a pixel, or in0 / (sqrt(mean of squares) + eps) with rms;            \
+       v = u * gamma in1? + beta in2?; out = v + v * scale + shift; [shift, scale] = in3? {n,1,1,2c}; biased variance */          \
+    X(PIXEL_NORM, pixel_norm)                                                                                                     \
+    X(GATE, gate)                       /* in0 * in1 {n,1,1,c} + in2? */                                                          \
+    X(DEPTH_TO_SPACE, depth_to_space)   /* {n,h,w,p*p*c} -> {n,h*p,w*p,c}: channel (i*p + j)*c + k is pixel (i,j), channel k */    \
+    X(SOFTMAX, softmax)                 /* of vectors {n,1,1,c}, or its logarithm */
 /* The functions of UNARY. */
 #define DG_UNARY(X)                                                                                                               \
     X(SILU, silu)                       /* x / (1 + e^-x) */                                                                      \
-    X(CLAMP, clamp)                     /* to [lo,hi]; NaN stays NaN; its slope is 0 outside */
+    X(CLAMP, clamp)                     /* to [lo,hi]; NaN stays NaN; its slope is 0 outside */                                    \
+    X(RELU, relu)                       /* max(x, 0); NaN stays NaN; its slope at 0 is 0 */                                       \
+    X(GELU_TANH, gelu_tanh)             /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
 /* clang-format on */
 #define DG_ONE(K, name)  +1
 #define DG_KIND(K, name) OP_##K,
@@ -104,11 +118,21 @@ typedef enum { DG_UNARY(DG_KIND) } UnaryKind;
 enum { OP_COUNT = 0 DG_OPS(DG_ONE), UNARY_COUNT = 0 DG_UNARY(DG_ONE) };
 #undef DG_ONE
 enum { OP_INPUTS = 5, RESAMPLE_TAPS = 4 };
+typedef enum { ACT_NONE, ACT_RELU, ACT_GELU_TANH } Act; /* the same functions as F_RELU and F_GELU_TANH */
 typedef struct {
     int stride;                   /* from an output's window to its neighbour's */
     int top, left, bottom, right; /* rows and columns of zeros around the input */
     float scale;
+    Act act;
 } ConvOptions;
+typedef struct {
+    bool max;                       /* else the mean */
+    int height, width, stride, pad; /* of a window; pad: what surrounds the image, and counts in no window */
+} PoolOptions;
+typedef struct {
+    bool u8;
+    float lo, hi, a, b; /* -INFINITY, INFINITY: no clamp */
+} ResizeOptions;
 typedef struct {
     OpKind kind;
     Tid in[OP_INPUTS], out;
@@ -121,6 +145,11 @@ typedef struct {
         struct { float a, b; } add;
         struct { int first; } slice;
         struct { bool up; int taps, pad; float tap[RESAMPLE_TAPS], scale; } resample;
+        PoolOptions pool;
+        ResizeOptions resize;
+        struct { float eps; bool rms; } pixel_norm;
+        struct { int p; } depth_to_space;
+        struct { bool log; } softmax;
     };
     /* clang-format on */
 } Op;
@@ -145,7 +174,8 @@ Tid g_input(Graph *g, const char *name, Shape s); /* {n,1,1,c}: f32, else act */
 Tid g_weight(Graph *g, const char *name, Shape s, WeightView v);
 /* Copies values of `type`, f32 or f64; stored as vectors are. */
 Tid g_constant(Graph *g, const char *name, Shape s, DType type, const void *values);
-Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad); /* stride 1, a square kernel (or pad 0) */
+Tid g_table(Graph *g, const char *name, Shape s, const double *values); /* a constant that stays f64 */
+Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);                  /* stride 1, a square kernel (or pad 0) */
 Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o);
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps);
 Tid g_attn(Graph *g, Tid qkv, int heads);
@@ -154,12 +184,25 @@ Tid g_silu(Graph *g, Tid x);
 Tid g_clamp(Graph *g, Tid x, float lo, float hi);
 Tid g_add(Graph *g, Tid x, Tid y, float a, float b);
 Tid g_concat(Graph *g, Tid x, Tid y);
+Tid g_concat_all(Graph *g, const Tid *x, int count); /* 2 to OP_INPUTS of them */
 Tid g_slice(Graph *g, Tid x, int first, int c);
 Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
 Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
 Tid g_pool_tokens(Graph *g, Tid x, Tid positional_embedding);
 Tid g_first_token(Graph *g, Tid x);
-Tid g_output(Graph *g, Tid t); /* marks t as kept, and f32 where a conv or add wrote it, or what it is a slice of; returns t */
+/* Outputs a dimension: (h + 2 pad - height) / stride + 1, rounded down. One that is {n,1,1,c} is a vector. */
+Tid g_pool(Graph *g, Tid x, PoolOptions o);
+Tid g_global_mean(Graph *g, Tid x); /* -> {n,1,1,c} */
+/* columns {1,1,W,1+taps} and rows {1,1,H,1+taps}, as OP_RESIZE says: g_table's. */
+Tid g_resize(Graph *g, Tid x, Tid columns, Tid rows, ResizeOptions o);
+Tid g_pixel_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid shift_scale, float eps, bool rms); /* of f32 too, into act */
+Tid g_gate(Graph *g, Tid x, Tid gate, Tid residual); /* residual: 0 for none; its type is the output's */
+Tid g_depth_to_space(Graph *g, Tid x, int p);
+Tid g_softmax(Graph *g, Tid x, bool log);
+/* Where activations have 16 bits, t becomes f32 if what writes it computes in f32 and rounds last (convolutions and most others
+ * do); of a slice, what it is cut from. Returns t.                                                                         */
+Tid g_f32(Graph *g, Tid t);
+Tid g_output(Graph *g, Tid t); /* marks t as kept, and g_f32 */
 
 Tid g_emit(Graph *g, Op op, Shape out); /* what every builder and gradient rule ends with */
 Tid g_flip(Graph *g, Tid w);            /* the weight of the input gradient of a conv with weight w */
@@ -169,10 +212,13 @@ enum {
     CONV_PADS = 2,
     CONV_UNEVEN = 4, /* opposite pads that differ */
     CONV_STRIDE = 8,
-    CONV_SCALE = 16
+    CONV_SCALE = 16,
+    CONV_ACT = 32,
+    CONV_GATE = 64,
+    CONV_POSITIONS = 128
 };
-unsigned conv_needs(const ConvOptions *o, Shape weight);
-static inline bool conv_fits(const ConvOptions *o, Shape weight, unsigned can) { return !(conv_needs(o, weight) & ~can); }
+unsigned conv_needs(const Graph *g, const Op *conv);
+static inline bool conv_fits(unsigned needs, unsigned can) { return !(needs & ~can); }
 
 /* For the mistakes of a model's author: stops with the sentence. */
 #define GRAPH_CHECK(cond, ...)                                                                                                             \
@@ -186,6 +232,9 @@ bool shape_eq(Shape a, Shape b);
 const char *op_name(OpKind k);
 static inline Shape shape_of(const Graph *g, Tid id) { return g->t[id].shape; }
 static inline bool is_vector(Shape s) { return s.h == 1 && s.w == 1; }
+/* What is added by a conv's in3 or an add's in1: for each image and pixel, for each image, or for each pixel of all images. */
+typedef enum { OPERAND_NONE, OPERAND_FULL, OPERAND_VECTOR, OPERAND_POSITIONS } Operand;
+Operand operand_of(const Graph *g, Tid operand, Tid out);
 size_t tensor_bytes(const Tensor *t);
 static inline bool in_arena(const Tensor *t) { return t->kind == T_INPUT || t->kind == T_ACT; } /* else it has memory of its own */
 static inline size_t align_up(size_t bytes) { return (bytes + DG_ALIGN - 1) & ~(size_t)(DG_ALIGN - 1); }

@@ -7,6 +7,7 @@
 static ConvShape conv_shape(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     ConvShape c = {.in = cpu_shape_in(e, i, 0), .w = cpu_shape_in(e, i, 1), .out = cpu_shape_out(e, i), .o = op->conv};
+    c.needs = conv_needs(e->g, op);
     c.bias = cpu_in(e, i, 2), c.add = cpu_in(e, i, 3);
     c.vector = c.add && !is_vector(c.out) && !shape_eq(cpu_shape_in(e, i, 3), c.out);
     return c;

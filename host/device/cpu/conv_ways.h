@@ -6,10 +6,11 @@
 typedef struct { /* one conv, its parameters gathered; x, w and y stay with the op */
     Shape in, w, out;
     ConvOptions o;
+    unsigned needs;
     const float *bias, *add;
     bool vector; /* add is one row per image, for all its pixels */
 } ConvShape;
-static inline bool conv_within(const ConvShape *c, unsigned can) { return conv_fits(&c->o, c->w, can); }
+static inline bool conv_within(const ConvShape *c, unsigned can) { return conv_fits(c->needs, can); }
 
 typedef struct {
     int tile;      /* Winograd's outputs a tile and dimension; 0: direct */

@@ -33,9 +33,8 @@ static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const 
 
 /* Vectors are f32 and multiplied in f32. A 1x1 image in 16 bits is an image. */
 static bool is_linear(const Exec *e, const Op *op) {
-    Shape w = shape(e, op->in[1]);
     bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
-    return f32 && is_vector(shape(e, op->in[0])) && conv_fits(&op->conv, w, CONV_SCALE);
+    return f32 && is_vector(shape(e, op->in[0])) && conv_fits(conv_needs(e->g, op), CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS);
 }
 static ConvArgs conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
@@ -50,7 +49,8 @@ static ConvArgs conv_args(const Exec *e, int i) {
                       .add_type = type(e, op->in[3]),
                       .y_type = type(e, op->out),
                       .tf32 = e->g->precision.tf32,
-                      .add_vector = op->in[3] && !shape_eq(shape(e, op->in[3]), y),
+                      .gate = data(e, op->in[4]),
+                      .add_kind = operand_of(e->g, op->in[3], op->out),
                       .n = x.n,
                       .height = x.h,
                       .width = x.w,
@@ -60,7 +60,8 @@ static ConvArgs conv_args(const Exec *e, int i) {
                       .s = w.w,
                       .out_height = y.h,
                       .out_width = y.w,
-                      .options = op->conv};
+                      .options = op->conv,
+                      .needs = conv_needs(e->g, op)};
 }
 static int run_conv(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
@@ -69,12 +70,15 @@ static int run_conv(const Exec *e, int i, void *stream) {
         LinearArgs a = {.x = data(e, op->in[0]),
                         .w = data(e, op->in[1]),
                         .bias = data(e, op->in[2]),
+                        .gate = data(e, op->in[4]),
                         .add = data(e, op->in[3]),
                         .y = data(e, op->out),
+                        .add_kind = operand_of(e->g, op->in[3], op->out),
                         .n = x.n,
                         .c = x.c,
                         .k = w.n,
-                        .scale = op->conv.scale};
+                        .scale = op->conv.scale,
+                        .act = op->conv.act};
         return cuda_linear(&a, stream);
     }
     ConvArgs a = conv_args(e, i);
@@ -156,7 +160,7 @@ static int run_add(const Exec *e, int i, void *stream) {
                  .x_type = type(e, op->in[0]),
                  .z_type = type(e, op->in[1]),
                  .y_type = type(e, op->out),
-                 .z_vector = op->in[1] && !shape_eq(shape(e, op->in[1]), y),
+                 .z_kind = operand_of(e->g, op->in[1], op->out),
                  .n = y.n,
                  .pixels = pixels(y),
                  .c = y.c,
@@ -181,9 +185,13 @@ static int copy_channels(const Exec *e, Tid from, int x_first, Tid to, int y_fir
 }
 static int run_concat(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
-    int c0 = shape(e, op->in[0]).c, c1 = shape(e, op->in[1]).c;
-    int error = copy_channels(e, op->in[0], 0, op->out, 0, c0, stream);
-    return error ? error : copy_channels(e, op->in[1], 0, op->out, c0, c1, stream);
+    int error = 0;
+    for (int j = 0, first = 0; j < OP_INPUTS && op->in[j] && !error; j++) {
+        int c = shape(e, op->in[j]).c;
+        error = copy_channels(e, op->in[j], 0, op->out, first, c, stream);
+        first += c;
+    }
+    return error;
 }
 static int run_slice(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
@@ -237,6 +245,99 @@ static int run_first_token(const Exec *e, int i, void *stream) {
     return backward ? cuda_first_token_bwd(&a, stream) : cuda_first_token(&a, stream);
 }
 
+static int run_pool(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), y = shape(e, op->out);
+    PoolArgs a = {.x = data(e, op->in[0]),
+                  .y = data(e, op->out),
+                  .x_type = type(e, op->in[0]),
+                  .y_type = type(e, op->out),
+                  .n = x.n,
+                  .height = x.h,
+                  .width = x.w,
+                  .out_height = y.h,
+                  .out_width = y.w,
+                  .c = x.c,
+                  .options = op->pool};
+    return cuda_pool(&a, stream);
+}
+static ResizeArgs resize_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), y = shape(e, op->out);
+    return (ResizeArgs){.x = data(e, op->in[0]),
+                        .columns = data(e, op->in[1]),
+                        .rows = data(e, op->in[2]),
+                        .y = data(e, op->out),
+                        .workspace = workspace(e, i),
+                        .x_type = type(e, op->in[0]),
+                        .y_type = type(e, op->out),
+                        .n = x.n,
+                        .height = x.h,
+                        .width = x.w,
+                        .out_height = y.h,
+                        .out_width = y.w,
+                        .c = x.c,
+                        .column_taps = shape(e, op->in[1]).c - 1,
+                        .row_taps = shape(e, op->in[2]).c - 1,
+                        .options = op->resize};
+}
+static int run_resize(const Exec *e, int i, void *stream) {
+    ResizeArgs a = resize_args(e, i);
+    return cuda_resize(&a, stream);
+}
+static int run_pixel_norm(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    PixelNormArgs a = {.x = data(e, op->in[0]),
+                       .gamma = data(e, op->in[1]),
+                       .beta = data(e, op->in[2]),
+                       .shift_scale = data(e, op->in[3]),
+                       .y = data(e, op->out),
+                       .x_type = type(e, op->in[0]),
+                       .y_type = type(e, op->out),
+                       .n = x.n,
+                       .pixels = pixels(x),
+                       .c = x.c,
+                       .eps = op->pixel_norm.eps,
+                       .rms = op->pixel_norm.rms};
+    return cuda_pixel_norm(&a, stream);
+}
+static int run_gate(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    GateArgs a = {.x = data(e, op->in[0]),
+                  .gate = data(e, op->in[1]),
+                  .residual = data(e, op->in[2]),
+                  .y = data(e, op->out),
+                  .x_type = type(e, op->in[0]),
+                  .residual_type = type(e, op->in[2]),
+                  .y_type = type(e, op->out),
+                  .n = x.n,
+                  .pixels = pixels(x),
+                  .c = x.c};
+    return cuda_gate(&a, stream);
+}
+static int run_depth_to_space(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    DepthToSpaceArgs a = {.x = data(e, op->in[0]),
+                          .y = data(e, op->out),
+                          .x_type = type(e, op->in[0]),
+                          .y_type = type(e, op->out),
+                          .n = x.n,
+                          .height = x.h,
+                          .width = x.w,
+                          .c = shape(e, op->out).c,
+                          .p = op->depth_to_space.p};
+    return cuda_depth_to_space(&a, stream);
+}
+static int run_softmax(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    SoftmaxArgs a = {.x = data(e, op->in[0]), .y = data(e, op->out), .n = x.n, .c = x.c, .log = op->softmax.log};
+    return cuda_softmax(&a, stream);
+}
+
 static int launch(const Exec *e, int i, void *stream) {
     switch (op_at(e, i)->kind) {
     case OP_CONV: return run_conv(e, i, stream);
@@ -254,6 +355,12 @@ static int launch(const Exec *e, int i, void *stream) {
     case OP_POOL_TOKENS_BWD: return run_pool_tokens(e, i, stream);
     case OP_FIRST_TOKEN:
     case OP_FIRST_TOKEN_BWD: return run_first_token(e, i, stream);
+    case OP_POOL: return run_pool(e, i, stream);
+    case OP_RESIZE: return run_resize(e, i, stream);
+    case OP_PIXEL_NORM: return run_pixel_norm(e, i, stream);
+    case OP_GATE: return run_gate(e, i, stream);
+    case OP_DEPTH_TO_SPACE: return run_depth_to_space(e, i, stream);
+    case OP_SOFTMAX: return run_softmax(e, i, stream);
     }
     return cudaErrorInvalidValue;
 }
@@ -295,6 +402,10 @@ static size_t workspace_bytes(const Exec *e, int i) {
         AttnArgs a = attn_args(e, i);
         a.dy = op->in[1] ? &there : NULL;
         return cuda_attn_workspace(&a);
+    }
+    if (op->kind == OP_RESIZE) {
+        ResizeArgs a = resize_args(e, i);
+        return cuda_resize_workspace(&a);
     }
     return cuda_stats_bytes(e->g, i);
 }

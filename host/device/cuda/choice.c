@@ -76,9 +76,9 @@ static void layer_name(const ConvArgs *a, char *text, size_t size) {
     if (o->stride != 1) snprintf(stride, sizeof stride, " stride %d", o->stride);
     snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, pads,
              stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "",
-             !a->add         ? ""
-             : a->add_vector ? " vector"
-                             : " residual");
+             !a->add                         ? ""
+             : a->add_kind == OPERAND_VECTOR ? " vector"
+                                             : " residual");
 }
 
 /* y = scale * (y + bias + add) in place, for all a->n images: what the kernels do in their epilogue. */
@@ -94,8 +94,8 @@ static int epilogue(const ConvArgs *a, void *stream) {
                  .a = a->options.scale,
                  .b = a->options.scale};
     AddArgs bias = y, add = y;
-    bias.z = a->bias, bias.z_type = DG_F32, bias.z_vector = true, bias.n = 1, bias.pixels = a->n * pixels;
-    add.z = a->add, add.z_type = a->add_type, add.z_vector = a->add_vector;
+    bias.z = a->bias, bias.z_type = DG_F32, bias.z_kind = OPERAND_VECTOR, bias.n = 1, bias.pixels = a->n * pixels;
+    add.z = a->add, add.z_type = a->add_type, add.z_kind = a->add_kind;
     if (a->bias && a->add) add.a = 1; /* the first of the two has scaled y */
     int error = a->bias ? cuda_add(&bias, stream) : 0;
     if (!error && a->add) error = cuda_add(&add, stream);
@@ -197,8 +197,8 @@ static bool agrees(const Trial *t, Provider p) {
 static bool call(const Trial *t, int p) {
     ConvArgs a = t->a;
     a.y = t->y[p != PROVIDER_OWN];
-    if (a.add && !a.add_vector) a.add = t->y[p == PROVIDER_OWN], a.add_type = a.y_type;
-    if (a.add_vector) a.add = t->x, a.add_type = a.x_type;
+    if (a.add_kind == OPERAND_FULL) a.add = t->y[p == PROVIDER_OWN], a.add_type = a.y_type;
+    if (a.add_kind == OPERAND_VECTOR) a.add = t->x, a.add_type = a.x_type;
     if (p == PROVIDER_OWN) return cuda_conv(&a, cuda_stream(t->d)) == 0;
     return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && epilogue(&a, cuda_stream(t->d)) == 0;
 }

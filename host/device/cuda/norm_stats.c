@@ -14,6 +14,7 @@ bool cuda_stats_sources(const Graph *g, int i, int op[2]) {
     op[0] = g->t[x].producer, op[1] = -1;
     if (op[0] >= 0 && g->op[op[0]].kind == OP_CONCAT) {
         Tid a = g->op[op[0]].in[0], b = g->op[op[0]].in[1];
+        if (g->op[op[0]].in[2]) return false; /* a norm takes the statistics of two */
         if (g->t[a].dtype != g->t[x].dtype || g->t[b].dtype != g->t[x].dtype)
             return false; /* the concat converts types, so the statistics would be of other values */
         op[0] = g->t[a].producer, op[1] = g->t[b].producer;

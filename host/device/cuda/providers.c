@@ -100,7 +100,7 @@ struct ProviderConv {
 
 #if defined(DG_HAVE_CUDNN) || defined(DG_HAVE_CUBLASLT)
 /* Whether this is a convolution that needs no more than `can`. The scale is the epilogue's. */
-static bool can_do(const ConvArgs *a, unsigned can) { return conv_fits(&a->options, (Shape){a->k, a->r, a->s, a->c}, can); }
+static bool can_do(const ConvArgs *a, unsigned can) { return conv_fits(a->needs, can); }
 #endif
 
 /* ---- cuDNN -------------------------------------------------------------------------------------------------------------- */
