@@ -47,6 +47,64 @@ static void gradient_of_a_forward_op(void) {
     Tid x = image(g);
     differentiate(g, g_slice(g, x, 0, 4), x);
 }
+static void gradient_of_an_activation(void) {
+    Graph *g = new_graph();
+    Tid x = image(g);
+    differentiate(g, g_conv_with(g, x, weight(g, 3, 3), 0, (ConvOptions){1, 1, 1, 1, 1, 1, ACT_RELU}), x);
+}
+static void gradient_of_a_gate(void) {
+    Graph *g = new_graph();
+    Tid x = image(g), y = g_gate(g, g_conv(g, x, weight(g, 3, 3), 0, 1), g_input(g, "gate", (Shape){1, 1, 1, 16}), 0);
+    graph_fuse(g);
+    differentiate(g, y, x);
+}
+static void window_of_padding(void) {
+    Graph *g = new_graph();
+    g_pool(g, image(g), (PoolOptions){.height = 3, .width = 3, .stride = 1, .pad = 3});
+}
+static Tid table(Graph *g, double first, double weight) {
+    return g_table(g, "some table", (Shape){1, 1, 1, 3}, (double[]){first, 1, weight});
+}
+static void table_beyond_the_image(void) {
+    Graph *g = new_graph();
+    g_resize(g, image(g), table(g, 7, .5), table(g, 0, 0), (ResizeOptions){.lo = -1, .hi = 1});
+}
+static void table_between_pixels(void) {
+    Graph *g = new_graph();
+    g_resize(g, image(g), table(g, 7, 0), table(g, .5, 0), (ResizeOptions){.lo = -1, .hi = 1});
+}
+static void table_of_floats(void) {
+    Graph *g = new_graph();
+    float values[2] = {0, 1};
+    Tid t = g_constant(g, "floats", (Shape){1, 1, 1, 2}, DG_F32, values);
+    g_resize(g, image(g), t, t, (ResizeOptions){.lo = -1, .hi = 1});
+}
+static void positions_of_another_size(void) {
+    static const float values[8 * 4 * 16];
+    Graph *g = new_graph();
+    g_add(g, image(g), g_constant(g, "positions", (Shape){1, 4, 8, 16}, DG_F32, values), 1, 1);
+}
+static void gate_for_other_channels(void) {
+    Graph *g = new_graph();
+    g_gate(g, image(g), g_input(g, "gate", (Shape){1, 1, 1, 8}), 0);
+}
+static void modulation_of_half(void) {
+    Graph *g = new_graph();
+    g_pixel_norm(g, image(g), 0, 0, g_input(g, "shift", (Shape){1, 1, 1, 16}), 1e-6f, false);
+}
+static void pixels_of_too_few_channels(void) {
+    Graph *g = new_graph();
+    g_depth_to_space(g, image(g), 3);
+}
+static void softmax_of_an_image(void) {
+    Graph *g = new_graph();
+    g_softmax(g, image(g), false);
+}
+static void concat_of_six(void) {
+    Graph *g = new_graph();
+    Tid x = image(g);
+    g_concat_all(g, (Tid[]){x, x, x, x, x, x}, 6);
+}
 static void constant_as_kernel(void) {
     static const float values[16 * 16];
     Graph *g = new_graph();
@@ -65,14 +123,26 @@ static const struct {
     void (*mistake)(void);
     const char *sentence;
 } wrong[] = {
-    {unknown_function, "unary: function 2 is in no list of functions"},
-    {unknown_op, "op 15 is in no list of ops"},
+    {unknown_function, "unary: function 4 is in no list of functions"},
+    {unknown_op, "op 21 is in no list of ops"},
     {one_pad_for_a_row, "conv some.weight: one pad, 3, for a 1x7 kernel"},
     {negative_pad, "conv some.weight: stride 1, pads 1 1 -1 1 (top, left, bottom, right)"},
     {no_stride, "conv some.weight: stride 0, pads 0 0 0 0"},
     {gradient_of_a_stride, "backward: conv some.weight has stride 2: there is a gradient for stride 1 only"},
     {gradient_of_another_shape, "backward: the rule of add gave 1 8 9 16 for input 0, which is 1 8 8 16"},
     {gradient_of_a_forward_op, "backward: op 0 (slice) has no gradient rule"},
+    {gradient_of_an_activation, "backward: conv some.weight has an activation of its own: there is no gradient through it"},
+    {gradient_of_a_gate, "backward: conv some.weight has a gate: there is no gradient through it"},
+    {window_of_padding, "pool: windows of 3x3, stride 1, pad 3 on 8x8"},
+    {table_beyond_the_image, "resize: output 0 of the columns reads [7,9), of 8"},
+    {table_between_pixels, "resize: output 0 of the rows reads [0.5,1.5), of 8"},
+    {table_of_floats, "resize: the table of columns, floats, is not one of g_table"},
+    {positions_of_another_size, "add: 1 8 8 16 and 1 4 8 16"},
+    {gate_for_other_channels, "gate: 1 1 1 8 for 1 8 8 16"},
+    {modulation_of_half, "pixel norm: shift and scale have 16 values, want 32"},
+    {pixels_of_too_few_channels, "depth to space: 16 channels for 3x3 pixels"},
+    {softmax_of_an_image, "softmax: 8x8 pixels: it is of vectors"},
+    {concat_of_six, "concat: 6 tensors, not 2 to 5"},
     {constant_as_kernel, "conv table: its kernel is not a weight of the model"},
     {precision_of_another_device, "exec: a graph in fp16 on device cpu"},
 };

@@ -1,0 +1,170 @@
+/* test_fuse.c -- what graph_fuse merges, what it must leave, and that both give the same: in ref64 bit for bit, on a device closely.
+ *   test_fuse [DEVICE [PRECISION]]     default: cpu */
+#include "base/dtype.h"
+#include "device/device.h"
+#include "graph/weights.h"
+#include "check.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum { N = 2, SIZE = 6, C = 16 };
+static Tid conv_of(Graph *g, Tid x, const char *weight, const char *bias) {
+    Tid w = g_weight(g, weight, (Shape){C, 3, 3, shape_of(g, x).c}, (WeightView){.kind = VIEW_CONV});
+    return g_conv(g, x, w, g_weight(g, bias, (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}), 1);
+}
+static Tid image(Graph *g, const char *name) { return g_input(g, name, (Shape){N, SIZE, SIZE, C}); }
+static Tid vector(Graph *g, const char *name, int c) { return g_input(g, name, (Shape){N, 1, 1, c}); }
+static Tid conv(Graph *g) { return conv_of(g, image(g, "x"), "w.weight", "w.bias"); }
+static Tid relu(Graph *g, Tid x) { return g_unary(g, x, F_RELU, 0, 0); }
+static Tid gelu(Graph *g, Tid x) { return g_unary(g, x, F_GELU_TANH, 0, 0); }
+static Tid positions(Graph *g) {
+    double v[SIZE * SIZE * C];
+    for (int i = 0; i < SIZE * SIZE * C; i++) v[i] = sin(i);
+    return g_constant(g, "positions", (Shape){1, SIZE, SIZE, C}, DG_F64, v);
+}
+static Tid layer_norm(Graph *g) { return g_pixel_norm(g, image(g, "x"), 0, 0, 0, 1e-6f, false); }
+static Tid modulate(Graph *g, Tid x, Tid shift, Tid scale) { return g_add(g, g_gate(g, x, scale, x), shift, 1, 1); }
+
+static Tid conv_relu(Graph *g) { return relu(g, conv(g)); }
+static Tid conv_gelu(Graph *g) { return gelu(g, conv(g)); }
+static Tid conv_relu_relu(Graph *g) { return relu(g, relu(g, conv(g))); }
+static Tid conv_clamp(Graph *g) { return g_clamp(g, conv(g), -.5f, .5f); }
+static Tid conv_gate(Graph *g) { return g_gate(g, conv(g), vector(g, "gate", C), 0); }
+static Tid conv_gate_residual(Graph *g) { return g_gate(g, conv(g), vector(g, "gate", C), image(g, "residual")); }
+static Tid conv_gate_add(Graph *g) { return g_add(g, conv_gate(g), image(g, "residual"), .5f, .5f); }
+static Tid conv_gate_gate(Graph *g) { return g_gate(g, conv_gate(g), vector(g, "again", C), 0); }
+static Tid conv_gate_residual_relu(Graph *g) { return relu(g, conv_gate_residual(g)); }
+static Tid conv_positions(Graph *g) { return g_add(g, conv(g), positions(g), 1, 1); }
+static Tid conv_positions_gelu(Graph *g) { return gelu(g, conv_positions(g)); }
+static Tid conv_add_relu(Graph *g) { return relu(g, g_add(g, conv(g), image(g, "residual"), 1, 1)); }
+static Tid conv_relu_add(Graph *g) { return g_add(g, conv_relu(g), image(g, "residual"), 1, 1); }
+static Tid conv_relu_gate(Graph *g) { return g_gate(g, conv_relu(g), vector(g, "gate", C), 0); }
+static Tid conv_add_gate(Graph *g) { return g_gate(g, g_add(g, conv(g), image(g, "residual"), 1, 1), vector(g, "gate", C), 0); }
+static Tid gate_of_image(Graph *g) { return g_gate(g, image(g, "other"), vector(g, "gate", C), conv(g)); }
+static Tid conv_read_twice(Graph *g) {
+    Tid y = conv(g);
+    return g_concat(g, relu(g, y), y);
+}
+static Tid conv_kept(Graph *g) {
+    Tid y = conv(g);
+    g->t[y].keep = true;
+    return g_gate(g, y, vector(g, "gate", C), 0);
+}
+static Tid modulated(Graph *g) {
+    Tid m = vector(g, "shift_scale", 2 * C);
+    return modulate(g, layer_norm(g), g_slice(g, m, 0, C), g_slice(g, m, C, C));
+}
+static Tid modulated_backwards(Graph *g) { /* [scale, shift] is not what the norm reads */
+    Tid m = vector(g, "scale_shift", 2 * C);
+    return modulate(g, layer_norm(g), g_slice(g, m, C, C), g_slice(g, m, 0, C));
+}
+static Tid modulated_by_two(Graph *g) {
+    return modulate(g, layer_norm(g), g_slice(g, vector(g, "a", 2 * C), 0, C), g_slice(g, vector(g, "b", 2 * C), C, C));
+}
+static Tid modulated_twice(Graph *g) { /* the norm itself is read once more */
+    Tid m = vector(g, "shift_scale", 2 * C), n = layer_norm(g);
+    return g_concat(g, modulate(g, n, g_slice(g, m, 0, C), g_slice(g, m, C, C)), n);
+}
+static Tid transformer_block(Graph *g) { /* of DiT: modulation, two layers, a gate onto the residual stream */
+    Tid x = image(g, "x"), m = vector(g, "shift_scale", 2 * C);
+    Tid h = modulate(g, g_pixel_norm(g, x, 0, 0, 0, 1e-6f, false), g_slice(g, m, 0, C), g_slice(g, m, C, C));
+    h = conv_of(g, gelu(g, conv_of(g, h, "fc1.weight", "fc1.bias")), "fc2.weight", "fc2.bias");
+    return g_f32(g, g_gate(g, h, vector(g, "gate", C), x));
+}
+
+static const struct {
+    Tid (*build)(Graph *);
+    const char *name, *left; /* the ops after fusing, in order */
+} rows[] = {
+    {conv_relu, "relu", "conv"},
+    {conv_gelu, "gelu", "conv"},
+    {conv_relu_relu, "relu twice", "conv unary"},
+    {conv_clamp, "clamp", "conv unary"},
+    {conv_gate, "gate", "conv"},
+    {conv_gate_residual, "gate with residual", "conv"},
+    {conv_gate_add, "gate, add", "conv"},
+    {conv_gate_gate, "two gates", "conv gate"},
+    {conv_gate_residual_relu, "gate with residual, relu", "conv"},
+    {conv_positions, "positions", "conv"},
+    {conv_positions_gelu, "positions, gelu", "conv"},
+    {conv_add_relu, "add, relu", "conv"},
+    {conv_relu_add, "relu, add", "conv add"},
+    {conv_relu_gate, "relu, gate", "conv gate"},
+    {conv_add_gate, "add, gate", "conv gate"},
+    {gate_of_image, "a conv that is the residual", "conv gate"},
+    {conv_read_twice, "a conv that is read twice", "conv unary concat"},
+    {conv_kept, "a conv that is kept", "conv gate"},
+    {modulated, "modulation", "pixel_norm"},
+    {modulated_backwards, "modulation, scale first", "slice slice pixel_norm gate add"},
+    {modulated_by_two, "modulation by two vectors", "slice slice pixel_norm gate add"},
+    {modulated_twice, "a norm that is read again", "pixel_norm slice slice gate add concat"},
+    {transformer_block, "a transformer's block", "pixel_norm conv conv"},
+};
+
+static uint64_t rng;
+static double unit(void) { /* in [-1,1) */
+    rng = rng * 6364136223846793005u + 1442695040888963407u;
+    return (double)(rng >> 11) * 0x1p-52 - 1;
+}
+static void fill(Exec *e) {
+    rng = 1;
+    for (Tid t = 1; t < e->g->nt; t++) {
+        if (e->g->t[t].kind != T_INPUT || e->g->t[t].first > e->g->t[t].last) continue;
+        size_t n = shape_count(shape_of(e->g, t));
+        double *v = dg_alloc(n * sizeof *v);
+        for (size_t i = 0; i < n; i++) v[i] = unit();
+        exec_set(e, t, DG_F64, v);
+        free(v);
+    }
+}
+/* y of row i on a device, in double; the ops that were run, by name, in order. */
+static double *run(int i, Device *d, bool fuse, size_t *n, char *ops, size_t size) {
+    Error err = {""};
+    Weights *w = weights_synthetic(5, NULL);
+    Graph *g = graph_new(d->precision);
+    Tid y = rows[i].build(g);
+    g->t[y].keep = true;
+    int before = g->nop, removed = fuse ? graph_fuse(g) : 0;
+    CHECK(g->nop == before - removed, "%s: %d ops of %d are left, %d were removed", rows[i].name, g->nop, before, removed);
+    graph_plan(g);
+    Exec *e = exec_new(g, d, weights_alone(w), &err);
+    DG_CHECK(e, "%s: %s", rows[i].name, err.text);
+    size_t used = 0;
+    ops[0] = 0;
+    for (int k = 0; k < g->nop; k++) used += (size_t)snprintf(ops + used, size - used, "%s%s", k ? " " : "", op_name(g->op[k].kind));
+    fill(e);
+    exec_run(e);
+    *n = shape_count(shape_of(g, y));
+    double *v = dg_alloc(*n * sizeof *v);
+    exec_get(e, y, DG_F64, v);
+    exec_free(e);
+    graph_free(g);
+    weights_free(w);
+    return v;
+}
+static void test_row(int i, Device *ref64, Device *d, double tolerance) {
+    char ops[256], plain_ops[256];
+    size_t n;
+    double *plain = run(i, ref64, false, &n, plain_ops, sizeof plain_ops), *fused = run(i, ref64, true, &n, ops, sizeof ops);
+    CHECK(!strcmp(ops, rows[i].left), "%s: \"%s\" became \"%s\", not \"%s\"", rows[i].name, plain_ops, ops, rows[i].left);
+    CHECK(!memcmp(plain, fused, n * sizeof *plain), "%s: fused gives other bits in ref64", rows[i].name);
+    double *here[2] = {run(i, d, false, &n, plain_ops, sizeof plain_ops), run(i, d, true, &n, ops, sizeof ops)};
+    for (int fuse = 0; fuse < 2; fuse++) {
+        double num = 0, den = 0;
+        for (size_t k = 0; k < n; k++) num += (here[fuse][k] - plain[k]) * (here[fuse][k] - plain[k]), den += plain[k] * plain[k];
+        CHECK(den > 0 && sqrt(num / den) <= tolerance, "%s, %s on %s: relative error %.3g", rows[i].name, fuse ? "fused" : "not fused",
+              d->be->name, sqrt(num / den));
+        free(here[fuse]);
+    }
+    free(plain), free(fused);
+}
+int main(int argc, char **argv) {
+    Error err = {""};
+    Device *ref64 = device_open("ref64", NULL, &err), *d = device_open(argc > 1 ? argv[1] : "cpu", argc > 2 ? argv[2] : NULL, &err);
+    if (!d) not_run("test_fuse: %s", err.text);
+    const double eps = !d || (d->precision.act == DG_F32 && !d->precision.tf32) ? 0x1p-23 : d->precision.act == DG_BF16 ? 0x1p-8 : 0x1p-11;
+    for (int i = 0; d && i < (int)(sizeof rows / sizeof *rows); i++) test_row(i, ref64, d, 8 * eps);
+    if (d) device_close(d);
+    device_close(ref64);
+    return check_done("test_fuse");
+}
