@@ -9,10 +9,10 @@ static Tid weight(Graph *g, const char *name, const char *leaf, Shape s, WeightV
     return g_weight(g, full, s, v);
 }
 static Tid vector(Graph *g, const char *name, const char *leaf, int c, Qkv qkv) {
-    return weight(g, name, leaf, (Shape){1, 1, 1, c}, (WeightView){VIEW_VECTOR, qkv.order, qkv.heads, false});
+    return weight(g, name, leaf, (Shape){1, 1, 1, c}, (WeightView){.kind = VIEW_VECTOR, .qkv = qkv.order, .heads = qkv.heads});
 }
 Tid block_conv(Graph *g, Tid x, const char *name, int k, int r, int extra_pad, Qkv qkv) {
-    WeightView v = {VIEW_CONV, qkv.order, qkv.heads, false};
+    WeightView v = {.kind = VIEW_CONV, .qkv = qkv.order, .heads = qkv.heads};
     Tid w = weight(g, name, "weight", (Shape){k, r, r, shape_of(g, x).c}, v);
     return g_conv(g, x, w, vector(g, name, "bias", k, qkv), r / 2 + extra_pad);
 }

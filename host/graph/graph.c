@@ -46,7 +46,9 @@ Tid g_input(Graph *g, const char *name, Shape s) {
     GRAPH_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "input %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
     return new_tensor(g, T_INPUT, is_vector(s) ? vector_type(g) : g->precision.act, name, s, -1);
 }
-static bool view_eq(WeightView a, WeightView b) { return a.kind == b.kind && a.qkv == b.qkv && a.heads == b.heads && a.flip == b.flip; }
+static bool view_eq(WeightView a, WeightView b) {
+    return a.kind == b.kind && a.qkv == b.qkv && a.heads == b.heads && a.flip == b.flip && a.eps == b.eps;
+}
 static Tid weight_named(Graph *g, const char *name, Shape s, WeightView v) {
     for (Tid t = 1; t < g->nt; t++)
         if (g->t[t].kind == T_WEIGHT && view_eq(g->t[t].view, v) && !strcmp(g->t[t].name, name)) {

@@ -28,7 +28,14 @@ typedef enum {
     VIEW_CONV,      /* [K,C,R,S], [K,C,1] or [K,C] -> {K,R,S,C} */
     VIEW_VECTOR,    /* [C] -> {1,1,1,C} */
     VIEW_EMBEDDING, /* [classes,K], a lookup table -> {K,1,1,classes}: a linear layer on the one-hot label */
-    VIEW_TOKENS     /* [C,T], a positional embedding -> {1,1,T,C} */
+    VIEW_TOKENS,    /* [C,T], a positional embedding -> {1,1,T,C} */
+    /* [1,h*w,C], positions of h rows of w tokens -> {1,h,w,C}; of weights that have none, the values of graph/positions.h */
+    VIEW_POSITIONS,
+    /* A convolution X.conv and the batch norm X.bn behind it are one convolution: its weight is VIEW_CONV of X.conv.weight, times
+       gamma / sqrt(variance + eps), its bias {1,1,1,K} X.bn.bias - mean * gamma / sqrt(variance + eps), with X.bn.running_mean,
+       X.bn.running_var, and X.bn.weight for gamma, or 1 of a file without one. The view's name is X.conv.weight or X.bn.bias. */
+    VIEW_FOLD_BN,
+    VIEW_FOLD_BN_BIAS
 } ViewKind;
 /* Upstream order of the 3C rows (or 3C biases) of a qkv projection; ours is always [3][head][d]. */
 typedef enum {
@@ -41,7 +48,8 @@ typedef struct {
     ViewKind kind;
     QkvOrder qkv;
     int heads;
-    bool flip; /* VIEW_CONV only: {C,R,S,K}, spatially flipped: the weight of the conv's input gradient */
+    bool flip;  /* of a conv's weight: {C,R,S,K}, spatially flipped: the weight of the conv's input gradient */
+    double eps; /* VIEW_FOLD_BN and VIEW_FOLD_BN_BIAS */
 } WeightView;
 
 typedef struct {

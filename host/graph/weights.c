@@ -2,6 +2,7 @@
 #include "graph/weights.h"
 #include "base/dtype.h"
 #include "base/text.h"
+#include "graph/positions.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,10 +131,13 @@ static Synthetic synthetic_rule(const Weights *w, const char *name, int dims, co
 int view_official_shape(Shape s, WeightView v, int64_t shape[4]) {
     if (v.flip) s = (Shape){s.c, s.h, s.w, s.n};
     switch (v.kind) {
-    case VIEW_VECTOR: shape[0] = s.c; return 1;
+    case VIEW_VECTOR:
+    case VIEW_FOLD_BN_BIAS: shape[0] = s.c; return 1;
     case VIEW_EMBEDDING: shape[0] = s.c, shape[1] = s.n; return 2;
     case VIEW_TOKENS: shape[0] = s.c, shape[1] = s.w; return 2;
-    case VIEW_CONV: break;
+    case VIEW_POSITIONS: shape[0] = 1, shape[1] = s.h * s.w, shape[2] = s.c; return 3;
+    case VIEW_CONV:
+    case VIEW_FOLD_BN: break;
     }
     shape[0] = s.n, shape[1] = s.c, shape[2] = s.h, shape[3] = s.w;
     return s.h == 1 && s.w == 1 ? 2 : 4;
@@ -158,13 +162,16 @@ static int qkv_row(WeightView v, int rows, int r) {
     return r;
 }
 /* Where the element at our index (n,0,0,c) of shape s lies in the official tensor. Over (h,w) a conv's elements follow it
- * in order there, backwards when flipped.                                                                             */
+ * in order there, backwards when flipped; those of positions follow c elements apart.                                 */
 static size_t official_index(Shape s, WeightView v, int n, int c) {
     switch (v.kind) {
-    case VIEW_VECTOR: return (size_t)(v.qkv ? qkv_row(v, s.c, c) : c);
+    case VIEW_VECTOR:
+    case VIEW_FOLD_BN_BIAS: return (size_t)(v.qkv ? qkv_row(v, s.c, c) : c);
     case VIEW_EMBEDDING: return (size_t)c * (size_t)s.n + (size_t)n;
     case VIEW_TOKENS: return (size_t)c * (size_t)s.w;
-    case VIEW_CONV: break;
+    case VIEW_POSITIONS: return (size_t)c;
+    case VIEW_CONV:
+    case VIEW_FOLD_BN: break;
     }
     size_t taps = (size_t)(s.h * s.w);
     if (!v.flip) return ((size_t)(v.qkv ? qkv_row(v, s.n, n) : n) * (size_t)s.c + (size_t)c) * taps;
@@ -172,15 +179,16 @@ static size_t official_index(Shape s, WeightView v, int n, int c) {
 }
 /* Our element i of the official element j: from the tensor, or by the rule of synthetic weights. */
 static void read_element(const StTensor *t, const Synthetic *rule, DType type, void *out, size_t i, size_t j) {
-    float value = 0;
-    if (!t) value = rule->offset + rule->factor * unit(rule->key, j);
-    else if (t->dtype == DG_F32) memcpy(&value, (const char *)t->data + j * sizeof value, sizeof value);
-    if (type == DG_F32 && (!t || t->dtype == DG_F32)) {
-        ((float *)out)[i] = value;
+    if (t && t->dtype != DG_F32) {
+        size_t size = dtype_bytes(t->dtype);
+        dtype_convert(type, (char *)out + i * dtype_bytes(type), t->dtype, (const char *)t->data + j * size, 1);
         return;
     }
-    const void *from = t ? (const char *)t->data + j * dtype_bytes(t->dtype) : (const char *)&value;
-    dtype_convert(type, (char *)out + i * dtype_bytes(type), t ? t->dtype : DG_F32, from, 1);
+    float value;
+    if (t) memcpy(&value, (const char *)t->data + j * sizeof value, sizeof value);
+    else value = rule->offset + rule->factor * unit(rule->key, j);
+    if (type == DG_F32) ((float *)out)[i] = value;
+    else ((double *)out)[i] = value;
 }
 static const StTensor *find(Weights *w, const char *name) {
     for (int i = 0; i < w->overrides; i++)
@@ -189,19 +197,16 @@ static const StTensor *find(Weights *w, const char *name) {
     if (t) w->used[t - w->file->tensor] = true;
     return t;
 }
-/* One NaN spreads over the whole image: it is named here rather than seen in the images. */
-static bool all_finite(const Weights *w, const char *name, size_t n, DType type, const void *values, Error *e) {
+static size_t not_finite(size_t n, DType type, const void *values) {
     const float *f32 = values;
     const double *f64 = values;
     size_t bad = 0;
 #pragma omp parallel for reduction(+ : bad) if (n > 100000)
     for (size_t i = 0; i < n; i++) bad += type == DG_F64 ? !isfinite(f64[i]) : !isfinite(f32[i]);
-    if (!bad) return true;
-    return dg_error(e, "%s: tensor %s: %zu of its %zu values are NaN or infinite: a damaged file, or a training that went wrong", w->name,
-                    name, bad, n);
+    return bad;
 }
-bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
-    DG_CHECK(type == DG_F32 || type == DG_F64, "weights are read as fp32 or fp64");
+/* The tensor `name` itself, in our order. */
+static bool read_tensor(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
     int64_t shape[4];
     int dims = view_official_shape(s, v, shape);
     const StTensor *t = find(w, name);
@@ -215,15 +220,84 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
     }
     if (t && (t->dtype == DG_U8 || t->dtype == DG_I64)) return dg_error(e, "%s: tensor %s holds integers", w->name, name);
     Synthetic rule = synthetic_rule(w, name, dims, shape);
-    int taps = v.kind == VIEW_CONV || v.kind == VIEW_TOKENS ? s.h * s.w : 1;
+    size_t taps = (size_t)(s.h * s.w), step = v.kind == VIEW_POSITIONS ? (size_t)s.c : 1;
 #pragma omp parallel for if (shape_count(s) > 100000)
     for (int n = 0; n < s.n; n++)
         for (int c = 0; c < s.c; c++) {
-            size_t first = official_index(s, v, n, c), i = (size_t)n * (size_t)taps * (size_t)s.c + (size_t)c;
-            for (int k = 0; k < taps; k++, i += (size_t)s.c)
-                read_element(t, &rule, type, out, i, v.flip ? first - (size_t)k : first + (size_t)k);
+            size_t first = official_index(s, v, n, c), i = (size_t)n * taps * (size_t)s.c + (size_t)c;
+            for (size_t k = 0; k < taps; k++, i += (size_t)s.c)
+                read_element(t, &rule, type, out, i, v.flip ? first - k : first + k * step);
         }
-    return !t || all_finite(w, name, shape_count(s), type, out, e);
+    /* One NaN spreads over the whole image: it is named here rather than seen in the images. */
+    size_t bad = t ? not_finite(shape_count(s), type, out) : 0;
+    return !bad || dg_error(e, "%s: tensor %s: %zu of its %zu values are NaN or infinite: a damaged file, or a training that went wrong",
+                            w->name, name, bad, shape_count(s));
+}
+
+/* ---- views of more than one tensor ---------------------------------------------------------------------------------------- */
+/* X.bn, of k channels, as y = scale * x + shift. X. is the beginning of name, of this length. */
+static bool read_batch_norm(Weights *w, const char *name, int length, int k, double eps, double *scale, double *shift, Error *e) {
+    enum { VARIANCE, MEAN, BETA, GAMMA, LEAVES };
+    static const char *const leaf[LEAVES] = {"running_var", "running_mean", "bias", "weight"};
+    double *value[LEAVES];
+    char full[sizeof((Tensor *)0)->name + sizeof "bn.num_batches_tracked"];
+    bool ok = true;
+    for (int i = 0; i < LEAVES; i++) {
+        value[i] = dg_alloc((size_t)k * sizeof *value[i]);
+        snprintf(full, sizeof full, "%.*sbn.%s", length, name, leaf[i]);
+        bool absent = i == GAMMA && w->file && !find(w, full);
+        for (int c = 0; absent && c < k; c++) value[i][c] = 1;
+        ok = ok && (absent || read_tensor(w, full, (Shape){1, 1, 1, k}, (WeightView){.kind = VIEW_VECTOR}, DG_F64, value[i], e));
+        int negative = 0;
+        for (int c = 0; ok && i == VARIANCE && c < k; c++) negative += value[i][c] < 0;
+        if (negative)
+            ok = dg_error(e, "%s: tensor %s: %d of its %d values are below 0, and variances never are: a damaged file?", w->name, full,
+                          negative, k);
+    }
+    snprintf(full, sizeof full, "%.*sbn.num_batches_tracked", length, name);
+    find(w, full); /* of use in training alone: not unexpected */
+    for (int c = 0; ok && c < k; c++) {
+        scale[c] = value[GAMMA][c] / sqrt(value[VARIANCE][c] + eps);
+        shift[c] = value[BETA][c] - value[MEAN][c] * scale[c];
+    }
+    for (int i = 0; i < LEAVES; i++) free(value[i]);
+    return ok;
+}
+static bool read_folded(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
+    bool bias = v.kind == VIEW_FOLD_BN_BIAS;
+    const char *own = bias ? "bn.bias" : "conv.weight";
+    GRAPH_CHECK(ends_with(name, own), "weight %s: a view that folds a batch norm is of X.%s", name, own);
+    GRAPH_CHECK(v.eps > 0 && v.qkv == QKV_NONE, "weight %s: a folded batch norm with eps %g%s", name, v.eps, v.qkv ? ", of q, k and v" : "");
+    int k = bias || v.flip ? s.c : s.n;
+    size_t n = shape_count(s), per = n / (size_t)k;
+    double *scale = dg_alloc(2 * (size_t)k * sizeof *scale), *shift = scale + k, *value = bias ? NULL : dg_alloc(n * sizeof *value);
+    bool ok = (bias || read_tensor(w, name, s, v, DG_F64, value, e)) &&
+              read_batch_norm(w, name, (int)(strlen(name) - strlen(own)), k, v.eps, scale, shift, e);
+    if (ok) {
+        for (size_t i = 0; !bias && i < n; i++) value[i] *= scale[v.flip ? i % (size_t)k : i / per];
+        dtype_convert(type, out, DG_F64, bias ? shift : value, n);
+        size_t bad = not_finite(n, type, out);
+        if (bad)
+            ok = dg_error(e, "%s: tensor %s: %zu of its %zu values leave %s with the batch norm that is folded into it: a damaged file?",
+                          w->name, name, bad, n, dtype_name(type));
+    }
+    free(scale);
+    free(value);
+    return ok;
+}
+static void compute_positions(Shape s, DType type, void *out) {
+    float *value = dg_alloc(shape_count(s) * sizeof *value);
+    positions_2d(s.h, s.w, s.c, value);
+    dtype_convert(type, out, DG_F32, value, shape_count(s));
+    free(value);
+}
+bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e) {
+    DG_CHECK(type == DG_F32 || type == DG_F64, "weights are read as fp32 or fp64");
+    GRAPH_CHECK(v.kind != VIEW_POSITIONS || s.n == 1, "positions %s: those of %d images: they are the same in all", name, s.n);
+    if (v.kind == VIEW_FOLD_BN || v.kind == VIEW_FOLD_BN_BIAS) return read_folded(w, name, s, v, type, out, e);
+    if (v.kind != VIEW_POSITIONS || find(w, name)) return read_tensor(w, name, s, v, type, out, e);
+    compute_positions(s, type, out);
+    return true;
 }
 
 WeightSet weights_alone(Weights *w) { return (WeightSet){.part = {{"", w}}, .parts = 1}; }

@@ -1,12 +1,11 @@
 /* plan_print.c -- building graphs without weights or device, to print what they would take. */
 #include "program/plan_print.h"
-#include "base/dtype.h"
 #include <string.h>
 
 static double weight_bytes(const Graph *g) {
     double bytes = 0;
     for (Tid t = 1; t < g->nt; t++)
-        if (g->t[t].kind == T_WEIGHT) bytes += (double)(shape_count(g->t[t].shape) * dtype_bytes(g->t[t].dtype));
+        if (!in_arena(&g->t[t])) bytes += (double)tensor_bytes(&g->t[t]);
     return bytes;
 }
 static void print_shape(const char *what, Shape s) {
