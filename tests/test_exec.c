@@ -7,6 +7,8 @@
 #include "device/device.h"
 #include "graph/weights.h"
 #include "check.h"
+#include "exec_check.h"
+#include <math.h>
 #include <stdlib.h>
 
 static float value(uint64_t key, size_t i) { /* a multiple of 1/8 from -1 to 1, which every type holds exactly */
@@ -69,10 +71,11 @@ static Tid conv_weight(Graph *g, const char *name, int k, int r, int c) {
 }
 
 /* ---- constants --------------------------------------------------------------------------------------------------------------- */
-enum { TABLES = 5, CHANNELS = 24 };
+enum { TABLES = 5, CHANNELS = 24, IMAGES = 1, ROWS = 6, COLUMNS = 5 };
 static const Shape table_shape[TABLES] = {
-    {1, 1, 1, CHANNELS}, {1, 1, 1, CHANNELS}, {1, 1, 1, CHANNELS}, {2, 6, 5, CHANNELS}, {2, 6, 5, CHANNELS}};
-/* A bias, a gamma, a beta, a residual and a table of positions: constants, or inputs that are filled with the same values. */
+    {1, 1, 1, CHANNELS}, {1, 1, 1, CHANNELS}, {1, 1, 1, CHANNELS}, {1, ROWS, COLUMNS, CHANNELS}, {1, ROWS, COLUMNS, CHANNELS}};
+/* A bias, a gamma, a beta, a residual and a table of positions: constants, or inputs that are filled with the same values. Each is
+ * read by two ops.                                                                                                        */
 static Net tables_new(Device *d, bool constant, bool fuse) {
     Net n = {.g = graph_new(d->precision)};
     Graph *g = n.g;
@@ -82,11 +85,16 @@ static Net tables_new(Device *d, bool constant, bool fuse) {
         t[i] = constant ? g_constant(g, "table", table_shape[i], DG_F32, v) : g_input(g, "table", table_shape[i]);
         free(v);
     }
-    n.x = g_input(g, "x", (Shape){2, 6, 5, 16});
-    Tid h = g_add(g, g_conv(g, n.x, conv_weight(g, "w", CHANNELS, 3, 16), t[0], 1), t[3], 1, 1);
-    h = g_add(g, g_norm(g, h, t[1], t[2], 0, 4, 1e-5f), t[4], 1, .5f);
+    g->guard_bytes = DG_ALIGN;
+    n.x = g_input(g, "x", (Shape){IMAGES, ROWS, COLUMNS, 16});
+    Tid h = n.x;
+    static const char *const kernel[] = {"w", "again"};
+    for (int i = 0; i < 2; i++) {
+        h = g_add(g, g_conv(g, h, conv_weight(g, kernel[i], CHANNELS, 3, shape_of(g, h).c), t[0], 1), t[3], 1, 1);
+        h = g_add(g, g_norm(g, h, t[1], t[2], 0, 4, 1e-5f), t[4], 1, .5f);
+    }
     n.y = g_output(g, h);
-    if (fuse) DG_CHECK(graph_fuse(g) == 1, "the add is not fused");
+    if (fuse) DG_CHECK(graph_fuse(g) == 2, "the adds are not fused");
     net_bind(&n, d);
     for (int i = 0; i < TABLES && !constant; i++) fill(&n, t[i], (uint64_t)(10 + i));
     return n;
@@ -95,11 +103,13 @@ static void test_constants(Device *d) {
     for (int fuse = 0; fuse < 2; fuse++) {
         Net given = tables_new(d, false, fuse), held = tables_new(d, true, fuse);
         char wanted[SHA256_HEX], found[SHA256_HEX];
+        Error e = {""};
         run_hash(&given, wanted);
-        for (int run = 0; run < 3; run++) { /* op by op, captured, replayed */
+        for (int run = 0; run < 4; run++) { /* op by op, captured, replayed; and after ops that were run between guards */
+            if (run == 3) CHECK(exec_run_checked(held.e, &e), "%s, %s: %s", d->be->name, precision_name(d->precision), e.text);
             run_hash(&held, found);
-            CHECK(!strcmp(found, wanted), "%s%s, run %d: constants are not what inputs of the same values are", d->be->name,
-                  fuse ? ", fused" : "", run);
+            CHECK(!strcmp(found, wanted), "%s, %s%s, run %d: constants are not what inputs of the same values are", d->be->name,
+                  precision_name(d->precision), fuse ? ", fused" : "", run);
         }
         size_t bytes = 0;
         for (int i = 0; i < TABLES; i++) bytes += shape_count(table_shape[i]) * (d->precision.act == DG_F64 ? 8 : 4);
@@ -107,6 +117,25 @@ static void test_constants(Device *d) {
               d->be->name, held.e->weight_bytes, bytes, given.e->weight_bytes);
         net_free(&given), net_free(&held);
     }
+}
+/* What is added to images stays as precise as the graph's vectors are, whatever images are stored in. */
+static void test_constant_type(Device *d) {
+    enum { VALUES = ROWS * COLUMNS * CHANNELS };
+    double held[VALUES], found[VALUES], third = 1. / 3, wanted = d->precision.act == DG_F64 ? third : (double)(float)third;
+    for (int i = 0; i < VALUES; i++) held[i] = third;
+    Shape s = {1, ROWS, COLUMNS, CHANNELS};
+    Net n = {.g = graph_new(d->precision)};
+    Tid t = g_constant(n.g, "thirds", s, DG_F64, held);
+    n.x = g_input(n.g, "x", s);
+    n.y = g_output(n.g, g_add(n.g, n.x, t, 0, 1));
+    net_bind(&n, d);
+    exec_run(n.e);
+    exec_get(n.e, t, DG_F64, held), exec_get(n.e, n.y, DG_F64, found);
+    double rounding = d->precision.tf32 ? wanted * 0x1p-11 : 0; /* of images that tensor cores read */
+    for (int i = 0; i < VALUES; i += VALUES - 1)
+        CHECK(held[i] == wanted && fabs(found[i] - wanted) <= rounding, "%s, %s: a third is held as %.17g and read as %.17g", d->be->name,
+              precision_name(d->precision), held[i], found[i]);
+    net_free(&n);
 }
 
 /* ---- precision --------------------------------------------------------------------------------------------------------------- */
@@ -188,6 +217,7 @@ static void test_device(const char *program, const char *spec) {
     for (int i = 0; i < be->precisions; i++) {
         d = device_open(spec, precision_name(be->takes[i]), &e);
         test_constants(d);
+        test_constant_type(d);
         device_close(d);
     }
     test_precisions(program, spec);

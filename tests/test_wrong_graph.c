@@ -31,6 +31,18 @@ static void no_stride(void) {
     Graph *g = new_graph();
     g_conv_with(g, image(g), weight(g, 3, 3), 0, (ConvOptions){.scale = 1});
 }
+/* Views are looked at when their weights are read. */
+static void read_view(const char *name, Shape s, WeightView v) {
+    Error e = {""};
+    float *out = dg_alloc(shape_count(s) * sizeof *out);
+    weights_read(weights_synthetic(1, NULL), name, s, v, DG_F32, out, &e);
+}
+static void norm_of_no_convolution(void) {
+    read_view("some.weight", (Shape){16, 3, 3, 16}, (WeightView){.kind = VIEW_FOLD_BN, .eps = .001});
+}
+static void norm_without_eps(void) { read_view("some.bn.bias", (Shape){1, 1, 1, 16}, (WeightView){.kind = VIEW_FOLD_BN_BIAS}); }
+static void positions_for_six_channels(void) { read_view("pos_embed", (Shape){1, 2, 2, 6}, (WeightView){.kind = VIEW_POSITIONS}); }
+static void positions_of_two_images(void) { read_view("pos_embed", (Shape){2, 2, 2, 8}, (WeightView){.kind = VIEW_POSITIONS}); }
 static void gradient_of_a_stride(void) {
     Graph *g = new_graph();
     Tid x = image(g);
@@ -128,6 +140,10 @@ static const struct {
     {one_pad_for_a_row, "conv some.weight: one pad, 3, for a 1x7 kernel"},
     {negative_pad, "conv some.weight: stride 1, pads 1 1 -1 1 (top, left, bottom, right)"},
     {no_stride, "conv some.weight: stride 0, pads 0 0 0 0"},
+    {norm_of_no_convolution, "weight some.weight: a view that folds a batch norm is of X.conv.weight"},
+    {norm_without_eps, "weight some.bn.bias: a folded batch norm with eps 0"},
+    {positions_for_six_channels, "positions of 2x2 tokens: 6 channels, for four tables of equal width"},
+    {positions_of_two_images, "positions pos_embed: those of 2 images: they are the same in all"},
     {gradient_of_a_stride, "backward: conv some.weight has stride 2: there is a gradient for stride 1 only"},
     {gradient_of_another_shape, "backward: the rule of add gave 1 8 9 16 for input 0, which is 1 8 8 16"},
     {gradient_of_a_forward_op, "backward: op 0 (slice) has no gradient rule"},

@@ -225,8 +225,7 @@ static bool read_tensor(Weights *w, const char *name, Shape s, WeightView v, DTy
     for (int n = 0; n < s.n; n++)
         for (int c = 0; c < s.c; c++) {
             size_t first = official_index(s, v, n, c), i = (size_t)n * taps * (size_t)s.c + (size_t)c;
-            for (size_t k = 0; k < taps; k++, i += (size_t)s.c)
-                read_element(t, &rule, type, out, i, v.flip ? first - k : first + k * step);
+            for (size_t k = 0; k < taps; k++, i += (size_t)s.c) read_element(t, &rule, type, out, i, v.flip ? first - k : first + k * step);
         }
     /* One NaN spreads over the whole image: it is named here rather than seen in the images. */
     size_t bad = t ? not_finite(shape_count(s), type, out) : 0;
@@ -267,7 +266,8 @@ static bool read_folded(Weights *w, const char *name, Shape s, WeightView v, DTy
     bool bias = v.kind == VIEW_FOLD_BN_BIAS;
     const char *own = bias ? "bn.bias" : "conv.weight";
     GRAPH_CHECK(ends_with(name, own), "weight %s: a view that folds a batch norm is of X.%s", name, own);
-    GRAPH_CHECK(v.eps > 0 && v.qkv == QKV_NONE, "weight %s: a folded batch norm with eps %g%s", name, v.eps, v.qkv ? ", of q, k and v" : "");
+    GRAPH_CHECK(v.eps > 0 && v.qkv == QKV_NONE, "weight %s: a folded batch norm with eps %g%s", name, v.eps,
+                v.qkv ? ", of q, k and v" : "");
     int k = bias || v.flip ? s.c : s.n;
     size_t n = shape_count(s), per = n / (size_t)k;
     double *scale = dg_alloc(2 * (size_t)k * sizeof *scale), *shift = scale + k, *value = bias ? NULL : dg_alloc(n * sizeof *value);
