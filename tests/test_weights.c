@@ -24,7 +24,8 @@ typedef struct {
 typedef struct {
     Entry t[MOST];
     int count;
-    void *bytes;
+    uint8_t *bytes;
+    size_t size;
 } File;
 static double value(const char *name, size_t i) { /* a multiple of 1/64 from -1 to 1, which every type holds exactly */
     uint64_t z = 14695981039346656037u;
@@ -64,7 +65,6 @@ static void drop(File *f, const char *name) {
 static Weights *file_open(File *f) {
     Error e = {""};
     StWriter *w = st_writer_memory();
-    size_t size;
     for (int i = 0; i < f->count; i++) st_writer_tensor(w, f->t[i].name, f->t[i].dtype, f->t[i].dims, f->t[i].shape);
     DG_CHECK(st_writer_begin(w, &e), "%s", e.text);
     for (int i = 0; i < f->count; i++) {
@@ -73,8 +73,8 @@ static Weights *file_open(File *f) {
         if (t->dtype != DG_I64) dtype_convert(t->dtype, stored, DG_F64, t->value, t->count);
         DG_CHECK(st_writer_data(w, stored, t->count * dtype_bytes(t->dtype), &e), "%s", e.text);
     }
-    f->bytes = st_writer_take(w, &size);
-    Weights *opened = weights_memory(f->bytes, size, file_name, &e);
+    f->bytes = st_writer_take(w, &f->size);
+    Weights *opened = weights_memory(f->bytes, f->size, file_name, &e);
     DG_CHECK(opened, "%s", e.text);
     return opened;
 }
@@ -409,6 +409,36 @@ static void harmed_files(void) {
     CHECK(read_all(w, &e), "a variance of 0 is one: %s", e.text);
     file_close(&sound, w);
 }
+/* Bytes changed anywhere: the file is refused, in a sentence, or read. */
+static bool read_bytes(const uint8_t *file, size_t bytes, Error *e) {
+    Weights *w = weights_memory(file, bytes, file_name, e);
+    bool ok = w && read_all(w, e);
+    weights_free(w);
+    return ok;
+}
+static void scrambled_files(void) {
+    enum { FILES = 3000 };
+    File f = {.count = 0};
+    put_module(&f, DG_F32, "a.", true);
+    put(&f, DG_F32, 3, (int64_t[]){1, H * W, WIDTH}, "", "pos_embed");
+    Weights *w = file_open(&f);
+    int refused = 0, silent = 0;
+    for (uint64_t i = 0, z = 88172645463325252u; i < FILES; i++) {
+        Error e = {""};
+        uint8_t *copy = dg_alloc(f.size);
+        memcpy(copy, f.bytes, f.size);
+        for (uint64_t k = 0; k <= i % 3; k++) {
+            z ^= z << 13, z ^= z >> 7, z ^= z << 17;
+            copy[z % f.size] = (uint8_t)(z >> 50);
+        }
+        bool read = read_exactly(read_bytes, copy, f.size, &e);
+        refused += !read, silent += !read && !is_sentence(e.text, file_name);
+        free(copy);
+    }
+    CHECK(silent == 0 && refused > FILES / 10 && refused < FILES, "of %d files %d are refused, %d of these without a sentence", FILES,
+          refused, silent);
+    file_close(&f, w);
+}
 int main(void) {
     folded_files();
     folded_shapes();
@@ -419,5 +449,6 @@ int main(void) {
     computed_positions();
     read_positions();
     harmed_files();
+    scrambled_files();
     return check_done("test_weights");
 }
