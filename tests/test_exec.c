@@ -81,8 +81,10 @@ static Net tables_new(Device *d, bool constant, bool fuse) {
     Graph *g = n.g;
     Tid t[TABLES];
     for (int i = 0; i < TABLES; i++) {
-        float *v = values((uint64_t)(10 + i), shape_count(table_shape[i]));
-        t[i] = constant ? g_constant(g, "table", table_shape[i], DG_F32, v) : g_input(g, "table", table_shape[i]);
+        Shape s = table_shape[i];
+        float *v = values((uint64_t)(10 + i), shape_count(s));
+        if (!constant && !is_vector(s)) s.n = IMAGES; /* the table once for each */
+        t[i] = constant ? g_constant(g, "table", s, DG_F32, v) : g_input(g, "table", s);
         free(v);
     }
     g->guard_bytes = DG_ALIGN;
@@ -96,7 +98,13 @@ static Net tables_new(Device *d, bool constant, bool fuse) {
     n.y = g_output(g, h);
     if (fuse) DG_CHECK(graph_fuse(g) == 2, "the adds are not fused");
     net_bind(&n, d);
-    for (int i = 0; i < TABLES && !constant; i++) fill(&n, t[i], (uint64_t)(10 + i));
+    for (int i = 0; i < TABLES && !constant; i++) {
+        size_t count = shape_count(table_shape[i]), times = shape_count(shape_of(g, t[i])) / count;
+        float *v = values((uint64_t)(10 + i), count), *all = dg_alloc(times * count * sizeof *all);
+        for (size_t k = 0; k < times; k++) memcpy(all + k * count, v, count * sizeof *v);
+        exec_set(n.e, t[i], DG_F32, all);
+        free(v), free(all);
+    }
     return n;
 }
 static void test_constants(Device *d) {
