@@ -3,6 +3,7 @@
  *   test_models [DEVICE[=PRECISION]]     default: cpu; in fp32                                                             */
 #include "base/rng.h"
 #include "base/text.h"
+#include "files/safetensors.h"
 #include "models/edm.h"
 #include "run/net.h"
 #include "check.h"
@@ -202,6 +203,34 @@ static void test_random(uint64_t seed, bool small, Device *d, Device *ref, Devic
     json_free(j);
     text_free(&t);
 }
+/* Operations, counted as the official modules of the golden cases were: a class is looked up, not multiplied. Of a head, the cases
+ * count the last layer for each token of the pool, and here it is computed for the first alone.                            */
+static void test_operations(const char *path, const Model *m, const char *part) {
+    Error e = {""};
+    SafeTensors *s = st_open(path, &e);
+    DG_CHECK(s, "%s", e.text);
+    Json *j = parsed(st_metadata(s, "case"));
+    const Json *counted = json_get(json_get(j, "flops_per_image"), part);
+    Graph *g = graph_new((Precision){DG_F32, false});
+    Ports p = {0};
+    void *config = model_config(m, json_get(j, part), &e);
+    if (CHECK(config && counted && model_build(m, g, config, "", 1, &p, &e), "%s: %s", path, e.text)) {
+        double others = 0;
+        const Op *last = &g->op[g->t[p.out].producer];
+        if (last->kind == OP_CONV && m == &model_head) {
+            const Op *first = &g->op[g->t[last->in[0]].producer];
+            Shape tokens = shape_of(g, first->in[0]);
+            CHECK(first->kind == OP_FIRST_TOKEN && tokens.w > 1, "%s: a head does not end in the first token's layer", path);
+            others = (tokens.w - 1) * op_flops(g, g->t[p.out].producer);
+        }
+        CHECK(graph_flops(g) + others == counted->number, "%s: the %s has %.0f operations an image, officially %.0f", path, part,
+              graph_flops(g) + others, counted->number);
+    }
+    free(config);
+    graph_free(g);
+    json_free(j);
+    st_close(s);
+}
 int main(int argc, char **argv) {
     enum { LARGE = 600, SMALL = 60 };
     Error e;
@@ -215,6 +244,12 @@ int main(int argc, char **argv) {
     for (uint64_t seed = 0; seed < SMALL; seed++) test_random(seed, true, d, ref, ref64, &ran, &skipped);
     printf("of %d configurations %d were built and %d refused; of %d small ones %d ran\n", LARGE, built, refused, SMALL, ran);
     CHECK(built > LARGE / 10 && refused > LARGE / 10 && ran > SMALL / 3, "too few of either kind");
+    static const char *const cases[] = {"disc_tiny", "disc_tiny_cond", "disc_cifar10_cond"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "tests/golden/guidance/%s.safetensors", cases[i]);
+        test_operations(path, &model_extractor, "extractor"), test_operations(path, &model_head, "head");
+    }
     text_free(&current);
     device_close(d), device_close(ref), device_close(ref64);
     return check_done("test_models");

@@ -327,6 +327,7 @@ double op_flops(const Graph *g, int i) {
     Shape a = shape_of(g, op->in[0]), o = shape_of(g, op->out);
     if (op->kind == OP_CONV) {
         Shape k = shape_of(g, op->in[1]);
+        if (g->t[op->in[1]].view.kind == VIEW_EMBEDDING) return 0; /* one row of a table, in the official counts */
         return 2.0 * (double)shape_count(o) * k.h * k.w * k.c;
     }
     /* Forward: two products of T x T x d per head. Backward: those of the forward again for P, then dV, dP, dQ, dK: five. */
