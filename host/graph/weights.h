@@ -28,8 +28,8 @@ const Json *weights_config(const Weights *w); /* the network's arguments: JSON i
  * another shape (both are printed), is not a floating-point tensor or holds values that are not finite. Marks the name as
  * used. A view of several tensors asks so of each, marks each, and computes in f64.                                   */
 bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType type, void *out, Error *e);
-/* The shape in the file of the tensor that a parameter is named for, whose shape in memory, under view v, is s; returns its dimensions. A linear layer may also
- * be written as [K,C,1] or [K,C,1,1]. */
+/* The shape in the file of the tensor that a parameter is named for, whose shape in memory, under view v, is s; returns its
+ * dimensions. A linear layer may also be written as [K,C,1] or [K,C,1,1]. */
 int view_official_shape(Shape s, WeightView v, int64_t shape[4]);
 void weights_ignore_extra(Weights *w); /* weights_check_unused finds none in the file then */
 /* After the graphs are bound: an error naming the first tensors that nobody read and that no pattern allows.
