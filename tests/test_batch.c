@@ -35,7 +35,7 @@ static void run_batch(Sampler *s, const Setup *setup, const int *order, int firs
     double *state = dg_alloc((size_t)batch * out->per_sample * sizeof *state);
     uint8_t *bytes = dg_alloc((size_t)batch * out->per_sample);
     for (int i = 0; i < batch; i++) seed[i] = setup->seed[order[(first + i) % SEEDS]], label[i] = setup->label[order[(first + i) % SEEDS]];
-    sampler_run(s, &(SampleNoise){.seed = seed}, label, NULL, NULL);
+    sampler_run(s, batch, &(SampleNoise){.seed = seed}, label, NULL, NULL);
     sampler_state(s, state);
     sampler_images(s, bytes, bad);
     for (int i = 0; i < batch; i++) {

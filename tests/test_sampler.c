@@ -104,7 +104,7 @@ static bool run_once(Rig *r, int run, StepFn callback, void *ctx) {
     }
     SampleNoise from = {.seed = seed};
     if (recorded) from = (SampleNoise){.latents = noise[STEPS], .noise = (const double *const *)noise};
-    bool whole = sampler_run(r->s, &from, label, callback, ctx);
+    bool whole = sampler_run(r->s, r->d->batch, &from, label, callback, ctx);
     for (int k = 0; k <= STEPS && recorded; k++) free(noise[k]);
     return whole;
 }
