@@ -217,8 +217,8 @@ static void check_rows(Net *n, int rows, const Tid result[2], double *const all[
         for (size_t k = used; k < count; k++) written += v[k] != 3;
         CHECK(!memcmp(v, all[i], used * sizeof *v), "%s %s: %s of %d images by %s has other bits than that of %d", name,
               precision_name(n->g->precision), i ? "the gradient" : "the result", rows, when, n->g->batch);
-        CHECK(written == 0 || shares_memory(n->g, result[i]), "%s %s: %zu values of images beyond %d were written by %s", name, precision_name(n->g->precision), written, rows,
-              when);
+        CHECK(written == 0 || shares_memory(n->g, result[i]), "%s %s: %zu values of images beyond %d were written by %s", name,
+              precision_name(n->g->precision), written, rows, when);
         free(v);
     }
 }
