@@ -196,10 +196,11 @@ static void check_case(Device *d, const Files *f, const Case *c, int batch, doub
     rig_free(&plain);
     if (CHECK(rig_new(&rig, d, f, &o, c->guided, batch, &e), "%s: %s", c->name, e.text)) {
         if (batch > 1) {
-            check_runs(c, &rig, many, sizeof many / sizeof *many, wanted);
-            rig.rows = 1; /* the first of the images, in the same sampler; then both again */
+            rig.rows = 1; /* the first of the images alone, before and after both */
             check_runs(c, &rig, few, 1, wanted);
             rig.rows = batch;
+            check_runs(c, &rig, many, sizeof many / sizeof *many, wanted);
+            rig.rows = 1;
             check_runs(c, &rig, few, 1, wanted);
         } else {
             if (emuGetCalls) setenv("EMU_MALLOC_FAIL", "0", 1); /* no memory for the first graph: its work is enqueued anew */

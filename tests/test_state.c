@@ -193,8 +193,9 @@ static size_t mix_element(const Mix *m, const Layout *l, int s, int pixel, int c
     return (size_t)(l->offset + s * row + pixel * width + l->first + channel);
 }
 static double mix_coef(const Mix *m, int k, int s, int channel) {
-    uint64_t key = m->term[k].head && channel >= m->term[k].head ? 500 : 400;
-    return (s + k) % 5 == 0 ? 0 : value(key + (uint64_t)k, (size_t)s); /* some are 0: NaN may stand there */
+    bool second = m->term[k].head && channel >= m->term[k].head;
+    if ((s + k + second) % 5 == 0) return 0; /* NaN may stand there */
+    return value((second ? 500 : 400) + (uint64_t)k, (size_t)s);
 }
 static void check_mix(Device *d, const Mix *m, DType out_type) {
     Term term[COMBINE_TERMS];
