@@ -71,10 +71,10 @@ static void extract(Extractor *x, Set *s) {
     for (size_t first = 0; first < s->count; first += BATCH) {
         size_t n = s->count - first < BATCH ? s->count - first : BATCH;
         for (size_t i = 0; i < n * per_image; i++) in[i] = (double)((float)pixel[first * per_image + i] / 127.5f - 1);
-        dev->be->upload(dev, x->image, in, BATCH * per_image * sizeof *in);
-        net_run(x->net, x->image, NULL, zero);
-        exec_get(x->net->exec, x->ports->features, DG_F32, out);
-        exec_get(x->net->exec, x->ports->out, DG_F32, logit);
+        dev->be->upload(dev, x->image, in, n * per_image * sizeof *in);
+        net_run(x->net, (int)n, x->image, NULL, zero);
+        exec_get_rows(x->net->exec, x->ports->features, (int)n, DG_F32, out);
+        exec_get_rows(x->net->exec, x->ports->out, (int)n, DG_F32, logit);
         for (size_t i = 0; i < n; i++) {
             for (size_t c = 0; c < s->dims; c++) {
                 double sum = 0;

@@ -1,12 +1,13 @@
 // state.cu -- the sampler's state on the device, in f64: combinations, noise and 8-bit images; the contracts are device/device.h's.
 //   combine  out[i] = sum over k of coef[k][image] * term[k][i], products and sums each rounded, in the terms' order, zero
-//            coefficients skipped, one rounding to the output type: every bit as host_combine makes it.
+//            coefficients skipped, one rounding to the output type: every bit as host_combine makes it. Channels of a term may be
+//            a range of those in its data, or have a second coefficient (base/term.h).
 //   randn    normals 2j and 2j+1 of (seed, step) from one Philox4x32-10 block, counters and uniforms as in host/base/rng.h. The integers,
 //            the uniforms and sqrt agree exactly with the host's; log, sin and cos to their last place or two.
 //   to_u8    trunc(clamp(127.5 x + 128, 0, 255)), and how many elements of each image are not finite: every bit as the host's.
 // Work:   some blocks to an image. Coefficients, seeds and the step are read in device memory, so that a captured launch
 //         can be replayed with others.
-// Limits: none on sizes.
+// Limits: none on sizes; 2^32 elements of an image where channels matter.
 #include "base/rng.h"
 #include "kernels/values.h"
 
@@ -33,6 +34,7 @@ struct CombineParams {
 };
 GPU_FN double load_double(const void *p, DType type, size_t i) {
     if (type == DG_F64) return ((const double *)p)[i];
+    if (type == DG_U8) return ((const uint8_t *)p)[i];
     float v[1];
     load_floats(v, p, type, i);
     return (double)v[0];
@@ -49,9 +51,17 @@ __global__ void __launch_bounds__(STATE_THREADS) combine_kernel(const __grid_con
     if (at.thread >= p.per_sample) return;
     const size_t i = at.image * p.per_sample + at.thread;
     double sum = 0;
-    for (int k = 0; k < p.terms; k++) {
-        const double coef = p.term[k].coef[at.image];
-        if (coef != 0) sum += gpu::mul_rn(coef, load_double(p.term[k].data, p.term[k].type, i));
+    for (int k = 0; k < p.terms; k++) { // every branch is the same for all threads but the choice of the coefficient
+        const Term &t = p.term[k];
+        const double *coefs = t.coef;
+        size_t element = at.thread;
+        if (t.stride || t.tail) {
+            const unsigned pixel = (unsigned)at.thread / (unsigned)t.channels, channel = (unsigned)at.thread % (unsigned)t.channels;
+            if (t.stride) element = (size_t)pixel * (unsigned)t.stride + (unsigned)t.first + channel;
+            if (t.tail && channel >= (unsigned)t.head) coefs = t.tail;
+        }
+        const double coef = coefs[at.image];
+        if (coef != 0) sum += gpu::mul_rn(coef, load_double((const char *)t.data + at.image * t.row, t.type, element));
     }
     if (p.out_type == DG_F64) ((double *)p.out)[i] = sum;
     else if (p.out_type == DG_F32) ((float *)p.out)[i] = (float)sum;
@@ -120,7 +130,7 @@ static unsigned state_blocks(size_t threads) { return (unsigned)((threads + STAT
 extern "C" int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms, void *stream) {
     CombineParams p = {};
     p.out = out, p.out_type = out_type, p.terms = terms, p.per_sample = per_sample, p.blocks = state_blocks(per_sample);
-    for (int k = 0; k < terms; k++) p.term[k] = term[k];
+    for (int k = 0; k < terms; k++) p.term[k] = term[k], p.term[k].row = term_row(&term[k], per_sample);
     return gpu::launch(combine_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
 }
 extern "C" int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step, void *stream) {

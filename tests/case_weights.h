@@ -76,7 +76,7 @@ __attribute__((unused)) static bool case_denoise(const CaseWeights *c, Device *d
     if (made) {
         size_t count = (size_t)n * u->per_sample;
         double *device = case_to_device(d, x, count);
-        net_set_labels(u->net, label);
+        net_set_labels(u->net, u->batch, label);
         made = denoiser_apply(u, device, sigma, &e);
         d->be->download(d, out, device, count * sizeof *out);
         d->be->release(d, device);
@@ -93,7 +93,7 @@ __attribute__((unused)) static bool case_guidance(const CaseWeights *c, Device *
     if (made) {
         size_t count = (size_t)n * u->per_sample;
         double *device = case_to_device(d, x, count);
-        net_set_labels(u->net, label);
+        net_set_labels(u->net, u->batch, label);
         made = guide_apply(u, device, sigma, &e);
         d->be->download(d, out, device, count * sizeof *out);
         d->be->release(d, device);

@@ -1,25 +1,33 @@
-/* exec_check.h -- a run op by op with NaN in every output before it is written, and in every tensor after its last use. The graph's
- * guard_bytes, unused bytes beside every tensor, show what is written outside.                                            */
+/* exec_check.h -- a run op by op with NaN in every output before it is written, in every tensor after its last use, and in the
+ * images that the run leaves out. The graph's guard_bytes, unused bytes beside every tensor, show what is written outside.   */
 #ifndef DG_EXEC_CHECK_H
 #define DG_EXEC_CHECK_H
 #include "device/device.h"
 #include <stdlib.h>
 #include <string.h>
 
-/* A quiet NaN with a payload that arithmetic does not produce: what is still there was never written. */
-static inline void poison_pattern(DType t, void *p, size_t n) {
-    static const uint64_t f64 = 0x7ff8dead0000beefu;
-    static const uint32_t f32 = 0x7fc0dea1u;
-    static const uint16_t f16 = 0x7ea1u, bf16 = 0x7fe3u;
-    const void *one = t == DG_F64 ? (const void *)&f64 : t == DG_F32 ? (const void *)&f32 : t == DG_F16 ? (const void *)&f16 : &bf16;
+/* Quiet NaNs with payloads that arithmetic does not produce, but may hand on: so what nobody may read has another one than what
+ * is not written yet.                                                                                                       */
+typedef enum { UNWRITTEN, UNREADABLE, POISONS } Poison;
+static inline void poison_pattern(Poison kind, DType t, void *p, size_t n) {
+    static const uint64_t f64[POISONS] = {0x7ff8dead0000beefu, 0x7ff8cafe0000f00du};
+    static const uint32_t f32[POISONS] = {0x7fc0dea1u, 0x7fc0cafeu};
+    static const uint16_t f16[POISONS] = {0x7ea1u, 0x7e5eu}, bf16[POISONS] = {0x7fe3u, 0x7fd7u};
+    const void *one = t == DG_F64   ? (const void *)&f64[kind]
+                      : t == DG_F32 ? (const void *)&f32[kind]
+                      : t == DG_F16 ? (const void *)&f16[kind]
+                                    : &bf16[kind];
     size_t size = dtype_bytes(t);
     for (size_t i = 0; i < n; i++) memcpy((char *)p + i * size, one, size);
 }
-static inline void poison_tensor(Exec *e, Tid t) {
+/* Its images from `row` on. */
+static inline void poison_tensor(Exec *e, Poison kind, Tid t, int row) {
     const Tensor *a = &e->g->t[t];
-    void *host = dg_alloc(tensor_bytes(a));
-    poison_pattern(a->dtype, host, shape_count(a->shape));
-    e->dev->be->upload(e->dev, e->data[t], host, tensor_bytes(a));
+    size_t bytes = tensor_bytes(a) / (size_t)a->shape.n, left = (size_t)(a->shape.n - row) * bytes;
+    if (!left) return;
+    void *host = dg_alloc(left);
+    poison_pattern(kind, a->dtype, host, left / dtype_bytes(a->dtype));
+    e->dev->be->upload(e->dev, (char *)e->data[t] + (size_t)row * bytes, host, left);
     free(host);
 }
 enum { GUARD_BYTE = 0xA5 };
@@ -40,35 +48,46 @@ static inline bool guards_intact(Exec *e, Tid t, unsigned char *host) {
     }
     return true;
 }
-static inline bool fully_written(Exec *e, Tid t, size_t *where) {
+/* The first `rows` images of t hold nothing of this poison, the others nothing else. */
+static inline bool written(Exec *e, Poison kind, Tid t, int rows, size_t *where) {
     const Tensor *a = &e->g->t[t];
-    size_t size = dtype_bytes(a->dtype), n = shape_count(a->shape);
+    size_t size = dtype_bytes(a->dtype), n = shape_count(a->shape), used = n / (size_t)a->shape.n * (size_t)rows;
     char *host = dg_alloc(tensor_bytes(a)), one[8];
-    poison_pattern(a->dtype, one, 1);
+    poison_pattern(kind, a->dtype, one, 1);
     e->dev->be->download(e->dev, host, e->data[t], tensor_bytes(a));
     bool ok = true;
     for (size_t i = 0; i < n && ok; i++)
-        if (!memcmp(host + i * size, one, size)) ok = false, *where = i;
+        if (!memcmp(host + i * size, one, size) == (i < used)) ok = false, *where = i;
     free(host);
     return ok;
 }
-/* False: err names the op that wrote into a guard band, or left part of its output unwritten. */
-static inline bool exec_run_checked(Exec *e, Error *err) {
+/* False: err names the op that wrote into a guard band or into an image that is not among the `rows`, or left part of its output
+ * unwritten. The inputs of those other images are lost.                                                                     */
+static inline bool exec_run_checked(Exec *e, int rows, Error *err) {
     const Graph *g = e->g;
     unsigned char *host = dg_alloc(g->guard_bytes);
     bool ok = true;
+    size_t where = 0;
+    for (Tid t = 1; t < g->nt; t++)
+        if (g->t[t].kind == T_INPUT) poison_tensor(e, UNREADABLE, t, rows);
+    e->rows = rows;
     for (int i = 0; i < g->nop && ok; i++) {
         Tid out = g->op[i].out;
-        poison_tensor(e, out);
+        poison_tensor(e, UNWRITTEN, out, 0);
         set_guards(e, out, host);
         e->dev->be->run_op(e, i);
-        size_t where = 0;
         if (!guards_intact(e, out, host)) ok = dg_error(err, "op %d (%s) wrote outside its output", i, op_name(g->op[i].kind));
-        else if (!fully_written(e, out, &where))
-            ok = dg_error(err, "op %d (%s) left element %zu of its output unwritten", i, op_name(g->op[i].kind), where);
+        else if (!written(e, UNWRITTEN, out, rows, &where))
+            ok = dg_error(err, "op %d (%s), %d of %d images: element %zu of its output is %s", i, op_name(g->op[i].kind), rows, g->batch,
+                          where, where < shape_count(exec_shape(e, out)) ? "unwritten" : "written");
+        if (ok) poison_tensor(e, UNREADABLE, out, rows);
         for (Tid t = 1; t < g->nt && ok; t++) /* nobody may read it any more */
-            if (g->t[t].kind == T_ACT && g->t[t].last == i && !g->t[t].keep) poison_tensor(e, t);
+            if (g->t[t].kind == T_ACT && g->t[t].last == i && !g->t[t].keep) poison_tensor(e, UNREADABLE, t, 0);
     }
+    for (Tid t = 1; t < g->nt && ok; t++) /* what outlives the run */
+        if ((g->t[t].kind == T_INPUT || g->t[t].keep) && !written(e, UNREADABLE, t, rows, &where))
+            ok = dg_error(err, "%d of %d images: element %zu of %s was written after its op", rows, g->batch, where, g->t[t].name);
+    e->rows = g->batch;
     free(host);
     return ok;
 }

@@ -56,7 +56,7 @@ static void profile(Device *d) {
             exec_set(x, in[k], DG_F32, v);
             free(v);
         }
-        for (int i = 0; i < 3 * late; i++) exec_run(x);
+        for (int i = 0; i < 3 * late; i++) exec_run(x, x->g->batch);
         for (int i = 0; i < g->nop; i++) seconds[i] = NAN;
         double began = seconds_now();
         exec_profile(x, REPEATS, seconds);
@@ -68,7 +68,7 @@ static void profile(Device *d) {
               REPEATS, took);
         double *y = dg_alloc(count * sizeof *y), *again = dg_alloc(count * sizeof *again);
         exec_get(x, net.out, DG_F64, y);
-        for (int i = 0; i < 2; i++) exec_run(x);
+        for (int i = 0; i < 2; i++) exec_run(x, x->g->batch);
         exec_get(x, net.out, DG_F64, again);
         CHECK(isfinite(y[0]) && y[0] != 0 && !memcmp(y, again, count * sizeof *y), "a run after the profile gives other results");
         if (first) CHECK(!memcmp(first, y, count * sizeof *y), "profiles before and after the first runs differ in what they compute");

@@ -99,7 +99,7 @@ static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradi
     fill(e, x, first);
     if (extra) fill(e, extra, first);
     if (dy) fill(e, dy, first);
-    exec_run(e);
+    exec_run(e, e->g->batch);
     *count = shape_count(shape_of(g, y));
     double *out = dg_alloc(*count * sizeof *out);
     exec_get(e, y, DG_F64, out);
@@ -166,7 +166,7 @@ static double *run_images(const Net *n, int first, size_t *per_image) {
     Tid out = n->out;
     for (Tid t = 1; t < g->nt; t++)
         if (g->t[t].kind == T_INPUT) fill(e, t, first);
-    exec_run(e);
+    exec_run(e, e->g->batch);
     size_t count = shape_count(shape_of(g, out));
     double *v = dg_alloc(count * sizeof *v);
     exec_get(e, out, DG_F64, v);

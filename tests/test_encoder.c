@@ -63,7 +63,7 @@ static bool run_encoder(Device *d, bool scaled, float p, float *out, int *count)
     if (ok) {
         double x[BATCH * 8 * 8 * 3], time[BATCH] = {.2, .7}, scale[BATCH] = {1, .5};
         for (int i = 0; i < BATCH * 8 * 8 * 3; i++) x[i] = value("x", i, 0);
-        net_run(n, x, scale, time);
+        net_run(n, n->batch, x, scale, time);
         *count = (int)shape_count(shape_of(n->graph, n->out));
         exec_get(n->exec, n->out, DG_F32, out);
     }

@@ -1,4 +1,5 @@
-/* test_exec.c -- what an Exec is bound to beside weights: constants of the graph, and a precision of the graph's own.
+/* test_exec.c -- what an Exec is bound to beside weights: constants of the graph, and a precision of the graph's own; and runs of
+ * fewer images than the graph is planned for.
  *   test_exec [DEVICE...]     default: every device of this build
  * Constants give the bits of inputs that hold the same values. Graphs of different precision that run in turn on one device give
  * the bits that each of them gives alone, in a process of its own: this program again, as
@@ -51,7 +52,7 @@ static void run_hash(Net *n, char hex[SHA256_HEX]) {
     uint8_t digest[SHA256_BYTES];
     Sha256 h;
     sha256_init(&h);
-    exec_run(n->e);
+    exec_run(n->e, n->g->batch);
     for (int i = 0; i < 2 && result[i]; i++) {
         size_t count = shape_count(shape_of(n->g, result[i]));
         double *v = dg_alloc(count * sizeof *v);
@@ -148,10 +149,10 @@ static void test_constant_type(Device *d) {
 
 /* ---- precision --------------------------------------------------------------------------------------------------------------- */
 /* Every kernel that looks at the precision: a convolution, attention, a layer on vectors, and their gradients. */
-static Net mixed_new(Device *d, Precision p) {
+static Net mixed_new(Device *d, Precision p, int batch) {
     Net n = {.g = graph_new(p)};
     Graph *g = n.g;
-    n.x = g_input(g, "x", (Shape){2, 8, 8, 16});
+    n.x = g_input(g, "x", (Shape){batch, 8, 8, 16});
     Tid h = g_conv(g, n.x, conv_weight(g, "a", 64, 3, 16), vector_weight(g, "a.bias", 64), 1);
     h = g_silu(g, g_norm(g, h, vector_weight(g, "n.weight", 64), vector_weight(g, "n.bias", 64), 0, 8, 1e-5f));
     h = g_add(g, g_attn(g, g_conv(g, h, conv_weight(g, "qkv", 192, 1, 64), 0, 0), 2), h, .7f, .7f);
@@ -166,7 +167,7 @@ static int run_alone(const char *spec, const char *precision) {
     Error e = {""};
     Device *d = device_open(spec, precision, &e);
     DG_CHECK(d, "%s", e.text);
-    Net n = mixed_new(d, d->precision);
+    Net n = mixed_new(d, d->precision, 2);
     char hex[SHA256_HEX];
     run_hash(&n, hex);
     printf("%s\n", hex);
@@ -199,7 +200,7 @@ static void test_precisions(const char *program, const char *spec) {
     for (int i = 0; i < be->precisions; i++) {
         int with[2] = {i, (i + 1) % be->precisions};
         d = device_open(spec, precision_name(be->takes[i]), &e);
-        Net n[2] = {mixed_new(d, be->takes[with[0]]), mixed_new(d, be->takes[with[1]])};
+        Net n[2] = {mixed_new(d, be->takes[with[0]], 2), mixed_new(d, be->takes[with[1]], 2)};
         for (int run = 0; run < 3; run++)
             for (int k = 0; k < 2; k++) {
                 char hex[SHA256_HEX];
@@ -211,6 +212,72 @@ static void test_precisions(const char *program, const char *spec) {
         device_close(d);
     }
 }
+/* ---- fewer images than there are places -------------------------------------------------------------------------------------- */
+static double *get(Net *n, Tid t, size_t *count) {
+    *count = shape_count(shape_of(n->g, t));
+    double *v = dg_alloc(*count * sizeof *v);
+    exec_get(n->e, t, DG_F64, v);
+    return v;
+}
+/* Whether an earlier tensor may lie where t does. */
+static bool shares_memory(const Graph *g, Tid t) {
+    const Tensor *a = &g->t[t];
+    bool any = false;
+    for (Tid u = 1; u < g->nt; u++) {
+        const Tensor *b = &g->t[u];
+        if (u == t || !in_arena(b) || b->first > b->last) continue;
+        any |= a->offset < b->offset + tensor_bytes(b) && b->offset < a->offset + tensor_bytes(a);
+    }
+    return any;
+}
+/* A run of so many of the images: they have the bits of `all`, and the others are still 3 everywhere, where nothing else lay
+ * there before. rows 0: of all, by exec_profile.                                                                          */
+static void check_rows(Net *n, int rows, const Tid result[2], double *const all[2], const char *when) {
+    const char *name = n->e->dev->be->name;
+    size_t count;
+    for (int i = 0; i < 2; i++) {
+        double *three = get(n, result[i], &count);
+        for (size_t k = 0; k < count; k++) three[k] = 3;
+        exec_set(n->e, result[i], DG_F64, three);
+        free(three);
+    }
+    if (rows) {
+        exec_run(n->e, rows);
+    } else {
+        double *seconds = dg_alloc((size_t)n->g->nop * sizeof *seconds);
+        exec_profile(n->e, 1, seconds);
+        free(seconds), rows = n->g->batch;
+    }
+    for (int i = 0; i < 2; i++) {
+        double *v = get(n, result[i], &count);
+        size_t used = count / (size_t)n->g->batch * (size_t)rows, written = 0;
+        for (size_t k = used; k < count; k++) written += v[k] != 3;
+        CHECK(!memcmp(v, all[i], used * sizeof *v), "%s %s: %s of %d images by %s has other bits than that of %d", name,
+              precision_name(n->g->precision), i ? "the gradient" : "the result", rows, when, n->g->batch);
+        CHECK(written == 0 || shares_memory(n->g, result[i]), "%s %s: %zu values of images beyond %d were written by %s", name,
+              precision_name(n->g->precision), written, rows, when);
+        free(v);
+    }
+}
+/* In any order, and each often enough to be replayed where the device can. */
+static void test_rows(Device *d) {
+    static const char *const when[] = {"the first run", "the second", "the third", "the fourth"};
+    Net n = mixed_new(d, d->precision, 4);
+    const Tid result[2] = {n.y, n.dx};
+    size_t count;
+    exec_run(n.e, 4);
+    double *all[2] = {get(&n, n.y, &count), get(&n, n.dx, &count)};
+    for (int run = 0; run < 4; run++) {
+        check_rows(&n, 1 + run % 2, result, all, when[run]);
+        for (int rows = 4; rows > 0; rows--) check_rows(&n, rows, result, all, when[run]);
+    }
+    check_rows(&n, 0, result, all, "profiling");
+    CHECK(!shares_memory(n.g, n.y), "the result has no memory of its own: what is written beyond the rows could not show");
+    CHECK(memcmp(all[0], all[0] + count / 4, 100 * sizeof **all), "%s: two images are the same: a wrong place could not show", d->be->name);
+    free(all[0]), free(all[1]);
+    net_free(&n);
+}
+
 static void test_device(const char *program, const char *spec) {
     Error e = {""};
     Precision p;
@@ -226,6 +293,7 @@ static void test_device(const char *program, const char *spec) {
         d = device_open(spec, precision_name(be->takes[i]), &e);
         test_constants(d);
         test_constant_type(d);
+        test_rows(d);
         device_close(d);
     }
     test_precisions(program, spec);

@@ -173,7 +173,7 @@ static double distance(const double *a, const double *b, size_t n) {
 /* Directional derivatives along several random directions against central differences, in double. */
 static void check_slopes(Net *k, const char *name) {
     size_t nx, ny, n;
-    exec_run(k->e);
+    exec_run(k->e, k->e->g->batch);
     double *x0 = fetch(k, k->x, &nx), *dx = fetch(k, k->dx, &n), *dy = fetch(k, k->dy, &ny), *z = dg_alloc(nx * sizeof *z), worst = 0;
     for (uint64_t trial = 0; trial < 4; trial++) {
         double slope = 0, f[2], h = 1e-5;
@@ -181,7 +181,7 @@ static void check_slopes(Net *k, const char *name) {
         for (int side = 0; side < 2; side++) {
             for (size_t i = 0; i < nx; i++) z[i] = x0[i] + (side ? h : -h) * unit(1000 + trial, i);
             exec_set(k->e, k->x, DG_F64, z);
-            exec_run(k->e);
+            exec_run(k->e, k->e->g->batch);
             double *y = fetch(k, k->y, &ny);
             f[side] = 0;
             for (size_t i = 0; i < ny; i++) f[side] += y[i] * dy[i];
@@ -205,7 +205,7 @@ static void test_net(const char *name, void (*build)(Net *), int least_fused) {
     check_slopes(&plain, name);
     check_slopes(&fast, name);
     size_t n, ny;
-    exec_run(plain.e), exec_run(fast.e);
+    exec_run(plain.e, plain.e->g->batch), exec_run(fast.e, fast.e->g->batch);
     double *a = fetch(&plain, plain.dx, &n), *b = fetch(&fast, fast.dx, &n), *ya = fetch(&plain, plain.y, &ny),
            *yb = fetch(&fast, fast.y, &ny);
     CHECK(distance(b, a, n) <= 1e-13 && distance(yb, ya, ny) <= 1e-13, "%s: fused differs by %.3g, gradient %.3g", name,
@@ -216,7 +216,7 @@ static void test_net(const char *name, void (*build)(Net *), int least_fused) {
         CHECK(distance(kb, ka, nk) <= 1e-13, "%s: a kept activation differs by %.3g when fused", name, distance(kb, ka, nk));
         free(ka), free(kb);
     }
-    bool clean = exec_run_checked(fast.e, &err);
+    bool clean = exec_run_checked(fast.e, fast.e->g->batch, &err);
     CHECK(clean, "%s: %s", name, err.text);
     double *c = fetch(&fast, fast.dx, &n);
     CHECK(!memcmp(b, c, n * sizeof *b), "%s: poisoning dead memory changes the gradient", name);
@@ -231,11 +231,11 @@ static void test_poison_sees_overlap(void) {
     int fused;
     Net k = net_new(build_params, true, d, &fused);
     size_t n;
-    exec_run_checked(k.e, &err);
+    exec_run_checked(k.e, k.e->g->batch, &err);
     double *good = fetch(&k, k.dx, &n);
     Tid victim = k.g->op[0].out; /* lives long: read again by the backward pass */
     k.e->data[victim] = k.e->data[k.g->op[1].out];
-    exec_run_checked(k.e, &err);
+    exec_run_checked(k.e, k.e->g->batch, &err);
     double *bad = fetch(&k, k.dx, &n);
     CHECK(memcmp(good, bad, n * sizeof *good), "an overlap of two live tensors went unnoticed");
     free(good), free(bad);

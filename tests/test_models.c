@@ -163,7 +163,7 @@ static double *run(const Json *j, Device *d, bool fuse) {
             exec_set(n->exec, t, DG_F64, v);
             free(v);
         }
-        exec_run(n->exec);
+        exec_run(n->exec, n->exec->g->batch);
         out = dg_alloc(shape_count(shape_of(n->graph, n->out)) * sizeof *out);
         exec_get(n->exec, n->out, DG_F64, out);
     }

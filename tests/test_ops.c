@@ -1,6 +1,9 @@
 /* test_ops.c -- every op case on a device against the reference in double: forward, input gradient, exact integers,
- * guard bands, determinism, and image i of batch 1 against image i of batch 3, bit for bit.
- *   test_ops [DEVICE [PRECISION]] [CASE]     default: cpu, then ref; CASE runs one row, as its failure line names it
+ * guard bands, determinism; and bit for bit, images of a batch of 3 against the same images in runs of fewer rows, at other
+ * places, which leave the rest of every tensor alone, and in a batch of 1.
+ *   test_ops [DEVICE [PRECISION]] [CASE]     CASE runs one row, as its failure line names it
+ *   test_ops rows DEVICE [PRECISION]         only what needs no tolerance: the runs of fewer rows
+ * default: cpu, then ref; then the rows of ref64 and rounded
  * Tolerance (one rule, no number per case): relative L2 error <= 3 x that of the naive implementation, which sums in
  * float and rounds every op's output to the device's type, + 4 eps of float; inputs are already in the device's type. */
 #include "base/dtype.h"
@@ -176,14 +179,45 @@ static double rel_l2(const double *a, const double *ref, size_t n) { /* NaN when
 }
 enum { BATCH = 3 };
 
+/* Runs of 1 and 2 images, op by op with poison in the others, against `all`, the results of images 0, 1 and 2. They are the last
+ * ones, so that they change their places; then image 0 in a run as it is made outside of tests.                            */
+static void check_rows(Run *r, const Mode *m, const double *all) {
+    const char *what = m->gradient ? "gradient" : "forward", *name = r->e->dev->be->name;
+    for (int rows = 1; rows <= BATCH; rows++) {
+        bool plain = rows == BATCH;
+        int images = plain ? 1 : rows, first = plain ? 0 : BATCH - rows;
+        size_t n;
+        Error err;
+        fill_inputs(r, m, first);
+        if (plain) exec_run(r->e, images);
+        else CHECK(exec_run_checked(r->e, images, &err), "%s %s on %s: %s", m->c->name, what, name, err.text);
+        double *v = result(r, &n);
+        size_t per = n / BATCH, bytes = per * (size_t)images * sizeof *v;
+        CHECK(!memcmp(v, all + (size_t)first * per, bytes), "%s %s on %s: images %d to %d differ in a run of %d", m->c->name, what, name,
+              first, first + images - 1, images);
+        free(v);
+    }
+}
+/* Image 1 in a graph that is planned for one. */
+static void check_alone(const Mode *m, Device *dev, const double *all, size_t per) {
+    Run one = run_new(m, dev, 1);
+    size_t n;
+    fill_inputs(&one, m, 1);
+    exec_run(one.e, 1);
+    double *v = result(&one, &n);
+    CHECK(n == per && !memcmp(v, all + per, per * sizeof *v), "%s %s on %s: image 1 depends on its batch", m->c->name,
+          m->gradient ? "gradient" : "forward", dev->be->name);
+    free(v);
+    run_free(&one);
+}
 static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive) {
     const char *what = m->gradient ? "gradient" : "forward";
     Run a = run_new(m, dev, BATCH), b = run_new(m, ref64, BATCH), c = run_new(m, naive, BATCH);
     fill_inputs(&a, m, 0), fill_inputs(&b, m, 0), fill_inputs(&c, m, 0);
     Error err;
-    bool clean = exec_run_checked(a.e, &err);
+    bool clean = exec_run_checked(a.e, BATCH, &err);
     CHECK(clean, "%s %s on %s: %s", m->c->name, what, dev->be->name, clean ? "" : err.text);
-    exec_run(b.e);
+    exec_run(b.e, BATCH);
     run_rounded(&c, m);
     size_t n;
     double *va = result(&a, &n), *vb = result(&b, &n), *vc = result(&c, &n);
@@ -196,22 +230,24 @@ static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive
         CHECK(found <= tol, "%s %s on %s: relative error %.3g, tolerance %.3g (naive %.3g): %s", m->c->name, what, dev->be->name, found,
               tol, base, m->c->why);
     }
-    /* again, on the run without checks, then one image at a time: the same bits */
-    exec_run(a.e);
+    /* again, on the run without checks: the same bits */
+    exec_run(a.e, BATCH);
     double *again = result(&a, &n);
     CHECK(!memcmp(va, again, n * sizeof *va), "%s %s on %s: a second run gives other bits", m->c->name, what, dev->be->name);
-    Run one = run_new(m, dev, 1);
-    for (int i = 0; i < BATCH; i++) {
-        size_t per;
-        fill_inputs(&one, m, i);
-        exec_run(one.e);
-        double *v = result(&one, &per);
-        CHECK(!memcmp(v, va + (size_t)i * per, per * sizeof *v), "%s %s on %s: image %d depends on its batch", m->c->name, what,
-              dev->be->name, i);
-        free(v);
-    }
+    check_rows(&a, m, va);
+    check_alone(m, dev, va, n / BATCH);
     free(va), free(vb), free(vc), free(again);
-    run_free(&a), run_free(&b), run_free(&c), run_free(&one);
+    run_free(&a), run_free(&b), run_free(&c);
+}
+static void test_rows(const Mode *m, Device *dev) {
+    Run r = run_new(m, dev, BATCH);
+    size_t n;
+    fill_inputs(&r, m, 0);
+    exec_run(r.e, BATCH);
+    double *all = result(&r, &n);
+    check_rows(&r, m, all);
+    free(all);
+    run_free(&r);
 }
 
 /* Reference only: <dx, v> against the central difference of <y, r> along v; r, v random. */
@@ -223,7 +259,7 @@ static void test_slope(const Mode *m, Device *ref64) {
     double *x0 = dg_alloc(nx * sizeof *x0), *z = dg_alloc(nx * sizeof *z), *y[2] = {dg_alloc(ny * sizeof **y), dg_alloc(ny * sizeof **y)};
     double *dy = dg_alloc(ny * sizeof *dy), slope = 0, scale = 0, numeric = 0, h = 1e-5;
     exec_get(r.e, x, DG_F64, x0), exec_get(r.e, r.dy, DG_F64, dy);
-    exec_run(r.e);
+    exec_run(r.e, r.e->g->batch);
     size_t n;
     double *dx = result(&r, &n);
     for (size_t i = 0; i < nx; i++) {
@@ -233,7 +269,7 @@ static void test_slope(const Mode *m, Device *ref64) {
     for (int side = 0; side < 2; side++) {
         for (size_t i = 0; i < nx; i++) z[i] = x0[i] + (side ? h : -h) * (double)value(7, i, false);
         exec_set(r.e, x, DG_F64, z);
-        exec_run(r.e);
+        exec_run(r.e, r.e->g->batch);
         exec_get(r.e, r.k.y, DG_F64, y[side]);
     }
     for (size_t i = 0; i < ny; i++) numeric += (y[1][i] - y[0][i]) / (2 * h) * dy[i];
@@ -323,10 +359,28 @@ static void test_coverage(void) { /* every op kind is reached by some case */
     for (int k = 0; k < OP_COUNT; k++) CHECK(reached[k], "no case reaches %s", op_name((OpKind)k));
 }
 
+static void test_device_rows(const char *spec, const char *precision) {
+    Error err;
+    Device *d = device_open(spec, precision, &err);
+    if (!d) {
+        not_run("rows on %s: %s", spec, err.text);
+        return;
+    }
+    for (int i = 0; i < OP_CASES; i++)
+        for (int gradient = 0; gradient <= has_gradient(&op_cases[i]); gradient++)
+            test_rows(&(Mode){&op_cases[i], gradient, false, d->precision.tf32, d->precision.act}, d);
+    device_close(d);
+}
+static const char *precision_of(int argc, char **argv, int i) { return argc > i && strcmp(argv[i], "-") ? argv[i] : NULL; }
 int main(int argc, char **argv) {
-    const char *only = argc > 3 ? argv[3] : NULL;
     test_coverage();
-    if (argc > 1) test_device(argv[1], argc > 2 && strcmp(argv[2], "-") ? argv[2] : NULL, only);
-    else test_device("ref", NULL, NULL), test_device("cpu", NULL, NULL);
+    if (argc > 2 && !strcmp(argv[1], "rows")) {
+        test_device_rows(argv[2], precision_of(argc, argv, 3));
+    } else if (argc > 1) {
+        test_device(argv[1], precision_of(argc, argv, 2), argc > 3 ? argv[3] : NULL);
+    } else {
+        test_device("ref", NULL, NULL), test_device("cpu", NULL, NULL);
+        test_device_rows("ref64", NULL), test_device_rows("rounded", "fp16"), test_device_rows("rounded", "tf32");
+    }
     return check_done("test_ops");
 }

@@ -135,7 +135,7 @@ static void test_guide_range(Device *d, const CaseWeights *c) {
         DG_CHECK(g->seed_scale == 1, "f32 gradients are not scaled");
         double *x = noisy(d, g->extractor->image_size, g->extractor->in_channels, guide_level), coef[LEVELS];
         int label[LEVELS] = {0};
-        net_set_labels(g->net, label);
+        net_set_labels(g->net, g->batch, label);
         guide_run(g, x, guide_level, coef);
         Range r[2] = {{0}};
         inspect_run(g->net->exec, g->net->graph->t[g->log_ratio].producer + 1, r);

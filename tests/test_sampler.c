@@ -1,7 +1,7 @@
 /* test_sampler.c -- the sampler on small networks: steps that are replayed make the same bits as steps whose work is enqueued
- * anew each time, and guidance acts within its time window alone.
+ * anew each time, guidance acts within its time window alone, and a last batch computes only the images that it has.
  *   test_sampler [DEVICE[=PRECISION] [CASE...]]     default: all on cpu, ref, and cuda where this build has it           */
-#include "sample/sampler.h"
+#include "program/pipeline.h"
 #include "device/host_state.h"
 #include "check.h"
 #include "device_spec.h"
@@ -75,6 +75,7 @@ typedef struct {
     Denoiser *d;
     Guide *g;
     Sampler *s;
+    int rows; /* images of a run */
 } Rig;
 static void rig_free(Rig *r) {
     sampler_free(r->s);
@@ -82,7 +83,7 @@ static void rig_free(Rig *r) {
     denoiser_free(r->d);
 }
 static bool rig_new(Rig *r, Device *d, const Files *f, const SampleOptions *o, bool guided, int batch, Error *e) {
-    *r = (Rig){0};
+    *r = (Rig){.rows = batch};
     bool ok = (r->d = denoiser_new(d, f->network, batch, true, e)) != NULL;
     if (ok && guided) ok = (r->g = guide_new(d, f->extractor, f->head, batch, (GuideOptions){.fuse = true}, e)) != NULL;
     if (ok) ok = (r->s = sampler_new(o, r->d, r->g, e)) != NULL;
@@ -92,7 +93,7 @@ static bool rig_new(Rig *r, Device *d, const Files *f, const SampleOptions *o, b
 /* Other seeds and labels for another `run`, recorded noise for -1. */
 static uint64_t seed_of(int run, int image) { return 1000 * (uint64_t)(run + 1) + (uint64_t)image; }
 static bool run_once(Rig *r, int run, StepFn callback, void *ctx) {
-    int n = r->d->batch, label[BATCH];
+    int n = r->rows, label[BATCH];
     bool recorded = run < 0;
     size_t per_sample = r->d->per_sample;
     uint64_t seed[BATCH];
@@ -104,12 +105,12 @@ static bool run_once(Rig *r, int run, StepFn callback, void *ctx) {
     }
     SampleNoise from = {.seed = seed};
     if (recorded) from = (SampleNoise){.latents = noise[STEPS], .noise = (const double *const *)noise};
-    bool whole = sampler_run(r->s, &from, label, callback, ctx);
+    bool whole = sampler_run(r->s, n, &from, label, callback, ctx);
     for (int k = 0; k <= STEPS && recorded; k++) free(noise[k]);
     return whole;
 }
 static double *state_of(Rig *r) {
-    double *x = dg_alloc((size_t)r->d->batch * r->d->per_sample * sizeof *x);
+    double *x = dg_alloc((size_t)r->rows * r->d->per_sample * sizeof *x);
     sampler_state(r->s, x);
     return x;
 }
@@ -157,15 +158,15 @@ static bool count_step(void *ctx, int step, int steps) {
 }
 /* Runs with one sampler: with the seeds of run[k], or the recorded noise of -1, wanted[run + 1] afterwards. */
 static void check_runs(const Case *c, Rig *r, const int *run, int runs, double *const *wanted) {
-    size_t count = (size_t)r->d->batch * r->d->per_sample;
+    size_t count = (size_t)r->rows * r->d->per_sample;
     Count calls = {.name = c->name, .boosting = c->change.boosting};
     for (int k = 0; k < runs; k++) {
         bool counted = k == 3 && r->d->net->dev->be->replay != host_replay;
         CHECK(run_once(r, run[k], counted ? count_step : NULL, &calls), "%s: run %d was stopped", c->name, k);
         double *x = state_of(r);
         CHECK(!memcmp(x, wanted[run[k] + 1], count * sizeof *x),
-              "%s, batch %d on %s: run %d, %s, differs from the same steps enqueued anew", c->name, r->d->batch, r->d->net->dev->be->name,
-              k, run[k] < 0 ? "recorded noise" : "seeds");
+              "%s, %d images of %d on %s: run %d, %s, differs from the same steps enqueued anew", c->name, r->rows, r->d->batch,
+              r->d->net->dev->be->name, k, run[k] < 0 ? "recorded noise" : "seeds");
         free(x);
         if (k == 1) CHECK(!run_once(r, 1, stop_in_mid_run, NULL), "%s: the run was not stopped", c->name);
     }
@@ -194,8 +195,14 @@ static void check_case(Device *d, const Files *f, const Case *c, int batch, doub
     memcpy(*first_image, wanted[1], image_bytes);
     rig_free(&plain);
     if (CHECK(rig_new(&rig, d, f, &o, c->guided, batch, &e), "%s: %s", c->name, e.text)) {
-        if (batch > 1) check_runs(c, &rig, many, sizeof many / sizeof *many, wanted);
-        else {
+        if (batch > 1) {
+            rig.rows = 1; /* the first of the images alone, before and after both */
+            check_runs(c, &rig, few, 1, wanted);
+            rig.rows = batch;
+            check_runs(c, &rig, many, sizeof many / sizeof *many, wanted);
+            rig.rows = 1;
+            check_runs(c, &rig, few, 1, wanted);
+        } else {
             if (emuGetCalls) setenv("EMU_MALLOC_FAIL", "0", 1); /* no memory for the first graph: its work is enqueued anew */
             check_runs(c, &rig, few, sizeof few / sizeof *few, wanted);
             CHECK(!getenv("EMU_MALLOC_FAIL"), "%s: no graph was made", c->name);
@@ -273,6 +280,72 @@ static void check_window(Device *d, const Files *f, double time_min, double time
     rig_free(&guided), rig_free(&plain);
 }
 
+/* ---- a last batch that is not full ---------------------------------------------------------------------------------------------- */
+typedef struct { /* a device that counts what it is asked for */
+    Device device;
+    Backend be;
+    const Device *inner;
+    size_t computed, drawn, combined, finished; /* images: of networks, of noise, of combinations, of bytes */
+} Counter;
+static Counter *counter_of(Device *d) { return (Counter *)d; }
+static void count_run(Exec *e) {
+    Counter *c = counter_of(e->dev);
+    c->computed += (size_t)e->rows;
+    c->inner->be->run(e);
+}
+static void count_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
+    counter_of(d)->drawn += (size_t)n;
+    counter_of(d)->inner->be->randn(d, out, n, per_sample, seed, step);
+}
+static void count_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms) {
+    counter_of(d)->combined += (size_t)n;
+    counter_of(d)->inner->be->combine(d, out, out_type, n, per_sample, term, terms);
+}
+static void count_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad) {
+    counter_of(d)->finished += (size_t)n;
+    counter_of(d)->inner->be->to_u8(d, out, x, n, per_sample, bad);
+}
+static Counter counter_new(const Device *d) {
+    Counter c = {.device = *d, .be = *d->be, .inner = d};
+    c.be.run = count_run, c.be.randn = count_randn, c.be.combine = count_combine, c.be.to_u8 = count_to_u8;
+    return c;
+}
+/* So many images as generate makes them; their bytes come as one picture. The counts are of one image: the sums over `images`. */
+static bool make_images(const Device *d, const Files *f, int images, int batch, Grid *grid, Counter *c, Error *e) {
+    Networks n = {.source = {{.weights = f->network}, {.weights = f->extractor}, {.weights = f->head}}};
+    SampleOptions o = sample_defaults();
+    SeedList seeds = {0};
+    Engine engine = {0};
+    o.num_steps = 3, o.S_churn = 1;
+    seeds_add(&seeds, 500, (size_t)images);
+    *c = counter_new(d), c->device.be = &c->be;
+    bool ok = (n.model = network_config(&n.config, weights_config(f->network), e)) && grid_layout(grid, images, 10, 4, 4, 3, 1, e) &&
+              grid_begin(grid, e) && engine_new(&engine, &c->device, &n, &o, batch, true, e);
+    Pipeline p = {.engine = &engine, .config = &n.config, .todo = &seeds, .wanted = &seeds, .class_rule = CLASS_BALANCED, .grid = grid};
+    progress_begin(&p.progress, seeds.count);
+    if (ok) ok = pipeline_run(&p, e) == OUTCOME_DONE && p.shown == (size_t)images && p.sampled == (size_t)images;
+    engine_free(&engine);
+    seeds_free(&seeds), seeds_free(&p.bad);
+    return ok;
+}
+/* 37 images in batches of 32 take what 37 images take in batches of one: not what 64 do. And they are the same. */
+static void check_last_batch(const Device *d, const Files *f) {
+    enum { IMAGES = 37, FULL = 32 };
+    Error e = {""};
+    Grid one = {0}, many = {0};
+    Counter a, b;
+    if (!CHECK(make_images(d, f, IMAGES, 1, &one, &a, &e) && make_images(d, f, IMAGES, FULL, &many, &b, &e), "%s", e.text)) return;
+    CHECK(a.finished == IMAGES && a.computed % IMAGES == 0 && a.computed / IMAGES >= 5, "%zu calls of networks for %d images", a.computed,
+          IMAGES);
+    CHECK(b.computed == a.computed, "%s: %d images at batch %d take %zu calls of networks for an image each, %zu one by one", d->be->name,
+          IMAGES, FULL, b.computed, a.computed);
+    CHECK(b.drawn == a.drawn && b.combined == a.combined && b.finished == a.finished,
+          "%s: %d images at batch %d: noise for %zu, not %zu; %zu sums, not %zu; bytes of %zu, not %zu", d->be->name, IMAGES, FULL, b.drawn,
+          a.drawn, b.combined, a.combined, b.finished, a.finished);
+    CHECK(!memcmp(one.pixels, many.pixels, (size_t)one.height * (size_t)one.width * 3), "%s: an image depends on its batch", d->be->name);
+    grid_free(&one), grid_free(&many);
+}
+
 static void test_device(const char *spec, const char *const *named, int count, const Files *f) {
     Error e;
     DeviceSpec s = device_spec(spec);
@@ -292,6 +365,7 @@ static void test_device(const char *spec, const char *const *named, int count, c
         check_window(d, f, .01, 1); /* the default: open from the start */
         check_window(d, f, .01, .6);
         check_window(d, f, .3, .85);
+        check_last_batch(d, f);
     }
     device_close(d);
 }

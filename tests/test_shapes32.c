@@ -38,7 +38,7 @@ static void compare(Npz *z, Device *d, int weight, int n, const double *latents,
     if (CHECK(opened && engine_new(&engine, d, &networks, &o, n, true, &e), "%s", e.text)) {
         size_t per = engine.denoiser->per_sample;
         double *found = malloc((size_t)n * per * sizeof *found), *right = nhwc(&wanted, n);
-        sampler_run(engine.sampler, &(SampleNoise){.latents = latents}, label, NULL, NULL);
+        sampler_run(engine.sampler, n, &(SampleNoise){.latents = latents}, label, NULL, NULL);
         sampler_state(engine.sampler, found);
         int guided, calls = sampler_calls(engine.sampler, &guided);
         CHECK(calls == 35 && guided == (weight ? 15 : 0), "%d network calls, %d guided", calls, guided);

@@ -84,14 +84,15 @@ typedef struct {
     Term host_term[COMBINE_TERMS], term[COMBINE_TERMS];
 } Sum;
 static Sum sum_new(Device *d, int n, int terms, size_t per_sample, bool half_terms) {
-    static const DType types[COMBINE_TERMS] = {DG_F64, DG_F32, DG_F64, DG_F16, DG_BF16, DG_F32, DG_F64, DG_F32};
+    static const DType types[COMBINE_TERMS] = {DG_F64, DG_F32, DG_F64,  DG_F16, DG_BF16, DG_F32,
+                                               DG_F64, DG_F32, DG_BF16, DG_F64, DG_F32,  DG_F64};
     Sum s = {.n = n, .terms = terms, .per_sample = per_sample, .half_terms = half_terms};
     size_t count = (size_t)n * per_sample;
     double *v = dg_alloc(count * sizeof *v);
     for (int k = 0; k < terms; k++) {
         DType type = types[k];
         if (!half_terms && (type == DG_F16 || type == DG_BF16)) type = DG_F32;
-        DType host_type = type == DG_F16 || type == DG_BF16 ? DG_F32 : type; /* the host's own combine knows f32 and f64 */
+        DType host_type = type == DG_F16 || type == DG_BF16 ? DG_F32 : type; /* the same values */
         for (size_t i = 0; i < count; i++) v[i] = k == 0 && i % 3 == 0 ? rounding_trap[i / 3 % TRAPS] : value((uint64_t)k, i);
         void *stored = dg_alloc(count * sizeof(double));
         dtype_convert(type, stored, DG_F64, v, count);
@@ -102,8 +103,8 @@ static Sum sum_new(Device *d, int n, int terms, size_t per_sample, bool half_ter
         s.coef[k] = dg_alloc((size_t)n * sizeof(double));
         for (int i = 0; i < n; i++) s.coef[k][i] = (i + k) % 4 == 0 ? (k == 0) : value(77 + (uint64_t)k, (size_t)i); /* some are 0 */
         s.device_coef[k] = to_device(d, s.coef[k], (size_t)n * sizeof(double));
-        s.term[k] = (Term){s.device[k], type, s.device_coef[k]};
-        s.host_term[k] = (Term){s.host[k], host_type, s.coef[k]};
+        s.term[k] = (Term){.data = s.device[k], .type = type, .coef = s.device_coef[k]};
+        s.host_term[k] = (Term){.data = s.host[k], .type = host_type, .coef = s.coef[k]};
     }
     free(v);
     return s;
@@ -139,6 +140,114 @@ static void check_combine(Device *d, int n, int terms, size_t per_sample, DType 
     free(found), free(want), free(want_f32);
     sum_free(d, &s);
 }
+/* ---- combine, terms that are not plain ------------------------------------------------------------------------------------ */
+/* One term: where its samples lie in its data, and what it takes from them. */
+typedef struct {
+    DType type;
+    int offset;        /* elements before the first sample that belong to somebody else */
+    int first, stride; /* as Term's; stride 0: as it is */
+    int apart;         /* elements from one sample to the next beyond those that it takes; rows given where > 0 */
+    int head;          /* > 0: with a coefficient of its own for the channels from there on */
+} Layout;
+typedef struct {
+    const char *name;
+    int channels, pixels;
+    Layout term[COMBINE_TERMS];
+    int terms;
+} Mix;
+static const Mix mixes[] = {
+    {"eps of [eps, v]", 3, 25, {{DG_F32, 0, 0, 6}}, 1},
+    {"v of [eps, v]", 3, 25, {{DG_F64, 0, 3, 6}}, 1},
+    {"the last of 13 channels", 1, 30, {{DG_F32, 0, 12, 13}, {DG_F64}}, 2},
+    {"all channels, as a range", 5, 7, {{DG_F64, 0, 0, 5}, {DG_F64, 1, 2, 9}}, 2},
+    {"bytes", 3, 31, {{DG_U8}, {DG_F64}}, 2},
+    {"bytes, a range at an odd address", 3, 31, {{DG_U8, 3, 1, 5, 7}, {DG_F32, 1}}, 2},
+    {"rows 0 and 1 of pairs", 4, 16, {{DG_F32, 0, 0, 0, 64}, {DG_F32, 64, 0, 0, 64}}, 2},
+    {"three of seven channels with another coefficient", 7, 9, {{DG_F64, 0, 0, 0, 0, 3}, {DG_F32, 5, 1, 8, 0, 6}}, 2},
+    {"a head of every channel, and of one", 3, 9, {{DG_F64, 0, 0, 0, 0, 3}, {DG_F64, 0, 0, 0, 0, 1}}, 2},
+    {"guided eps of three channels, 8 networks' channels", 4, 300, {{DG_F32, 0, 0, 8, 0, 3}, {DG_F32, 9600, 0, 8, 0, 3}, {DG_F64}}, 3},
+    {"one pixel", 13, 1, {{DG_F32, 0, 4, 17}, {DG_U8, 0, 0, 13, 3}}, 2},
+    {"16 bits", 3, 25, {{DG_F16, 1, 3, 7}, {DG_BF16, 0, 1, 4, 11, 2}, {DG_F64}}, 3},
+    {"as many as there can be",
+     3,
+     401,
+     {{DG_F64},
+      {DG_F32, 0, 0, 6},
+      {DG_F64, 2},
+      {DG_U8},
+      {DG_F32, 0, 3, 6},
+      {DG_F64, 0, 0, 0, 9},
+      {DG_F32, 1},
+      {DG_U8, 1, 2, 8},
+      {DG_F64, 0, 0, 0, 0, 2},
+      {DG_F32},
+      {DG_F64, 7, 1, 4},
+      {DG_F64, 0, 0, 0, 0, 1}},
+     COMBINE_TERMS},
+};
+enum { MIX_IMAGES = 3 };
+static bool is_half(DType t) { return t == DG_F16 || t == DG_BF16; }
+/* Element i of image s of a term, and its coefficient: said once more, with nothing in common with the devices. */
+static size_t mix_element(const Mix *m, const Layout *l, int s, int pixel, int channel) {
+    int width = l->stride ? l->stride : m->channels, row = m->pixels * width + l->apart;
+    return (size_t)(l->offset + s * row + pixel * width + l->first + channel);
+}
+static double mix_coef(const Mix *m, int k, int s, int channel) {
+    bool second = m->term[k].head && channel >= m->term[k].head;
+    if ((s + k + second) % 5 == 0) return 0; /* NaN may stand there */
+    return value((second ? 500 : 400) + (uint64_t)k, (size_t)s);
+}
+static void check_mix(Device *d, const Mix *m, DType out_type) {
+    Term term[COMBINE_TERMS];
+    void *data[COMBINE_TERMS];
+    double *coef[COMBINE_TERMS], *tail[COMBINE_TERMS], *values[COMBINE_TERMS];
+    size_t per_sample = (size_t)m->channels * (size_t)m->pixels, count = MIX_IMAGES * per_sample, wrong = 0;
+    for (int k = 0; k < m->terms; k++) {
+        const Layout *l = &m->term[k];
+        size_t n = mix_element(m, l, MIX_IMAGES - 1, m->pixels - 1, m->channels - 1) + 1, size = dtype_bytes(l->type);
+        double *v = values[k] = dg_alloc(n * sizeof *v), one[2][MIX_IMAGES];
+        uint8_t *stored = dg_alloc(n * size);
+        for (size_t i = 0; i < n; i++) v[i] = l->type == DG_U8 ? (double)(mix(i) % 256) : value((uint64_t)k + 31, i);
+        for (size_t i = 0; i < n && l->type == DG_U8; i++) stored[i] = (uint8_t)v[i];
+        for (int s = 0; s < MIX_IMAGES && l->type != DG_U8; s++)
+            if (mix_coef(m, k, s, 0) == 0) v[mix_element(m, l, s, 0, 0)] = (double)NAN;
+        if (l->type != DG_U8) dtype_convert(l->type, stored, DG_F64, v, n), dtype_convert(DG_F64, v, l->type, stored, n);
+        data[k] = to_device(d, stored, n * size);
+        for (int s = 0; s < MIX_IMAGES; s++) one[0][s] = mix_coef(m, k, s, 0), one[1][s] = mix_coef(m, k, s, m->channels - 1);
+        coef[k] = to_device(d, one[0], sizeof one[0]), tail[k] = to_device(d, one[1], sizeof one[1]);
+        int width = l->stride ? l->stride : m->channels;
+        term[k] = (Term){.data = (char *)data[k] + (size_t)l->offset * size, .type = l->type, .coef = coef[k], .stride = l->stride};
+        if (l->stride) term[k].first = l->first;
+        if (l->stride || l->head) term[k].channels = m->channels;
+        if (l->head) term[k].head = l->head, term[k].tail = tail[k];
+        if (l->apart) term[k].row = (size_t)(m->pixels * width + l->apart) * size;
+        free(stored);
+    }
+    void *out = d->be->alloc(d, count * sizeof(double));
+    d->be->combine(d, out, out_type, MIX_IMAGES, per_sample, term, m->terms);
+    char *found = from_device(d, out, count * sizeof(double));
+    for (size_t i = 0; i < count; i++) {
+        int s = (int)(i / per_sample), pixel = (int)(i % per_sample) / m->channels, channel = (int)(i % per_sample) % m->channels;
+        volatile double sum = 0, product; /* rounded one by one */
+        for (int k = 0; k < m->terms; k++) {
+            double c = mix_coef(m, k, s, channel);
+            product = c == 0 ? 0 : c * values[k][mix_element(m, &m->term[k], s, pixel, channel)];
+            sum += product;
+        }
+        double is;
+        dtype_convert(DG_F64, &is, out_type, found + i * dtype_bytes(out_type), 1);
+        if (is_half(out_type)) wrong += !nearest(out_type, ((uint16_t *)(void *)found)[i], sum);
+        else wrong += !(is == (out_type == DG_F32 ? (double)(float)sum : sum));
+    }
+    CHECK(wrong == 0, "combine on %s, %s: %zu of %zu values into %s wrong", d->be->name, m->name, wrong, count, dtype_name(out_type));
+    for (int k = 0; k < m->terms; k++) d->be->release(d, data[k]), d->be->release(d, coef[k]), d->be->release(d, tail[k]), free(values[k]);
+    free(found);
+}
+static void test_mixes(Device *d) {
+    static const DType types[] = {DG_F64, DG_F32, DG_F16, DG_BF16};
+    for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
+        for (int t = 0; t < 4; t++) check_mix(d, &mixes[i], types[t]);
+}
 static void test_combine(Device *d) {
     static const int terms[] = {1, 2, 3, COMBINE_TERMS};
     for (int k = 0; k < 4; k++) {
@@ -154,7 +263,7 @@ static void test_combine(Device *d) {
     /* a zero coefficient drops its term, whatever the term holds */
     double nan = (double)NAN, one = 1, coef[2] = {0, 3}, *a = to_device(d, &nan, sizeof nan), *b = to_device(d, &one, sizeof one);
     double *out = d->be->alloc(d, sizeof *out), *device_coef = to_device(d, coef, sizeof coef);
-    Term term[2] = {{a, DG_F64, device_coef}, {b, DG_F64, device_coef + 1}};
+    Term term[2] = {{.data = a, .type = DG_F64, .coef = device_coef}, {.data = b, .type = DG_F64, .coef = device_coef + 1}};
     d->be->combine(d, out, DG_F64, 1, 1, term, 2);
     double *found = from_device(d, out, sizeof *out);
     CHECK(*found == 3, "combine on %s: 0 * NaN + 3 * 1 = %g", d->be->name, *found);
@@ -308,16 +417,17 @@ static void test_device(const char *spec) {
         return;
     }
     test_combine(d);
+    test_mixes(d);
     test_to_u8(d);
     test_randn(d);
     test_copies(d);
     device_close(d);
 }
 int main(int argc, char **argv) {
-    static const char *const all[] = {"cpu", "ref", "ref64", "cuda", "emu"};
+    static const char *const all[] = {"cpu", "ref", "ref64", "rounded", "cuda", "emu"};
     test_philox();
     for (int i = 1; i < argc; i++) test_device(argv[i]);
-    for (int i = 0; argc < 2 && i < 5; i++)
+    for (int i = 0; argc < 2 && i < 6; i++)
         if (strstr(device_list(), all[i])) test_device(all[i]);
     return check_done("test_state");
 }

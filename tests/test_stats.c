@@ -126,18 +126,18 @@ static void compare(Net *a, Net *ref, Net *base, bool gradient, const char *prec
 static void check_values(const Case *c, Device *d, Device *ref64, Device *naive, const char *precision) {
     Net a = net_new(c, d, BATCH), b = net_new(c, ref64, BATCH), base = net_new(c, naive, BATCH), one = net_new(c, d, 1);
     Error err;
-    bool clean = exec_run_checked(a.e, &err);
+    bool clean = exec_run_checked(a.e, a.e->g->batch, &err);
     CHECK(clean, "%s %s: %s", c->name, precision, clean ? "" : err.text);
-    exec_run(b.e), exec_run(base.e);
+    exec_run(b.e, b.e->g->batch), exec_run(base.e, base.e->g->batch);
     for (int gradient = 0; gradient < 2; gradient++) compare(&a, &b, &base, gradient, precision);
     size_t n, per;
     double *y = get(&a, a.y, &n), *dx = get(&a, a.dx, &n);
-    for (int run = 0; run < 3; run++) exec_run(a.e); /* op by op, captured, replayed */
+    for (int run = 0; run < 3; run++) exec_run(a.e, a.e->g->batch); /* op by op, captured, replayed */
     double *again = get(&a, a.y, &n);
     CHECK(!memcmp(y, again, n * sizeof *y), "%s %s: a replayed run gives other bits", c->name, precision);
     for (int i = 0; i < BATCH; i++) {
         fill_all(&one, i);
-        exec_run(one.e);
+        exec_run(one.e, one.e->g->batch);
         double *yi = get(&one, one.y, &per);
         CHECK(!memcmp(yi, y + (size_t)i * per, per * sizeof *yi), "%s %s: image %d depends on its batch", c->name, precision, i);
         double *dxi = get(&one, one.dx, &per);
@@ -152,7 +152,7 @@ static void check_values(const Case *c, Device *d, Device *ref64, Device *naive,
  * takes those of the old values does.                                                                                     */
 static void check_use(const Case *c, Device *d, const char *precision) {
     Net n = net_new(c, d, BATCH);
-    exec_run(n.e);
+    exec_run(n.e, n.e->g->batch);
     size_t count, all = shape_count(shape_of(n.g, n.normed));
     double *before = get(&n, n.y, &count);
     for (int i = 0; i < n.norm; i++) d->be->run_op(n.e, i);

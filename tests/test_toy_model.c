@@ -36,9 +36,9 @@ static size_t run(Device *d, bool fuse, const double *x, const double *seed, dou
     if (CHECK(net_bind(n, d, &w, &e), "%s", e.text)) {
         double *state = d->be->alloc(d, BATCH * PER_SAMPLE * sizeof *state);
         d->be->upload(d, state, x, BATCH * PER_SAMPLE * sizeof *state);
-        net_set_labels(n, label);
+        net_set_labels(n, n->batch, label);
         if (seed) exec_set(n->exec, dy, DG_F64, seed);
-        net_run(n, state, NULL, when);
+        net_run(n, n->batch, state, NULL, when);
         exec_get(n->exec, n->out, DG_F64, out);
         d->be->release(d, state);
     }

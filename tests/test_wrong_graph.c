@@ -122,6 +122,51 @@ static void constant_as_kernel(void) {
     Graph *g = new_graph();
     g_conv(g, image(g), g_constant(g, "table", (Shape){16, 1, 1, 16}, DG_F32, values), 0, 0);
 }
+static void two_batches(void) {
+    Graph *g = new_graph();
+    image(g), g_input(g, "label", (Shape){2, 1, 1, 10});
+}
+static void constant_as_input(void) {
+    static const float values[16];
+    Graph *g = new_graph();
+    image(g), g_silu(g, g_constant(g, "table", (Shape){1, 1, 1, 16}, DG_F32, values));
+}
+static Exec *batch_of_two(void) {
+    Error e = {""};
+    Graph *g = new_graph();
+    g_output(g, g_silu(g, g_input(g, "x", (Shape){2, 8, 8, 16})));
+    graph_plan(g);
+    return exec_new(g, device_open("cpu", NULL, &e), weights_alone(weights_synthetic(1, NULL)), &e);
+}
+static void run_of_none(void) { exec_run(batch_of_two(), 0); }
+static void run_of_three(void) { exec_run(batch_of_two(), 3); }
+static void values_of_three(void) {
+    static const float values[3 * 8 * 8 * 16];
+    exec_set_rows(batch_of_two(), 1, 3, DG_F32, values);
+}
+static void terms(const Term *t, size_t per_sample) {
+    Error e = {""};
+    Device *d = device_open("cpu", NULL, &e);
+    double out[16];
+    d->be->combine(d, out, DG_F64, 1, per_sample, t, 1);
+}
+static void channels_beyond_the_last(void) {
+    static const double values[16], coef[1];
+    terms(&(Term){.data = values, .type = DG_F64, .coef = coef, .channels = 3, .first = 2, .stride = 4}, 6);
+}
+static void channels_of_no_pixel(void) {
+    static const double values[16], coef[1];
+    terms(&(Term){.data = values, .type = DG_F64, .coef = coef, .channels = 3, .head = 1, .tail = coef}, 7);
+}
+static void whole_numbers(void) {
+    static const int64_t values[4];
+    static const double coef[1];
+    terms(&(Term){.data = values, .type = DG_I64, .coef = coef}, 4);
+}
+static void rows_between_values(void) {
+    static const double values[16], coef[1];
+    terms(&(Term){.data = values, .type = DG_F64, .coef = coef, .row = 20}, 2);
+}
 static void precision_of_another_device(void) {
     Error e = {""};
     Graph *g = graph_new((Precision){DG_F16, false});
@@ -160,7 +205,16 @@ static const struct {
     {softmax_of_an_image, "softmax: 8x8 pixels: it is of vectors"},
     {concat_of_six, "concat: 6 tensors, not 2 to 5"},
     {constant_as_kernel, "conv table: its kernel is not a weight of the model"},
+    {two_batches, "input label: a batch of 2, where the inputs before it have 1"},
+    {constant_as_input, "op unary computes with table alone: what does not depend on an input belongs to a constant"},
     {precision_of_another_device, "exec: a graph in fp16 on device cpu"},
+    {run_of_none, "exec_run: 0 images, of a graph that is planned for 2"},
+    {run_of_three, "exec_run: 3 images, of a graph that is planned for 2"},
+    {values_of_three, "x: 3 images of 2"},
+    {channels_beyond_the_last, "combine: channels 2 to 4 of 4"},
+    {channels_of_no_pixel, "combine: 7 elements are not pixels of 3 channels"},
+    {whole_numbers, "combine of int64"},
+    {rows_between_values, "combine: 20 bytes from one sample of fp64 to the next"},
 };
 /* What the mistake says on standard error, in a process of its own; its end. */
 static int said_by(void (*mistake)(void), char *text, size_t size) {

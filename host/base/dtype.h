@@ -6,7 +6,7 @@
 extern "C" {
 #endif
 
-typedef enum { DG_F32, DG_F16, DG_BF16, DG_F64, DG_U8, DG_I64 } DType; /* the last two only in files */
+typedef enum { DG_F32, DG_F16, DG_BF16, DG_F64, DG_U8, DG_I64 } DType; /* the last two: in files; u8 in a Term, too */
 size_t dtype_bytes(DType t);
 const char *dtype_name(DType t);
 

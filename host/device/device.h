@@ -34,6 +34,7 @@ const char *device_list(void); /* the names compiled in: "cpu, ref, ref64, ..." 
 typedef struct Exec {
     const Graph *g;
     Device *dev;
+    int rows;    /* images of the run under way: the first so many of each tensor of the arena; between runs the graph's batch */
     void **data; /* [nt] device pointer of each tensor */
     void **prep; /* [nop] the backend's own, made by prepare: descriptors, variant choice, packed weights */
     void *state; /* the backend's own, made by bind */
@@ -48,11 +49,25 @@ Exec *exec_new(const Graph *g, Device *d, WeightSet w, Error *e);
 void exec_free(Exec *e);
 void exec_set(Exec *e, Tid t, DType type, const void *src); /* all of t, from host values of `type` (f32, f64) */
 void exec_get(Exec *e, Tid t, DType type, void *dst);
-void exec_run(Exec *e);
-void exec_profile(Exec *e, int repeats, double *seconds); /* seconds[nop]: mean time of each op */
+void exec_set_rows(Exec *e, Tid t, int rows, DType type, const void *src); /* the first `rows` images of it */
+void exec_get_rows(Exec *e, Tid t, int rows, DType type, void *dst);
+/* Computes the first `rows` images, from 1 to the graph's batch, with the bits that they have in a run of all. No op reads or
+ * writes the others; what is left there of tensors that share the memory means nothing.                                    */
+void exec_run(Exec *e, int rows);
+void exec_profile(Exec *e, int repeats, double *seconds); /* seconds[nop]: mean time of each op, on the whole batch */
+/* The shape of t in the run under way. What a backend asks when it runs an op; before the first run it is the planned one. */
+static inline Shape exec_shape(const Exec *e, Tid t) {
+    Shape s = shape_of(e->g, t);
+    if (in_arena(&e->g->t[t]) && s.n == e->g->batch) s.n = e->rows;
+    return s;
+}
 
 /* ---- backends ------------------------------------------------------------------------------------------------------- */
-typedef void (*WorkFn)(void *context, int shape);
+typedef struct {
+    int rows;  /* images */
+    int parts; /* what else tells two pieces of work apart: the caller's */
+} WorkShape;
+typedef void (*WorkFn)(void *context, WorkShape shape);
 enum { DEVICE_SLOTS = 4, PRECISIONS = 4 };
 /* Every function is there. What a device in host memory has nothing of its own for is in device/host_state.h. */
 struct Backend {
@@ -78,7 +93,7 @@ struct Backend {
      * shape, and what is constant, must say all that it enqueues; what varies it reads in device memory, and it copies nothing
      * to or from the host. *kept, NULL at first, goes to replay_free before any memory that the work refers to is freed. A
      * replay inside a replay runs as plain calls of the outer one.                                                      */
-    void (*replay)(Device *d, void **kept, int shape, WorkFn work, void *context);
+    void (*replay)(Device *d, void **kept, WorkShape shape, WorkFn work, void *context);
     void (*replay_free)(Device *d, void *kept);
     /* Names for a profiler's time line, nested. */
     void (*range_push)(const char *name);
@@ -90,7 +105,7 @@ struct Backend {
     bool (*bind)(Exec *e, Error *err);
     bool (*prepare)(Exec *e, int i, Error *err);
     void (*unbind)(Exec *e);
-    void (*run)(Exec *e);
+    void (*run)(Exec *e);                                   /* e->rows images, as run_op */
     void (*run_op)(const Exec *e, int i);                   /* op i of the graph alone, whatever its kind */
     void (*profile)(Exec *e, int repeats, double *seconds); /* exec_profile, by the device's own clock where it has one */
     /* The implementation that runs op i, where exec_new chose by measurement; "own" is the backend itself. */
@@ -100,7 +115,8 @@ struct Backend {
     bool (*choices)(const Device *d, struct Text *chosen, struct Text *measured);
 
     /* Sampler state: [n][per_sample], f64. per_sample counts NHWC elements of one image.
-     * combine: out[i] = sum_k term[k].coef[n] * term[k].data[i], in f64, rounded once to out_type. out may be a term.
+     * combine: out[i] = sum_k term[k].coef[n] * term[k].data[i], in f64, rounded once to out_type. out may be a term whose
+     * data lies as out does. Which element of its data a term takes for element i, and which coefficient: base/term.h.
      * randn: unit normals; element j of sample i depends on (seed[i], *step, j) alone (rng.h), not on n or position.
      * to_u8: trunc(clamp(127.5 x + 128, 0, 255)), NaN -> 0; bad[i] = number of non-finite elements of sample i.
      * Every pointer here leads to device memory, those of the coefficients, the seeds and the step included: what is

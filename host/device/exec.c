@@ -68,7 +68,7 @@ Exec *exec_new(const Graph *g, Device *d, WeightSet w, Error *err) {
     DG_CHECK(g->arena_bytes || g->nop == 0, "exec: the graph is not planned");
     DG_CHECK(is_taken(d->be, g->precision), "exec: a graph in %s on device %s", precision_name(g->precision), d->be->name);
     Exec *e = dg_alloc(sizeof *e);
-    e->g = g, e->dev = d;
+    e->g = g, e->dev = d, e->rows = g->batch;
     e->data = dg_alloc((size_t)g->nt * sizeof *e->data);
     e->prep = dg_alloc(((size_t)g->nop + 1) * sizeof *e->prep);
     if (bind(e, &w, err)) return e;
@@ -87,30 +87,44 @@ void exec_free(Exec *e) {
     free(e);
 }
 
-void exec_set(Exec *e, Tid t, DType type, const void *src) {
+/* Bytes of the first `rows` images of t. */
+static size_t bytes_of_rows(const Tensor *a, int rows) {
+    DG_CHECK(rows >= 1 && rows <= a->shape.n, "%s: %d images of %d", a->name, rows, a->shape.n);
+    return tensor_bytes(a) / (size_t)a->shape.n * (size_t)rows;
+}
+void exec_set_rows(Exec *e, Tid t, int rows, DType type, const void *src) {
     const Tensor *a = &e->g->t[t];
     DG_CHECK(in_arena(a) && e->data[t], "exec_set: %s is not an input", a->name);
+    size_t bytes = bytes_of_rows(a, rows);
     if (type == a->dtype) {
-        e->dev->be->upload(e->dev, e->data[t], src, tensor_bytes(a));
+        e->dev->be->upload(e->dev, e->data[t], src, bytes);
         return;
     }
-    void *host = dg_alloc(tensor_bytes(a));
-    dtype_convert(a->dtype, host, type, src, shape_count(a->shape));
-    e->dev->be->upload(e->dev, e->data[t], host, tensor_bytes(a));
+    void *host = dg_alloc(bytes);
+    dtype_convert(a->dtype, host, type, src, bytes / dtype_bytes(a->dtype));
+    e->dev->be->upload(e->dev, e->data[t], host, bytes);
     free(host);
 }
-void exec_get(Exec *e, Tid t, DType type, void *dst) {
+void exec_get_rows(Exec *e, Tid t, int rows, DType type, void *dst) {
     const Tensor *a = &e->g->t[t];
     DG_CHECK(e->data[t] && (a->kind != T_ACT || a->keep), "exec_get: %s does not outlive the run", a->name);
+    size_t bytes = bytes_of_rows(a, rows);
     if (type == a->dtype) {
-        e->dev->be->download(e->dev, dst, e->data[t], tensor_bytes(a));
+        e->dev->be->download(e->dev, dst, e->data[t], bytes);
         return;
     }
-    void *host = dg_alloc(tensor_bytes(a));
-    e->dev->be->download(e->dev, host, e->data[t], tensor_bytes(a));
-    dtype_convert(type, dst, a->dtype, host, shape_count(a->shape));
+    void *host = dg_alloc(bytes);
+    e->dev->be->download(e->dev, host, e->data[t], bytes);
+    dtype_convert(type, dst, a->dtype, host, bytes / dtype_bytes(a->dtype));
     free(host);
 }
+void exec_set(Exec *e, Tid t, DType type, const void *src) { exec_set_rows(e, t, shape_of(e->g, t).n, type, src); }
+void exec_get(Exec *e, Tid t, DType type, void *dst) { exec_get_rows(e, t, shape_of(e->g, t).n, type, dst); }
 
-void exec_run(Exec *e) { e->dev->be->run(e); }
+void exec_run(Exec *e, int rows) {
+    DG_CHECK(rows >= 1 && rows <= e->g->batch, "exec_run: %d images, of a graph that is planned for %d", rows, e->g->batch);
+    e->rows = rows;
+    e->dev->be->run(e);
+    e->rows = e->g->batch;
+}
 void exec_profile(Exec *e, int repeats, double *seconds) { e->dev->be->profile(e, repeats, seconds); }

@@ -1,5 +1,6 @@
 /* host_state.c -- memory, copies and the sampler's state operations for the backends that compute in host memory. */
 #include "device/host_state.h"
+#include "base/dtype.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include <stdlib.h>
@@ -42,7 +43,7 @@ void host_download_async(Device *d, int slot, void *dst, const void *src, size_t
     host_copy(d, dst, src, bytes);
 }
 void host_mark(Device *d, int slot) { (void)d, (void)slot; }
-void host_replay(Device *d, void **kept, int shape, WorkFn work, void *context) {
+void host_replay(Device *d, void **kept, WorkShape shape, WorkFn work, void *context) {
     (void)d, (void)kept;
     work(context, shape);
 }
@@ -83,23 +84,46 @@ void host_profile(Exec *e, int repeats, double *seconds) {
 
 /* ---- the sampler's state --------------------------------------------------------------------------------------------------- */
 
-static double term_value(const Term *t, size_t i) {
-    return t->type == DG_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+enum { PIECE = 1024 }; /* elements of a sample that are summed together, term by term: they stay in the first-level cache */
+/* Elements [first, first + count) of one sample of a term. */
+static void term_values(const Term *t, const char *sample, size_t first, size_t count, double *v) {
+    size_t size = dtype_bytes(t->type), channels = t->stride ? (size_t)t->channels : first + count;
+    for (size_t i = 0, run; i < count; i += run) {
+        size_t pixel = (first + i) / channels, channel = (first + i) % channels;
+        run = channels - channel < count - i ? channels - channel : count - i;
+        const void *from = sample + (t->stride ? pixel * (size_t)t->stride + (size_t)t->first + channel : first) * size;
+        if (t->type != DG_F32) dtype_convert(DG_F64, v + i, t->type, from, run);
+        else
+            for (size_t k = 0; k < run; k++) v[i + k] = (double)((const float *)from)[k];
+    }
+}
+/* Adds them, each times its channel's coefficient; where that is 0, whatever there is. */
+static void term_add(const Term *t, int sample, size_t first, size_t count, const double *v, double *sum) {
+    double coef = t->coef[sample];
+    if (!t->tail) {
+        for (size_t i = 0; i < count; i++) sum[i] += coef * v[i];
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        double own = (first + i) % (size_t)t->channels < (size_t)t->head ? coef : t->tail[sample];
+        if (own != 0) sum[i] += own * v[i];
+    }
 }
 void host_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms) {
     (void)d;
-    DG_CHECK(terms > 0 && terms <= COMBINE_TERMS, "combine: %d terms", terms);
-    DG_CHECK(out_type == DG_F64 || out_type == DG_F32, "combine into %d", (int)out_type);
-    for (int k = 0; k < terms; k++) DG_CHECK(term[k].type == DG_F64 || term[k].type == DG_F32, "combine of %d", (int)term[k].type);
+    terms_check(term, terms, per_sample, out_type);
+    size_t pieces = (per_sample + PIECE - 1) / PIECE, size = dtype_bytes(out_type);
 #pragma omp parallel for
-    for (int s = 0; s < n; s++)
-        for (size_t i = (size_t)s * per_sample; i < (size_t)(s + 1) * per_sample; i++) {
-            double sum = 0;
-            for (int k = 0; k < terms; k++)
-                if (term[k].coef[s] != 0) sum += term[k].coef[s] * term_value(&term[k], i);
-            if (out_type == DG_F64) ((double *)out)[i] = sum;
-            else ((float *)out)[i] = (float)sum;
+    for (size_t piece = 0; piece < (size_t)n * pieces; piece++) {
+        size_t sample = piece / pieces, first = piece % pieces * PIECE, count = per_sample - first < PIECE ? per_sample - first : PIECE;
+        double sum[PIECE] = {0}, v[PIECE];
+        for (int k = 0; k < terms; k++) {
+            if (term[k].coef[sample] == 0 && !term[k].tail) continue;
+            term_values(&term[k], (const char *)term[k].data + sample * term_row(&term[k], per_sample), first, count, v);
+            term_add(&term[k], (int)sample, first, count, v, sum);
         }
+        dtype_convert(out_type, (char *)out + (sample * per_sample + first) * size, DG_F64, sum, count);
+    }
 }
 void host_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
     (void)d;

@@ -12,7 +12,7 @@ void host_copy(Device *d, void *dst, const void *src, size_t bytes); /* upload, 
 void host_sync(Device *d);
 void host_download_async(Device *d, int slot, void *dst, const void *src, size_t bytes);
 void host_mark(Device *d, int slot); /* work is done when a call returns: nothing to mark or to wait for */
-void host_replay(Device *d, void **kept, int shape, WorkFn work, void *context); /* does the work */
+void host_replay(Device *d, void **kept, WorkShape shape, WorkFn work, void *context); /* does the work */
 void host_replay_free(Device *d, void *kept);
 void host_range_push(const char *name);
 void host_range_pop(void);
@@ -32,5 +32,6 @@ void host_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_samp
     .alloc = host_alloc, .release = host_release, .upload = host_copy, .download = host_copy, .copy = host_copy, .sync = host_sync,        \
     .alloc_host = host_alloc, .release_host = host_release, .download_async = host_download_async, .mark = host_mark, .wait = host_mark,   \
     .replay = host_replay, .replay_free = host_replay_free, .range_push = host_range_push, .range_pop = host_range_pop,                    \
-    .profile = host_profile, .implementation = host_implementation, .choices = host_choices, .randn = host_randn, .to_u8 = host_to_u8
+    .profile = host_profile, .implementation = host_implementation, .choices = host_choices, .combine = host_combine, .randn = host_randn, \
+    .to_u8 = host_to_u8
 #endif

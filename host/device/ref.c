@@ -14,7 +14,7 @@ typedef DG_REF_SUM sum_t; /* what long sums are kept in */
 enum { REF_IS_F64 = sizeof(real) == sizeof(double) };
 
 static real *ptr(const Exec *e, Tid id) { return id ? (real *)e->data[id] : NULL; }
-static Shape shape(const Exec *e, Tid id) { return shape_of(e->g, id); }
+static Shape shape(const Exec *e, Tid id) { return exec_shape(e, id); }
 static size_t at(Shape s, int n, int h, int w, int c) { /* NHWC, or KRSC */
     return (((size_t)n * (size_t)s.h + (size_t)h) * (size_t)s.w + (size_t)w) * (size_t)s.c + (size_t)c;
 }
@@ -430,5 +430,4 @@ const Backend DG_REF_BACKEND = {
     .unbind = host_unbind,
     .run = host_run,
     .run_op = ref_run_op,
-    .combine = host_combine,
 };

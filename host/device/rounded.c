@@ -50,7 +50,7 @@ static void round_values(DType stored, bool tf32, float *v, size_t n) {
 }
 static void round_tensor(const Exec *e, const Exec *twin, Tid t) {
     const Tensor *a = &e->g->t[t];
-    round_values(a->dtype, e->g->precision.tf32 && !is_vector(a->shape), twin->data[t], shape_count(a->shape));
+    round_values(a->dtype, e->g->precision.tf32 && !is_vector(a->shape), twin->data[t], shape_count(exec_shape(e, t)));
 }
 
 /* ---- the twin ------------------------------------------------------------------------------------------------------------- */
@@ -63,7 +63,7 @@ static bool rounded_bind(Exec *e, Error *err) {
     w->g.t = dg_alloc((size_t)e->g->nt * sizeof *w->g.t);
     memcpy(w->g.t, e->g->t, (size_t)e->g->nt * sizeof *w->g.t);
     w->e = dg_alloc(sizeof *w->e);
-    w->e->g = &w->g, w->e->dev = inner;
+    w->e->g = &w->g, w->e->dev = inner, w->e->rows = e->rows;
     w->e->data = dg_alloc((size_t)e->g->nt * sizeof *w->e->data);
     w->e->prep = dg_alloc(((size_t)e->g->nop + 1) * sizeof *w->e->prep);
     w->e->arena = inner->be->alloc(inner, w->g.arena_bytes);
@@ -109,17 +109,21 @@ static bool rounded_prepare(Exec *e, int i, Error *err) {
     return twin->dev->be->prepare(twin, i, err);
 }
 static void widen(const Exec *e, const Exec *twin, Tid t) {
-    dtype_convert(DG_F32, twin->data[t], e->g->t[t].dtype, e->data[t], shape_count(shape_of(e->g, t)));
+    dtype_convert(DG_F32, twin->data[t], e->g->t[t].dtype, e->data[t], shape_count(exec_shape(e, t)));
     round_tensor(e, twin, t);
+}
+static void narrow(const Exec *e, const Exec *twin, Tid t) {
+    dtype_convert(e->g->t[t].dtype, e->data[t], DG_F32, twin->data[t], shape_count(exec_shape(e, t)));
 }
 /* Op i with inputs that are in the twin already. */
 static void run_op(const Exec *e, int i) {
-    const Exec *twin = ((const Twin *)e->state)->e;
+    Exec *twin = ((const Twin *)e->state)->e;
     const Op *op = &e->g->op[i];
     const Tensor *out = &e->g->t[op->out];
+    twin->rows = e->rows;
     twin->dev->be->run_op(twin, i);
     round_tensor(e, twin, op->out);
-    if (out->keep) dtype_convert(out->dtype, e->data[op->out], DG_F32, twin->data[op->out], shape_count(out->shape));
+    if (out->keep) narrow(e, twin, op->out);
 }
 static void rounded_run(Exec *e) {
     const Twin *w = e->state;
@@ -131,30 +135,10 @@ static void rounded_run(Exec *e) {
 static void rounded_run_op(const Exec *e, int i) {
     const Exec *twin = ((const Twin *)e->state)->e;
     const Op *op = &e->g->op[i];
-    const Tensor *out = &e->g->t[op->out];
     for (int j = 0; j < OP_INPUTS; j++)
         if (op->in[j] && in_arena(&e->g->t[op->in[j]])) widen(e, twin, op->in[j]);
     run_op(e, i);
-    dtype_convert(out->dtype, e->data[op->out], DG_F32, twin->data[op->out], shape_count(out->shape));
-}
-
-/* ---- sampler state: f64 and f32 as on every host device; 16-bit inputs and outputs pass through f64 ------------------------- */
-static void rounded_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms) {
-    DG_CHECK(terms > 0 && terms <= COMBINE_TERMS, "combine: %d terms", terms);
-    size_t count = (size_t)n * per_sample;
-    Term wide[COMBINE_TERMS];
-    double *value[COMBINE_TERMS] = {NULL}, *result = out_type == DG_F64 ? NULL : dg_alloc(count * sizeof *result);
-    for (int k = 0; k < terms; k++) {
-        wide[k] = term[k];
-        if (term[k].type == DG_F64 || term[k].type == DG_F32) continue;
-        value[k] = dg_alloc(count * sizeof *value[k]);
-        dtype_convert(DG_F64, value[k], term[k].type, term[k].data, count);
-        wide[k].type = DG_F64, wide[k].data = value[k];
-    }
-    host_combine(d, result ? result : out, DG_F64, n, per_sample, wide, terms);
-    if (result) dtype_convert(out_type, out, DG_F64, result, count);
-    for (int k = 0; k < terms; k++) free(value[k]);
-    free(result);
+    narrow(e, twin, op->out);
 }
 
 const Backend backend_rounded = {
@@ -169,5 +153,4 @@ const Backend backend_rounded = {
     .unbind = rounded_unbind,
     .run = rounded_run,
     .run_op = rounded_run_op,
-    .combine = rounded_combine,
 };

@@ -44,6 +44,8 @@ void graph_free(Graph *g) {
 }
 Tid g_input(Graph *g, const char *name, Shape s) {
     GRAPH_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "input %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
+    GRAPH_CHECK(!g->batch || s.n == g->batch, "input %s: a batch of %d, where the inputs before it have %d", name, s.n, g->batch);
+    g->batch = s.n;
     return new_tensor(g, T_INPUT, is_vector(s) ? vector_type(g) : g->precision.act, name, s, -1);
 }
 static bool view_eq(WeightView a, WeightView b) {
@@ -88,6 +90,8 @@ Tid g_flip(Graph *g, Tid w) {
 }
 Tid g_emit(Graph *g, Op op, Shape out) {
     GRAPH_CHECK((unsigned)op.kind < OP_COUNT, "op %d is in no list of ops", (int)op.kind);
+    GRAPH_CHECK(in_arena(&g->t[op.in[0]]), "op %s computes with %s alone: what does not depend on an input belongs to a constant",
+                op_names[op.kind], g->t[op.in[0]].name);
     DType dtype = g->t[op.in[0]].dtype;
     if (op.kind == OP_FIRST_TOKEN) dtype = vector_type(g);
     if (op.kind == OP_FIRST_TOKEN_BWD) dtype = g->precision.act;

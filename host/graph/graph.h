@@ -167,6 +167,7 @@ typedef struct {
     Op *op;
     int nop;
     Precision precision;
+    int batch;          /* n of every input: the images that a run computes at most; 0 before the first input */
     char prefix[96];    /* put before the names given to g_weight */
     char root[16];      /* models/blocks.h: what the prefix begins with, where several networks share the graph */
     char refused[256];  /* models/blocks.h: why a configuration cannot be built; empty: nothing is wrong */
@@ -177,7 +178,7 @@ typedef struct {
 /* ---- build (graph.c): each checks shapes, appends one op, returns its output ---------------------------------------- */
 Graph *graph_new(Precision p);
 void graph_free(Graph *g);
-Tid g_input(Graph *g, const char *name, Shape s); /* {n,1,1,c}: f32, else act */
+Tid g_input(Graph *g, const char *name, Shape s); /* {n,1,1,c}: f32, else act; n is the same for all inputs of a graph */
 /* Its full name is g->prefix + name; the same name and view give the same Tid. */
 Tid g_weight(Graph *g, const char *name, Shape s, WeightView v);
 /* Copies values of `type`, f32 or f64; stored as vectors are. */

@@ -181,7 +181,7 @@ static Timing time_steps(Bench *b) {
     while (clock.done < b->o->warmup + b->o->repeats) {
         b->device->be->sync(b->device);
         clock.start = seconds_now();
-        sampler_run(b->engine.sampler, &(SampleNoise){.seed = seed}, label, after_step, &clock);
+        sampler_run(b->engine.sampler, b->o->batch, &(SampleNoise){.seed = seed}, label, after_step, &clock);
     }
     Timing t = summary(clock.seconds, b->o->repeats);
     free(seed), free(label), free(clock.seconds);
@@ -198,7 +198,7 @@ static Timing time_runs(Bench *b) {
     for (size_t i = 0; i < n; i++) seed[i] = i;
     for (int i = -1; i < runs; i++) {
         double start = seconds_now();
-        sampler_run(b->engine.sampler, &(SampleNoise){.seed = seed}, label, NULL, NULL);
+        sampler_run(b->engine.sampler, b->o->batch, &(SampleNoise){.seed = seed}, label, NULL, NULL);
         sampler_images(b->engine.sampler, images, bad);
         if (i >= 0) seconds[i] = seconds_now() - start;
     }

@@ -9,7 +9,7 @@ enum { HOPELESS = 8 /* images, none of them finite: the others would not be eith
 /* A batch: the images of one run of the sampler. While the next one runs, the last one comes home and is delivered. */
 typedef struct {
     Pipeline *p;
-    int n, slot;    /* images that count; the sampler's slot they are in */
+    int n, slot;    /* images, fewer than the engine's batch in the last one; the sampler's slot they are in */
     uint64_t *seed; /* [batch] */
     int *label;
     double *state; /* [batch][per image], for latents; or NULL */
@@ -77,8 +77,8 @@ static void fill(Batch *b, size_t at) {
     const Pipeline *p = b->p;
     size_t batch = (size_t)p->engine->batch, left = p->todo->count - at;
     b->n = (int)(left < batch ? left : batch);
-    for (size_t i = 0; i < batch; i++) { /* a last batch that is not full repeats its last image */
-        b->seed[i] = seeds_at(p->todo, at + (i < (size_t)b->n ? i : (size_t)b->n - 1));
+    for (size_t i = 0; i < (size_t)b->n; i++) {
+        b->seed[i] = seeds_at(p->todo, at + i);
         b->label[i] = label_of(p, b->seed[i]);
     }
 }
@@ -97,7 +97,7 @@ Outcome pipeline_run(Pipeline *p, Error *e) {
     for (size_t at = 0, k = 0; at < p->todo->count && ok; at += batch, k++) {
         Batch *b = context.now = &slot[k % SAMPLER_SLOTS];
         fill(b, at);
-        ok = sampler_run(sampler, &(SampleNoise){.seed = b->seed}, b->label, after_step, &context);
+        ok = sampler_run(sampler, b->n, &(SampleNoise){.seed = b->seed}, b->label, after_step, &context);
         if (!ok) break;
         sampler_images_begin(sampler, b->slot);
         if (p->latents) sampler_state(sampler, b->state);

@@ -11,7 +11,7 @@ static bool replay(const Case *c, Denoiser *d, Error *e) {
     double *x = case_images(c, "x", s, e), *sigma = x ? case_sigmas(c, n, e) : NULL, *device = NULL;
     bool ok = sigma && case_labels(c, n, d->config->label_dim, label, e) && (device = case_upload(c, x, shape_count(s), e));
     if (ok) {
-        net_set_labels(d->net, label);
+        net_set_labels(d->net, d->batch, label);
         ok = denoiser_apply(d, device, sigma, e);
     }
     if (ok) {

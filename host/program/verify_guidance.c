@@ -31,7 +31,7 @@ static bool compare_forward(const Case *c, Guide *g, Error *e) {
     exec_get(g->net->exec, g->features, DG_F64, features);
     exec_get(g->net->exec, g->logit, DG_F64, logit);
     bool ok = case_compare_images(c, "features", features, f, e) && case_compare_values(c, "logit", logit, n, e);
-    guide_log_ratio(g, logit);
+    guide_log_ratio(g, g->batch, logit);
     ok = ok && case_compare_values(c, "log_ratio", logit, n, e);
     free(features), free(logit);
     return ok;
@@ -42,7 +42,7 @@ static bool replay(const Case *c, Guide *g, Error *e) {
     double *x = case_images(c, "x", s, e), *sigma = x ? case_sigmas(c, n, e) : NULL, *device = NULL;
     bool ok = sigma && case_labels(c, n, guide_classes(g), label, e) && (device = case_upload(c, x, shape_count(s), e));
     if (ok) {
-        net_set_labels(g->net, label);
+        net_set_labels(g->net, g->batch, label);
         ok = compare_times(c, g, sigma, e) && guide_apply(g, device, sigma, e) && compare_forward(c, g, e);
     }
     if (ok) {

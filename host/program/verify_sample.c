@@ -78,7 +78,7 @@ static bool replay(const Case *c, Sampler *s, const SampleOptions *o, const Deno
     double **noise = x && draws ? case_draws(c, "noise", o->num_steps, image, e) : NULL;
     bool ok = x && (noise || !draws) && case_labels(c, n, label_limit(d, g), label, e);
     if (ok) {
-        sampler_run(s, &(SampleNoise){.latents = x, .noise = (const double *const *)noise}, label, NULL, NULL);
+        sampler_run(s, n, &(SampleNoise){.latents = x, .noise = (const double *const *)noise}, label, NULL, NULL);
         sampler_state(s, x);
         ok = case_compare_images(c, "images", x, image, e);
     }

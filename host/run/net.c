@@ -72,73 +72,75 @@ Net *net_open(Device *d, const Model *m, Weights *w, int batch, bool fuse, Error
     return NULL;
 }
 
-void net_set_labels(Net *n, const int *label) {
+void net_set_labels(Net *n, int rows, const int *label) {
     for (int k = 0; k < n->parts; k++) {
         const Ports *p = &n->part[k].ports;
         if (!p->label) continue;
         size_t classes = (size_t)shape_of(n->graph, p->label).c;
-        float *onehot = dg_alloc((size_t)n->batch * classes * sizeof *onehot);
-        for (int i = 0; i < n->batch; i++) {
+        float *onehot = dg_alloc((size_t)rows * classes * sizeof *onehot);
+        for (int i = 0; i < rows; i++) {
             DG_CHECK(label[i] < (int)classes, "label %d of %zu classes", label[i], classes);
             if (label[i] >= 0) onehot[(size_t)i * classes + (size_t)label[i]] = p->label_scale;
         }
-        exec_set(n->exec, p->label, DG_F32, onehot);
+        exec_set_rows(n->exec, p->label, rows, DG_F32, onehot);
         free(onehot);
     }
 }
-static size_t features_bytes(const Net *n, const NetPart *p) {
-    return p->ports.time ? (size_t)n->batch * time_width(n, p) * dtype_bytes(n->graph->t[p->ports.time].dtype) : 0;
+static size_t feature_bytes(const Net *n, const NetPart *p) { /* of one image */
+    return p->ports.time ? time_width(n, p) * dtype_bytes(n->graph->t[p->ports.time].dtype) : 0;
 }
 size_t net_table_bytes(const Net *n) { return shape_count(shape_of(n->graph, n->table)) * dtype_bytes(n->graph->t[n->table].dtype); }
-void net_fill(Net *n, void *table, const double *scale, const double *time) {
+void net_fill(Net *n, int rows, void *table, const double *scale, const double *time) {
     double *factor = table;
     char *at = (char *)(factor + n->batch);
-    for (int i = 0; i < n->batch; i++) factor[i] = scale ? scale[i] : 1;
+    for (int i = 0; i < rows; i++) factor[i] = scale ? scale[i] : 1;
     for (int k = 0; k < n->parts; k++) {
         const NetPart *p = &n->part[k];
-        size_t width = time_width(n, p), bytes = features_bytes(n, p);
+        size_t width = time_width(n, p), bytes = feature_bytes(n, p);
         if (!bytes) continue;
         DG_CHECK(time, "%s: no times for a network that takes one", n->name);
-        for (int i = 0; i < n->batch; i++) {
+        for (int i = 0; i < rows; i++) {
             float *row = n->features + (size_t)i * width;
             if (i && time[i] == time[i - 1]) memcpy(row, row - width, width * sizeof *row);
             else p->model->time_features(p->config, p->frequencies, time[i], row);
         }
-        dtype_convert(n->graph->t[p->ports.time].dtype, at, DG_F32, n->features, (size_t)n->batch * width);
-        at += bytes;
+        dtype_convert(n->graph->t[p->ports.time].dtype, at, DG_F32, n->features, (size_t)rows * width);
+        at += (size_t)n->batch * bytes;
     }
 }
-void net_enqueue(Net *n, const double *x, const void *table) {
+void net_enqueue(Net *n, int rows, const double *x, const void *table) {
     const Backend *be = n->dev->be;
     const double *factor = table;
     const char *at = (const char *)(factor + n->batch);
     for (int k = 0; k < n->parts; k++) {
-        size_t bytes = features_bytes(n, &n->part[k]);
-        if (bytes) be->copy(n->dev, n->exec->data[n->part[k].ports.time], at, bytes);
-        at += bytes;
+        size_t bytes = feature_bytes(n, &n->part[k]);
+        if (bytes) be->copy(n->dev, n->exec->data[n->part[k].ports.time], at, (size_t)rows * bytes);
+        at += (size_t)n->batch * bytes;
     }
-    Term scaled = {x, DG_F64, factor};
-    be->combine(n->dev, n->exec->data[n->x], n->graph->t[n->x].dtype, n->batch, n->per_sample, &scaled, 1);
+    Term scaled = {.data = x, .type = DG_F64, .coef = factor};
+    be->combine(n->dev, n->exec->data[n->x], n->graph->t[n->x].dtype, rows, n->per_sample, &scaled, 1);
     device_range_push(n->dev, n->name);
-    exec_run(n->exec);
+    exec_run(n->exec, rows);
     device_range_pop(n->dev);
 }
-void net_run(Net *n, const double *x, const double *scale, const double *time) {
-    net_fill(n, n->host_table, scale, time);
+void net_run(Net *n, int rows, const double *x, const double *scale, const double *time) {
+    net_fill(n, rows, n->host_table, scale, time);
     exec_set(n->exec, n->table, n->graph->t[n->table].dtype, n->host_table);
-    net_enqueue(n, x, n->exec->data[n->table]);
+    net_enqueue(n, rows, x, n->exec->data[n->table]);
 }
-Term net_output(const Net *n, const double *coef) { return (Term){n->exec->data[n->out], n->graph->t[n->out].dtype, coef}; }
-bool net_apply(Net *n, double *x, const double *own, const double *coef, Error *e) {
+Term net_output(const Net *n, const double *coef) {
+    return (Term){.data = n->exec->data[n->out], .type = n->graph->t[n->out].dtype, .coef = coef};
+}
+bool net_apply(Net *n, int rows, double *x, const double *own, const double *coef, Error *e) {
     const Backend *be = n->dev->be;
-    size_t bytes = (size_t)n->batch * sizeof(double);
+    size_t bytes = (size_t)rows * sizeof(double);
     double *device = be->alloc(n->dev, 2 * bytes); /* coef, then own */
-    if (!device) return dg_out_of_memory(e, "not enough memory on device %s for %d coefficients", be->name, 2 * n->batch);
+    if (!device) return dg_out_of_memory(e, "not enough memory on device %s for %d coefficients", be->name, 2 * rows);
     be->upload(n->dev, device, coef, bytes);
-    if (own) be->upload(n->dev, device + n->batch, own, bytes);
-    Term mine = {x, DG_F64, device + n->batch}, output = net_output(n, device);
-    if (own) be->combine(n->dev, x, DG_F64, n->batch, n->per_sample, (Term[]){mine, output}, 2);
-    else be->combine(n->dev, x, DG_F64, n->batch, n->per_sample, &output, 1);
+    if (own) be->upload(n->dev, device + rows, own, bytes);
+    Term mine = {.data = x, .type = DG_F64, .coef = device + rows}, output = net_output(n, device);
+    if (own) be->combine(n->dev, x, DG_F64, rows, n->per_sample, (Term[]){mine, output}, 2);
+    else be->combine(n->dev, x, DG_F64, rows, n->per_sample, &output, 1);
     be->release(n->dev, device);
     return true;
 }

@@ -45,17 +45,18 @@ void net_plan(Net *n, Tid out); /* marks out as kept; fuses and plans. The graph
 /* weights: one for each part. Checks that the files hold nothing unexpected. */
 bool net_bind(Net *n, Device *d, Weights *const *weights, Error *e);
 
-/* label[batch]: classes; below 0: none, a row of zeros. Every network that takes a label gets it; the others none. */
-void net_set_labels(Net *n, const int *label);
+/* What follows takes `rows`, from 1 to the batch: the images of a call, which are the first ones of everything. */
+/* label[rows]: classes; below 0: none, a row of zeros. Every network that takes a label gets it; the others none. */
+void net_set_labels(Net *n, int rows, const int *label);
 /* A call in two halves: fill writes a table (host memory, net_table_bytes, aligned for a double), enqueue computes with a copy
- * of it in device memory. The networks see scale[i] * x[i] (f64 on the device, [batch][per_sample]) at time[i], in the
+ * of it in device memory. The networks see scale[i] * x[i] (f64 on the device, [rows][per_sample]) at time[i], in the
  * unit of the models' time_features. scale may be NULL: 1; time too where no network takes one.                      */
 size_t net_table_bytes(const Net *n);
-void net_fill(Net *n, void *table, const double *scale, const double *time);
-void net_enqueue(Net *n, const double *x, const void *table);
-void net_run(Net *n, const double *x, const double *scale, const double *time); /* both, with a table of its own */
-Term net_output(const Net *n, const double *coef);                              /* coef: device, [batch] */
+void net_fill(Net *n, int rows, void *table, const double *scale, const double *time);
+void net_enqueue(Net *n, int rows, const double *x, const void *table);
+void net_run(Net *n, int rows, const double *x, const double *scale, const double *time); /* both, with a table of its own */
+Term net_output(const Net *n, const double *coef);                                        /* coef: device, [rows] */
 /* After net_run, where the output has the input's shape: x[i] = own[i] x[i] + coef[i] output[i] (host; own NULL: 0). False: there is
  * no memory for the coefficients on the device.                                                                        */
-bool net_apply(Net *n, double *x, const double *own, const double *coef, Error *e);
+bool net_apply(Net *n, int rows, double *x, const double *own, const double *coef, Error *e);
 #endif

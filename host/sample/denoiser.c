@@ -18,20 +18,20 @@ void denoiser_free(Denoiser *d) {
     free(d->c_in), free(d->c_noise);
     free(d);
 }
-static void inputs(Denoiser *d, const double *scale, const double *sigma, PrecondCoef *coef) {
-    for (int i = 0; i < d->batch; i++) {
+static void inputs(Denoiser *d, int rows, const double *scale, const double *sigma, PrecondCoef *coef) {
+    for (int i = 0; i < rows; i++) {
         coef[i] = precond_coef(d->config, sigma[i]);
         d->c_in[i] = (double)coef[i].c_in * (scale ? scale[i] : 1);
         d->c_noise[i] = (double)coef[i].c_noise;
     }
 }
-void denoiser_fill(Denoiser *d, void *table, const double *scale, const double *sigma, PrecondCoef *coef) {
-    inputs(d, scale, sigma, coef);
-    net_fill(d->net, table, d->c_in, d->c_noise);
+void denoiser_fill(Denoiser *d, int rows, void *table, const double *scale, const double *sigma, PrecondCoef *coef) {
+    inputs(d, rows, scale, sigma, coef);
+    net_fill(d->net, rows, table, d->c_in, d->c_noise);
 }
 void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef *coef) {
-    inputs(d, NULL, sigma, coef);
-    net_run(d->net, x, d->c_in, d->c_noise);
+    inputs(d, d->batch, NULL, sigma, coef);
+    net_run(d->net, d->batch, x, d->c_in, d->c_noise);
 }
 bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e) {
     size_t n = (size_t)d->batch;
@@ -39,7 +39,7 @@ bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e) {
     PrecondCoef *coef = dg_alloc(n * sizeof *coef);
     denoiser_run(d, x, sigma, coef);
     for (size_t i = 0; i < n; i++) skip[i] = (double)coef[i].c_skip, out[i] = (double)coef[i].c_out;
-    bool ok = net_apply(d->net, x, skip, out, e);
+    bool ok = net_apply(d->net, d->batch, x, skip, out, e);
     free(skip), free(out), free(coef);
     return ok;
 }

@@ -20,6 +20,6 @@ bool denoiser_apply(Denoiser *d, double *x, const double *sigma, Error *e);
 /* The network alone, which sees c_in*x: afterwards D = c_skip*x + c_out*F, with F at net_output(d->net) and the
  * preconditioning in coef[batch].                                                                         */
 void denoiser_run(Denoiser *d, const double *x, const double *sigma, PrecondCoef *coef);
-/* net_fill at these noise levels, for net_enqueue: the network sees c_in * scale[i] * x (NULL: 1). */
-void denoiser_fill(Denoiser *d, void *table, const double *scale, const double *sigma, PrecondCoef *coef);
+/* net_fill at these noise levels, for net_enqueue: the network sees c_in * scale[i] * x (NULL: 1); of the first `rows` images. */
+void denoiser_fill(Denoiser *d, int rows, void *table, const double *scale, const double *sigma, PrecondCoef *coef);
 #endif

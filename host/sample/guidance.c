@@ -91,26 +91,26 @@ GuideTime guide_time(const Guide *u, double sigma) {
     }
     return t;
 }
-static void inputs(Guide *u, const double *sigma, double *coef) {
-    for (int i = 0; i < u->batch; i++) {
+static void inputs(Guide *u, int rows, const double *sigma, double *coef) {
+    for (int i = 0; i < rows; i++) {
         GuideTime t = guide_time(u, sigma[i]);
         u->mean[i] = t.mean_vp, u->time[i] = t.time;
         coef[i] = -sigma[i] * sigma[i] * t.mean_vp / u->seed_scale;
     }
 }
-void guide_fill(Guide *u, void *table, const double *sigma, double *coef) {
-    inputs(u, sigma, coef);
-    net_fill(u->net, table, u->mean, u->time);
+void guide_fill(Guide *u, int rows, void *table, const double *sigma, double *coef) {
+    inputs(u, rows, sigma, coef);
+    net_fill(u->net, rows, table, u->mean, u->time);
 }
 void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
-    inputs(u, sigma, coef);
-    net_run(u->net, x, u->mean, u->time);
+    inputs(u, u->batch, sigma, coef);
+    net_run(u->net, u->batch, x, u->mean, u->time);
 }
 bool guide_apply(Guide *u, double *x, const double *sigma, Error *e) {
     double *coef = dg_alloc((size_t)u->batch * sizeof *coef);
     guide_run(u, x, sigma, coef);
-    bool ok = net_apply(u->net, x, NULL, coef, e);
+    bool ok = net_apply(u->net, u->batch, x, NULL, coef, e);
     free(coef);
     return ok;
 }
-void guide_log_ratio(Guide *u, double *out) { exec_get(u->net->exec, u->log_ratio, DG_F64, out); }
+void guide_log_ratio(Guide *u, int rows, double *out) { exec_get_rows(u->net->exec, u->log_ratio, rows, DG_F64, out); }

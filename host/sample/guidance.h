@@ -46,6 +46,8 @@ bool guide_apply(Guide *g, double *x, const double *sigma, Error *e);
 /* Runs the graph on x [batch][per_sample] f64 (device) at sigma[batch]. Afterwards G = coef[i] * gradient, the term
  * that net_output(g->net) describes; coef[batch] (caller's) is filled with -s^2 m / seed_scale.                    */
 void guide_run(Guide *g, const double *x, const double *sigma, double *coef);
-void guide_fill(Guide *g, void *table, const double *sigma, double *coef); /* net_fill at these noise levels, for net_enqueue */
-void guide_log_ratio(Guide *g, double *out);                               /* [batch], downloads */
+/* net_fill at these noise levels, for net_enqueue; and the log ratios of the last run, which it downloads: of the first `rows`
+ * images.                                                                                                                 */
+void guide_fill(Guide *g, int rows, void *table, const double *sigma, double *coef);
+void guide_log_ratio(Guide *g, int rows, double *out);
 #endif

@@ -34,7 +34,7 @@ SampleOptions sample_defaults(void) {
                            .dg_gate = GATE_SAMPLE};
 }
 
-/* The parts of one piece of work. Same parts, options and batch: same replay. DRAW comes first: LATENTS and CHURN use its noise. */
+/* The parts of one piece of work. Same parts, options and rows: same replay. DRAW comes first: LATENTS and CHURN use its noise. */
 enum {
     PART_DRAW = 1,          /* noise from the generator (recorded noise is uploaded instead) */
     PART_LATENTS = 2,       /* x from noise */
@@ -49,7 +49,7 @@ typedef struct {                                  /* what an evaluation of the s
     void *network, *guide;                        /* denoiser_fill's and guide_fill's */
     double *own_coef, *network_coef, *guide_coef; /* of x, F and the guide's gradient in the slope */
 } Evaluation;
-typedef struct {         /* all but `device` point into `host`; [batch] unless they say otherwise */
+typedef struct {         /* all but `device` point into `host`; [batch], of which a run fills `rows`, unless they say otherwise */
     char *host, *device; /* `device`: the copy made by the last submit */
     size_t bytes;
     uint64_t *seed;
@@ -65,7 +65,7 @@ struct Sampler {
     Denoiser *d;
     Guide *g; /* NULL: unguided */
     Device *dev;
-    int batch;
+    int batch, rows; /* images at most, and those of the last run */
     size_t per_sample;
     TimeMap map;
     double *t;                         /* [num_steps + 1] */
@@ -152,7 +152,7 @@ static double *device_buffer(Sampler *s, size_t bytes) { return s->dev->be->allo
 Sampler *sampler_new(const SampleOptions *o, Denoiser *d, Guide *g, Error *e) {
     if (!sample_check(o, e) || !check_fit(o, d, g, e)) return NULL;
     Sampler *s = dg_alloc(sizeof *s);
-    s->o = *o, s->d = d, s->g = g, s->dev = d->net->dev, s->batch = d->batch, s->per_sample = d->per_sample;
+    s->o = *o, s->d = d, s->g = g, s->dev = d->net->dev, s->batch = s->rows = d->batch, s->per_sample = d->per_sample;
     size_t n = (size_t)s->batch, state = n * s->per_sample * sizeof(double);
     s->t = dg_alloc((size_t)(o->num_steps + 1) * sizeof *s->t);
     s->precond = dg_alloc(n * sizeof *s->precond);
@@ -191,13 +191,15 @@ void sampler_free(Sampler *s) {
 
 /* ---- on the device: work depends on the parts and on what never changes; everything else is read from the table ------------ */
 static const void *on_device(const Sampler *s, const void *entry) { return s->table.device + ((const char *)entry - s->table.host); }
-static Term term(const Sampler *s, const double *data, const double *coef) { return (Term){data, DG_F64, on_device(s, coef)}; }
+static Term term(const Sampler *s, const double *data, const double *coef) {
+    return (Term){.data = data, .type = DG_F64, .coef = on_device(s, coef)};
+}
 static void combine(Sampler *s, double *out, const Term *terms, int count) {
-    s->dev->be->combine(s->dev, out, DG_F64, s->batch, s->per_sample, terms, count);
+    s->dev->be->combine(s->dev, out, DG_F64, s->rows, s->per_sample, terms, count);
 }
 static void evaluate(Sampler *s, const Evaluation *v, const double *x, bool guided) {
-    net_enqueue(s->d->net, x, on_device(s, v->network));
-    if (guided) net_enqueue(s->g->net, x, on_device(s, v->guide));
+    net_enqueue(s->d->net, s->rows, x, on_device(s, v->network));
+    if (guided) net_enqueue(s->g->net, s->rows, x, on_device(s, v->guide));
 }
 /* The terms of the slope that was evaluated at x; returns how many. */
 static int slope_terms(const Sampler *s, const Evaluation *v, const double *x, bool guided, Term *terms) {
@@ -206,12 +208,13 @@ static int slope_terms(const Sampler *s, const Evaluation *v, const double *x, b
     if (guided) terms[2] = net_output(s->g->net, on_device(s, v->guide_coef));
     return guided ? 3 : 2;
 }
-static void work(void *sampler, int parts) {
+static void work(void *sampler, WorkShape shape) { /* its rows are the sampler's */
     Sampler *s = sampler;
+    int parts = shape.parts;
     const Table *t = &s->table;
     const Evaluation *first = &t->evaluation[0], *second = &t->evaluation[1];
     bool guided = parts & PART_GUIDED, guided_again = parts & PART_GUIDED_AGAIN;
-    if (parts & PART_DRAW) s->dev->be->randn(s->dev, s->noise, s->batch, s->per_sample, on_device(s, t->seed), on_device(s, t->draw));
+    if (parts & PART_DRAW) s->dev->be->randn(s->dev, s->noise, s->rows, s->per_sample, on_device(s, t->seed), on_device(s, t->draw));
     if (parts & PART_LATENTS) combine(s, s->x, (Term[]){term(s, s->noise, t->latent)}, 1);
     if (parts & PART_BEGIN) {
         combine(s, s->x_hat, (Term[]){term(s, s->x, t->keep), term(s, s->noise, t->churn)}, parts & PART_CHURN ? 2 : 1);
@@ -234,7 +237,7 @@ static void work(void *sampler, int parts) {
 static void submit(Sampler *s, int parts) {
     const Backend *be = s->dev->be;
     be->upload(s->dev, s->table.device, s->table.host, s->table.bytes);
-    be->replay(s->dev, &s->replays, parts, work, s);
+    be->replay(s->dev, &s->replays, (WorkShape){s->rows, parts}, work, s);
 }
 
 /* ---- on the host: the table of a step. Each function returns the parts it needs ---------------------------------------------- */
@@ -242,15 +245,15 @@ static int plan_noise(Sampler *s, const SampleNoise *n, int step) { /* -1: the l
     *s->table.draw = step < 0 ? RNG_STEP_LATENT : (uint32_t)step;
     if (n->seed) return PART_DRAW;
     DG_CHECK(step < 0 || n->noise, "step %d adds noise, and none was recorded", step);
-    s->dev->be->upload(s->dev, s->noise, step < 0 ? n->latents : n->noise[step], (size_t)s->batch * s->per_sample * sizeof *s->noise);
+    s->dev->be->upload(s->dev, s->noise, step < 0 ? n->latents : n->noise[step], (size_t)s->rows * s->per_sample * sizeof *s->noise);
     return 0;
 }
 /* A sample is guided where its tau lies in the time window. Returns whether any is. */
 static bool gate(Sampler *s, const double *sigma) {
     double least = INFINITY;
     bool any = false;
-    for (int i = 0; i < s->batch; i++) least = fmin(least, guide_tau(sigma[i]));
-    for (int i = 0; i < s->batch; i++) {
+    for (int i = 0; i < s->rows; i++) least = fmin(least, guide_tau(sigma[i]));
+    for (int i = 0; i < s->rows; i++) {
         double tau = s->o.dg_gate == GATE_BATCH ? least : guide_tau(sigma[i]);
         s->gate_open[i] = tau >= s->o.time_min && tau <= s->o.time_max;
         any |= s->gate_open[i];
@@ -260,12 +263,12 @@ static bool gate(Sampler *s, const double *sigma) {
 /* The networks' inputs of evaluation k at times t, with guidance of weight w. Returns whether a sample is guided. */
 static bool plan_evaluation(Sampler *s, int k, const double *t, double w) {
     const Evaluation *v = &s->table.evaluation[k];
-    for (int i = 0; i < s->batch; i++) s->sigma[i] = time_sigma(&s->map, t[i]), s->inverse_scale[i] = 1 / time_scale(&s->map, t[i]);
-    denoiser_fill(s->d, v->network, s->inverse_scale, s->sigma, s->precond);
+    for (int i = 0; i < s->rows; i++) s->sigma[i] = time_sigma(&s->map, t[i]), s->inverse_scale[i] = 1 / time_scale(&s->map, t[i]);
+    denoiser_fill(s->d, s->rows, v->network, s->inverse_scale, s->sigma, s->precond);
     s->calls++;
     bool guided = s->g && w != 0 && gate(s, s->sigma);
     if (guided) {
-        guide_fill(s->g, v->guide, s->sigma, s->gradient_coef);
+        guide_fill(s->g, s->rows, v->guide, s->sigma, s->gradient_coef);
         s->guided++;
     }
     return guided;
@@ -274,7 +277,7 @@ static bool plan_evaluation(Sampler *s, int k, const double *t, double w) {
  *   f = (sigma'/sigma + s'/s) x - sigma' s/sigma D(x/s; sigma) + w gain G(x)/t,   D = c_skip x/s + c_out F             */
 static void plan_slope(Sampler *s, int k, const double *t, const double *factor, double w, const double *gain, bool guided) {
     const Evaluation *v = &s->table.evaluation[k];
-    for (int i = 0; i < s->batch; i++) {
+    for (int i = 0; i < s->rows; i++) {
         double sigma = s->sigma[i], d_sigma = time_sigma_slope(&s->map, t[i]), scale = time_scale(&s->map, t[i]);
         double b = d_sigma * scale / sigma, a = d_sigma / sigma + time_scale_slope(&s->map, t[i]) / scale;
         v->own_coef[i] = factor[i] * (a - b * (double)s->precond[i].c_skip / scale);
@@ -286,7 +289,7 @@ static void plan_slope(Sampler *s, int k, const double *t, const double *factor,
 static int plan_churn(Sampler *s, const SampleNoise *n, int step) {
     double t = s->t[step], sigma = time_sigma(&s->map, t), *keep = s->table.keep, *noise = s->table.churn;
     bool any = false;
-    for (int i = 0; i < s->batch; i++) {
+    for (int i = 0; i < s->rows; i++) {
         bool boosted = s->o.boosting && s->g && step % BOOST_CHURN_EVERY == 0 && s->log_ratio[i] < 0;
         double churn = boosted ? BOOST_CHURN : s->o.S_churn, S_noise = boosted ? BOOST_NOISE : s->o.S_noise;
         double gamma = sigma >= s->o.S_min && sigma <= s->o.S_max ? fmin(churn / s->o.num_steps, sqrt(2) - 1) : 0;
@@ -301,8 +304,8 @@ static int plan_churn(Sampler *s, const SampleNoise *n, int step) {
 /* Boosting: needs the log ratio of this step's first evaluation, so the host waits, and the step is submitted in two pieces. The
  * gain is this step's; churn follows in a later one.                                                                        */
 static void plan_boost(Sampler *s, int step, bool guided) {
-    if (s->o.boosting && guided) guide_log_ratio(s->g, s->log_ratio);
-    for (int i = 0; i < s->batch; i++) {
+    if (s->o.boosting && guided) guide_log_ratio(s->g, s->rows, s->log_ratio);
+    for (int i = 0; i < s->rows; i++) {
         if (!guided || !s->gate_open[i]) s->log_ratio[i] = GATE_CLOSED_LOG_RATIO;
         s->gain[i] = s->o.boosting && step % BOOST_GAIN_EVERY == 0 && s->log_ratio[i] < 0 ? BOOST_GAIN : 1;
     }
@@ -316,7 +319,7 @@ static void run_step(Sampler *s, const SampleNoise *n, int step) {
     if (s->o.boosting && guided) submit(s, begin), begin = 0;
     plan_boost(s, step, guided);
     plan_slope(s, 0, s->t_hat, t->ones, w, s->gain, guided);
-    for (int i = 0; i < s->batch; i++) t->h[i] = next - s->t_hat[i], t->half[i] = t->h[i] / 2, s->t_next[i] = next;
+    for (int i = 0; i < s->rows; i++) t->h[i] = next - s->t_hat[i], t->half[i] = t->h[i] / 2, s->t_next[i] = next;
     if (s->o.solver == SOLVER_HEUN && step < s->o.num_steps - 1) {
         bool guided_again = plan_evaluation(s, 1, s->t_next, w_again);
         plan_slope(s, 1, s->t_next, t->half, w_again, t->ones, guided_again);
@@ -324,11 +327,13 @@ static void run_step(Sampler *s, const SampleNoise *n, int step) {
     }
     submit(s, begin | end);
 }
-bool sampler_run(Sampler *s, const SampleNoise *n, const int *label, StepFn callback, void *ctx) {
-    net_set_labels(s->d->net, label);
-    if (s->g) net_set_labels(s->g->net, label);
+bool sampler_run(Sampler *s, int rows, const SampleNoise *n, const int *label, StepFn callback, void *ctx) {
+    DG_CHECK(rows >= 1 && rows <= s->batch, "sampler_run: %d images, of a sampler for %d", rows, s->batch);
+    s->rows = rows;
+    net_set_labels(s->d->net, rows, label);
+    if (s->g) net_set_labels(s->g->net, rows, label);
     s->calls = s->guided = 0;
-    for (int i = 0; i < s->batch; i++) {
+    for (int i = 0; i < s->rows; i++) {
         s->log_ratio[i] = INFINITY;
         s->table.seed[i] = n->seed ? n->seed[i] : 0;
         s->table.ones[i] = 1, s->table.latent[i] = time_sigma(&s->map, s->t[0]) * time_scale(&s->map, s->t[0]);
@@ -345,11 +350,11 @@ bool sampler_run(Sampler *s, const SampleNoise *n, const int *label, StepFn call
     }
     return true;
 }
-void sampler_state(Sampler *s, double *x) { s->dev->be->download(s->dev, x, s->x, (size_t)s->batch * s->per_sample * sizeof *x); }
+void sampler_state(Sampler *s, double *x) { s->dev->be->download(s->dev, x, s->x, (size_t)s->rows * s->per_sample * sizeof *x); }
 void sampler_images_begin(Sampler *s, int slot) {
     const Backend *be = s->dev->be;
-    size_t bytes = (size_t)s->batch * s->per_sample, bad_bytes = (size_t)s->batch * sizeof(int);
-    be->to_u8(s->dev, s->image[slot].bytes, s->x, s->batch, s->per_sample, s->image[slot].bad);
+    size_t bytes = (size_t)s->rows * s->per_sample, bad_bytes = (size_t)s->rows * sizeof(int);
+    be->to_u8(s->dev, s->image[slot].bytes, s->x, s->rows, s->per_sample, s->image[slot].bad);
     be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
     be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
 }
@@ -362,8 +367,8 @@ void sampler_images(Sampler *s, uint8_t *out, int *bad) {
     const int *not_finite;
     sampler_images_begin(s, 0);
     sampler_images_end(s, 0, &images, &not_finite);
-    memcpy(out, images, (size_t)s->batch * s->per_sample);
-    memcpy(bad, not_finite, (size_t)s->batch * sizeof *bad);
+    memcpy(out, images, (size_t)s->rows * s->per_sample);
+    memcpy(bad, not_finite, (size_t)s->rows * sizeof *bad);
 }
 int sampler_calls(const Sampler *s, int *guided) {
     if (guided) *guided = s->guided;

@@ -2,6 +2,7 @@
  * A library that is faster and right is taken, one that is not right never; images do not depend on the batch even where its
  * results do; a choice is remembered, stands in the manifest, and is never a question of memory.                            */
 #include "device/cuda/choice.h"
+#include <cuda_runtime_api.h>
 #include "graph/weights.h"
 #include "../program.h"
 #include "../tiny_model.h"
@@ -39,20 +40,25 @@ static void net_free(Net *n) {
     exec_free(n->e);
     graph_free(n->g);
 }
-/* Results for images first, first + 1, ...; by: who ran the two convolutions. */
-static double *results(Device *d, int images, int first, const char *by[2]) {
+/* Results for images first, first + 1, ... of a graph that is planned for `batch` of them; by: who ran the two convolutions.
+ * kernels: of the first run.                                                                                         */
+static double *results(Device *d, int batch, int images, int first, const char *by[2], size_t *kernels) {
     Net n;
     Error err = {""};
     size_t count = (size_t)images * IMAGE;
     double *y = dg_alloc(count * sizeof *y);
-    if (CHECK(net_new(&n, d, images, &err), "%s", err.text)) {
+    if (CHECK(net_new(&n, d, batch, &err), "%s", err.text)) {
         float *x = dg_alloc(count * sizeof *x);
         for (size_t i = 0; i < count; i++) x[i] = value((size_t)first * IMAGE + i);
         double *before = dg_alloc(count * sizeof *before);
         for (int run = 0; run < RUNS; run++) {
-            exec_set(n.e, n.x, DG_F32, x);
-            exec_run(n.e);
-            exec_get(n.e, n.y, DG_F64, y);
+            exec_set_rows(n.e, n.x, images, DG_F32, x);
+            emuCalls calls[2];
+            emuGetCalls(&calls[0]);
+            exec_run(n.e, images);
+            emuGetCalls(&calls[1]);
+            if (!run && kernels) *kernels = calls[1].kernels - calls[0].kernels;
+            exec_get_rows(n.e, n.y, images, DG_F64, y);
             if (run) CHECK(!memcmp(before, y, count * sizeof *y), "run %d gives other bits", run);
             memcpy(before, y, count * sizeof *y);
         }
@@ -75,25 +81,33 @@ static void test_results(const Setup *s, const char *precision, double rounding,
     static const struct {
         const char *mode, *wanted;
     } row[] = {{"exact", "cudnn"}, {"batch", "cudnn"}, {"place", "own"}, {"wrong", "own"}, {"refuses", "own"}, {"absent", "own"}};
-    static const int batches[] = {3, 32, 33}; /* fewer than the choice is made at, as many, and more */
+    /* fewer than the choice is made at, as many, and more; then fewer images than there are places */
+    static const struct {
+        int batch, images, plans; /* plans: of the batch, its half, ... that take so many images without padding */
+    } runs[] = {{3, 3, 1}, {32, 32, 1}, {33, 33, 1}, {3, 2, 2}, {32, 1, 1}, {33, 20, 2}, {50, 31, 2}};
+    enum { EPILOGUES = 3 }; /* the kernels of the two biases and the residual */
     const char *by[2] = {"", ""};
     Device *plain = open_device(precision, false);
-    double *own = results(plain, 33, 0, by);
+    double *own = results(plain, 33, 33, 0, by, NULL);
     CHECK(!strcmp(by[0], "own") && !strcmp(by[1], "own"), "autotune is off, and %s and %s run", by[0], by[1]);
     for (size_t m = 0; m < sizeof row / sizeof *row && m < modes; m++) {
         char cache[32];
         snprintf(cache, sizeof cache, "cache-%s-%s", precision, row[m].mode), set_cache(s, cache);
         setenv("FAKE_PROVIDER", row[m].mode, 1);
         Device *d = open_device(precision, true);
-        double *one = results(d, 1, 32, by); /* chosen at a batch of one */
+        double *one = results(d, 1, 1, 32, by, NULL); /* chosen at a batch of one */
         CHECK(!strcmp(by[0], row[m].wanted) && !strcmp(by[1], row[m].wanted), "%s %s: %s and %s run, not %s", precision, row[m].mode, by[0],
               by[1], row[m].wanted);
-        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
-            int n = batches[b], first = 33 - n;
-            double *y = results(d, n, first, by), num = 0, den = 0;
-            CHECK(!strcmp(by[0], row[m].wanted), "%s %s: %s runs a batch of %d", precision, row[m].mode, by[0], n);
+        for (size_t b = 0; b < sizeof runs / sizeof *runs; b++) {
+            int n = runs[b].images, first = 33 - n;
+            size_t kernels;
+            double *y = results(d, runs[b].batch, n, first, by, &kernels), num = 0, den = 0;
+            if (!strcmp(row[m].mode, "exact"))
+                CHECK(kernels == 2 * (size_t)runs[b].plans + EPILOGUES, "%s: %d images of a batch of %d take %zu kernels", precision, n,
+                      runs[b].batch, kernels);
+            CHECK(!strcmp(by[0], row[m].wanted), "%s %s: %s runs a batch of %d", precision, row[m].mode, by[0], runs[b].batch);
             CHECK(!memcmp(y + (size_t)(n - 1) * IMAGE, one, IMAGE * sizeof *y),
-                  "%s %s: an image in a batch of %d differs from itself alone", precision, row[m].mode, n);
+                  "%s %s: an image among %d of a batch of %d differs from itself alone", precision, row[m].mode, n, runs[b].batch);
             for (int i = 0; i < n * IMAGE; i++) num += pow(y[i] - own[first * IMAGE + i], 2), den += pow(own[first * IMAGE + i], 2);
             if (!strcmp(row[m].wanted, "own"))
                 CHECK(num == 0, "%s %s: the kernels' own results are others with autotune on", precision, row[m].mode);
@@ -166,7 +180,7 @@ static void test_cache(const Setup *s) {
         d->be->choices(d, &chosen, &measured);
         CHECK(!strcmp(chosen.text, "{}") && !strcmp(measured.text, "{}"), "before any layer: %s %s", chosen.text, measured.text);
         text_free(&chosen), text_free(&measured);
-        free(results(d, 2, 0, by));
+        free(results(d, 2, 2, 0, by, NULL));
         d->be->choices(d, &chosen, &measured);
         CHECK(!strcmp(chosen.text, "{\"conv fp16 3x3 pad 1, 4x4x32 to 32 bias\": \"cudnn fake\", \"conv fp16 3x3 pad 1, 4x4x32 to 32 bias "
                                    "residual\": \"cudnn fake\"}"),
@@ -179,7 +193,7 @@ static void test_cache(const Setup *s) {
     write_file(s, "cache/dg_cuda/autotune.txt", "somebody's notes\n");
     Device *d = open_device("fp16", true);
     Text chosen = {0}, measured = {0};
-    free(results(d, 2, 0, by));
+    free(results(d, 2, 2, 0, by, NULL));
     d->be->choices(d, &chosen, &measured);
     CHECK(strstr(measured.text, "\"not remembered\": ") && strstr(measured.text, "autotune.txt"), "a file of somebody else's: %s",
           measured.text);

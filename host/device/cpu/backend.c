@@ -65,5 +65,4 @@ const Backend backend_cpu = {
     .unbind = cpu_unbind,
     .run = host_run,
     .run_op = cpu_run_op,
-    .combine = host_combine,
 };

@@ -22,8 +22,8 @@ float *cpu_packed(Exec *e, size_t floats, Error *err);
 
 static inline const float *cpu_in(const Exec *e, int i, int j) { return e->g->op[i].in[j] ? e->data[e->g->op[i].in[j]] : NULL; }
 static inline float *cpu_out(const Exec *e, int i) { return e->data[e->g->op[i].out]; }
-static inline Shape cpu_shape_in(const Exec *e, int i, int j) { return shape_of(e->g, e->g->op[i].in[j]); }
-static inline Shape cpu_shape_out(const Exec *e, int i) { return shape_of(e->g, e->g->op[i].out); }
+static inline Shape cpu_shape_in(const Exec *e, int i, int j) { return exec_shape(e, e->g->op[i].in[j]); }
+static inline Shape cpu_shape_out(const Exec *e, int i) { return exec_shape(e, e->g->op[i].out); }
 static inline size_t pixels_of(Shape s) { return (size_t)s.h * (size_t)s.w; }
 static inline int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 static inline int min_int(int a, int b) { return a < b ? a : b; }

@@ -18,14 +18,14 @@ typedef struct {          /* Exec.prep[i] */
 } OpPrep;
 typedef struct {   /* Exec.state */
     void *scratch; /* one workspace for all ops whose workspace no later op reads */
-    void *replays; /* of whole runs */
+    void *replays; /* of whole runs, by their rows */
 } ExecState;
 
 /* ---- ops --------------------------------------------------------------------------------------------------------------- */
 static const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
 static void *data(const Exec *e, Tid t) { return t ? e->data[t] : NULL; }
 static DType type(const Exec *e, Tid t) { return t ? e->g->t[t].dtype : DG_F32; }
-static Shape shape(const Exec *e, Tid t) { return shape_of(e->g, t); }
+static Shape shape(const Exec *e, Tid t) { return exec_shape(e, t); }
 static int pixels(Shape s) { return s.h * s.w; }
 static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
 static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
@@ -517,21 +517,21 @@ static void cuda_unbind(Exec *e) {
     free(s);
 }
 static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(choice(e, i)); }
-static void run_ops(void *exec, int unused) {
+static void run_ops(void *exec, WorkShape unused) { /* of e->rows images */
     const Exec *e = exec;
     (void)unused;
     for (int i = 0; i < e->g->nop; i++) cuda_run_op(e, i);
 }
 static void cuda_run(Exec *e) {
     ExecState *s = e->state;
-    if (e->g->nop) cuda_replay(e->dev, &s->replays, 0, run_ops, e);
+    if (e->g->nop) cuda_replay(e->dev, &s->replays, (WorkShape){.rows = e->rows}, run_ops, e);
 }
 /* Ops are timed by events inside one captured graph, so that gaps between launches do not count. */
 typedef struct {
     const Exec *e;
     cudaEvent_t *event; /* [nop + 1] */
 } Timed;
-static void run_timed(void *timed, int unused) {
+static void run_timed(void *timed, WorkShape unused) {
     const Timed *t = timed;
     cudaStream_t stream = cuda_stream(t->e->dev);
     (void)unused;
@@ -545,8 +545,8 @@ static void cuda_profile(Exec *e, int repeats, double *seconds) {
     cudaEvent_t *event = dg_alloc(((size_t)n + 1) * sizeof *event);
     for (int i = 0; i <= n; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
     for (int i = 0; i < n; i++) seconds[i] = 0;
-    run_ops(e, 0); /* kernels are loaded, as they must be before a capture */
-    cudaGraphExec_t graph = cuda_capture(e->dev, run_timed, &(Timed){e, event}, 0);
+    run_ops(e, (WorkShape){0}); /* kernels are loaded, as they must be before a capture */
+    cudaGraphExec_t graph = cuda_capture(e->dev, run_timed, &(Timed){e, event}, (WorkShape){0});
     for (int r = 0; r < repeats; r++) {
         cuda_check(cudaGraphLaunch(graph, cuda_stream(e->dev)), "cudaGraphLaunch");
         cuda_sync(e->dev);
@@ -563,7 +563,7 @@ static void cuda_profile(Exec *e, int repeats, double *seconds) {
 
 /* ---- sampler state ----------------------------------------------------------------------------------------------------- */
 static void state_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms) {
-    DG_CHECK(terms > 0 && terms <= COMBINE_TERMS, "combine: %d terms", terms);
+    terms_check(term, terms, per_sample, out_type);
     cuda_check(cuda_combine(out, out_type, n, per_sample, term, terms, cuda_stream(d)), "combine");
 }
 static void state_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {

@@ -1,6 +1,7 @@
 /* choice.c -- which implementation runs a convolution, chosen by measurement. Images must not depend on the batch. So the choice
- * is made at REFERENCE images, where a library must agree with our own kernels. At another number of images it must give the
- * same bits; if it does not, it runs REFERENCE images at a time, and the last chunk is padded.                           */
+ * is made at REFERENCE images, where a library must agree with our own kernels. Then it is planned for the batch, for half of it,
+ * and so on to one image, wherever that gives the same bits: a call of any number of images is a few of these plans one after
+ * the other. Where fewer images are left than the least plan takes, it runs on a padded copy.                               */
 #include "device/cuda/choice.h"
 #include "device/cuda/autotune.h"
 #include "base/dtype.h"
@@ -10,13 +11,19 @@
 #include <string.h>
 
 enum { REFERENCE = 32, PATTERN_IMAGES = 8, COMPARED_IMAGES = 2, ROUNDS = 3, TIMED = 5, WARM_UP = 2 };
+enum { PLANS = 17 }; /* MAX_BATCH can be halved 15 times; and REFERENCE */
+_Static_assert(MAX_BATCH < 1 << (PLANS - 1), "a plan for every half of the batch");
 
+typedef struct {
+    int images;
+    ProviderConv *conv;
+} Plan;
 struct ConvChoice {
     Provider provider;
-    ProviderConv *conv;
-    int chunk; /* images that conv is made for */
-    void *workspace;
-    char *pad_x, *pad_y; /* of `chunk` images, where the batch is no multiple of it; or NULL */
+    Plan plan[PLANS]; /* all give an image the same bits; those of more images first */
+    int plans;
+    void *workspace;     /* enough for each of them */
+    char *pad_x, *pad_y; /* of as many images as the last plan takes, where that is more than one; or NULL */
 };
 typedef struct { /* Cuda.choices */
     ProviderSet *set;
@@ -228,10 +235,10 @@ static double seconds_of(void *context, int candidate) {
     for (int i = 0; i < 2; i++) cuda_check(cudaEventDestroy(event[i]), "cudaEventDestroy");
     return ok ? least : NAN;
 }
-/* Whether `whole`, made for a batch of n, gives every image the bits that the chunk's plan gives it. */
-static bool same_bits(const Trial *t, Provider p, const ProviderConv *whole, void *workspace, int n) {
+/* Whether a plan of provider p gives every image the bits that the one for REFERENCE images gives it. */
+static bool same_bits(const Trial *t, Provider p, const Plan *plan, void *workspace) {
     return provider_conv_run(t->conv[p], t->x, t->a.w, t->y[0], t->workspace[p]) &&
-           provider_conv_run(whole, t->x, t->a.w, t->y[1], workspace) && repeats(t, t->y[1], n, t->y[0]);
+           provider_conv_run(plan->conv, t->x, t->a.w, t->y[1], workspace) && repeats(t, t->y[1], plan->images, t->y[0]);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------------------------------------------ */
@@ -240,33 +247,47 @@ void conv_choice_free(Device *d, ConvChoice *c) {
     void *all[] = {c->workspace, c->pad_x, c->pad_y};
     for (int i = 0; i < 3; i++)
         if (all[i]) cuda_release(d, all[i]);
-    provider_conv_free(c->conv);
+    for (int i = 0; i < c->plans; i++) provider_conv_free(c->plan[i].conv);
     free(c);
 }
-/* For a->n images by provider p: all at once where that gives the bits of REFERENCE images, else so many at a time, the last
- * ones padded. NULL: not enough memory.                                                                                    */
+/* A plan for so many images, if the provider has one. */
+static void add_plan(ConvChoice *c, ProviderSet *set, const ConvArgs *layer, int images) {
+    ConvArgs a = *layer;
+    a.n = images;
+    ProviderConv *conv = provider_conv_new(set, c->provider, &a);
+    if (!conv) return;
+    int at = c->plans++;
+    for (; at > 0 && c->plan[at - 1].images < images; at--) c->plan[at] = c->plan[at - 1];
+    c->plan[at] = (Plan){images, conv};
+}
+/* Whoever gives other bits than the plan for REFERENCE images goes. */
+static void drop_plans(const Trial *t, ConvChoice *c) {
+    int kept = 0;
+    for (int i = 0; i < c->plans; i++) {
+        if (c->plan[i].images == REFERENCE || same_bits(t, c->provider, &c->plan[i], c->workspace)) c->plan[kept++] = c->plan[i];
+        else provider_conv_free(c->plan[i].conv);
+    }
+    c->plans = kept;
+}
+/* Everything for up to a->n images by provider p. NULL: not enough memory. */
 static ConvChoice *make(Trial *t, ProviderSet *set, Provider p, const ConvArgs *a) {
     ConvChoice *c = dg_alloc(sizeof *c);
-    bool ok = true, whole = false;
+    bool reference = false;
+    size_t bytes = 0;
     c->provider = p;
-    if (a->n != REFERENCE && (c->conv = provider_conv_new(set, p, a)) != NULL) {
-        c->chunk = a->n;
-        ok = workspace_for(t->d, c->conv, &c->workspace);
-        whole = ok && same_bits(t, p, c->conv, c->workspace, a->n);
-        if (ok && !whole) {
-            provider_conv_free(c->conv);
-            if (c->workspace) cuda_release(t->d, c->workspace);
-            c->conv = NULL, c->workspace = NULL;
-        }
+    for (int images = a->n; images > 0; images /= 2) add_plan(c, set, &t->a, images), reference |= images == REFERENCE;
+    if (!reference) add_plan(c, set, &t->a, REFERENCE);
+    for (int i = 0; i < c->plans; i++) {
+        size_t own = provider_conv_workspace(c->plan[i].conv);
+        if (own > bytes) bytes = own;
     }
-    if (ok && !whole) {
-        c->chunk = REFERENCE, c->conv = provider_conv_new(set, p, &t->a);
-        DG_CHECK(c->conv, "%s has taken this layer before", provider_name[p]);
-        ok = workspace_for(t->d, c->conv, &c->workspace);
-        if (ok && a->n % REFERENCE) {
-            c->pad_x = cuda_alloc(t->d, REFERENCE * x_bytes(a)), c->pad_y = cuda_alloc(t->d, REFERENCE * y_bytes(a));
-            ok = c->pad_x && c->pad_y;
-        }
+    bool ok = !bytes || (c->workspace = cuda_alloc(t->d, bytes)) != NULL;
+    if (ok) drop_plans(t, c);
+    DG_CHECK(!ok || c->plans, "%s has taken this layer before", provider_name[p]);
+    size_t least = ok ? (size_t)c->plan[c->plans - 1].images : 1;
+    if (least > 1) {
+        c->pad_x = cuda_alloc(t->d, least * x_bytes(a)), c->pad_y = cuda_alloc(t->d, least * y_bytes(a));
+        ok = c->pad_x && c->pad_y;
     }
     if (ok) return c;
     conv_choice_free(t->d, c);
@@ -299,18 +320,20 @@ bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err) {
 const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? c->provider : PROVIDER_OWN]; }
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
     size_t in = x_bytes(a), out = y_bytes(a);
-    int error = 0;
-    for (int i = 0; i < a->n && !error; i += c->chunk) {
+    int error = 0, taken;
+    for (int i = 0; i < a->n && !error; i += taken) {
+        const Plan *p = c->plan, *last = p + c->plans - 1;
+        while (p < last && p->images > a->n - i) p++;
+        taken = p->images < a->n - i ? p->images : a->n - i;
         const char *x = (const char *)a->x + (size_t)i * in;
         char *y = (char *)a->y + (size_t)i * out;
-        size_t n = (size_t)(a->n - i < c->chunk ? a->n - i : c->chunk);
-        if (n == (size_t)c->chunk) {
-            if (!provider_conv_run(c->conv, x, a->w, y, c->workspace)) return cudaErrorLaunchFailure;
+        if (taken == p->images) {
+            if (!provider_conv_run(p->conv, x, a->w, y, c->workspace)) return cudaErrorLaunchFailure;
             continue;
         }
-        error = (int)cudaMemcpyAsync(c->pad_x, x, n * in, cudaMemcpyDeviceToDevice, stream);
-        if (!error && !provider_conv_run(c->conv, c->pad_x, a->w, c->pad_y, c->workspace)) error = cudaErrorLaunchFailure;
-        if (!error) error = (int)cudaMemcpyAsync(y, c->pad_y, n * out, cudaMemcpyDeviceToDevice, stream);
+        error = (int)cudaMemcpyAsync(c->pad_x, x, (size_t)taken * in, cudaMemcpyDeviceToDevice, stream);
+        if (!error && !provider_conv_run(p->conv, c->pad_x, a->w, c->pad_y, c->workspace)) error = cudaErrorLaunchFailure;
+        if (!error) error = (int)cudaMemcpyAsync(y, c->pad_y, (size_t)taken * out, cudaMemcpyDeviceToDevice, stream);
     }
     return error ? error : epilogue(a, stream);
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 typedef struct {
-    int shape;
+    WorkShape shape;
     cudaGraphExec_t graph; /* NULL: the work was done once, or there is no memory for a graph of it */
 } Captured;
 typedef struct {
@@ -11,20 +11,20 @@ typedef struct {
     int count;
 } Replays;
 
-static Captured *captured(Replays *r, int shape) {
+static Captured *captured(Replays *r, WorkShape shape) {
     for (int i = 0; i < r->count; i++)
-        if (r->item[i].shape == shape) return &r->item[i];
+        if (r->item[i].shape.rows == shape.rows && r->item[i].shape.parts == shape.parts) return &r->item[i];
     return NULL;
 }
 /* The work of a replay may not wait for the device, nor copy from or to host memory, which may be gone at the next replay. */
-static void enqueue(Device *d, WorkFn work, void *context, int shape) {
+static void enqueue(Device *d, WorkFn work, void *context, WorkShape shape) {
     Cuda *c = d->impl;
     c->in_replay = true;
     work(context, shape);
     c->in_replay = false;
 }
 /* False: there was not enough memory, and *exec is NULL. Anything else aborts. */
-static bool capture(Device *d, WorkFn work, void *context, int shape, cudaGraphExec_t *exec) {
+static bool capture(Device *d, WorkFn work, void *context, WorkShape shape, cudaGraphExec_t *exec) {
     cudaStream_t stream = cuda_stream(d);
     cudaGraph_t graph;
     *exec = NULL;
@@ -43,12 +43,12 @@ static bool capture(Device *d, WorkFn work, void *context, int shape, cudaGraphE
     cuda_check(error, "cudaGraphInstantiate");
     return true;
 }
-cudaGraphExec_t cuda_capture(Device *d, WorkFn work, void *context, int shape) {
+cudaGraphExec_t cuda_capture(Device *d, WorkFn work, void *context, WorkShape shape) {
     cudaGraphExec_t exec;
     if (!capture(d, work, context, shape, &exec)) cuda_check(cudaErrorMemoryAllocation, "cudaGraphInstantiate");
     return exec;
 }
-void cuda_replay(Device *d, void **kept, int shape, WorkFn work, void *context) {
+void cuda_replay(Device *d, void **kept, WorkShape shape, WorkFn work, void *context) {
     if (((Cuda *)d->impl)->in_replay) { /* part of the work around it */
         work(context, shape);
         return;
