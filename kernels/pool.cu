@@ -8,7 +8,7 @@
 // Speed:  bandwidth bound: floors are the bytes of x and of y, each once; an operation a pixel of a window and channel.
 #include "kernels/values.h"
 
-enum { MOST_ACROSS = 8, TILE_HEIGHT = 4, LARGE_WINDOW = 32 };
+enum { MOST_CHANNELS = 64, TILE_HEIGHT = 4, LARGE_WINDOW = 32 };
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
@@ -20,73 +20,83 @@ GPU_FN Window window_at(const PoolArgs &p, int h, int w) {
     const int y = h * p.options.stride - p.options.pad, x = w * p.options.stride - p.options.pad, top = max(y, 0), left = max(x, 0);
     return {top, left, min(y + p.options.height, p.height) - top, min(x + p.options.width, p.width) - left};
 }
-template <int V> GPU_FN void clear(float (&v)[V], const PoolArgs &p) {
-    GPU_FOR (int e = 0; e < V; e++) v[e] = p.options.max ? -INFINITY : 0;
-}
-GPU_FN float gathered(const PoolArgs &p, float so_far, float v) {
-    if (!p.options.max) return so_far + v;
-    return v > so_far || v != v ? v : so_far; // NaN wins
-}
-template <int V> GPU_FN void gather(float (&v)[V], const PoolArgs &p, int h, int w, int channel) {
-    const size_t pixel = ((size_t)blockIdx.z * (size_t)p.height + (size_t)h) * (size_t)p.width + (size_t)w;
-    float x[V];
-    load_floats(x, p.x, p.x_type, pixel * (size_t)p.c + (size_t)channel);
-    GPU_FOR (int e = 0; e < V; e++) v[e] = gathered(p, v[e], x[e]);
-}
-GPU_FN size_t output_at(const PoolArgs &p, int h, int w, int channel) {
-    return (((size_t)blockIdx.z * (size_t)p.out_height + (size_t)h) * (size_t)p.out_width + (size_t)w) * (size_t)p.c + (size_t)channel;
+template <bool MAX> struct Gather { // what a window's pixels become
+    static GPU_FN float start() { return MAX ? -INFINITY : 0; }
+    static GPU_FN float with(float so_far, float v) { return !MAX ? so_far + v : v > so_far || v != v ? v : so_far; } // NaN wins
+    static GPU_FN float end(float v, int pixels) { return MAX ? v : v / (float)pixels; }
+    template <typename T, int V> static GPU_FN void pixel(float (&v)[V], const T *x) {
+        float next[V];
+        load_run(next, x);
+        GPU_FOR (int e = 0; e < V; e++) v[e] = with(v[e], next[e]);
+    }
+};
+// Element of pixel (h, w) of this block's image, which is `width` pixels wide and one of `height * width`.
+GPU_FN size_t element(const PoolArgs &p, int height, int width, int h, int w, int channel) {
+    return (((size_t)blockIdx.z * (size_t)height + (size_t)h) * (size_t)width + (size_t)w) * (size_t)p.c + (size_t)channel;
 }
 
-template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_kernel(PoolArgs p, RowBlock b) {
+template <int V, bool MAX> __global__ void __launch_bounds__(ROW_THREADS, 4) pool_kernel(PoolArgs p, RowBlock b) {
     const RowPlace at = row_place(b, V);
     const int tile_width = b.lanes / TILE_HEIGHT, tiles = (p.out_width + tile_width - 1) / tile_width;
     const int h = (int)blockIdx.x / tiles * TILE_HEIGHT + at.lane / tile_width;
     const int w = (int)blockIdx.x % tiles * tile_width + at.lane % tile_width;
     if (!at.active || at.lane >= tile_width * TILE_HEIGHT || h >= p.out_height || w >= p.out_width) return;
     const Window window = window_at(p, h, w);
+    const size_t start = element(p, p.height, p.width, window.top, window.left, at.channel), to_row = (size_t)p.width * (size_t)p.c;
     float v[V];
-    clear(v, p);
-    for (int r = 0; r < window.rows; r++)
-        for (int s = 0; s < window.columns; s++) gather(v, p, window.top + r, window.left + s, at.channel);
-    const float count = (float)(window.rows * window.columns);
-    if (!p.options.max)
-        GPU_FOR (int e = 0; e < V; e++) v[e] /= count;
-    store_floats(p.y, p.y_type, output_at(p, h, w, at.channel), v);
+    GPU_FOR (int e = 0; e < V; e++) v[e] = Gather<MAX>::start();
+    with_type(p.x, p.x_type, [&](const auto *x) {
+        x += start;
+        for (int r = 0; r < window.rows; r++, x += to_row)
+#pragma unroll 3 // the loads of a row in flight together
+            for (int s = 0; s < window.columns; s++) Gather<MAX>::pixel(v, x + (size_t)s * (size_t)p.c);
+    });
+    GPU_FOR (int e = 0; e < V; e++) v[e] = Gather<MAX>::end(v[e], window.rows * window.columns);
+    store_floats(p.y, p.y_type, element(p, p.out_height, p.out_width, h, w, at.channel), v);
 }
 
-template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_large_kernel(PoolArgs p, RowBlock b) {
+template <int V, bool MAX> __global__ void __launch_bounds__(ROW_THREADS) pool_large_kernel(PoolArgs p, RowBlock b) {
     SHARED(float, shared, [ROW_THREADS * V]);
     const RowPlace at = row_place(b, V);
     const int t = (int)threadIdx.x, h = (int)blockIdx.x / p.out_width, w = (int)blockIdx.x % p.out_width;
     const Window window = window_at(p, h, w);
     const int pixels = window.rows * window.columns;
+    const size_t start = element(p, p.height, p.width, window.top, window.left, at.channel);
     float v[V];
-    clear(v, p);
-    for (int i = at.lane; at.active && i < pixels; i += b.lanes)
-        gather(v, p, window.top + i / window.columns, window.left + i % window.columns, at.channel);
+    GPU_FOR (int e = 0; e < V; e++) v[e] = Gather<MAX>::start();
+    with_type(p.x, p.x_type, [&](const auto *x) {
+        x += start;
+        for (int i = at.lane; at.active && i < pixels; i += b.lanes) {
+            const int row = i / window.columns, column = i % window.columns;
+            Gather<MAX>::pixel(v, x + ((size_t)row * (size_t)p.width + (size_t)column) * (size_t)p.c);
+        }
+    });
     GPU_FOR (int e = 0; e < V; e++) shared[t * V + e] = v[e];
     __syncthreads();
     const int first = (int)blockIdx.y * b.across * V, lanes = min(b.lanes, pixels);
     for (int i = t; i < b.across * V && first + i < p.c; i += ROW_THREADS) {
         float all[1] = {shared[i]};
-        for (int lane = 1; lane < lanes; lane++) all[0] = gathered(p, all[0], shared[lane * b.across * V + i]);
-        if (!p.options.max) all[0] /= (float)pixels;
-        store_floats(p.y, p.y_type, output_at(p, h, w, first + i), all);
+        for (int lane = 1; lane < lanes; lane++) all[0] = Gather<MAX>::with(all[0], shared[lane * b.across * V + i]);
+        all[0] = Gather<MAX>::end(all[0], pixels);
+        store_floats(p.y, p.y_type, element(p, p.out_height, p.out_width, h, w, first + i), all);
     }
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
-extern "C" int cuda_pool(const PoolArgs *a, void *stream) {
-    const int run = row_run(a->c);
-    const RowBlock b = row_block(a->c, run, run == 1 ? MOST_ACROSS * RUN : MOST_ACROSS);
-    const unsigned columns = row_columns(b, run), images = (unsigned)a->n;
-    const cudaStream_t s = (cudaStream_t)stream;
+template <int V, bool MAX> static int launch_pool(const PoolArgs *a, cudaStream_t stream) {
+    const RowBlock b = row_block(a->c, V, MOST_CHANNELS / V);
+    const unsigned columns = row_columns(b, V), images = (unsigned)a->n;
     if ((size_t)a->options.height * (size_t)a->options.width >= LARGE_WINDOW) {
         const dim3 grid((unsigned)(a->out_height * a->out_width), columns, images);
-        return gpu::launch(run == 1 ? pool_large_kernel<1> : pool_large_kernel<RUN>, grid, dim3(ROW_THREADS), 0, s, *a, b);
+        return gpu::launch(pool_large_kernel<V, MAX>, grid, dim3(ROW_THREADS), 0, stream, *a, b);
     }
-    const size_t tiles = blocks_for((size_t)a->out_width, (size_t)(b.lanes / TILE_HEIGHT)) * blocks_for((size_t)a->out_height, TILE_HEIGHT);
-    const dim3 grid((unsigned)tiles, columns, images);
-    return gpu::launch(run == 1 ? pool_kernel<1> : pool_kernel<RUN>, grid, dim3(ROW_THREADS), 0, s, *a, b);
+    const size_t across = blocks_for((size_t)a->out_width, (size_t)(b.lanes / TILE_HEIGHT)),
+                 down = blocks_for((size_t)a->out_height, TILE_HEIGHT);
+    return gpu::launch(pool_kernel<V, MAX>, dim3((unsigned)(across * down), columns, images), dim3(ROW_THREADS), 0, stream, *a, b);
+}
+extern "C" int cuda_pool(const PoolArgs *a, void *stream) {
+    const cudaStream_t s = (cudaStream_t)stream;
+    if (row_run(a->c) == 1) return a->options.max ? launch_pool<1, true>(a, s) : launch_pool<1, false>(a, s);
+    return a->options.max ? launch_pool<RUN, true>(a, s) : launch_pool<RUN, false>(a, s);
 }

@@ -46,6 +46,12 @@ template <int V> GPU_FN void store_floats(void *p, DType type, size_t i, const f
     else if (type == DG_F16) store_run((__half *)p + i, v);
     else store_run((__nv_bfloat16 *)p + i, v);
 }
+// Calls f with `p` as a pointer to elements of its type: one branch around many accesses, so that these are in flight together.
+template <class F> GPU_FN void with_type(const void *p, DType type, const F &f) {
+    if (type == DG_F32) f((const float *)p);
+    else if (type == DG_F16) f((const __half *)p);
+    else f((const __nv_bfloat16 *)p);
+}
 GPU_FN float as_stored(float v, DType type) { return type == DG_F32 ? v : type == DG_F16 ? (float)(__half)v : (float)(__nv_bfloat16)v; }
 
 // ---- blocks over rows (pixels) of c channels ----------------------------------------------------------------------------
