@@ -1,14 +1,14 @@
 // pool.cu -- the largest or the mean of each window's pixels inside the image; NHWC.
-// Work:   small windows: a thread makes a run of channels of one output, blocks cover tiles of outputs TILE_HEIGHT high, so that
-//         what neighbouring windows share comes from the L1 cache. Large windows (a global mean): a block makes an output of
-//         some channels, its lanes every `lanes`-th pixel of the window.
+// Work:   small windows: a thread makes a run of channels of one output. Outputs are counted down the columns of a band of BAND
+//         rows, so that a block's lie close in both directions and share what their windows have in common in the L1 cache.
+//         Large windows (a global mean): a block makes some channels of an output, each lane every `lanes`-th pixel of the window.
 // Order:  a small window's pixels row by row; of a large one each lane's, then the lanes in order, which depends on the number of
 //         channels alone.
 // Limits: none on sizes.
 // Speed:  bandwidth bound: floors are the bytes of x and of y, each once; an operation a pixel of a window and channel.
 #include "kernels/values.h"
 
-enum { MOST_CHANNELS = 64, TILE_HEIGHT = 4, LARGE_WINDOW = 32 };
+enum { MOST_CHANNELS = 64, BAND = 4, LARGE_WINDOW = 32 };
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
@@ -37,10 +37,10 @@ GPU_FN size_t element(const PoolArgs &p, int height, int width, int h, int w, in
 
 template <int V, bool MAX> __global__ void __launch_bounds__(ROW_THREADS, 4) pool_kernel(PoolArgs p, RowBlock b) {
     const RowPlace at = row_place(b, V);
-    const int tile_width = b.lanes / TILE_HEIGHT, tiles = (p.out_width + tile_width - 1) / tile_width;
-    const int h = (int)blockIdx.x / tiles * TILE_HEIGHT + at.lane / tile_width;
-    const int w = (int)blockIdx.x % tiles * tile_width + at.lane % tile_width;
-    if (!at.active || at.lane >= tile_width * TILE_HEIGHT || h >= p.out_height || w >= p.out_width) return;
+    const int output = (int)blockIdx.x * b.lanes + at.lane, band_size = BAND * p.out_width;
+    if (!at.active || output >= p.out_height * p.out_width) return;
+    const int band = output / band_size, place = output % band_size, rows = min((int)BAND, p.out_height - band * BAND);
+    const int h = band * BAND + place % rows, w = place / rows;
     const Window window = window_at(p, h, w);
     const size_t start = element(p, p.height, p.width, window.top, window.left, at.channel), to_row = (size_t)p.width * (size_t)p.c;
     float v[V];
@@ -91,9 +91,8 @@ template <int V, bool MAX> static int launch_pool(const PoolArgs *a, cudaStream_
         const dim3 grid((unsigned)(a->out_height * a->out_width), columns, images);
         return gpu::launch(pool_large_kernel<V, MAX>, grid, dim3(ROW_THREADS), 0, stream, *a, b);
     }
-    const size_t across = blocks_for((size_t)a->out_width, (size_t)(b.lanes / TILE_HEIGHT)),
-                 down = blocks_for((size_t)a->out_height, TILE_HEIGHT);
-    return gpu::launch(pool_kernel<V, MAX>, dim3((unsigned)(across * down), columns, images), dim3(ROW_THREADS), 0, stream, *a, b);
+    const size_t blocks = blocks_for((size_t)a->out_height * (size_t)a->out_width, (size_t)b.lanes);
+    return gpu::launch(pool_kernel<V, MAX>, dim3((unsigned)blocks, columns, images), dim3(ROW_THREADS), 0, stream, *a, b);
 }
 extern "C" int cuda_pool(const PoolArgs *a, void *stream) {
     const cudaStream_t s = (cudaStream_t)stream;
