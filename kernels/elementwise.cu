@@ -11,45 +11,49 @@ enum { ROWS_PER_THREAD = 4 };
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
-template <int V> GPU_FN void unary_run(const UnaryArgs &p, size_t i) {
-    float x[V], y[V];
-    load_floats(x, p.x, p.x_type, i);
-    GPU_FOR (int e = 0; e < V; e++) {
-        switch (p.f) {
-        case F_SILU: y[e] = x[e] * sigmoid(x[e]); break;
-        case F_CLAMP: y[e] = x[e] < p.lo ? p.lo : x[e] > p.hi ? p.hi : x[e]; break; // NaN stays NaN
-        case F_RELU: y[e] = x[e] < 0 ? 0 : x[e]; break;
-        case F_GELU_TANH: y[e] = gelu_tanh(x[e]); break;
-        }
+template <UnaryKind F> GPU_FN float unary(const UnaryArgs &p, float x) {
+    switch (F) {
+    case F_SILU: return x * sigmoid(x);
+    case F_CLAMP: return x < p.lo ? p.lo : x > p.hi ? p.hi : x; // NaN stays NaN
+    case F_RELU: return x < 0 ? 0 : x;
+    case F_GELU_TANH: return gelu_tanh(x);
     }
-    store_floats(p.y, p.y_type, i, y);
+    return NAN;
 }
-template <int V> GPU_FN void unary_bwd_run(const UnaryArgs &p, size_t i) {
+template <UnaryKind F> GPU_FN float unary_bwd(const UnaryArgs &p, float x, float d) {
+    switch (F) {
+    case F_SILU: return d * silu_slope(x);
+    case F_CLAMP: return x < p.lo || x > p.hi ? 0 : d;
+    case F_RELU: return x > 0 ? d : 0;
+    case F_GELU_TANH: return d * gelu_tanh_slope(x);
+    }
+    return NAN;
+}
+template <UnaryKind F, int V> GPU_FN void unary_run(const UnaryArgs &p, size_t i) {
+    float x[V];
+    load_floats(x, p.x, p.x_type, i);
+    GPU_FOR (int e = 0; e < V; e++) x[e] = unary<F>(p, x[e]);
+    store_floats(p.y, p.y_type, i, x);
+}
+template <UnaryKind F, int V> GPU_FN void unary_bwd_run(const UnaryArgs &p, size_t i) {
     float x[V], d[V];
     load_floats(x, p.x, p.x_type, i);
     load_floats(d, p.dy, p.dy_type, i);
-    GPU_FOR (int e = 0; e < V; e++) {
-        switch (p.f) {
-        case F_SILU: d[e] *= silu_slope(x[e]); break;
-        case F_CLAMP: d[e] = x[e] < p.lo || x[e] > p.hi ? 0 : d[e]; break;
-        case F_RELU: d[e] = x[e] > 0 ? d[e] : 0; break;
-        case F_GELU_TANH: d[e] *= gelu_tanh_slope(x[e]); break;
-        }
-    }
+    GPU_FOR (int e = 0; e < V; e++) d[e] = unary_bwd<F>(p, x[e], d[e]);
     store_floats(p.y, p.y_type, i, d);
 }
 GPU_FN size_t flat_start() { return ((size_t)blockIdx.x * ROW_THREADS + threadIdx.x) * RUN; }
-__global__ void __launch_bounds__(ROW_THREADS) unary_kernel(UnaryArgs p) {
+template <UnaryKind F> __global__ void __launch_bounds__(ROW_THREADS) unary_kernel(UnaryArgs p) {
     const size_t start = flat_start();
-    if (start + RUN <= p.count) unary_run<RUN>(p, start);
+    if (start + RUN <= p.count) unary_run<F, RUN>(p, start);
     else
-        for (size_t i = start; i < p.count; i++) unary_run<1>(p, i);
+        for (size_t i = start; i < p.count; i++) unary_run<F, 1>(p, i);
 }
-__global__ void __launch_bounds__(ROW_THREADS) unary_bwd_kernel(UnaryArgs p) {
+template <UnaryKind F> __global__ void __launch_bounds__(ROW_THREADS) unary_bwd_kernel(UnaryArgs p) {
     const size_t start = flat_start();
-    if (start + RUN <= p.count) unary_bwd_run<RUN>(p, start);
+    if (start + RUN <= p.count) unary_bwd_run<F, RUN>(p, start);
     else
-        for (size_t i = start; i < p.count; i++) unary_bwd_run<1>(p, i);
+        for (size_t i = start; i < p.count; i++) unary_bwd_run<F, 1>(p, i);
 }
 
 template <int V> GPU_FN void add_run(const AddArgs &p, size_t i) {
@@ -229,8 +233,20 @@ template <class... P, class... A> static int launch_flat(void (*kernel)(P...), s
     const dim3 grid((unsigned)blocks_for(count, (size_t)ROW_THREADS * RUN));
     return gpu::launch(kernel, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a...);
 }
-extern "C" int cuda_unary(const UnaryArgs *a, void *stream) { return launch_flat(unary_kernel, a->count, stream, *a); }
-extern "C" int cuda_unary_bwd(const UnaryArgs *a, void *stream) { return launch_flat(unary_bwd_kernel, a->count, stream, *a); }
+#define CASE(F, name)                                                                                                                      \
+    case F_##F: return launch_flat(unary_kernel<F_##F>, a->count, stream, *a);
+extern "C" int cuda_unary(const UnaryArgs *a, void *stream) {
+    switch (a->f) { DG_UNARY(CASE) }
+    return cudaErrorInvalidValue;
+}
+#undef CASE
+#define CASE(F, name)                                                                                                                      \
+    case F_##F: return launch_flat(unary_bwd_kernel<F_##F>, a->count, stream, *a);
+extern "C" int cuda_unary_bwd(const UnaryArgs *a, void *stream) {
+    switch (a->f) { DG_UNARY(CASE) }
+    return cudaErrorInvalidValue;
+}
+#undef CASE
 extern "C" int cuda_add(const AddArgs *a, void *stream) {
     const size_t count = (size_t)a->n * (size_t)a->pixels * (size_t)a->c;
     if (a->z_kind == OPERAND_POSITIONS && a->n > 1) {
