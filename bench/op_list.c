@@ -21,20 +21,32 @@ static void print_tensors(const Graph *g) {
 static void print_numbers(const Graph *g, int i) {
     const Op *op = &g->op[i];
     int from[2];
-    if (op->kind == OP_CONV)
-        printf(", \"stride\": %d, \"top\": %d, \"left\": %d, \"stats\": %s", op->conv.stride, op->conv.top, op->conv.left,
-               cuda_stats_bytes(g, i) ? "true" : "false");
+    static const char *const truth[] = {"false", "true"};
+    if (op->kind == OP_CONV) {
+        static const char *const act[] = {[ACT_NONE] = "none", [ACT_RELU] = "relu", [ACT_GELU_TANH] = "gelu_tanh"};
+        printf(", \"stride\": %d, \"top\": %d, \"left\": %d, \"act\": \"%s\", \"positions\": %s, \"stats\": %s", op->conv.stride,
+               op->conv.top, op->conv.left, act[op->conv.act], truth[!!(conv_needs(g, op) & CONV_POSITIONS)],
+               truth[cuda_stats_bytes(g, i) > 0]);
+    }
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
-        printf(", \"groups\": %d, \"eps\": %.9g, \"silu\": %s, \"stats\": [", op->norm.groups, (double)op->norm.eps,
-               op->norm.silu ? "true" : "false");
+        printf(", \"groups\": %d, \"eps\": %.9g, \"silu\": %s, \"stats\": [", op->norm.groups, (double)op->norm.eps, truth[op->norm.silu]);
         bool left = cuda_stats_sources(g, i, from);
         for (int k = 0; k < 2 && left && from[k] >= 0; k++) printf("%s%d", k ? ", " : "", shape_of(g, g->op[from[k]].out).c);
         printf("]");
     }
     if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) printf(", \"heads\": %d", op->attn.heads);
+    if (op->kind == OP_UNARY || op->kind == OP_UNARY_BWD) printf(", \"f\": %d", op->unary.f);
+    if (op->kind == OP_ADD) printf(", \"positions\": %s", truth[operand_of(g, op->in[1], op->out) == OPERAND_POSITIONS]);
     if (op->kind == OP_SLICE) printf(", \"first\": %d", op->slice.first);
     if (op->kind == OP_RESAMPLE)
-        printf(", \"up\": %s, \"taps\": %d, \"pad\": %d", op->resample.up ? "true" : "false", op->resample.taps, op->resample.pad);
+        printf(", \"up\": %s, \"taps\": %d, \"pad\": %d", truth[op->resample.up], op->resample.taps, op->resample.pad);
+    if (op->kind == OP_POOL)
+        printf(", \"max\": %s, \"height\": %d, \"width\": %d, \"stride\": %d, \"pad\": %d", truth[op->pool.max], op->pool.height,
+               op->pool.width, op->pool.stride, op->pool.pad);
+    if (op->kind == OP_RESIZE) printf(", \"u8\": %s", truth[op->resize.u8]);
+    if (op->kind == OP_PIXEL_NORM) printf(", \"rms\": %s", truth[op->pixel_norm.rms]);
+    if (op->kind == OP_DEPTH_TO_SPACE) printf(", \"p\": %d", op->depth_to_space.p);
+    if (op->kind == OP_SOFTMAX) printf(", \"log\": %s", truth[op->softmax.log]);
 }
 static void print_graph(const char *name, const char *path, const Graph *g) {
     printf("{\"graph\": \"%s\", \"case\": \"%s\", ", name, path);

@@ -1,4 +1,5 @@
-// elementwise.cu -- what moves tensors and computes little: unary, add, copies of channels, resampling, tokens; NHWC.
+// elementwise.cu -- what moves tensors and computes little: unary, add, gates, copies of channels and pixels, resampling, tokens;
+// NHWC.
 // Work:   a thread handles runs of 8 elements or channels with 16-byte accesses. Where channels do not come in whole runs it
 //         handles single ones; flat ops (unary, add) do so at their end only.
 // Order:  resampling sums taps in order; the mean of the pixels sums every `lanes`-th pixel, then the lanes in order, which
@@ -6,45 +7,53 @@
 // Limits: none on sizes. Speed: bandwidth bound.
 #include "kernels/values.h"
 
-enum { RUN = 8, ROWS_PER_THREAD = 4 };
+enum { ROWS_PER_THREAD = 4 };
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
-template <int V> GPU_FN void unary_run(const UnaryArgs &p, size_t i) {
-    float x[V], y[V];
-    load_floats(x, p.x, p.x_type, i);
-    GPU_FOR (int e = 0; e < V; e++) {
-        switch (p.f) {
-        case F_SILU: y[e] = x[e] * sigmoid(x[e]); break;
-        case F_CLAMP: y[e] = x[e] < p.lo ? p.lo : x[e] > p.hi ? p.hi : x[e]; break; // NaN stays NaN
-        }
+template <UnaryKind F> GPU_FN float unary(const UnaryArgs &p, float x) {
+    switch (F) {
+    case F_SILU: return x * sigmoid(x);
+    case F_CLAMP: return x < p.lo ? p.lo : x > p.hi ? p.hi : x; // NaN stays NaN
+    case F_RELU: return x < 0 ? 0 : x;
+    case F_GELU_TANH: return gelu_tanh(x);
     }
-    store_floats(p.y, p.y_type, i, y);
+    return NAN;
 }
-template <int V> GPU_FN void unary_bwd_run(const UnaryArgs &p, size_t i) {
+template <UnaryKind F> GPU_FN float unary_bwd(const UnaryArgs &p, float x, float d) {
+    switch (F) {
+    case F_SILU: return d * silu_slope(x);
+    case F_CLAMP: return x < p.lo || x > p.hi ? 0 : d;
+    case F_RELU: return x > 0 ? d : 0;
+    case F_GELU_TANH: return d * gelu_tanh_slope(x);
+    }
+    return NAN;
+}
+template <UnaryKind F, int V> GPU_FN void unary_run(const UnaryArgs &p, size_t i) {
+    float x[V];
+    load_floats(x, p.x, p.x_type, i);
+    GPU_FOR (int e = 0; e < V; e++) x[e] = unary<F>(p, x[e]);
+    store_floats(p.y, p.y_type, i, x);
+}
+template <UnaryKind F, int V> GPU_FN void unary_bwd_run(const UnaryArgs &p, size_t i) {
     float x[V], d[V];
     load_floats(x, p.x, p.x_type, i);
     load_floats(d, p.dy, p.dy_type, i);
-    GPU_FOR (int e = 0; e < V; e++) {
-        switch (p.f) {
-        case F_SILU: d[e] *= silu_slope(x[e]); break;
-        case F_CLAMP: d[e] = x[e] < p.lo || x[e] > p.hi ? 0 : d[e]; break;
-        }
-    }
+    GPU_FOR (int e = 0; e < V; e++) d[e] = unary_bwd<F>(p, x[e], d[e]);
     store_floats(p.y, p.y_type, i, d);
 }
 GPU_FN size_t flat_start() { return ((size_t)blockIdx.x * ROW_THREADS + threadIdx.x) * RUN; }
-__global__ void __launch_bounds__(ROW_THREADS) unary_kernel(UnaryArgs p) {
+template <UnaryKind F> __global__ void __launch_bounds__(ROW_THREADS) unary_kernel(UnaryArgs p) {
     const size_t start = flat_start();
-    if (start + RUN <= p.count) unary_run<RUN>(p, start);
+    if (start + RUN <= p.count) unary_run<F, RUN>(p, start);
     else
-        for (size_t i = start; i < p.count; i++) unary_run<1>(p, i);
+        for (size_t i = start; i < p.count; i++) unary_run<F, 1>(p, i);
 }
-__global__ void __launch_bounds__(ROW_THREADS) unary_bwd_kernel(UnaryArgs p) {
+template <UnaryKind F> __global__ void __launch_bounds__(ROW_THREADS) unary_bwd_kernel(UnaryArgs p) {
     const size_t start = flat_start();
-    if (start + RUN <= p.count) unary_bwd_run<RUN>(p, start);
+    if (start + RUN <= p.count) unary_bwd_run<F, RUN>(p, start);
     else
-        for (size_t i = start; i < p.count; i++) unary_bwd_run<1>(p, i);
+        for (size_t i = start; i < p.count; i++) unary_bwd_run<F, 1>(p, i);
 }
 
 template <int V> GPU_FN void add_run(const AddArgs &p, size_t i) {
@@ -76,6 +85,40 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_vector_kerne
         store_floats(p.y, p.y_type, i, x);
     }
 }
+// z is one image for all: a thread adds its run to ROWS_PER_THREAD images.
+template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_positions_kernel(AddArgs p, size_t per_image) {
+    const size_t i = ((size_t)blockIdx.x * ROW_THREADS + threadIdx.x) * V;
+    if (i >= per_image) return;
+    float z[V];
+    load_floats(z, p.z, p.z_type, i);
+    GPU_FOR (int r = 0; r < ROWS_PER_THREAD; r++) {
+        const int image = (int)blockIdx.y * ROWS_PER_THREAD + r;
+        if (image >= p.n) return;
+        const size_t at = (size_t)image * per_image + i;
+        float x[V];
+        load_floats(x, p.x, p.x_type, at);
+        GPU_FOR (int e = 0; e < V; e++) x[e] = fmaf(p.b, z[e], p.a * x[e]);
+        store_floats(p.y, p.y_type, at, x);
+    }
+}
+
+template <int V> __global__ void __launch_bounds__(ROW_THREADS) gate_kernel(GateArgs p, RowBlock b) {
+    const RowPlace at = row_place(b, V);
+    if (!at.active) return;
+    const size_t image = blockIdx.z, c = (size_t)p.c;
+    float gate[V];
+    load_floats(gate, p.gate, DG_F32, image * c + (size_t)at.channel);
+    GPU_FOR (int r = 0; r < ROWS_PER_THREAD; r++) {
+        const int pixel = ((int)blockIdx.x * ROWS_PER_THREAD + r) * b.lanes + at.lane;
+        if (pixel >= p.pixels) return;
+        const size_t i = (image * (size_t)p.pixels + (size_t)pixel) * c + (size_t)at.channel;
+        float x[V], residual[V];
+        load_floats(x, p.x, p.x_type, i);
+        if (p.residual) load_floats(residual, p.residual, p.residual_type, i);
+        GPU_FOR (int e = 0; e < V; e++) x[e] = p.residual ? fmaf(x[e], gate[e], residual[e]) : x[e] * gate[e];
+        store_floats(p.y, p.y_type, i, x);
+    }
+}
 
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) copy_channels_kernel(CopyChannelsArgs p, RowBlock b) {
     const RowPlace at = row_place(b, V);
@@ -86,6 +129,23 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) copy_channels_ke
         float v[V];
         load_floats(v, p.x, p.x_type, pixel * (size_t)p.x_c + (size_t)(p.x_first + at.channel));
         store_floats(p.y, p.y_type, pixel * (size_t)p.y_c + (size_t)(p.y_first + at.channel), v);
+    }
+}
+// A row of the output is p rows' worth of pieces, one from each pixel of the input: p pixels, whose p*c channels lie together in both.
+// The block's rows are these pieces.
+template <int V> __global__ void __launch_bounds__(ROW_THREADS) depth_to_space_kernel(DepthToSpaceArgs p, RowBlock b) {
+    const RowPlace at = row_place(b, V);
+    if (!at.active) return;
+    const int pieces = p.height * p.p * p.width;
+    const size_t first = (size_t)blockIdx.z * (size_t)pieces;
+    GPU_FOR (int r = 0; r < ROWS_PER_THREAD; r++) {
+        const int piece = ((int)blockIdx.x * ROWS_PER_THREAD + r) * b.lanes + at.lane;
+        if (piece >= pieces) return;
+        const int row = piece / p.width, w = piece % p.width;
+        const int source = ((row / p.p) * p.width + w) * p.p + row % p.p;
+        float v[V];
+        load_floats(v, p.x, p.x_type, (first + (size_t)source) * (size_t)b.c + (size_t)at.channel);
+        store_floats(p.y, p.y_type, (first + (size_t)piece) * (size_t)b.c + (size_t)at.channel, v);
     }
 }
 
@@ -169,32 +229,49 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) first_token_bwd_
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
-static size_t blocks_for(size_t work, size_t per_block) { return (work + per_block - 1) / per_block; }
 template <class... P, class... A> static int launch_flat(void (*kernel)(P...), size_t count, void *stream, const A &...a) {
     const dim3 grid((unsigned)blocks_for(count, (size_t)ROW_THREADS * RUN));
     return gpu::launch(kernel, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a...);
 }
-// `rows` rows of `images` images, each thread making `per_thread` of them; `eights` is the kernel for whole runs.
-template <class A>
-static int launch_rows(void (*ones)(A, RowBlock), void (*eights)(A, RowBlock), bool whole_runs, int c, size_t rows, int per_thread,
-                       int images, void *stream, const A &a) {
-    const int run = whole_runs ? RUN : 1;
-    const RowBlock b = row_block(c, run, ROW_THREADS);
-    const dim3 grid((unsigned)blocks_for(rows, (size_t)(b.lanes * per_thread)), row_columns(b, run), (unsigned)images);
-    return gpu::launch(whole_runs ? eights : ones, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a, b);
+#define CASE(F, name)                                                                                                                      \
+    case F_##F: return launch_flat(unary_kernel<F_##F>, a->count, stream, *a);
+extern "C" int cuda_unary(const UnaryArgs *a, void *stream) {
+    switch (a->f) { DG_UNARY(CASE) }
+    return cudaErrorInvalidValue;
 }
-
-extern "C" int cuda_unary(const UnaryArgs *a, void *stream) { return launch_flat(unary_kernel, a->count, stream, *a); }
-extern "C" int cuda_unary_bwd(const UnaryArgs *a, void *stream) { return launch_flat(unary_bwd_kernel, a->count, stream, *a); }
+#undef CASE
+#define CASE(F, name)                                                                                                                      \
+    case F_##F: return launch_flat(unary_bwd_kernel<F_##F>, a->count, stream, *a);
+extern "C" int cuda_unary_bwd(const UnaryArgs *a, void *stream) {
+    switch (a->f) { DG_UNARY(CASE) }
+    return cudaErrorInvalidValue;
+}
+#undef CASE
 extern "C" int cuda_add(const AddArgs *a, void *stream) {
     const size_t count = (size_t)a->n * (size_t)a->pixels * (size_t)a->c;
-    if (!a->z_vector) return launch_flat(add_kernel, count, stream, *a, count);
+    if (a->z_kind == OPERAND_POSITIONS && a->n > 1) {
+        const size_t per_image = (size_t)a->pixels * (size_t)a->c;
+        const bool whole_runs = per_image % RUN == 0;
+        const dim3 grid((unsigned)blocks_for(per_image, (size_t)ROW_THREADS * (whole_runs ? RUN : 1)),
+                        (unsigned)blocks_for((size_t)a->n, ROWS_PER_THREAD));
+        return gpu::launch(whole_runs ? add_positions_kernel<RUN> : add_positions_kernel<1>, grid, dim3(ROW_THREADS), 0,
+                           (cudaStream_t)stream, *a, per_image);
+    }
+    if (a->z_kind != OPERAND_VECTOR) return launch_flat(add_kernel, count, stream, *a, count);
     return launch_rows(add_vector_kernel<1>, add_vector_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels, ROWS_PER_THREAD, a->n,
                        stream, *a);
+}
+extern "C" int cuda_gate(const GateArgs *a, void *stream) {
+    return launch_rows(gate_kernel<1>, gate_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels, ROWS_PER_THREAD, a->n, stream, *a);
 }
 extern "C" int cuda_copy_channels(const CopyChannelsArgs *a, void *stream) {
     const bool whole_runs = (a->c | a->x_c | a->x_first | a->y_c | a->y_first) % RUN == 0;
     return launch_rows(copy_channels_kernel<1>, copy_channels_kernel<RUN>, whole_runs, a->c, a->pixels, ROWS_PER_THREAD, 1, stream, *a);
+}
+extern "C" int cuda_depth_to_space(const DepthToSpaceArgs *a, void *stream) {
+    const size_t pieces = (size_t)a->height * (size_t)a->p * (size_t)a->width;
+    const int c = a->p * a->c;
+    return launch_rows(depth_to_space_kernel<1>, depth_to_space_kernel<RUN>, c % RUN == 0, c, pieces, ROWS_PER_THREAD, a->n, stream, *a);
 }
 extern "C" int cuda_resample(const ResampleArgs *a, void *stream) {
     const size_t rows = (size_t)a->out_height * (size_t)a->out_width;

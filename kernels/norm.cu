@@ -119,10 +119,6 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
     }
 }
 
-GPU_FN float warp_sum(float v) {
-    GPU_FOR (int apart = 16; apart; apart /= 2) v += __shfl_xor_sync(~0u, v, apart);
-    return v;
-}
 // Entry i of a group's partial statistics: all channels of a segment, then the next segment.
 GPU_FN float2 group_entry(const NormParams &p, int image, int group, int i, int *rows) {
     const int segment = i / p.per_group;

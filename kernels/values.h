@@ -46,6 +46,12 @@ template <int V> GPU_FN void store_floats(void *p, DType type, size_t i, const f
     else if (type == DG_F16) store_run((__half *)p + i, v);
     else store_run((__nv_bfloat16 *)p + i, v);
 }
+// Calls f with `p` as a pointer to elements of its type: one branch around many accesses, so that these are in flight together.
+template <class F> GPU_FN void with_type(const void *p, DType type, const F &f) {
+    if (type == DG_F32) f((const float *)p);
+    else if (type == DG_F16) f((const __half *)p);
+    else f((const __nv_bfloat16 *)p);
+}
 GPU_FN float as_stored(float v, DType type) { return type == DG_F32 ? v : type == DG_F16 ? (float)(__half)v : (float)(__nv_bfloat16)v; }
 
 // ---- blocks over rows (pixels) of c channels ----------------------------------------------------------------------------
@@ -70,10 +76,34 @@ inline RowBlock row_block(int c, int run, int most_across) {
     return {c, across, ROW_THREADS / across};
 }
 inline unsigned row_columns(const RowBlock &b, int run) { return (unsigned)((b.c / run + b.across - 1) / b.across); }
+inline size_t blocks_for(size_t work, size_t per_block) { return (work + per_block - 1) / per_block; }
+// `rows` rows of `images` images, each thread making `per_thread` of them; `eights` is the kernel for whole runs.
+enum { RUN = 8 };
+template <class A>
+inline int launch_rows(void (*ones)(A, RowBlock), void (*eights)(A, RowBlock), bool whole_runs, int c, size_t rows, int per_thread,
+                       int images, void *stream, const A &a) {
+    const int run = whole_runs ? RUN : 1;
+    const RowBlock b = row_block(c, run, ROW_THREADS);
+    const dim3 grid((unsigned)blocks_for(rows, (size_t)(b.lanes * per_thread)), row_columns(b, run), (unsigned)images);
+    return gpu::launch(whole_runs ? eights : ones, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a, b);
+}
+
+// The sum of each `lanes` neighbouring lanes of a warp, a power of two, in all of them; every lane takes part.
+GPU_FN float warp_sum(float v, int lanes = 32) {
+    for (int apart = lanes / 2; apart; apart /= 2) v += __shfl_xor_sync(~0u, v, apart);
+    return v;
+}
 
 GPU_FN float sigmoid(float x) { return __fdividef(1, 1 + expf(-x)); } // to 2 units in the last place; 0 where expf is infinite
 GPU_FN float silu_slope(float x) {
     const float s = sigmoid(x);
     return s * fmaf(x, 1 - s, 1); // stated, so that every caller rounds alike
+}
+// x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), which keeps the bits of small values
+GPU_FN float gelu_tanh(float x) { return x * sigmoid(1.5957691216f * fmaf(0.044715f * x * x, x, x)); }
+GPU_FN float gelu_tanh_slope(float x) {
+    const float square = x * x, inner = fmaxf(1.5957691216f * fmaf(0.044715f * square, x, x), -80.f); // exp(80) is finite
+    const float e = expf(-inner), s = __fdividef(1, 1 + e);
+    return fmaf(x * s * (e * s), 1.5957691216f * fmaf(0.134145f, square, 1), s); // e s = 1 - s
 }
 #endif

@@ -10,6 +10,7 @@ TYPES = {"fp32": F32, "fp16": F16, "bf16": BF16}
 BYTES = {F32: 4, F16: 2, BF16: 2}
 MANGLED = {F16: "6__half", BF16: "13__nv_bfloat16", F32: "f"}
 NORM_SEGMENT = 64
+OPERAND_NONE, OPERAND_FULL, OPERAND_VECTOR, OPERAND_POSITIONS = range(4)
 ROW_THREADS = 256
 
 
@@ -41,12 +42,20 @@ RowBlock = structure("RowBlock", ints("c", "across", "lanes"))
 AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "rows"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
                        floats("scale", "log2_scale"))
 UnaryArgs = structure("UnaryArgs", pointers("x", "dy", "y"), ints("x_type", "dy_type", "y_type"), [("count", c.c_size_t)], ints("f"), floats("lo", "hi"))
-AddArgs = structure("AddArgs", pointers("x", "z", "y"), ints("x_type", "z_type", "y_type"), [("z_vector", c.c_bool)], ints("n", "pixels", "c"), floats("a", "b"))
+AddArgs = structure("AddArgs", pointers("x", "z", "y"), ints("x_type", "z_type", "y_type", "z_kind", "n", "pixels", "c"), floats("a", "b"))
 CopyArgs = structure("CopyArgs", pointers("x", "y"), ints("x_type", "y_type"), [("pixels", c.c_size_t)], ints("x_c", "x_first", "y_c", "y_first", "c"))
 ResampleArgs = structure("ResampleArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "out_height", "out_width", "c", "taps", "pad"),
                          [("up", c.c_bool), ("tap", c.c_float * 4)], floats("scale"))
-PoolArgs = structure("PoolArgs", pointers("x", "embedding", "y"), ints("x_type", "y_type", "n", "pixels", "c"))
+PoolTokensArgs = structure("PoolTokensArgs", pointers("x", "embedding", "y"), ints("x_type", "y_type", "n", "pixels", "c"))
 TokenArgs = structure("TokenArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "tokens", "c"))
+PoolOptions = structure("PoolOptions", [("max", c.c_bool)], ints("height", "width", "stride", "pad"))
+PoolArgs = structure("PoolArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "out_height", "out_width", "c"), [("options", PoolOptions)])
+PixelNormArgs = structure("PixelNormArgs", pointers("x", "gamma", "beta", "shift_scale", "y"), ints("x_type", "y_type", "n", "pixels", "c"), floats("eps"),
+                          [("rms", c.c_bool)])
+GateArgs = structure("GateArgs", pointers("x", "gate", "residual", "y"), ints("x_type", "residual_type", "y_type", "n", "pixels", "c"))
+DepthToSpaceArgs = structure("DepthToSpaceArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "c", "p"))
+SoftmaxArgs = structure("SoftmaxArgs", pointers("x", "y"), ints("n", "c"), [("log", c.c_bool)])
+Integer = structure("Integer", [("value", c.c_int)])
 Count = structure("Count", [("value", c.c_size_t)])
 
 
@@ -107,7 +116,9 @@ class Op:
     def __init__(self, graph, op, batch):
         self.kind, self.numbers = op["kind"], op
         tensor = graph["tensors"]
-        weights = {"conv": (1, 2), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,)}.get(self.kind, ())
+        weights = {"conv": (1, 2), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,), "pixel_norm": (1, 2)}.get(self.kind, ())
+        if op.get("positions"):
+            weights += ({"conv": 3, "add": 1}[self.kind],)
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
         self.out = Tensor(tensor[op["out"]], batch)
         self.flops = op["flops"] * batch
@@ -116,16 +127,24 @@ class Op:
         """As host/program/op_table.c names the rows of its table."""
         a, o, numbers = self.inputs[0], self.out, self.numbers
         if self.kind == "conv":
-            w = self.inputs[1]
+            w, act = self.inputs[1], {"relu": " relu", "gelu_tanh": " gelu"}.get(numbers.get("act"), "")
+            gate, stride = " gate" if self.inputs[4] else "", "/%d" % numbers["stride"] if numbers["stride"] > 1 else ""
             if a.is_vector():
-                return "linear %d->%d" % (w.c, w.n)
-            return "conv %dx%d %d->%d %dx%d%s%s" % (w.h, w.w, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", " + in3" if self.inputs[3] else "")
+                return "linear %d->%d%s%s" % (w.c, w.n, gate, act)
+            return "conv %dx%d%s %d->%d %dx%d%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
+                                                      " + in3" if self.inputs[3] else "", act)
         if self.kind in ("norm", "norm_bwd"):
             return "%s%s%s %d %dx%d" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", a.c, a.h, a.w)
         if self.kind in ("attn", "attn_bwd"):
             return "%s %d heads of %d, %d tokens" % (self.kind, numbers["heads"], a.c // 3 // numbers["heads"], a.pixels)
         if self.kind == "resample":
             return "resample %s %d %dx%d" % ("up" if numbers["up"] else "down", a.c, a.h, a.w)
+        if self.kind == "pool":
+            return "pool %s %dx%d/%d %d %dx%d" % ("max" if numbers["max"] else "mean", numbers["height"], numbers["width"], numbers["stride"], o.c, o.h, o.w)
+        if self.kind == "resize":
+            return "resize%s %d %dx%d->%dx%d" % (" u8" if numbers["u8"] else "", o.c, a.h, a.w, o.h, o.w)
+        if self.kind == "pixel_norm":
+            return "pixel_norm%s%s %d %dx%d" % (" rms" if numbers["rms"] else "", " shift-scale" if self.inputs[3] else "", o.c, o.h, o.w)
         return "%s %d %dx%d" % (self.kind, o.c, o.h, o.w)
 
 
@@ -270,16 +289,23 @@ def unary(op):
     x, backward = op.inputs[0], op.kind == "unary_bwd"
     dy = op.inputs[1] if backward else x
     p = UnaryArgs(x=address(0), dy=address(1) if backward else 0, y=address(2), x_type=x.type, dy_type=dy.type, y_type=op.out.type, count=op.out.count,
-                  lo=-1, hi=1)
-    return [flat(op.kind + "_kernel", op.out.count, [p], x.bytes * (2 if backward else 1) + op.out.bytes)]
+                  f=op.numbers["f"], lo=-1, hi=1)
+    return [flat("%s_kernelIL9UnaryKind%dE" % (op.kind, p.f), op.out.count, [p], x.bytes * (2 if backward else 1) + op.out.bytes)]
 
 
 def add(op):
     x, z, y = op.inputs[0], op.inputs[1], op.out
     vector = bool(z and z.is_vector() and not y.is_vector())
-    p = AddArgs(x=address(0), z=address(1) if z else 0, y=address(2), x_type=x.type, z_type=z.type if z else F32, y_type=y.type, z_vector=vector,
-                n=y.n, pixels=y.pixels, c=y.c, a=1, b=1)
+    positions = bool(op.numbers.get("positions"))
+    p = AddArgs(x=address(0), z=address(1) if z else 0, y=address(2), x_type=x.type, z_type=z.type if z else F32, y_type=y.type,
+                z_kind=OPERAND_POSITIONS if positions else OPERAND_VECTOR if vector else OPERAND_FULL if z else OPERAND_NONE, n=y.n, pixels=y.pixels,
+                c=y.c, a=1, b=1)
     moved = x.bytes + (z.bytes if z else 0) + y.bytes
+    if positions and y.n > 1:
+        each = y.pixels * y.c
+        run = row_run(each)
+        grid = (ceil_div(each, ROW_THREADS * run), ceil_div(y.n, 4))
+        return [Launch("add_positions_kernelILi%dE" % run, grid, ROW_THREADS, 0, [p, Count(value=each)], moved)]
     if vector:
         return [by_rows("add_vector_kernel", p, y.c, y.pixels, 4, y.n, moved)]
     return [flat("add_kernel", y.count, [p, Count(value=y.count)], moved)]
@@ -293,9 +319,12 @@ def copy(x, x_c, x_first, y, y_c, y_first, channels, pixels):
 
 
 def concat(op):
-    a, b, y = op.inputs[0], op.inputs[1], op.out
-    pixels = y.n * y.pixels
-    return [copy(a, a.c, 0, y, y.c, 0, a.c, pixels), copy(b, b.c, 0, y, y.c, a.c, b.c, pixels)]
+    y, first, made = op.out, 0, []
+    for x in op.inputs:
+        if x:
+            made.append(copy(x, x.c, 0, y, y.c, first, x.c, y.n * y.pixels))
+            first += x.c
+    return made
 
 
 def slice_channels(op):
@@ -314,7 +343,7 @@ def pool_tokens(op):
     backward = op.kind == "pool_tokens_bwd"
     x, y = op.inputs[0], op.out
     image = y if backward else x
-    p = PoolArgs(x=address(0), embedding=0 if backward else address(1), y=address(2), x_type=x.type, y_type=y.type, n=image.n, pixels=image.pixels, c=image.c)
+    p = PoolTokensArgs(x=address(0), embedding=0 if backward else address(1), y=address(2), x_type=x.type, y_type=y.type, n=image.n, pixels=image.pixels, c=image.c)
     if backward:
         return [by_rows("pool_tokens_bwd_kernel", p, image.c, image.pixels, 1, image.n, x.bytes + y.bytes)]
     run = row_run(image.c)
@@ -330,9 +359,51 @@ def first_token(op):
     return [by_rows("first_token_bwd_kernel", p, y.c, y.pixels, 1, y.n, x.bytes + y.bytes)]
 
 
+def gate(op):
+    x, residual, y = op.inputs[0], op.inputs[2], op.out
+    p = GateArgs(x=address(0), gate=address(1), residual=address(2) if residual else 0, y=address(3), x_type=x.type,
+                 residual_type=residual.type if residual else F32, y_type=y.type, n=y.n, pixels=y.pixels, c=y.c)
+    return [by_rows("gate_kernel", p, y.c, y.pixels, 4, y.n, x.bytes + (residual.bytes if residual else 0) + y.bytes)]
+
+
+def depth_to_space(op):
+    x, y, p = op.inputs[0], op.out, op.numbers["p"]
+    a = DepthToSpaceArgs(x=address(0), y=address(1), x_type=x.type, y_type=y.type, n=x.n, height=x.h, width=x.w, c=y.c, p=p)
+    return [by_rows("depth_to_space_kernel", a, p * y.c, x.h * p * x.w, 4, x.n, x.bytes + y.bytes)]
+
+
+# ---- pool.cu, pixel_norm.cu, softmax.cu; resize.cu computes in f64, which machine.py does not know -----------------------------------------
+def pool(op):
+    x, y, numbers = op.inputs[0], op.out, op.numbers
+    run = row_run(x.c)
+    o = PoolOptions(max=numbers["max"], height=numbers["height"], width=numbers["width"], stride=numbers["stride"], pad=numbers["pad"])
+    p = PoolArgs(x=address(0), y=address(1), x_type=x.type, y_type=y.type, n=x.n, height=x.h, width=x.w, out_height=y.h, out_width=y.w, c=x.c, options=o)
+    large = o.height * o.width >= 32
+    b = row_block(x.c, run, (128 if large else 64) // run)
+    grid = (y.pixels if large else ceil_div(y.w * ceil_div(y.h, 4), b.lanes), ceil_div(x.c // run, b.across), x.n)
+    return [Launch("pool_large_kernelILi%dELb%dE" % (run, o.max) if large else "pool_kernelI%sLi%dELb%dE" % (MANGLED[x.type], run, o.max), grid, ROW_THREADS, 0, [p, b], x.bytes + y.bytes)]
+
+
+def pixel_norm(op):
+    x, y, threads = op.inputs[0], op.out, 128
+    given = [address(1 + k) if op.inputs[k] else 0 for k in (1, 2, 3)]
+    p = PixelNormArgs(x=address(0), gamma=given[0], beta=given[1], shift_scale=given[2], y=address(1), x_type=x.type, y_type=y.type, n=x.n, pixels=x.pixels,
+                      c=x.c, eps=1e-6, rms=op.numbers["rms"])
+    run, team = row_run(x.c), 1
+    while team < threads and team * 5 < x.c // run:
+        team *= 2
+    return [Launch("pixel_norm_kernelILi%dE" % run, (ceil_div(x.pixels, threads // team), 1, x.n), threads, 0, [p, Integer(value=team)], x.bytes + y.bytes)]
+
+
+def softmax(op):
+    x, y = op.inputs[0], op.out
+    return [Launch("softmax_kernel", (x.n,), 256, 0, [SoftmaxArgs(x=address(0), y=address(1), n=x.n, c=x.c, log=op.numbers["log"])], x.bytes + y.bytes)]
+
+
 MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn": attention, "attn_bwd": attention_backward, "unary": unary, "unary_bwd": unary,
           "add": add, "concat": concat, "slice": slice_channels, "resample": resample, "pool_tokens": pool_tokens, "pool_tokens_bwd": pool_tokens,
-          "first_token": first_token, "first_token_bwd": first_token}
+          "first_token": first_token, "first_token_bwd": first_token, "gate": gate, "depth_to_space": depth_to_space, "pool": pool,
+          "pixel_norm": pixel_norm, "softmax": softmax}
 
 
 def launches_of(graph, batch):
@@ -345,6 +416,8 @@ def launches_of(graph, batch):
             made = norm(op, op.kind == "norm_bwd" and same in norms)
             if op.kind == "norm":
                 norms.add(same)
+        elif op.kind not in MAKERS:
+            raise Unreadable("an op %s: the model does not know its kernels" % op.kind)
         else:
             made = MAKERS[op.kind](op)
         out.append((op, made))

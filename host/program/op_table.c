@@ -15,17 +15,26 @@ static void describe(const Exec *x, int i, char *out, size_t size) {
     const Op *op = &g->op[i];
     Shape a = shape_of(g, op->in[0]), o = shape_of(g, op->out);
     const char *name = op_name(op->kind);
+    static const char *const act[] = {[ACT_NONE] = "", [ACT_RELU] = " relu", [ACT_GELU_TANH] = " gelu"};
     if (op->kind == OP_CONV) {
         Shape k = shape_of(g, op->in[1]);
-        if (is_vector(a)) snprintf(out, size, "linear %d->%d", k.c, k.n);
+        char stride[16] = "";
+        if (op->conv.stride > 1) snprintf(stride, sizeof stride, "/%d", op->conv.stride);
+        if (is_vector(a)) snprintf(out, size, "linear %d->%d%s%s", k.c, k.n, op->in[4] ? " gate" : "", act[op->conv.act]);
         else
-            snprintf(out, size, "%s %dx%d %d->%d %dx%d%s%s", name, k.h, k.w, k.c, k.n, o.h, o.w, op->in[2] ? "" : " no bias",
-                     op->in[3] ? " + in3" : "");
+            snprintf(out, size, "%s %dx%d%s %d->%d %dx%d%s%s%s%s", name, k.h, k.w, stride, k.c, k.n, o.h, o.w, op->in[2] ? "" : " no bias",
+                     op->in[4] ? " gate" : "", op->in[3] ? " + in3" : "", act[op->conv.act]);
     } else if (op->kind == OP_NORM || op->kind == OP_NORM_BWD)
         snprintf(out, size, "%s%s%s %d %dx%d", name, op->norm.silu ? " silu" : "", op->in[3] ? " scale-shift" : "", a.c, a.h, a.w);
     else if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD)
         snprintf(out, size, "%s %d heads of %d, %d tokens", name, op->attn.heads, a.c / 3 / op->attn.heads, a.h * a.w);
     else if (op->kind == OP_RESAMPLE) snprintf(out, size, "%s %s %d %dx%d", name, op->resample.up ? "up" : "down", a.c, a.h, a.w);
+    else if (op->kind == OP_POOL)
+        snprintf(out, size, "%s %s %dx%d/%d %d %dx%d", name, op->pool.max ? "max" : "mean", op->pool.height, op->pool.width,
+                 op->pool.stride, o.c, o.h, o.w);
+    else if (op->kind == OP_RESIZE) snprintf(out, size, "%s%s %d %dx%d->%dx%d", name, op->resize.u8 ? " u8" : "", o.c, a.h, a.w, o.h, o.w);
+    else if (op->kind == OP_PIXEL_NORM)
+        snprintf(out, size, "%s%s%s %d %dx%d", name, op->pixel_norm.rms ? " rms" : "", op->in[3] ? " shift-scale" : "", o.c, o.h, o.w);
     else snprintf(out, size, "%s %d %dx%d", name, o.c, o.h, o.w);
     const char *by = x->dev->be->implementation(x, i);
     size_t n = strlen(out);
