@@ -1,5 +1,5 @@
 /* test_ops.c -- every op case on a device against the reference in double: forward, input gradient, exact integers,
- * guard bands, determinism, and image i of batch 1 against image i of batch 3, bit for bit.
+ * guard bands, determinism, and image i of batch 1 against image i of batch 3 (vectors: of 67 too), bit for bit.
  *   test_ops [DEVICE [PRECISION]] [CASE]     default: cpu, then ref; CASE runs one row, as its failure line names it
  * Tolerance (one rule, no number per case): relative L2 error <= 3 x that of the naive implementation, which sums in
  * float and rounds every op's output to the device's type, + 4 eps of float; inputs are already in the device's type. */
@@ -174,11 +174,11 @@ static double rel_l2(const double *a, const double *ref, size_t n) { /* NaN when
     for (size_t i = 0; i < n; i++) num += (a[i] - ref[i]) * (a[i] - ref[i]), den += ref[i] * ref[i];
     return den > 0 ? sqrt(num / den) : sqrt(num) > 0 ? INFINITY : sqrt(num);
 }
-enum { BATCH = 3 };
+enum { BATCH = 3, VECTORS = 67 }; /* vectors: so many that linear layers work otherwise, and not a whole number of tiles */
 
-static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive) {
+static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive, int batch) {
     const char *what = m->gradient ? "gradient" : "forward";
-    Run a = run_new(m, dev, BATCH), b = run_new(m, ref64, BATCH), c = run_new(m, naive, BATCH);
+    Run a = run_new(m, dev, batch), b = run_new(m, ref64, batch), c = run_new(m, naive, batch);
     fill_inputs(&a, m, 0), fill_inputs(&b, m, 0), fill_inputs(&c, m, 0);
     Error err;
     bool clean = exec_run_checked(a.e, &err);
@@ -201,7 +201,7 @@ static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive
     double *again = result(&a, &n);
     CHECK(!memcmp(va, again, n * sizeof *va), "%s %s on %s: a second run gives other bits", m->c->name, what, dev->be->name);
     Run one = run_new(m, dev, 1);
-    for (int i = 0; i < BATCH; i++) {
+    for (int i = 0; i < batch; i++) {
         size_t per;
         fill_inputs(&one, m, i);
         exec_run(one.e);
@@ -294,7 +294,8 @@ static void test_device(const char *spec, const char *precision, const char *onl
         found = true;
         for (int gradient = 0; gradient <= has_gradient(c); gradient++) {
             Mode m = {c, gradient, false, dev->precision.tf32, dev->precision.act};
-            test_values(&m, dev, ref64, &naive);
+            test_values(&m, dev, ref64, &naive, BATCH);
+            if (c->kind == OP_CONV && is_vector(c->x)) test_values(&m, dev, ref64, &naive, VECTORS);
             if (gradient && reference) test_slope(&m, ref64);
             if (gradient && reference && has_second_gradient(c)) {
                 m.wrt = 1;
@@ -303,7 +304,7 @@ static void test_device(const char *spec, const char *precision, const char *onl
             OpCase exact = exact_case(c);
             Mode e = {&exact, gradient, true, false, dev->precision.act};
             /* 16-bit results hold integers exactly up to 2^11 (f16) or 2^8 (bf16): those types round the large sums */
-            if (is_exact(c) && (dev->precision.act == DG_F32 || dev->precision.act == DG_F64)) test_values(&e, dev, ref64, &naive);
+            if (is_exact(c) && (dev->precision.act == DG_F32 || dev->precision.act == DG_F64)) test_values(&e, dev, ref64, &naive, BATCH);
         }
     }
     CHECK(found, "no case is called %s", only);
