@@ -1,5 +1,5 @@
-// conv.cu -- convolution of any filter size, padding and stride, as an implicit GEMM; NHWC; and linear layers on vectors.
-//   y = scale * (conv(x, w) + bias + add):  rows are output pixels, columns output channels, the sum runs over pieces:
+// conv.cu -- convolution of any filter size, padding and stride, as an implicit GEMM; NHWC.
+//   y = act(scale * ((conv(x, w) + bias) * gate + add)):  rows are output pixels, columns output channels, the sum runs over pieces:
 //   16 bytes of channels of one filter tap, taps in order, channels in order within a tap.
 // Work:   a block makes 128 pixels x 64 or 128 channels. Tensor-core kernel (f16, bf16, tf32): four stages of cp.async, ldmatrix,
 //         mma.sync; 8 warps. Strict f32 kernel: 8x4 products per thread from two buffers. Both leave f32 sums in shared
@@ -8,24 +8,20 @@
 //         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
 // Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
-#include "kernels/kernels.h"
-#include "kernels/values.h"
+#include "kernels/conv_epilogue.h"
 #include <string.h>
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
 struct ConvParams {
-    const void *x, *w, *add;
-    const float *bias;
+    const void *x, *w;
     void *y;
     float2 *stats; // of y, by segments of all images; NULL: none
-    DType add_type, y_type;
-    bool add_vector;
-    int height, width, c, k, out_width, out_pixels, filter_width, stride, top, left; // out_pixels: of one image
-    int rows;                                                                        // output pixels of all images
-    int pieces, row_pieces;                                                          // per tap, of all taps
-    float scale;
+    Epilogue end;
+    int height, width, c, out_width, filter_width, stride, top, left;
+    int pieces, row_pieces; // per tap, of all taps
 };
+static_assert(sizeof(ConvParams) <= 128, "nvcc 13.0 copies larger parameters, and the widest kernel spills");
 
 enum { ROWS = 128, THREADS = 256, PIECE_BYTES = 16 }; // of a block's tile
 
@@ -52,8 +48,8 @@ struct InputPlace {
 };
 GPU_FN InputPlace input_place(const ConvParams &p, int row) {
     InputPlace i;
-    const int image = row / p.out_pixels, pixel = row % p.out_pixels;
-    i.h = row < p.rows ? pixel / p.out_width * p.stride - p.top : -(1 << 30), i.w = pixel % p.out_width * p.stride - p.left;
+    const int image = row / p.end.out_pixels, pixel = row % p.end.out_pixels;
+    i.h = row < p.end.rows ? pixel / p.out_width * p.stride - p.top : -(1 << 30), i.w = pixel % p.out_width * p.stride - p.left;
     i.element = (((ptrdiff_t)image * p.height + i.h) * p.width + i.w) * p.c;
     return i;
 }
@@ -81,31 +77,27 @@ template <typename T> GPU_FN uint4 gather_piece(const ConvParams &p, const Input
 
 // Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted,
 // the stored values replace the sums.
-template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_by(const ConvParams &p, float *sums, int row0, int column0) {
+template <int COLUMNS, int PITCH, int V, bool MORE> GPU_FN void store_tile_by(const ConvParams &p, float *sums, int row0, int column0) {
     enum { ACROSS = COLUMNS / V };
     const int t = (int)threadIdx.x, column = t % ACROSS * V, k = column0 + column;
-    if (k >= p.k) return;
+    if (k >= p.end.k) return;
     float bias[V];
-    GPU_FOR (int e = 0; e < V; e++) bias[e] = p.bias ? p.bias[k + e] : 0;
-    for (int r = t / ACROSS; r < ROWS && row0 + r < p.rows; r += THREADS / ACROSS) {
-        const size_t out = (size_t)(row0 + r) * (size_t)p.k + (size_t)k;
-        float v[V], add[V];
+    load_bias(bias, p.end, k);
+    for (int r = t / ACROSS; r < ROWS && row0 + r < p.end.rows; r += THREADS / ACROSS) {
+        const size_t out = (size_t)(row0 + r) * (size_t)p.end.k + (size_t)k;
+        float v[V];
         GPU_FOR (int e = 0; e < V; e++) v[e] = sums[r * PITCH + column + e] + bias[e];
-        if (p.add) {
-            load_floats(add, p.add, p.add_type, p.add_vector ? (size_t)((row0 + r) / p.out_pixels) * (size_t)p.k + (size_t)k : out);
-            GPU_FOR (int e = 0; e < V; e++) v[e] += add[e];
-        }
-        GPU_FOR (int e = 0; e < V; e++) v[e] *= p.scale;
-        store_floats(p.y, p.y_type, out, v);
+        finish<MORE>(p.end, v, row0 + r, k, out);
+        store_floats(p.y, p.end.y_type, out, v);
         if (!p.stats) continue;
-        GPU_FOR (int e = 0; e < V; e++) sums[r * PITCH + column + e] = as_stored(v[e], p.y_type);
+        GPU_FOR (int e = 0; e < V; e++) sums[r * PITCH + column + e] = as_stored(v[e], p.end.y_type);
     }
 }
 // A thread makes the statistics of one channel in one segment; segments lie whole in a tile and in an image.
 template <int COLUMNS, int PITCH> GPU_FN void store_stats(const ConvParams &p, const float *outputs, int row0, int column0) {
     for (int i = (int)threadIdx.x; i < COLUMNS * (ROWS / NORM_SEGMENT); i += THREADS) {
         const int column = i % COLUMNS, row = i / COLUMNS * NORM_SEGMENT;
-        if (column0 + column >= p.k || row0 + row >= p.rows) continue;
+        if (column0 + column >= p.end.k || row0 + row >= p.end.rows) continue;
         const float *y = outputs + row * PITCH + column;
         float mean = 0, rest = 0, squares = 0; // rest: what rounding took from the mean
         for (int r = 0; r < NORM_SEGMENT; r++) mean += y[r * PITCH];
@@ -114,13 +106,17 @@ template <int COLUMNS, int PITCH> GPU_FN void store_stats(const ConvParams &p, c
             const float apart = y[r * PITCH] - mean;
             rest += apart, squares += apart * apart;
         }
-        p.stats[(size_t)((row0 + row) / NORM_SEGMENT) * (size_t)p.k + (size_t)(column0 + column)] =
+        p.stats[(size_t)((row0 + row) / NORM_SEGMENT) * (size_t)p.end.k + (size_t)(column0 + column)] =
             make_float2(mean + rest / NORM_SEGMENT, squares - rest * rest / NORM_SEGMENT);
     }
 }
+template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_of(const ConvParams &p, float *sums, int row0, int column0) {
+    if (more_than_plain(p.end)) store_tile_by<COLUMNS, PITCH, V, true>(p, sums, row0, column0);
+    else store_tile_by<COLUMNS, PITCH, V, false>(p, sums, row0, column0);
+}
 template <int COLUMNS, int PITCH> GPU_FN void store_tile(const ConvParams &p, float *sums, int row0, int column0) {
-    if (p.k % 8 == 0) store_tile_by<COLUMNS, PITCH, 8>(p, sums, row0, column0);
-    else store_tile_by<COLUMNS, PITCH, 1>(p, sums, row0, column0);
+    if (p.end.k % 8 == 0) store_tile_of<COLUMNS, PITCH, 8>(p, sums, row0, column0);
+    else store_tile_of<COLUMNS, PITCH, 1>(p, sums, row0, column0);
     if (!p.stats) return;
     __syncthreads(); // the outputs are complete
     store_stats<COLUMNS, PITCH>(p, sums, row0, column0);
@@ -185,7 +181,7 @@ template <typename T, int COLUMNS, bool WHOLE_PIECES> __global__ void __launch_b
         }
         GPU_FOR (int i = 0; i < B_COPIES; i++) {
             const int k = column0 + lr + i * COPY_ROWS;
-            const bool valid = k < p.k && place.number < p.row_pieces;
+            const bool valid = k < p.end.k && place.number < p.row_pieces;
             const size_t piece = (size_t)k * (size_t)p.row_pieces + (size_t)place.number;
             gpu::cp_async16(base + b + piece_at(lr + i * COPY_ROWS, lc), valid ? (const T *)p.w + piece * E : p.w, valid);
         }
@@ -269,7 +265,7 @@ template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_
             if (!WHOLE_PIECES) next[i] = gather_piece<float>(p, input[i], place);
             else next[i] = inside(p, input[i], place) ? *(const uint4 *)((const float *)p.x + input_element<E>(p, input[i], place)) : zero;
         }
-        const bool valid = k < p.k && place.number < p.row_pieces;
+        const bool valid = k < p.end.k && place.number < p.row_pieces;
         next[2] = valid ? ((const uint4 *)p.w)[(size_t)k * (size_t)p.row_pieces + (size_t)place.number] : zero;
         advance(place, p, PIECES);
     };
@@ -306,31 +302,22 @@ template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_
     store_tile<Tile::COLUMNS, Tile::SUM_PITCH>(p, buffer, row0, column0);
 }
 
-// ---- linear layers on vectors -------------------------------------------------------------------------------------------
-// A warp makes one output feature for up to 8 vectors: each lane sums every 32nd channel, then the lanes are added in pairs.
-enum { LINEAR_WARPS = 8, LINEAR_VECTORS = 8 };
-struct LinearParams {
-    const float *x, *w, *bias, *add;
-    float *y;
-    int n, c, k;
-    float scale;
-};
-__global__ void __launch_bounds__(32 * LINEAR_WARPS) linear_kernel(LinearParams p) {
-    const int lane = (int)threadIdx.x & 31, k = (int)blockIdx.x * LINEAR_WARPS + ((int)threadIdx.x >> 5);
-    const int first = (int)blockIdx.y * LINEAR_VECTORS, count = min((int)LINEAR_VECTORS, p.n - first);
-    if (k >= p.k) return;
-    float sum[LINEAR_VECTORS];
-    GPU_FOR (int i = 0; i < LINEAR_VECTORS; i++) sum[i] = 0;
-    for (int c = lane; c < p.c; c += 32) {
-        const float w = p.w[(size_t)k * (size_t)p.c + (size_t)c];
-        GPU_FOR (int i = 0; i < LINEAR_VECTORS; i++)
-            if (i < count) sum[i] += w * p.x[(size_t)(first + i) * (size_t)p.c + (size_t)c];
-    }
-    GPU_FOR (int i = 0; i < LINEAR_VECTORS; i++) {
-        GPU_FOR (int apart = 16; apart; apart /= 2) sum[i] += __shfl_xor_sync(~0u, sum[i], apart);
-        if (i >= count || lane != i) continue;
-        const size_t out = (size_t)(first + i) * (size_t)p.k + (size_t)k;
-        p.y[out] = p.scale * (sum[i] + (p.bias ? p.bias[k] : 0) + (p.add ? p.add[out] : 0));
+// ---- after a library --------------------------------------------------------------------------------------------------
+// The rest of a convolution that a library has made: in place, a run of V channels of a pixel at a time.
+enum { FINISH_RUNS = 4 }; // of a thread
+template <int V> __global__ void __launch_bounds__(THREADS) conv_finish_kernel(Epilogue q, void *y) {
+    const size_t across = (size_t)(q.k / V), runs = (size_t)q.rows * across;
+    GPU_FOR (int j = 0; j < FINISH_RUNS; j++) {
+        const size_t i = ((size_t)blockIdx.x * FINISH_RUNS + (size_t)j) * THREADS + threadIdx.x;
+        if (i >= runs) return;
+        const int k = (int)(i % across) * V;
+        float v[V], bias[V];
+        load_floats(v, y, q.y_type, i * V);
+        load_bias(bias, q, k);
+        GPU_FOR (int e = 0; e < V; e++) v[e] += bias[e];
+        if (more_than_plain(q)) finish_more(q, v, (int)(i / across), k, i * V);
+        else finish_plain(q, v, (int)(i / across), k, i * V);
+        store_floats(y, q.y_type, i * V, v);
     }
 }
 
@@ -340,16 +327,16 @@ static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 static int piece_values(DType t) { return PIECE_BYTES / (int)dtype_bytes(t); }
 
 template <typename T, int COLUMNS> static int launch_mma(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
-    const dim3 grid((unsigned)ceil_div(p.rows, ROWS), (unsigned)ceil_div(p.k, COLUMNS));
+    const dim3 grid((unsigned)ceil_div(p.end.rows, ROWS), (unsigned)ceil_div(p.end.k, COLUMNS));
     const size_t shared = MmaTile<COLUMNS>::SHARED_BYTES;
     if (whole_pieces) return gpu::launch(conv_mma_kernel<T, COLUMNS, true>, grid, dim3(THREADS), shared, stream, p);
     return gpu::launch(conv_mma_kernel<T, COLUMNS, false>, grid, dim3(THREADS), shared, stream, p);
 }
 template <typename T> static int launch_mma(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
-    return p.k > 64 ? launch_mma<T, 128>(p, whole_pieces, stream) : launch_mma<T, 64>(p, whole_pieces, stream);
+    return p.end.k > 64 ? launch_mma<T, 128>(p, whole_pieces, stream) : launch_mma<T, 64>(p, whole_pieces, stream);
 }
 static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
-    const dim3 grid((unsigned)ceil_div(p.rows, ROWS), (unsigned)ceil_div(p.k, F32Tile::COLUMNS));
+    const dim3 grid((unsigned)ceil_div(p.end.rows, ROWS), (unsigned)ceil_div(p.end.k, F32Tile::COLUMNS));
     const size_t shared = F32Tile::SHARED_BYTES;
     if (whole_pieces) return gpu::launch(conv_f32_kernel<true>, grid, dim3(THREADS), shared, stream, p);
     return gpu::launch(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
@@ -357,22 +344,22 @@ static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t strea
 extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
-    p.x = a->x, p.w = a->w, p.add = a->add, p.bias = a->bias, p.y = a->y, p.stats = (float2 *)a->stats;
-    p.add_type = a->add_type, p.y_type = a->y_type, p.add_vector = a->add_vector;
-    p.height = a->height, p.width = a->width, p.c = a->c, p.k = a->k, p.out_width = a->out_width,
-    p.out_pixels = a->out_height * a->out_width;
+    p.x = a->x, p.w = a->w, p.y = a->y, p.stats = (float2 *)a->stats, p.end = conv_epilogue(a);
+    p.height = a->height, p.width = a->width, p.c = a->c, p.out_width = a->out_width;
     p.filter_width = a->s, p.stride = a->options.stride, p.top = a->options.top, p.left = a->options.left;
-    p.rows = a->n * p.out_pixels, p.pieces = ceil_div(a->c, per_piece), p.row_pieces = a->r * a->s * p.pieces, p.scale = a->options.scale;
+    p.pieces = ceil_div(a->c, per_piece), p.row_pieces = a->r * a->s * p.pieces;
     const bool whole_pieces = a->c % per_piece == 0;
     if (a->x_type == DG_F16) return launch_mma<__half>(p, whole_pieces, (cudaStream_t)stream);
     if (a->x_type == DG_BF16) return launch_mma<__nv_bfloat16>(p, whole_pieces, (cudaStream_t)stream);
     if (a->tf32) return launch_mma<float>(p, whole_pieces, (cudaStream_t)stream);
     return launch_f32(p, whole_pieces, (cudaStream_t)stream);
 }
-extern "C" int cuda_linear(const LinearArgs *a, void *stream) {
-    const LinearParams p = {a->x, a->w, a->bias, a->add, a->y, a->n, a->c, a->k, a->scale};
-    const dim3 grid((unsigned)ceil_div(a->k, LINEAR_WARPS), (unsigned)ceil_div(a->n, LINEAR_VECTORS));
-    return gpu::launch(linear_kernel, grid, dim3(32 * LINEAR_WARPS), (size_t)0, (cudaStream_t)stream, p);
+extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
+    const Epilogue q = conv_epilogue(a);
+    if (!q.bias && !q.gate && !q.add && q.act == ACT_NONE && q.scale == 1) return 0; // nothing is left to do
+    const size_t run = q.k % 8 ? 1 : 8, each = run * FINISH_RUNS * THREADS, count = (size_t)q.rows * (size_t)q.k;
+    const dim3 grid((unsigned)((count + each - 1) / each));
+    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(THREADS), (size_t)0, (cudaStream_t)stream, q, a->y);
 }
 // [k][tap][channels padded to whole pieces]
 extern "C" size_t conv_packed_bytes(Shape w, DType type) {

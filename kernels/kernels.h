@@ -31,6 +31,8 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     unsigned needs; /* conv_needs */
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
+/* What is left to do where y holds conv(x, w) alone, rounded to y_type: y = act(scale * ((y + bias) * gate + add)) in place. */
+int cuda_conv_finish(const ConvArgs *a, void *stream);
 /* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */
 size_t conv_packed_bytes(Shape weight, DType type);
 void conv_pack(void *packed, const void *weight, Shape shape, DType type);

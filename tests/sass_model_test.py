@@ -86,6 +86,9 @@ def test_machine():
               "BSYNC B0", "EXIT"]
     run = lambda lines: [i.instruction.text for i in machine.Block(function_of(lines), b"", (0, 0, 0), 32).traces()[0]]
     check("lanes that part at a branch meet again", run(parted), parted[:6] + ["BSYNC B0", "MOV R1, 0x2", "BSYNC B0", "EXIT"])
+    bits = ["S2R R0, SR_LANEID", "R2P PR, R0, 0x6", "@P1 EXIT", "@P2 EXIT", "NOP", "@P2 MOV R1, 0x1", "EXIT"]
+    machine_of = lambda lines: machine.Block(function_of(lines), b"", (0, 0, 0), 32).traces()[0]
+    check("bits 1 and 2 of a register become predicates: lanes whose bits are 0 are left", len(machine_of(bits)), len(bits))
     check("some leave, the others go on", run(parted[:5] + ["EXIT"] + parted[6:]), parted[:5] + ["EXIT", "MOV R1, 0x2", "BSYNC B0", "EXIT"])
     stray = decode.Instruction(0, "FROB R1, R2")
     stray.set_control(0)
@@ -142,7 +145,10 @@ def test_multiprocessor():
 def test_launches():
     run = counts.only_launches(counts.conv(3, 256, 256, 32))[0]
     check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (512, 2, 1), 67584))
-    check("its parameters", len(run.parameter_bytes()), 120)
+    check("its parameters", len(run.parameter_bytes()), 128)
+    few, many = (launches.linear(launches.Op(g, g["ops"][0], n))[0] for g in [counts.linear(256, 512)] for n in (15, 16))
+    check("linear layers on 15 and on 16 vectors", (few.kernel, few.grid, many.kernel, many.grid),
+          ("linear_few_kernel", (64, 2, 1), "linear_many_kernelILb1E", (32, 1, 1)))
     check("72 steps are reckoned from 18 and 36", [run.longer[0][1], run.longer[1][1], run.longer[2]], [18, 36, 72])
     check("a guided run of CIFAR-10 asks the guide 15 times", predict.guided_steps(18), 15)
     old = [{"case": "a", "kernel": "k", **dict.fromkeys(counts.WATCHED, 10)}]

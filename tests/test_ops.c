@@ -1,6 +1,6 @@
 /* test_ops.c -- every op case on a device against the reference in double: forward, input gradient, exact integers,
  * guard bands, determinism; and bit for bit, images of a batch of 3 against the same images in runs of fewer rows, at other
- * places, which leave the rest of every tensor alone, and in a batch of 1.
+ * places, which leave the rest of every tensor alone, and in a batch of 1 (vectors: of 67 too).
  *   test_ops [DEVICE [PRECISION]] [CASE]     CASE runs one row, as its failure line names it
  *   test_ops rows DEVICE [PRECISION]         only what needs no tolerance: the runs of fewer rows
  * default: cpu, then ref; then the rows of ref64 and rounded
@@ -177,22 +177,24 @@ static double rel_l2(const double *a, const double *ref, size_t n) { /* NaN when
     for (size_t i = 0; i < n; i++) num += (a[i] - ref[i]) * (a[i] - ref[i]), den += ref[i] * ref[i];
     return den > 0 ? sqrt(num / den) : sqrt(num) > 0 ? INFINITY : sqrt(num);
 }
-enum { BATCH = 3 };
+enum { BATCH = 3, VECTORS = 67 }; /* vectors: so many that linear layers work otherwise, and not a whole number of tiles */
 
-/* Runs of 1 and 2 images, op by op with poison in the others, against `all`, the results of images 0, 1 and 2. They are the last
+/* Runs of fewer images, op by op with poison in the others, against `all`, the results of images 0 to batch - 1. They are the last
  * ones, so that they change their places; then image 0 in a run as it is made outside of tests.                            */
-static void check_rows(Run *r, const Mode *m, const double *all) {
+static void check_rows(Run *r, const Mode *m, const double *all, int batch) {
+    static const int few[] = {1, 2, 0}, many[] = {15, 16, 64, 0};
     const char *what = m->gradient ? "gradient" : "forward", *name = r->e->dev->be->name;
-    for (int rows = 1; rows <= BATCH; rows++) {
-        bool plain = rows == BATCH;
-        int images = plain ? 1 : rows, first = plain ? 0 : BATCH - rows;
+    bool plain = false;
+    for (const int *rows = batch == VECTORS ? many : few; !plain; rows++) {
+        plain = *rows == 0;
+        int images = plain ? 1 : *rows, first = plain ? 0 : batch - images;
         size_t n;
         Error err;
         fill_inputs(r, m, first);
         if (plain) exec_run(r->e, images);
         else CHECK(exec_run_checked(r->e, images, &err), "%s %s on %s: %s", m->c->name, what, name, err.text);
         double *v = result(r, &n);
-        size_t per = n / BATCH, bytes = per * (size_t)images * sizeof *v;
+        size_t per = n / (size_t)batch, bytes = per * (size_t)images * sizeof *v;
         CHECK(!memcmp(v, all + (size_t)first * per, bytes), "%s %s on %s: images %d to %d differ in a run of %d", m->c->name, what, name,
               first, first + images - 1, images);
         free(v);
@@ -210,14 +212,14 @@ static void check_alone(const Mode *m, Device *dev, const double *all, size_t pe
     free(v);
     run_free(&one);
 }
-static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive) {
+static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive, int batch) {
     const char *what = m->gradient ? "gradient" : "forward";
-    Run a = run_new(m, dev, BATCH), b = run_new(m, ref64, BATCH), c = run_new(m, naive, BATCH);
+    Run a = run_new(m, dev, batch), b = run_new(m, ref64, batch), c = run_new(m, naive, batch);
     fill_inputs(&a, m, 0), fill_inputs(&b, m, 0), fill_inputs(&c, m, 0);
     Error err;
-    bool clean = exec_run_checked(a.e, BATCH, &err);
+    bool clean = exec_run_checked(a.e, batch, &err);
     CHECK(clean, "%s %s on %s: %s", m->c->name, what, dev->be->name, clean ? "" : err.text);
-    exec_run(b.e, BATCH);
+    exec_run(b.e, batch);
     run_rounded(&c, m);
     size_t n;
     double *va = result(&a, &n), *vb = result(&b, &n), *vc = result(&c, &n);
@@ -231,11 +233,11 @@ static void test_values(const Mode *m, Device *dev, Device *ref64, Device *naive
               tol, base, m->c->why);
     }
     /* again, on the run without checks: the same bits */
-    exec_run(a.e, BATCH);
+    exec_run(a.e, batch);
     double *again = result(&a, &n);
     CHECK(!memcmp(va, again, n * sizeof *va), "%s %s on %s: a second run gives other bits", m->c->name, what, dev->be->name);
-    check_rows(&a, m, va);
-    check_alone(m, dev, va, n / BATCH);
+    check_rows(&a, m, va, batch);
+    check_alone(m, dev, va, n / (size_t)batch);
     free(va), free(vb), free(vc), free(again);
     run_free(&a), run_free(&b), run_free(&c);
 }
@@ -245,7 +247,7 @@ static void test_rows(const Mode *m, Device *dev) {
     fill_inputs(&r, m, 0);
     exec_run(r.e, BATCH);
     double *all = result(&r, &n);
-    check_rows(&r, m, all);
+    check_rows(&r, m, all, BATCH);
     free(all);
     run_free(&r);
 }
@@ -330,7 +332,8 @@ static void test_device(const char *spec, const char *precision, const char *onl
         found = true;
         for (int gradient = 0; gradient <= has_gradient(c); gradient++) {
             Mode m = {c, gradient, false, dev->precision.tf32, dev->precision.act};
-            test_values(&m, dev, ref64, &naive);
+            test_values(&m, dev, ref64, &naive, BATCH);
+            if (c->kind == OP_CONV && is_vector(c->x)) test_values(&m, dev, ref64, &naive, VECTORS);
             if (gradient && reference) test_slope(&m, ref64);
             if (gradient && reference && has_second_gradient(c)) {
                 m.wrt = 1;
@@ -339,7 +342,7 @@ static void test_device(const char *spec, const char *precision, const char *onl
             OpCase exact = exact_case(c);
             Mode e = {&exact, gradient, true, false, dev->precision.act};
             /* 16-bit results hold integers exactly up to 2^11 (f16) or 2^8 (bf16): those types round the large sums */
-            if (is_exact(c) && (dev->precision.act == DG_F32 || dev->precision.act == DG_F64)) test_values(&e, dev, ref64, &naive);
+            if (is_exact(c) && (dev->precision.act == DG_F32 || dev->precision.act == DG_F64)) test_values(&e, dev, ref64, &naive, BATCH);
         }
     }
     CHECK(found, "no case is called %s", only);

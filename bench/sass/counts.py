@@ -28,10 +28,16 @@ def graph_of(kind, inputs, out, **numbers):
     return {"tensors": tensors, "ops": [op]}
 
 
-def conv(filter_width, channels, k, size, residual=True, stats=True):
+def conv(filter_width, channels, k, size, residual=True, stats=True, gate=False, act="none"):
     y = (1, size, size, k)
-    return graph_of("conv", [(1, size, size, channels), (k, filter_width, filter_width, channels), (1, 1, 1, k, "fp32"), y if residual else None], y,
-                    stride=1, top=filter_width // 2, left=filter_width // 2, stats=stats)
+    return graph_of("conv", [(1, size, size, channels), (k, filter_width, filter_width, channels), (1, 1, 1, k, "fp32"), y if residual else None,
+                             (1, 1, 1, k, "fp32") if gate else None], y,
+                    stride=1, top=filter_width // 2, left=filter_width // 2, act=act, stats=stats)
+
+
+def linear(channels, k):
+    return graph_of("conv", [(1, 1, 1, channels, "fp32"), (k, 1, 1, channels, "fp32"), (1, 1, 1, k, "fp32")], (1, 1, 1, k, "fp32"), stride=1, top=0,
+                    left=0, stats=False)
 
 
 def norm(kind, channels, size, stats):
@@ -55,6 +61,8 @@ CASES = [
     ("conv 3x3, 128 columns", conv(3, 128, 256, 32), conv(3, 256, 256, 32), 36),
     ("conv 1x1, 128 columns", conv(1, 256, 768, 16, False, False), conv(1, 512, 768, 16, False, False), 8),
     ("conv 3x3, 64 columns", conv(3, 128, 64, 32), conv(3, 256, 64, 32), 36),
+    ("conv 1x1, gate and residual", conv(1, 256, 768, 16, stats=False, gate=True), conv(1, 512, 768, 16, stats=False, gate=True), 8),
+    ("conv 1x1, GELU", conv(1, 256, 768, 16, False, False, act="gelu_tanh"), conv(1, 512, 768, 16, False, False, act="gelu_tanh"), 8),
     ("norm 256 channels, 32x32", norm("norm", 256, 32, []), None, 1),
     ("gradient of that norm", norm("norm_bwd", 256, 32, [256]), None, 1),
     ("attention, heads of 64, many tokens", attention("attn", 4, 64, 512), attention("attn", 4, 64, 1024), 8),
@@ -73,8 +81,7 @@ CASES = [
     ("softmax", graph_of("softmax", [(1, 1, 1, 1000, "fp32")], (1, 1, 1, 1000, "fp32"), log=False), None, 1),
     ("2x down", graph_of("resample", [image(256, 32)], image(256, 16), up=False, taps=2, pad=0), None, 1),
     ("2x up", graph_of("resample", [image(256, 16)], image(256, 32), up=True, taps=2, pad=0), None, 1),
-    ("linear layer", graph_of("conv", [(1, 1, 1, 256, "fp32"), (512, 1, 1, 256, "fp32"), (1, 1, 1, 512, "fp32")], (1, 1, 1, 512, "fp32"), stride=1,
-                              top=0, left=0, stats=False), None, 1),
+    ("linear layer, 64 vectors", linear(256, 512), linear(512, 512), 4),
 ]
 GROUPS = {"hmma": "hmma", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}

@@ -321,6 +321,13 @@ def predicates_to_register(i):
     return lambda w: put(w, lift(pack, rest(w), *w.P[:7]))
 
 
+@roots("R2P")
+def register_to_predicates(i):
+    value, which = arg.word(i.operands[1]), arg.number(i.operands[2])
+    puts = [(k, arg.to_predicate("P%d" % k)) for k in range(7) if which >> k & 1]
+    return lambda w: [put(w, lift(lambda v: v >> k & 1 == 1, value(w))) for k, put in puts] and None
+
+
 @roots("S2R", "S2UR")
 def special(i):
     put, name = arg.to_register(i.operands[0]), i.operands[1]

@@ -11,6 +11,7 @@ BYTES = {F32: 4, F16: 2, BF16: 2}
 MANGLED = {F16: "6__half", BF16: "13__nv_bfloat16", F32: "f"}
 NORM_SEGMENT = 64
 OPERAND_NONE, OPERAND_FULL, OPERAND_VECTOR, OPERAND_POSITIONS = range(4)
+ACTS = {"none": 0, "relu": 1, "gelu_tanh": 2}
 ROW_THREADS = 256
 
 
@@ -30,11 +31,10 @@ def floats(*names):
     return [(n, c.c_float) for n in names]
 
 
-ConvParams = structure("ConvParams", pointers("x", "w", "add", "bias", "y", "stats"), ints("add_type", "y_type"), [("add_vector", c.c_bool)],
-                       ints("height", "width", "c", "k", "out_width", "out_pixels", "filter_width", "stride", "top", "left",
-                            "rows", "pieces", "row_pieces"),
-                       floats("scale"))
-LinearParams = structure("LinearParams", pointers("x", "w", "bias", "add", "y"), ints("n", "c", "k"), floats("scale"))
+Epilogue = structure("Epilogue", pointers("add", "bias", "gate"), ints("add_type", "y_type", "add_kind", "act", "k", "rows", "out_pixels"), floats("scale"))
+ConvParams = structure("ConvParams", pointers("x", "w", "y", "stats"), [("end", Epilogue)],
+                       ints("height", "width", "c", "out_width", "filter_width", "stride", "top", "left", "pieces", "row_pieces"))
+LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add", "y"), ints("n", "c", "k", "add_stride"), floats("scale"), ints("act"))
 NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
                        ints("pixels", "c", "groups", "per_group", "segments", "n"), floats("eps"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
                        [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial", "slopes"))
@@ -158,28 +158,42 @@ def conv_shared(columns):
 
 
 def conv_launch(op, channels=None):
-    x, w, bias, add = op.inputs[:4]
+    x, w, bias, add, gate = op.inputs
     y, per_piece = op.out, 16 // BYTES[x.type]
     channels = channels or x.c
-    pieces, vector = ceil_div(channels, per_piece), bool(add and add.is_vector() and not y.is_vector())
-    columns = 128 if w.n > 64 else 64
-    p = ConvParams(x=address(0), w=address(1), add=address(2) if add else 0, bias=address(3) if bias else 0, y=address(4),
-                   stats=address(5) if op.numbers["stats"] else 0, add_type=add.type if add else F32, y_type=y.type, add_vector=vector,
-                   height=x.h, width=x.w, c=channels, k=w.n, out_width=y.w, out_pixels=y.pixels, filter_width=w.w, stride=op.numbers["stride"],
-                   top=op.numbers["top"], left=op.numbers["left"], rows=y.n * y.pixels, pieces=pieces, row_pieces=w.h * w.w * pieces, scale=1)
+    pieces, columns = ceil_div(channels, per_piece), 128 if w.n > 64 else 64
+    kind = (OPERAND_NONE if not add else OPERAND_POSITIONS if op.numbers.get("positions") else
+            OPERAND_VECTOR if add.is_vector() and not y.is_vector() else OPERAND_FULL)
+    end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
+                   y_type=y.type, add_kind=kind, act=ACTS[op.numbers.get("act", "none")], k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1)
+    p = ConvParams(x=address(0), w=address(1), y=address(4), stats=address(5) if op.numbers["stats"] else 0, end=end, height=x.h, width=x.w, c=channels,
+                   out_width=y.w, filter_width=w.w, stride=op.numbers["stride"], top=op.numbers["top"], left=op.numbers["left"], pieces=pieces,
+                   row_pieces=w.h * w.w * pieces)
     if x.type == F32:
         raise Unreadable("a convolution in f32: the model knows the tensor-core kernels only")
     kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, channels % per_piece == 0)
     moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
-    return Launch(kernel, (ceil_div(p.rows, ROWS), ceil_div(w.n, columns)), CONV_THREADS, conv_shared(columns), [p], moved)
+    return Launch(kernel, (ceil_div(end.rows, ROWS), ceil_div(w.n, columns)), CONV_THREADS, conv_shared(columns), [p], moved)
+
+
+# ---- linear.cu ----------------------------------------------------------------------------------------------------------------------
+MANY, TILE_VECTORS, TILE_FEATURES, TILE_SHARED = 16, 64, 16, 4 * (64 + 16) * 64 * 4
+
+
+def linear(op):
+    x, w, bias, add, gate = op.inputs
+    p = LinearParams(x=address(0), w=address(1), bias=address(2) if bias else 0, gate=address(5) if gate else 0, add=address(3) if add else 0, y=address(4),
+                     n=x.n, c=x.c, k=w.n, add_stride=0 if op.numbers.get("positions") else w.n, scale=1, act=ACTS[op.numbers.get("act", "none")])
+    moved = x.bytes + w.bytes + op.out.bytes
+    if x.n < MANY:
+        return [Launch("linear_few_kernel", (ceil_div(w.n, 8), ceil_div(x.n, 8)), 256, 0, [p], moved)]
+    return [Launch("linear_many_kernelILb%dE" % (x.c % 4 == 0), (ceil_div(w.n, TILE_FEATURES), ceil_div(x.n, TILE_VECTORS)), 512, TILE_SHARED, [p], moved)]
 
 
 def conv(op):
     x, w, y = op.inputs[0], op.inputs[1], op.out
     if x.is_vector() and x.type == F32 and y.type == F32 and w.h == w.w == 1:
-        p = LinearParams(x=address(0), w=address(1), bias=address(2) if op.inputs[2] else 0, add=address(3) if op.inputs[3] else 0, y=address(4),
-                         n=x.n, c=x.c, k=w.n, scale=1)
-        return [Launch("linear_kernel", (ceil_div(w.n, 8), ceil_div(x.n, 8)), 256, 0, [p], x.bytes + w.bytes + y.bytes)]
+        return linear(op)
     launch = conv_launch(op)
     steps = ceil_div(launch.parameters[0].row_pieces, 4)
     if steps > MANY_STEPS and x.c % 32 == 0:

@@ -115,11 +115,11 @@ def is_conv(launch):
 def canonical(launch):
     """A convolution on 16x16 images with two columns of blocks in place of one of whole tiles: fewer launches then differ."""
     p, columns = launch.parameters[0], 128 if "Li128E" in launch.kernel else 64
-    if p.k % columns or p.rows < launches.ROWS or p.filter_width not in (1, 3) or p.stride != 1:
+    if p.end.k % columns or p.end.rows < launches.ROWS or p.filter_width not in (1, 3) or p.stride != 1:
         return launch
     q = launches.ConvParams.from_buffer_copy(p)
     q.height = q.width = q.out_width = 16
-    q.out_pixels, q.rows, q.k = 256, 64 * 256, 2 * columns
+    q.end.out_pixels, q.end.rows, q.end.k = 256, 64 * 256, 2 * columns
     return launches.Launch(launch.kernel, (128, 2), launch.threads, launch.shared, [q], launch.moved)
 
 

@@ -10,25 +10,35 @@
 #include <omp.h>
 #endif
 
-enum { SIDE = 4, CHANNELS = 32, IMAGE = SIDE * SIDE * CHANNELS, RUNS = 3 }; /* runs: op by op, captured, replayed */
+enum { SIDE = 4, CHANNELS = 32, IMAGE = SIDE * SIDE * CHANNELS, RUNS = 3, CONVS = 3 }; /* runs: op by op, captured, replayed */
 static float value(size_t i) { return (float)((uint32_t)(i + 1) * 2654435761u >> 8) * 0x1p-23f - 1; }
 
 typedef struct {
     Graph *g;
-    Tid x, y;
+    Tid x, gate, y;
     Exec *e;
 } Net;
-/* A convolution with a bias, and one with a bias, a residual and a factor. */
+static Tid positions(Graph *g) {
+    double v[IMAGE];
+    for (int i = 0; i < IMAGE; i++) v[i] = (double)(i % 13 - 6) / 8;
+    return g_constant(g, "positions", (Shape){1, SIDE, SIDE, CHANNELS}, DG_F64, v);
+}
+/* A convolution with a bias, one with a bias, a residual, a factor and an activation, and one with all that is new for each image. */
 static bool net_new(Net *n, Device *d, int images, Error *err) {
     Graph *g = n->g = graph_new(d->precision);
     WeightView conv = {.kind = VIEW_CONV}, vector = {.kind = VIEW_VECTOR};
     n->x = g_input(g, "x", (Shape){images, SIDE, SIDE, CHANNELS});
     Tid a = g_conv(g, n->x, g_weight(g, "a.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv),
                    g_weight(g, "a.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
-    n->y = g_conv(g, a, g_weight(g, "b.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv),
-                  g_weight(g, "b.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
-    Op *last = &g->op[g->nop - 1];
-    last->in[3] = n->x, last->conv.scale = .75f;
+    n->gate = g_input(g, "gate", (Shape){images, 1, 1, CHANNELS});
+    Tid b = g_conv(g, a, g_weight(g, "b.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv),
+                   g_weight(g, "b.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
+    Op *op = &g->op[g->nop - 1];
+    op->in[3] = n->x, op->conv.scale = .75f, op->conv.act = ACT_RELU;
+    n->y = g_conv(g, b, g_weight(g, "c.weight", (Shape){CHANNELS, 1, 1, CHANNELS}, conv),
+                  g_weight(g, "c.bias", (Shape){1, 1, 1, CHANNELS}, vector), 0);
+    op = &g->op[g->nop - 1];
+    op->in[3] = positions(g), op->in[4] = n->gate, op->conv.act = ACT_GELU_TANH;
     g->t[n->y].keep = true;
     graph_plan(g);
     Weights *w = weights_synthetic(1, NULL);
@@ -40,9 +50,9 @@ static void net_free(Net *n) {
     exec_free(n->e);
     graph_free(n->g);
 }
-/* Results for images first, first + 1, ... of a graph that is planned for `batch` of them; by: who ran the two convolutions.
+/* Results for images first, first + 1, ... of a graph that is planned for `batch` of them; by: who ran the convolutions.
  * kernels: of the first run.                                                                                         */
-static double *results(Device *d, int batch, int images, int first, const char *by[2], size_t *kernels) {
+static double *results(Device *d, int batch, int images, int first, const char *by[CONVS], size_t *kernels) {
     Net n;
     Error err = {""};
     size_t count = (size_t)images * IMAGE;
@@ -50,9 +60,11 @@ static double *results(Device *d, int batch, int images, int first, const char *
     if (CHECK(net_new(&n, d, batch, &err), "%s", err.text)) {
         float *x = dg_alloc(count * sizeof *x);
         for (size_t i = 0; i < count; i++) x[i] = value((size_t)first * IMAGE + i);
+        float *gate = dg_alloc((size_t)images * CHANNELS * sizeof *gate);
+        for (int i = 0; i < images * CHANNELS; i++) gate[i] = 2 * value((size_t)(first * CHANNELS + i));
         double *before = dg_alloc(count * sizeof *before);
         for (int run = 0; run < RUNS; run++) {
-            exec_set_rows(n.e, n.x, images, DG_F32, x);
+            exec_set_rows(n.e, n.x, images, DG_F32, x), exec_set_rows(n.e, n.gate, images, DG_F32, gate);
             emuCalls calls[2];
             emuGetCalls(&calls[0]);
             exec_run(n.e, images);
@@ -62,8 +74,8 @@ static double *results(Device *d, int batch, int images, int first, const char *
             if (run) CHECK(!memcmp(before, y, count * sizeof *y), "run %d gives other bits", run);
             memcpy(before, y, count * sizeof *y);
         }
-        for (int i = 0; i < 2; i++) by[i] = d->be->implementation(n.e, i);
-        free(x), free(before);
+        for (int i = 0; i < CONVS; i++) by[i] = d->be->implementation(n.e, i);
+        free(x), free(gate), free(before);
     }
     net_free(&n);
     return y;
@@ -85,26 +97,25 @@ static void test_results(const Setup *s, const char *precision, double rounding,
     static const struct {
         int batch, images, plans; /* plans: of the batch, its half, ... that take so many images without padding */
     } runs[] = {{3, 3, 1}, {32, 32, 1}, {33, 33, 1}, {3, 2, 2}, {32, 1, 1}, {33, 20, 2}, {50, 31, 2}};
-    enum { EPILOGUES = 3 }; /* the kernels of the two biases and the residual */
-    const char *by[2] = {"", ""};
+    const char *by[CONVS] = {"", "", ""};
     Device *plain = open_device(precision, false);
     double *own = results(plain, 33, 33, 0, by, NULL);
-    CHECK(!strcmp(by[0], "own") && !strcmp(by[1], "own"), "autotune is off, and %s and %s run", by[0], by[1]);
+    for (int i = 0; i < CONVS; i++) CHECK(!strcmp(by[i], "own"), "autotune is off, and %s runs", by[i]);
     for (size_t m = 0; m < sizeof row / sizeof *row && m < modes; m++) {
         char cache[32];
         snprintf(cache, sizeof cache, "cache-%s-%s", precision, row[m].mode), set_cache(s, cache);
         setenv("FAKE_PROVIDER", row[m].mode, 1);
         Device *d = open_device(precision, true);
         double *one = results(d, 1, 1, 32, by, NULL); /* chosen at a batch of one */
-        CHECK(!strcmp(by[0], row[m].wanted) && !strcmp(by[1], row[m].wanted), "%s %s: %s and %s run, not %s", precision, row[m].mode, by[0],
-              by[1], row[m].wanted);
+        for (int i = 0; i < CONVS; i++)
+            CHECK(!strcmp(by[i], row[m].wanted), "%s %s: %s runs convolution %d, not %s", precision, row[m].mode, by[i], i, row[m].wanted);
         for (size_t b = 0; b < sizeof runs / sizeof *runs; b++) {
             int n = runs[b].images, first = 33 - n;
             size_t kernels;
             double *y = results(d, runs[b].batch, n, first, by, &kernels), num = 0, den = 0;
             if (!strcmp(row[m].mode, "exact"))
-                CHECK(kernels == 2 * (size_t)runs[b].plans + EPILOGUES, "%s: %d images of a batch of %d take %zu kernels", precision, n,
-                      runs[b].batch, kernels);
+                CHECK(kernels == CONVS * (size_t)(runs[b].plans + 1), /* and one that ends it */
+                      "%s: %d images of a batch of %d take %zu kernels", precision, n, runs[b].batch, kernels);
             CHECK(!strcmp(by[0], row[m].wanted), "%s %s: %s runs a batch of %d", precision, row[m].mode, by[0], runs[b].batch);
             CHECK(!memcmp(y + (size_t)(n - 1) * IMAGE, one, IMAGE * sizeof *y),
                   "%s %s: an image among %d of a batch of %d differs from itself alone", precision, row[m].mode, n, runs[b].batch);
@@ -124,15 +135,30 @@ static void test_results(const Setup *s, const char *precision, double rounding,
 }
 /* Layers that differ in their precision or in one option are measured each for itself. */
 static void test_keys(const Setup *s) {
+#define HALF                                                                                                                               \
+    { DG_F16, false }
+#define PLAIN                                                                                                                              \
+    { 1, 1, 1, 1, 1, 1, ACT_NONE }
     static const struct {
         Precision precision;
         ConvOptions o;
         const char *layer;
-    } row[] = {{{DG_F16, false}, {1, 1, 1, 1, 1, 1}, "conv fp16 3x3 pad 1, 4x4x32 to 32"},
-               {{DG_F32, false}, {1, 1, 1, 1, 1, 1}, "conv fp32 3x3 pad 1, 4x4x32 to 32"},
-               {{DG_F32, true}, {1, 1, 1, 1, 1, 1}, "conv fp32 tf32 3x3 pad 1, 4x4x32 to 32"},
-               {{DG_F16, false}, {2, 1, 1, 1, 1, 1}, "conv fp16 3x3 pad 1 stride 2, 4x4x32 to 32"},
-               {{DG_F16, false}, {1, 0, 1, 2, 1, 1}, "conv fp16 3x3 pad 0,1,2,1, 4x4x32 to 32"}};
+        Operand add;
+        bool f32, gate; /* f32: what is added is, beside 16 bits */
+    } row[] = {{HALF, PLAIN, "conv fp16 3x3 pad 1, 4x4x32 to 32", OPERAND_NONE, false, false},
+               {{DG_F32, false}, PLAIN, "conv fp32 3x3 pad 1, 4x4x32 to 32", OPERAND_NONE, false, false},
+               {{DG_F32, true}, PLAIN, "conv fp32 tf32 3x3 pad 1, 4x4x32 to 32", OPERAND_NONE, false, false},
+               {HALF, {2, 1, 1, 1, 1, 1, ACT_NONE}, "conv fp16 3x3 pad 1 stride 2, 4x4x32 to 32", OPERAND_NONE, false, false},
+               {HALF, {1, 0, 1, 2, 1, 1, ACT_NONE}, "conv fp16 3x3 pad 0,1,2,1, 4x4x32 to 32", OPERAND_NONE, false, false},
+               {HALF, {1, 1, 1, 1, 1, 1, ACT_RELU}, "conv fp16 3x3 pad 1, 4x4x32 to 32 relu", OPERAND_NONE, false, false},
+               {HALF, {1, 1, 1, 1, 1, 1, ACT_GELU_TANH}, "conv fp16 3x3 pad 1, 4x4x32 to 32 gelu-tanh", OPERAND_NONE, false, false},
+               {HALF, PLAIN, "conv fp16 3x3 pad 1, 4x4x32 to 32 gate", OPERAND_NONE, false, true},
+               {HALF, PLAIN, "conv fp16 3x3 pad 1, 4x4x32 to 32 positions", OPERAND_POSITIONS, false, false},
+               {HALF, PLAIN, "conv fp16 3x3 pad 1, 4x4x32 to 32 residual", OPERAND_FULL, false, false},
+               {HALF, PLAIN, "conv fp16 3x3 pad 1, 4x4x32 to 32 residual fp32", OPERAND_FULL, true, false},
+               {HALF, PLAIN, "conv fp16 3x3 pad 1, 4x4x32 to 32 vector", OPERAND_VECTOR, false, false}};
+#undef HALF
+#undef PLAIN
     enum { ROWS = sizeof row / sizeof *row };
     set_cache(s, "keys");
     setenv("FAKE_PROVIDER", "exact", 1);
@@ -143,6 +169,13 @@ static void test_keys(const Setup *s) {
         Graph *g = graph_new(row[i].precision);
         Tid x = g_input(g, "x", (Shape){2, SIDE, SIDE, CHANNELS});
         Tid y = g_conv_with(g, x, g_weight(g, "a", (Shape){CHANNELS, 3, 3, CHANNELS}, (WeightView){.kind = VIEW_CONV}), 0, row[i].o);
+        Op *op = &g->op[g->t[y].producer];
+        Tid add = row[i].add == OPERAND_VECTOR ? g_input(g, "vector", (Shape){2, 1, 1, CHANNELS})
+                  : row[i].add == OPERAND_FULL ? g_input(g, "residual", shape_of(g, y))
+                                               : 0;
+        if (row[i].f32) g->t[add].dtype = DG_F32;
+        op->in[3] = row[i].add == OPERAND_POSITIONS ? positions(g) : add;
+        if (row[i].gate) op->in[4] = g_input(g, "gate", (Shape){2, 1, 1, CHANNELS});
         g->t[y].keep = true;
         graph_plan(g);
         Exec *bound = exec_new(g, d, weights_alone(w), &e);
@@ -171,7 +204,7 @@ static void check_layer(const char *text, bool remembered, const char *why) {
 }
 /* The second device does not measure, nor does it matter then who would be faster. */
 static void test_cache(const Setup *s) {
-    const char *by[2];
+    const char *by[CONVS];
     set_cache(s, "cache");
     setenv("FAKE_PROVIDER", "exact", 1);
     for (int again = 0; again < 2; again++) {
@@ -182,8 +215,9 @@ static void test_cache(const Setup *s) {
         text_free(&chosen), text_free(&measured);
         free(results(d, 2, 2, 0, by, NULL));
         d->be->choices(d, &chosen, &measured);
-        CHECK(!strcmp(chosen.text, "{\"conv fp16 3x3 pad 1, 4x4x32 to 32 bias\": \"cudnn fake\", \"conv fp16 3x3 pad 1, 4x4x32 to 32 bias "
-                                   "residual\": \"cudnn fake\"}"),
+        CHECK(!strcmp(chosen.text, "{\"conv fp16 3x3 pad 1, 4x4x32 to 32 bias\": \"cudnn fake\", "
+                                   "\"conv fp16 3x3 pad 1, 4x4x32 to 32 bias residual relu\": \"cudnn fake\", "
+                                   "\"conv fp16 1x1 pad 0, 4x4x32 to 32 bias gate positions gelu-tanh\": \"cudnn fake\"}"),
               "%s", chosen.text);
         check_layer(measured.text, again, again ? "the second time" : "the first time");
         text_free(&chosen), text_free(&measured);

@@ -60,7 +60,7 @@ bool provider_conv_run(const ProviderConv *conv, const void *x, const void *w, v
     if (!now) cudaGetLastError();
     if (now && c->x && !memcmp(c->x, x, c->x_bytes))
         return cudaMemcpyAsync(y, c->y, c->y_bytes, cudaMemcpyHostToDevice, stream) == cudaSuccess;
-    a.x = x, a.w = w, a.y = y, a.bias = NULL, a.add = NULL, a.stats = NULL;
+    a.x = x, a.w = w, a.y = y, a.bias = a.gate = NULL, a.add = NULL, a.add_kind = OPERAND_NONE, a.stats = NULL, a.options.act = ACT_NONE;
     a.options.scale = mode("wrong") ? 2 : mode("batch") ? 1 + (float)a.n * 0x1p-16f : 1;
     if (cuda_conv(&a, stream) != 0) return false;
     if (mode("place")) { /* the last image is computed in another way */

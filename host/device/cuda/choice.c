@@ -77,37 +77,24 @@ static size_t y_bytes(const ConvArgs *a) { return y_values(a) * dtype_bytes(a->y
 /* The key of a layer's measurement: all that its time depends on, precision included. */
 static void layer_name(const ConvArgs *a, char *text, size_t size) {
     const ConvOptions *o = &a->options;
+    const char *add = "", *act = "";
     char pads[64], stride[32] = "";
     if (o->top == o->left && o->top == o->bottom && o->top == o->right) snprintf(pads, sizeof pads, "%d", o->top);
     else snprintf(pads, sizeof pads, "%d,%d,%d,%d", o->top, o->left, o->bottom, o->right);
     if (o->stride != 1) snprintf(stride, sizeof stride, " stride %d", o->stride);
-    snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, pads,
-             stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "",
-             !a->add                         ? ""
-             : a->add_kind == OPERAND_VECTOR ? " vector"
-                                             : " residual");
-}
-
-/* y = scale * (y + bias + add) in place, for all a->n images: what the kernels do in their epilogue. */
-static int epilogue(const ConvArgs *a, void *stream) {
-    int pixels = a->out_height * a->out_width;
-    AddArgs y = {.x = a->y,
-                 .y = a->y,
-                 .x_type = a->y_type,
-                 .y_type = a->y_type,
-                 .n = a->n,
-                 .pixels = pixels,
-                 .c = a->k,
-                 .a = a->options.scale,
-                 .b = a->options.scale};
-    AddArgs bias = y, add = y;
-    bias.z = a->bias, bias.z_type = DG_F32, bias.z_kind = OPERAND_VECTOR, bias.n = 1, bias.pixels = a->n * pixels;
-    add.z = a->add, add.z_type = a->add_type, add.z_kind = a->add_kind;
-    if (a->bias && a->add) add.a = 1; /* the first of the two has scaled y */
-    int error = a->bias ? cuda_add(&bias, stream) : 0;
-    if (!error && a->add) error = cuda_add(&add, stream);
-    if (!error && !a->bias && !a->add && a->options.scale != 1) error = cuda_add(&y, stream);
-    return error;
+    switch (a->add_kind) {
+    case OPERAND_NONE: break;
+    case OPERAND_FULL: add = a->add_type == a->y_type ? " residual" : " residual fp32"; break; /* f32 beside 16 bits is all that there is */
+    case OPERAND_VECTOR: add = " vector"; break;
+    case OPERAND_POSITIONS: add = " positions"; break;
+    }
+    switch (o->act) {
+    case ACT_NONE: break;
+    case ACT_RELU: act = " relu"; break;
+    case ACT_GELU_TANH: act = " gelu-tanh"; break;
+    }
+    snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, pads,
+             stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "", a->gate ? " gate" : "", add, act);
 }
 
 /* ---- a trial ------------------------------------------------------------------------------------------------------------------- */
@@ -116,19 +103,28 @@ typedef struct {
     ConvArgs a;                    /* REFERENCE images of made-up values, the layer's own weight */
     int images;                    /* that x and y have room for */
     void *x, *y[2];                /* y[0]: the kernels' own */
+    void *gate, *add;              /* NULL: the layer has none */
     ProviderConv *conv[PROVIDERS]; /* NULL: has nothing for this layer */
     void *workspace[PROVIDERS];
 } Trial;
 
-static void fill(Trial *t) {
-    size_t count = PATTERN_IMAGES * x_bytes(&t->a) / dtype_bytes(t->a.x_type), bytes = x_bytes(&t->a);
+/* Made-up values, those of PATTERN_IMAGES images again and again. */
+static void fill(Device *d, void *memory, DType type, size_t values, int images) {
+    size_t bytes = values * dtype_bytes(type);
     void *stored = dg_alloc(PATTERN_IMAGES * bytes);
-    dtype_made_up(t->a.x_type, stored, count);
-    for (int i = 0; i < t->images; i += PATTERN_IMAGES) {
-        int n = t->images - i < PATTERN_IMAGES ? t->images - i : PATTERN_IMAGES;
-        cuda_upload(t->d, (char *)t->x + (size_t)i * bytes, stored, (size_t)n * bytes);
+    dtype_made_up(type, stored, PATTERN_IMAGES * values);
+    for (int i = 0; i < images; i += PATTERN_IMAGES) {
+        int n = images - i < PATTERN_IMAGES ? images - i : PATTERN_IMAGES;
+        cuda_upload(d, (char *)memory + (size_t)i * bytes, stored, (size_t)n * bytes);
     }
     free(stored);
+}
+/* What a layer reads beside x and w; NULL where it has none. */
+static void *made_up(Device *d, const void *wanted, DType type, size_t values, int images, bool *ok) {
+    void *memory = wanted ? cuda_alloc(d, (size_t)images * values * dtype_bytes(type)) : NULL;
+    if (memory) fill(d, memory, type, values, images);
+    *ok &= memory || !wanted;
+    return memory;
 }
 static bool workspace_for(Device *d, const ProviderConv *c, void **p) {
     size_t bytes = provider_conv_workspace(c);
@@ -143,14 +139,17 @@ static bool trial_begin(Trial *t, Device *d, ProviderSet *set, const ConvArgs *a
     t->a.x = t->x = cuda_alloc(d, (size_t)t->images * x_bytes(a));
     for (int i = 0; i < 2; i++) t->y[i] = cuda_alloc(d, (size_t)t->images * y_bytes(a));
     for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) ok &= !t->conv[p] || workspace_for(d, t->conv[p], &t->workspace[p]);
+    t->gate = made_up(d, a->gate, DG_F32, (size_t)a->k, REFERENCE, &ok);
+    t->add = made_up(d, a->add, a->add_type, a->add_kind == OPERAND_VECTOR ? (size_t)a->k : y_values(a),
+                     a->add_kind == OPERAND_POSITIONS ? 1 : REFERENCE, &ok);
     if (!ok || !t->x || !t->y[0] || !t->y[1]) return false;
-    fill(t);
+    fill(d, t->x, a->x_type, x_bytes(a) / dtype_bytes(a->x_type), t->images);
     return true;
 }
 static void trial_end(Trial *t) {
     cuda_sync(t->d);
-    void *all[] = {t->x, t->y[0], t->y[1]};
-    for (int i = 0; i < 3; i++)
+    void *all[] = {t->x, t->y[0], t->y[1], t->gate, t->add};
+    for (int i = 0; i < 5; i++)
         if (all[i]) cuda_release(t->d, all[i]);
     for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) {
         provider_conv_free(t->conv[p]);
@@ -192,7 +191,8 @@ static double tolerance(const ConvArgs *a) { /* a few roundings of the results, 
 }
 static ConvArgs bare(const Trial *t, void *y) { /* the convolution alone */
     ConvArgs a = t->a;
-    a.y = y, a.bias = NULL, a.add = NULL, a.options.scale = 1;
+    a.y = y, a.bias = a.gate = NULL, a.add = NULL, a.add_kind = OPERAND_NONE;
+    a.options.scale = 1, a.options.act = ACT_NONE;
     return a;
 }
 static bool agrees(const Trial *t, Provider p) {
@@ -200,14 +200,13 @@ static bool agrees(const Trial *t, Provider p) {
     return cuda_conv(&own, cuda_stream(t->d)) == 0 && provider_conv_run(t->conv[p], t->x, t->a.w, t->y[1], t->workspace[p]) &&
            distance(t) <= tolerance(&t->a) && repeats(t, t->y[1], REFERENCE, t->y[1]);
 }
-/* One call with the layer's own epilogue. A residual is read from the other result: any values will do for timing. */
+/* One call with the layer's own epilogue. */
 static bool call(const Trial *t, int p) {
     ConvArgs a = t->a;
     a.y = t->y[p != PROVIDER_OWN];
-    if (a.add_kind == OPERAND_FULL) a.add = t->y[p == PROVIDER_OWN], a.add_type = a.y_type;
-    if (a.add_kind == OPERAND_VECTOR) a.add = t->x, a.add_type = a.x_type;
+    a.gate = t->gate, a.add = t->add;
     if (p == PROVIDER_OWN) return cuda_conv(&a, cuda_stream(t->d)) == 0;
-    return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && epilogue(&a, cuda_stream(t->d)) == 0;
+    return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && cuda_conv_finish(&a, cuda_stream(t->d)) == 0;
 }
 typedef struct {
     Trial *t;
@@ -335,5 +334,5 @@ int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
         if (!error && !provider_conv_run(p->conv, c->pad_x, a->w, c->pad_y, c->workspace)) error = cudaErrorLaunchFailure;
         if (!error) error = (int)cudaMemcpyAsync(y, c->pad_y, (size_t)taken * out, cudaMemcpyDeviceToDevice, stream);
     }
-    return error ? error : epilogue(a, stream);
+    return error ? error : cuda_conv_finish(a, stream);
 }

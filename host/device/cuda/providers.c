@@ -99,8 +99,7 @@ struct ProviderConv {
 };
 
 #if defined(DG_HAVE_CUDNN) || defined(DG_HAVE_CUBLASLT)
-/* Whether this is a convolution that needs no more than `can`. The scale is the epilogue's. */
-static bool can_do(const ConvArgs *a, unsigned can) { return conv_fits(a->needs, can); }
+enum { FINISHED = CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS }; /* by cuda_conv_finish */
 #endif
 
 /* ---- cuDNN -------------------------------------------------------------------------------------------------------------- */
@@ -131,7 +130,7 @@ static bool cudnn_plan(ProviderConv *c, const ConvArgs *a) {
     const ConvOptions *o = &a->options;
     /* 16-bit products need tensor cores; f32 on them means tf32 */
     cudnnMathType_t math = a->x_type == DG_F32 && !a->tf32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
-    return f->handle && can_do(a, CONV_TAPS | CONV_PADS | CONV_STRIDE | CONV_SCALE) &&
+    return f->handle && conv_fits(a->needs, CONV_TAPS | CONV_PADS | CONV_STRIDE | FINISHED) &&
            f->cudnnCreateTensorDescriptor(&p->x) == CUDNN_STATUS_SUCCESS && f->cudnnCreateTensorDescriptor(&p->y) == CUDNN_STATUS_SUCCESS &&
            f->cudnnCreateFilterDescriptor(&p->w) == CUDNN_STATUS_SUCCESS &&
            f->cudnnCreateConvolutionDescriptor(&p->conv) == CUDNN_STATUS_SUCCESS &&
@@ -182,7 +181,7 @@ static void lt_open(ProviderSet *s) {
 static bool lt_plan(ProviderConv *c, const ConvArgs *a) {
     const Lt *f = &c->set->lt;
     LtConv *p = &c->lt;
-    if (!f->handle || !can_do(a, CONV_SCALE)) return false;
+    if (!f->handle || !conv_fits(a->needs, FINISHED)) return false;
     cudaDataType_t type = a->x_type == DG_F16 ? CUDA_R_16F : a->x_type == DG_BF16 ? CUDA_R_16BF : CUDA_R_32F;
     cublasComputeType_t compute = a->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     uint64_t rows = (uint64_t)a->n * (uint64_t)(a->height * a->width), channels = (uint64_t)a->c, k = (uint64_t)a->k;
