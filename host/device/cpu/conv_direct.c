@@ -24,15 +24,20 @@ bool direct_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err)
 }
 /* The input of output pixels [first, first + rows) of one image as rows of R*S*C, zero outside. */
 static void gather(const ConvShape *c, const float *x, int first, int rows, float *col) {
-    size_t C = (size_t)c->in.c;
+    size_t C = (size_t)c->in.c, taps = (size_t)c->w.w * C;
     for (int m = first; m < first + rows; m++) {
         int top = m / c->out.w * c->o.stride - c->o.top, left = m % c->out.w * c->o.stride - c->o.left;
-        for (int r = 0; r < c->w.h; r++)
-            for (int s = 0; s < c->w.w; s++, col += C) {
-                int h = top + r, v = left + s;
-                if (h < 0 || h >= c->in.h || v < 0 || v >= c->in.w) memset(col, 0, C * sizeof *col);
-                else memcpy(col, x + ((size_t)h * (size_t)c->in.w + (size_t)v) * C, C * sizeof *col);
+        int begin = left < 0 ? min_int(-left, c->w.w) : 0, end = max_int(min_int(c->in.w - left, c->w.w), begin); /* taps inside */
+        size_t before = (size_t)begin * C, inside = (size_t)(end - begin) * C;
+        for (int h = top; h < top + c->w.h; h++, col += taps) {
+            if (h < 0 || h >= c->in.h || !inside) {
+                memset(col, 0, taps * sizeof *col);
+                continue;
             }
+            if (before) memset(col, 0, before * sizeof *col);
+            memcpy(col + before, x + ((size_t)h * (size_t)c->in.w + (size_t)(left + begin)) * C, inside * sizeof *col);
+            if (before + inside < taps) memset(col + before + inside, 0, (taps - before - inside) * sizeof *col);
+        }
     }
 }
 /* A task is one block of rows times one range of panels; blocks do not cross images unless rows are independent. */

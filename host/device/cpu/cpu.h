@@ -27,6 +27,7 @@ static inline Shape cpu_shape_out(const Exec *e, int i) { return shape_of(e->g, 
 static inline size_t pixels_of(Shape s) { return (size_t)s.h * (size_t)s.w; }
 static inline int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 static inline int min_int(int a, int b) { return a < b ? a : b; }
+static inline int max_int(int a, int b) { return a > b ? a : b; }
 static inline int thread_index(void) {
 #ifdef _OPENMP
     return omp_get_thread_num();
