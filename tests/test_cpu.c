@@ -1,9 +1,10 @@
 /* test_cpu.c -- what the op cases are too small to show of the CPU backend: the layers of the real networks take other
  * ways (Winograd's large tile, several blocks of rows and of sums), and whole networks must give every image the same
- * bits in a batch of 1, 7 and 64, on one thread and on several. Also: the memory of a bound network.
+ * bits in a batch of 1, 7 and 64, on one thread and on several. Also: the memory of a bound network, and GELU-tanh.
  * Tolerance, as in test_ops: 3 x the error of the naive implementation in float, + 4 eps.                              */
 #include "sample/denoiser.h"
 #include "sample/guidance.h"
+#include "device/cpu/vector.h"
 #include "check.h"
 #include <float.h>
 #include <math.h>
@@ -35,14 +36,39 @@ static float value(size_t i, uint64_t key) { /* in [-1, 1) */
     return (float)((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1;
 }
 
+/* ---- functions ------------------------------------------------------------------------------------------------------------- */
+static void test_gelu(void) {
+#if defined(__FMA__)
+    const double rounded = 0;
+#else
+    const double rounded = 2; /* nothing corrects the exponent's roundings: two of its last places */
+#endif
+    double worst = 0, at = -10;
+    size_t checked = 0;
+    for (int i = -10 * 65536; i <= 12 * 65536; i += 3, checked++) {
+        double x = (double)i / 65536, power = -2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x), exact = x / (1 + exp(power));
+        double unit = exact == 0 ? 0x1p-149 : ldexp(1, ilogb(exact) - 23);
+        double error = fabs((double)vec_gelu_tanh(vec_all((float)x))[0] - exact) / unit - rounded * fabs(power);
+        if (!(error <= worst)) worst = error, at = x;
+    }
+    CHECK(checked && worst <= 4, "GELU-tanh: %.3g units in the last place off at %g", worst, at);
+    const float same[] = {NAN, INFINITY, 3e38f, -0.f}, tail[] = {-10, -11, -3e38f, -INFINITY};
+    for (int i = 0; i < 4; i++) {
+        float y = vec_gelu_tanh(vec_all(same[i]))[0], z = vec_gelu_tanh(vec_all(tail[i]))[0];
+        CHECK(isnan(same[i]) ? isnan(y) : y == same[i], "GELU-tanh of %g is %g", (double)same[i], (double)y);
+        CHECK(z <= 0 && z > -1.3e-37f, "GELU-tanh of %g is %g", (double)tail[i], (double)z);
+    }
+}
+
 /* ---- layers ---------------------------------------------------------------------------------------------------------------- */
-typedef enum { NOTHING, RESIDUAL, VECTOR } Extra;
+typedef enum { NOTHING, RESIDUAL, VECTOR, POSITIONS } Extra;
 typedef struct {
     const char *name, *why;
     OpKind kind; /* OP_CONV, OP_NORM or OP_ATTN */
     int h, w, c, k, pad;
     Extra extra; /* of a conv */
     int heads;
+    Act act; /* of a conv, and then there is a gate */
 } Layer;
 static const Layer layers[] = {
     {"conv_32", "the large tile, whole tiles, a residual", OP_CONV, 32, 32, 64, 64, 1, RESIDUAL, 0},
@@ -51,6 +77,10 @@ static const Layer layers[] = {
     {"conv_long", "the large tile, sums in several blocks", OP_CONV, 16, 16, 320, 64, 1, RESIDUAL, 0},
     {"conv_8", "the small tile, sums in several blocks", OP_CONV, 8, 8, 576, 32, 1, VECTOR, 0},
     {"conv_many", "more tiles than a chunk holds in one image", OP_CONV, 40, 42, 64, 64, 1, NOTHING, 0},
+    {"conv_gelu", "the large tile, positions, gate and activation; tiles that leave the image", OP_CONV, 18, 17, 64, 96, 1, POSITIONS, 0,
+     ACT_GELU_TANH},
+    {"conv_relu", "the small tile, more tiles than a chunk holds, a vector", OP_CONV, 14, 15, 64, 64, 1, VECTOR, 0, ACT_RELU},
+    {"conv_36", "direct, sums in several blocks, channels that end inside a panel", OP_CONV, 13, 11, 36, 70, 1, POSITIONS, 0, ACT_RELU},
     {"norm_32", "many chunks of an image", OP_NORM, 32, 32, 256, 0, 0, NOTHING, 0},
     {"attn_1024", "two heads, several blocks of rows", OP_ATTN, 32, 32, 3 * 128, 0, 0, NOTHING, 2},
     {"attn_d256", "one wide head", OP_ATTN, 16, 16, 3 * 256, 0, 0, NOTHING, 1},
@@ -66,17 +96,27 @@ static void fill(Exec *e, Tid t, int first) {
     exec_set(e, t, DG_F32, v);
     free(v);
 }
+static Tid positions(Graph *g, Shape s) {
+    float *v = dg_alloc(shape_count(s) * sizeof *v);
+    for (size_t i = 0; i < shape_count(s); i++) v[i] = value(i, 77);
+    Tid t = g_constant(g, "positions", s, DG_F32, v);
+    free(v);
+    return t;
+}
 /* The layer's output (gradient false) or the gradient of its input, of images [first, first + n). */
 static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradient, size_t *count) {
     Graph *g = graph_new(d->precision);
-    Tid x = g_input(g, "x", (Shape){n, l->h, l->w, l->c}), y, extra = 0;
+    Tid x = g_input(g, "x", (Shape){n, l->h, l->w, l->c}), y, extra = 0, gate = 0;
     if (l->kind == OP_CONV) {
         Tid w = g_weight(g, "w.weight", (Shape){l->k, 3, 3, l->c}, (WeightView){.kind = VIEW_CONV});
         y = g_conv(g, x, w, g_weight(g, "w.bias", (Shape){1, 1, 1, l->k}, (WeightView){.kind = VIEW_VECTOR}), l->pad);
         Shape o = shape_of(g, y);
         if (l->extra == RESIDUAL) extra = g_input(g, "residual", o);
         if (l->extra == VECTOR) extra = g_input(g, "vector", (Shape){n, 1, 1, o.c});
-        g->op[0].in[3] = extra, g->op[0].conv.scale = .7f;
+        if (l->extra == POSITIONS) g->op[0].in[3] = positions(g, (Shape){1, o.h, o.w, o.c});
+        else g->op[0].in[3] = extra;
+        g->op[0].conv.scale = .7f, g->op[0].conv.act = l->act;
+        if (l->act != ACT_NONE) g->op[0].in[4] = gate = g_input(g, "gate", (Shape){n, 1, 1, o.c});
     } else if (l->kind == OP_NORM) {
         WeightView v = {.kind = VIEW_VECTOR};
         y = g_norm(g, x, g_weight(g, "n.weight", (Shape){1, 1, 1, l->c}, v), g_weight(g, "n.bias", (Shape){1, 1, 1, l->c}, v), 0, 32,
@@ -98,6 +138,7 @@ static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradi
     DG_CHECK(e, "%s: %s", l->name, err.text);
     fill(e, x, first);
     if (extra) fill(e, extra, first);
+    if (gate) fill(e, gate, first);
     if (dy) fill(e, dy, first);
     exec_run(e, e->g->batch);
     *count = shape_count(shape_of(g, y));
@@ -259,8 +300,9 @@ static void test_memory(void) {
 
 int main(void) {
     test_memory();
+    test_gelu();
     for (int i = 0; i < LAYERS; i++)
-        for (int gradient = 0; gradient < 2; gradient++) test_layer(&layers[i], gradient);
+        for (int gradient = 0; gradient <= (layers[i].act == ACT_NONE); gradient++) test_layer(&layers[i], gradient);
     test_network(false);
     test_network(true);
     return check_done("test_cpu");

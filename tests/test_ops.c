@@ -283,9 +283,11 @@ static void test_slope(const Mode *m, Device *ref64) {
 }
 
 static bool is_power_of_two(int n) { return (n & (n - 1)) == 0; }
+/* A shape for which Winograd's large tile, whose points are fractions, pays. */
+static bool is_fractional(const OpCase *c) { return c->conv.r == 3 && c->x.h >= 16 && c->x.w >= 16 && c->x.c >= 64 && c->conv.k >= 64; }
 static bool is_exact(const OpCase *c) { /* sums of products of small integers, by powers of two */
     switch (c->kind) {
-    case OP_CONV: return c->conv.act != ACT_GELU_TANH;
+    case OP_CONV: return c->conv.act != ACT_GELU_TANH && !is_fractional(c);
     case OP_UNARY: return c->unary.f == F_RELU;
     case OP_ADD:
     case OP_CONCAT:

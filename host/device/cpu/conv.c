@@ -8,8 +8,8 @@ static ConvShape conv_shape(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     ConvShape c = {.in = cpu_shape_in(e, i, 0), .w = cpu_shape_in(e, i, 1), .out = cpu_shape_out(e, i), .o = op->conv};
     c.needs = conv_needs(e->g, op);
-    c.bias = cpu_in(e, i, 2), c.add = cpu_in(e, i, 3);
-    c.vector = c.add && !is_vector(c.out) && !shape_eq(cpu_shape_in(e, i, 3), c.out);
+    c.bias = cpu_in(e, i, 2), c.add = cpu_in(e, i, 3), c.gate = cpu_in(e, i, 4);
+    c.operand = operand_of(e->g, op->in[3], op->out);
     return c;
 }
 static int readers(const Graph *g, Tid t) {

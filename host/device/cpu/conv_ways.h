@@ -7,8 +7,8 @@ typedef struct { /* one conv, its parameters gathered; x, w and y stay with the 
     Shape in, w, out;
     ConvOptions o;
     unsigned needs;
-    const float *bias, *add;
-    bool vector; /* add is one row per image, for all its pixels */
+    const float *bias, *add, *gate;
+    Operand operand; /* what add is */
 } ConvShape;
 static inline bool conv_within(const ConvShape *c, unsigned can) { return conv_fits(c->needs, can); }
 

@@ -27,6 +27,7 @@ static inline Shape cpu_shape_out(const Exec *e, int i) { return exec_shape(e, e
 static inline size_t pixels_of(Shape s) { return (size_t)s.h * (size_t)s.w; }
 static inline int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 static inline int min_int(int a, int b) { return a < b ? a : b; }
+static inline int max_int(int a, int b) { return a > b ? a : b; }
 static inline int thread_index(void) {
 #ifdef _OPENMP
     return omp_get_thread_num();
@@ -36,8 +37,8 @@ static inline int thread_index(void) {
 }
 
 /* ---- gemm.c ------------------------------------------------------------------------------------------------------ */
-/* c = scale * (a b + bias + add), for one thread. a: element (m,k) at a[m*a_row + k*a_col]. b: packed, see gemm_pack.
- * bias [n] or NULL. add: row m at add + m*add_row, or NULL; it may be c itself.                                          */
+/* c = act(scale * ((a b + bias) * gate + add)), for one thread. a: element (m,k) at a[m*a_row + k*a_col]. b: packed, see gemm_pack.
+ * bias [n] or NULL. gate, add: row m at gate + m*gate_row and add + m*add_row, or NULL; add may be c itself.             */
 typedef struct {
     int m, n, k;
     const float *a;
@@ -45,11 +46,13 @@ typedef struct {
     const float *b;
     float *c;
     size_t c_row;
-    const float *bias, *add;
-    size_t add_row;
+    const float *bias, *gate, *add;
+    size_t gate_row, add_row;
     float scale;
+    Act act;
 } Gemm;
 void gemm(const Gemm *g);
+void activate(Act act, float *y, int count); /* in place; not of ACT_NONE */
 /* b in panels of gemm_panel() columns, each k-major: element (k,n) of the source at src[k*row + n*col]. */
 size_t gemm_packed_floats(int k, int n);
 size_t gemm_packed_at(int k_count, int k, int n); /* where element (k,n) is */

@@ -35,6 +35,19 @@ static inline __attribute__((always_inline)) void block(int rows, int k, const f
         }
     }
 }
+void activate(Act act, float *y, int count) {
+    for (int j = 0; j < count; j += LANES) {
+        int n = min_int(count - j, LANES);
+        Vec v = n < LANES ? vec_load_n(y + j, n) : vec_load(y + j);
+        v = act == ACT_RELU ? vec_relu(v) : vec_gelu_tanh(v);
+        if (n < LANES) vec_store_n(y + j, v, n);
+        else vec_store(y + j, v);
+    }
+}
+/* Apart from the tile, whose registers the polynomials would need: what is stored is still in the first-level cache. */
+static __attribute__((noinline)) void activate_tile(int rows, const Gemm *g, int m, int n) {
+    for (int r = 0; r < rows; r++) activate(g->act, g->c + (size_t)(m + r) * g->c_row + n, min_int(g->n - n, NR));
+}
 /* The last panel, when it is not full. */
 static __attribute__((noinline)) void store_narrow(int rows, const Gemm *g, int m, int n, bool first, bool last, Vec acc[MR][2]) {
     for (int r = 0; r < rows; r++) {
@@ -43,6 +56,7 @@ static __attribute__((noinline)) void store_narrow(int rows, const Gemm *g, int 
         for (int j = 0; j < g->n - n; j++) {
             if (!first) sum[j] += c[j];
             if (last && g->bias) sum[j] += g->bias[n + j];
+            if (last && g->gate) sum[j] *= g->gate[(size_t)(m + r) * g->gate_row + (size_t)(n + j)];
             if (last && g->add) sum[j] += g->add[(size_t)(m + r) * g->add_row + (size_t)(n + j)];
             c[j] = last ? sum[j] * g->scale : sum[j];
         }
@@ -60,6 +74,7 @@ static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, 
         Vec copy[MR][2]; /* acc itself must not have an address, or it would leave the registers */
         memcpy(copy, acc, sizeof copy);
         store_narrow(rows, g, m, n, first, last, copy);
+        if (last && g->act != ACT_NONE) activate_tile(rows, g, m, n);
         return;
     }
     if (!first) {
@@ -73,6 +88,14 @@ static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, 
         Vec bias0 = vec_load(g->bias + n), bias1 = vec_load(g->bias + n + LANES);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) acc[r][0] += bias0, acc[r][1] += bias1;
+    }
+    if (last && g->gate) {
+        const float *gate = g->gate + (size_t)m * g->gate_row + n;
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            acc[r][0] *= vec_load(gate + (size_t)r * g->gate_row);
+            acc[r][1] *= vec_load(gate + (size_t)r * g->gate_row + LANES);
+        }
     }
     if (last && g->add) {
         const float *add = g->add + (size_t)m * g->add_row + n;
@@ -88,6 +111,7 @@ static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, 
         vec_store(c + (size_t)r * g->c_row, acc[r][0] * scale);
         vec_store(c + (size_t)r * g->c_row + LANES, acc[r][1] * scale);
     }
+    if (last && g->act != ACT_NONE) activate_tile(rows, g, m, n);
 }
 /* Rows [m, g->m) as far as MR go: each count with its own registers. */
 static void rows_of(const Gemm *g, int m, int n, int p) {

@@ -5,7 +5,7 @@
  * The points are 0, 1, -1, infinity for M = 2 (exact for integers), and 0, +-3/4, +-3/2, infinity for M = 4: of the points
  * tried these gave the smallest error, half of that of the usual 0, +-1, +-2, and under twice that of a direct sum in float.
  * A batch is processed in chunks of tiles, each in three steps with a barrier between them: transform, multiply, transform
- * back and finish (bias, residual, scale).                                                                                  */
+ * back and finish (bias, gate, residual, scale, activation).                                                                                  */
 #include "device/cpu/conv_ways.h"
 #include "device/cpu/vector.h"
 
@@ -67,8 +67,8 @@ static void weight_row(int M, const double *g, int step, double *u, int u_step) 
 /* ---- preparing ---------------------------------------------------------------------------------------------------------------- */
 /* Transformed weights are M = 2: 1.8, M = 4: 4 times the original: the larger tile where an image has 16 of them to use each. */
 int winograd_tile(const ConvShape *c) {
-    bool fits = conv_within(c, CONV_TAPS | CONV_PADS | CONV_UNEVEN | CONV_SCALE) && c->w.h == 3 && c->w.w == 3 && c->w.c % LANES == 0 &&
-                c->w.n % LANES == 0 && c->w.c >= 32 && c->w.n >= 32;
+    bool fits = conv_within(c, CONV_TAPS | CONV_PADS | CONV_UNEVEN | CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS) && c->w.h == 3 &&
+                c->w.w == 3 && c->w.c % LANES == 0 && c->w.n % LANES == 0 && c->w.c >= 32 && c->w.n >= 32;
     if (!fits || c->out.h < 4 || c->out.w < 4) return 0;
     return c->out.h >= 16 && c->out.w >= 16 && c->w.c >= 64 && c->w.n >= 64 ? 4 : 2;
 }
@@ -119,8 +119,10 @@ ALWAYS_INLINE void transform_output(int M, const Winograd *t, int tile, int slot
     const ConvShape *c = t->c;
     int A = M + 2, image = tile / (t->tiles_h * t->tiles_w), p = tile / t->tiles_w % t->tiles_h * M, q = tile % t->tiles_w * M;
     int rows = min_int(M, c->out.h - p), columns = min_int(M, c->out.w - q);
-    size_t K = (size_t)c->out.c, first = ((size_t)image * pixels_of(c->out) + (size_t)p * (size_t)c->out.w + (size_t)q) * K;
-    const float *m = t->m + (size_t)slot * K, *add = c->vector ? c->add + (size_t)image * K : c->add ? c->add + first : NULL;
+    size_t K = (size_t)c->out.c, in_image = ((size_t)p * (size_t)c->out.w + (size_t)q) * K,
+           first = (size_t)image * pixels_of(c->out) * K + in_image;
+    const float *m = t->m + (size_t)slot * K, *gate = c->gate ? c->gate + (size_t)image * K : NULL, *add = c->add;
+    if (add) add += c->operand == OPERAND_VECTOR ? (size_t)image * K : c->operand == OPERAND_POSITIONS ? in_image : first;
     for (size_t k = 0; k < K; k += LANES) {
         Vec d[MAX_POINTS * MAX_POINTS], half[MAX_POINTS * MAX_POINTS], y[MAX_POINTS * MAX_POINTS];
         for (int a = 0; a < A; a++) {
@@ -133,10 +135,13 @@ ALWAYS_INLINE void transform_output(int M, const Winograd *t, int tile, int slot
             for (int b = 0; b < columns; b++) {
                 size_t at = ((size_t)a * (size_t)c->out.w + (size_t)b) * K + k;
                 Vec sum = y[a * M + b] + bias;
-                if (add) sum += vec_load(add + (c->vector ? k : at));
+                if (gate) sum *= vec_load(gate + k);
+                if (add) sum += vec_load(add + (c->operand == OPERAND_VECTOR ? k : at));
                 vec_store(t->y + first + at, sum * scale);
             }
     }
+    if (c->o.act != ACT_NONE)
+        for (int a = 0; a < rows; a++) activate(c->o.act, t->y + first + (size_t)a * (size_t)c->out.w * K, columns * c->out.c);
 }
 ALWAYS_INLINE void run(int M, const Winograd *t, int threads) {
     const ConvShape *c = t->c;
