@@ -1,4 +1,4 @@
-/* vector.h -- one vector type for the CPU backend, as wide as the target's registers, and exp and sigmoid on it.
+/* vector.h -- one vector type for the CPU backend, as wide as the target's registers, and exp, sigmoid, GELU on it.
  * GCC's vector extension compiles for any CPU; only the fused multiply-add needs the instruction's name.             */
 #ifndef DG_CPU_VECTOR_H
 #define DG_CPU_VECTOR_H
@@ -86,5 +86,20 @@ static inline Vec vec_silu(Vec x) { return x / (1.f + vec_exp(-x)); }
 static inline Vec vec_silu_slope(Vec x) {
     Vec s = vec_sigmoid(x);
     return s * vec_fma(x, 1.f - s, vec_all(1));
+}
+static inline Vec vec_relu(Vec x) { return vec_above(x, vec_all(0)); }
+/* x/2 (1 + tanh(u)) is x / (1 + e^-2u), where nothing cancels; u = sqrt(2/pi) (x + 0.044715 x^3). The exponent reaches 87, and its
+ * roundings would be that much larger in the result: they are worked out, and e^(a+b) = e^a + b e^a. From -10 down, where the
+ * function is below 1e-37, its value at -10.                                                                             */
+static inline Vec vec_gelu_tanh(Vec x) {
+    const float one = -1.59576917f, one_low = 4.534068e-8f;        /* -2 sqrt(2/pi) */
+    const float cube = -0.0713548139f, cube_low = -2.39883240e-9f; /* that times 0.044715 */
+    Vec bounded = vec_above(x, vec_all(-10)), z = vec_below(bounded, vec_all(10)), square = z * z, part = cube * square;
+    Vec factor = one + part, back = factor - part, exponent = z * factor;
+    Vec low = (one - back) + (part - (factor - back)) + one_low; /* of factor */
+    low += vec_fma(vec_all(cube), square, -part) + vec_fma(vec_all(cube_low), square, cube * vec_fma(z, z, -square));
+    low = vec_fma(z, low, vec_fma(z, factor, -exponent));
+    Vec e = vec_exp(exponent);
+    return bounded / (1.f + vec_fma(low, e, e));
 }
 #endif
