@@ -138,7 +138,7 @@ static void test_constant_type(Device *d) {
     n.x = g_input(n.g, "x", s);
     n.y = g_output(n.g, g_add(n.g, n.x, t, 0, 1));
     net_bind(&n, d);
-    exec_run(n.e);
+    exec_run(n.e, n.g->batch);
     exec_get(n.e, t, DG_F64, held), exec_get(n.e, n.y, DG_F64, found);
     double rounding = d->precision.tf32 ? wanted * 0x1p-11 : 0; /* of images that tensor cores read */
     for (int i = 0; i < VALUES; i += VALUES - 1)

@@ -133,7 +133,7 @@ static double *run(int i, Device *d, bool fuse, size_t *n, char *ops, size_t siz
     ops[0] = 0;
     for (int k = 0; k < g->nop; k++) used += (size_t)snprintf(ops + used, size - used, "%s%s", k ? " " : "", op_name(g->op[k].kind));
     fill(e);
-    exec_run(e);
+    exec_run(e, g->batch);
     *n = shape_count(shape_of(g, y));
     double *v = dg_alloc(*n * sizeof *v);
     exec_get(e, y, DG_F64, v);
