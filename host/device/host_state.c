@@ -122,7 +122,10 @@ void host_combine(Device *d, void *out, DType out_type, int n, size_t per_sample
             term_values(&term[k], (const char *)term[k].data + sample * term_row(&term[k], per_sample), first, count, v);
             term_add(&term[k], (int)sample, first, count, v, sum);
         }
-        dtype_convert(out_type, (char *)out + (sample * per_sample + first) * size, DG_F64, sum, count);
+        void *to = (char *)out + (sample * per_sample + first) * size;
+        if (out_type != DG_F32) dtype_convert(out_type, to, DG_F64, sum, count);
+        else
+            for (size_t i = 0; i < count; i++) ((float *)to)[i] = (float)sum[i];
     }
 }
 void host_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
