@@ -82,6 +82,7 @@ static const OpCase op_cases[] = {
     {"linear_gelu", "an activation on vectors", OP_CONV, {1, 1, 1, 96}, .conv = {40, 1, 0, 1, true, ADD_NONE, .act = ACT_GELU_TANH}},
     {"linear_gated", "a gate on vectors", OP_CONV, {1, 1, 1, 13}, .conv = {7, 1, 0, 1, true, ADD_FULL, .act = ACT_RELU, .gate = true}},
     {"linear_positions", "one vector is added to all, no whole pieces of channels", OP_CONV, {1, 1, 1, 133}, .conv = {24, 1, 0, .5f, true, ADD_POSITIONS}},
+    {"conv2_pads", "pads that are wider than the kernel: windows with no pixel", OP_CONV, {1, 3, 4, 5}, .conv = {6, 2, 0, 1, true, ADD_NONE, 2, 1, {3, 3, 2, 3}, .act = ACT_RELU}},
     {"conv1_qkv", "1x1: C to 3C", OP_CONV, {1, 8, 8, 64}, .conv = {192, 1, 0, 1, true, ADD_NONE}},
     {"conv1_proj", "1x1 with residual and scale", OP_CONV, {1, 8, 8, 64}, .conv = {64, 1, 0, .70710678f, true, ADD_FULL}},
     {"conv1_odd", "1x1, odd channels, no bias", OP_CONV, {1, 3, 5, 11}, .conv = {9, 1, 0, 1, false, ADD_NONE}},

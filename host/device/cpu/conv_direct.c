@@ -64,13 +64,15 @@ static void direct_task(const Exec *e, int i, const ConvShape *c, const ConvPrep
         .m = rows, .n = min_int(t->columns, c->w.n - n), .k = k, .a_row = (size_t)k, .a_col = 1, .scale = c->o.scale, .act = c->o.act};
     g.b = p->packed + (size_t)n * (size_t)k, g.c = cpu_out(e, i) + row * K + n, g.c_row = K;
     if (c->bias) g.bias = c->bias + n;
-    size_t image = is_vector(c->out) ? row : (size_t)unit, image_row = is_vector(c->out) ? K : 0; /* operands of an image */
+    bool vectors = is_vector(c->out); /* each row is an image, and no operand has another row for another pixel */
+    size_t image = vectors ? row : (size_t)unit, image_row = vectors ? K : 0, pixel = vectors ? 0 : (size_t)first,
+           pixel_row = K - image_row;
     if (c->gate) g.gate = c->gate + image * K + n, g.gate_row = image_row;
     switch (c->operand) {
     case OPERAND_NONE: break;
     case OPERAND_FULL: g.add = c->add + row * K + n, g.add_row = K; break;
     case OPERAND_VECTOR: g.add = c->add + image * K + n, g.add_row = image_row; break;
-    case OPERAND_POSITIONS: g.add = c->add + (is_vector(c->out) ? 0 : (size_t)first * K) + n, g.add_row = is_vector(c->out) ? 0 : K; break;
+    case OPERAND_POSITIONS: g.add = c->add + pixel * K + n, g.add_row = pixel_row; break;
     }
     if (is_pointwise(c)) {
         g.a = cpu_in(e, i, 0) + row * (size_t)k;
