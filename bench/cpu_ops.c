@@ -1,0 +1,181 @@
+/* cpu_ops.c -- ops of the CPU backend at the shapes of real networks, each beside what it is to be held against: a convolution beside
+ * a direct 3x3 of stride 1 and equal work, a pass over memory beside a copy of as many bytes.
+ *   build/bench/cpu_ops [ROUNDS [WORD]]     11 rounds; only rows whose name contains WORD
+ * A row and its yardstick take turns. Times are processor time of all threads, so that other jobs disturb them little: a rate is
+ * one of a processor. Medians of the rounds; the ratio is the median of the rounds' ratios, with the least and the greatest. To add a
+ * row: a builder, if there is none for its op, and a line in `rows`.                                                             */
+#include "device/device.h"
+#include "graph/weights.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- rows ---------------------------------------------------------------------------------------------------------------------- */
+typedef struct Row Row;
+struct Row {
+    const char *name;
+    Shape x;
+    Tid (*build)(Graph *g, Tid x, const Row *row);
+    /* clang-format off */
+    union {
+        struct { int k, r, s; ConvOptions o; bool gate, residual; } conv;
+    };
+    /* clang-format on */
+};
+static Tid build_conv(Graph *g, Tid x, const Row *row) {
+    Tid w = g_weight(g, "weight", (Shape){row->conv.k, row->conv.r, row->conv.s, row->x.c}, (WeightView){.kind = VIEW_CONV});
+    Tid bias = g_weight(g, "bias", (Shape){1, 1, 1, row->conv.k}, (WeightView){.kind = VIEW_VECTOR});
+    Tid y = g_conv_with(g, x, w, bias, row->conv.o);
+    if (row->conv.gate)
+        y = g_gate(g, y, g_input(g, "gate", (Shape){row->x.n, 1, 1, row->conv.k}),
+                   row->conv.residual ? g_input(g, "residual", shape_of(g, y)) : 0);
+    return y;
+}
+
+/* clang-format off */
+static const Row rows[] = {
+    /* stride; pads at the top, on the left, at the bottom, on the right; scale; activation */
+    {"Inception 5x5, 35x35x48 -> 64", {4, 35, 35, 48}, build_conv, .conv = {64, 5, 5, {1, 2, 2, 2, 2, 1, ACT_RELU}}},
+    {"Inception 1x7, 17x17x192 -> 192", {4, 17, 17, 192}, build_conv, .conv = {192, 1, 7, {1, 0, 3, 0, 3, 1, ACT_RELU}}},
+    {"Inception 7x1, 17x17x192 -> 192", {4, 17, 17, 192}, build_conv, .conv = {192, 7, 1, {1, 3, 0, 3, 0, 1, ACT_RELU}}},
+    {"Inception 1x7, 17x17x128 -> 128", {4, 17, 17, 128}, build_conv, .conv = {128, 1, 7, {1, 0, 3, 0, 3, 1, ACT_RELU}}},
+    {"Inception 3x3/2, 35x35x288 -> 384", {2, 35, 35, 288}, build_conv, .conv = {384, 3, 3, {2, 0, 0, 0, 0, 1, ACT_RELU}}},
+    {"Inception 3x3/2, 17x17x192 -> 320", {4, 17, 17, 192}, build_conv, .conv = {320, 3, 3, {2, 0, 0, 0, 0, 1, ACT_RELU}}},
+    {"Inception 3x3/2, 299x299x3 -> 32", {1, 299, 299, 3}, build_conv, .conv = {32, 3, 3, {2, 0, 0, 0, 0, 1, ACT_RELU}}},
+    {"Inception 3x3, 147x147x32 -> 64", {1, 147, 147, 32}, build_conv, .conv = {64, 3, 3, {1, 1, 1, 1, 1, 1, ACT_RELU}}},
+    {"Inception 1x3, 8x8x384 -> 384", {8, 8, 8, 384}, build_conv, .conv = {384, 1, 3, {1, 0, 1, 0, 1, 1, ACT_RELU}}},
+    {"VAE 3x3/2, 64x64x128 -> 128", {1, 64, 64, 128}, build_conv, .conv = {128, 3, 3, {2, 0, 0, 1, 1, 1}}},
+    {"VAE 3x3/2, 32x32x512 -> 512", {1, 32, 32, 512}, build_conv, .conv = {512, 3, 3, {2, 0, 0, 1, 1, 1}}},
+    {"2x2/2, 64x64x128 -> 256", {1, 64, 64, 128}, build_conv, .conv = {256, 2, 2, {2, 0, 0, 0, 0, 1}}},
+    {"DiT 2x2/2 patches, 32x32x4 -> 1152", {4, 32, 32, 4}, build_conv, .conv = {1152, 2, 2, {2, 0, 0, 0, 0, 1}}},
+    {"DiT 1x1, GELU, 16x16x1152 -> 4608", {1, 16, 16, 1152}, build_conv, .conv = {4608, 1, 1, {1, 0, 0, 0, 0, 1, ACT_GELU_TANH}}},
+    {"DiT 1x1, gate, 16x16x4608 -> 1152", {1, 16, 16, 4608}, build_conv, .conv = {1152, 1, 1, {1, 0, 0, 0, 0, 1}, true, true}},
+};
+/* clang-format on */
+enum { ROWS = sizeof rows / sizeof *rows, ROUNDS = 11, MOST_ROUNDS = 1001 };
+
+/* Of equal work: a 3x3 with pads, with as many outputs, and with the number of channels that comes next to as many products. From 32
+ * channels on it is no multiple of 8, so that Winograd's way does not take it.                                                 */
+static Row yardstick(const Row *row, Shape out) {
+    int products = row->conv.r * row->conv.s * row->x.c, c = (products + 4) / 9;
+    if (c >= 32) c = c / 8 * 8 + 4;
+    return (Row){"", {out.n, out.h, out.w, c}, build_conv, .conv = {row->conv.k, 3, 3, {1, 1, 1, 1, 1, 1, ACT_NONE}}};
+}
+
+/* ---- what takes its turn: a graph of one row, or a copy ---------------------------------------------------------------------- */
+typedef struct {
+    Graph *g;
+    Weights *w;
+    Exec *e; /* NULL: a copy */
+    char *from, *to;
+    size_t bytes;
+    int calls;      /* of one turn */
+    double seconds; /* of a call */
+} Subject;
+
+static double processor_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+static void fill(Exec *e, Tid t) {
+    size_t n = shape_count(shape_of(e->g, t));
+    float *v = dg_alloc(n * sizeof *v);
+    uint32_t state = (uint32_t)t;
+    for (size_t i = 0; i < n; i++) state = state * 1664525u + 1013904223u, v[i] = (float)(state >> 8) * 0x1p-23f - 1;
+    exec_set(e, t, DG_F32, v);
+    free(v);
+}
+static Subject subject_of(const Row *row, Device *d) {
+    Subject s = {.g = graph_new(d->precision), .w = weights_synthetic(1, NULL)};
+    Tid y = row->build(s.g, g_input(s.g, "x", row->x), row);
+    graph_fuse(s.g);
+    g_output(s.g, y);
+    graph_plan(s.g);
+    Error e;
+    s.e = exec_new(s.g, d, weights_alone(s.w), &e);
+    DG_CHECK(s.e, "%s: %s", row->name, e.text);
+    for (Tid t = 1; t < s.g->nt; t++)
+        if (s.g->t[t].kind == T_INPUT) fill(s.e, t);
+    return s;
+}
+static Subject subject_copy(double bytes) { /* half of them read, half written */
+    Subject s = {.bytes = (size_t)(bytes / 2)};
+    s.from = dg_alloc(s.bytes), s.to = dg_alloc(s.bytes);
+    memset(s.from, 1, s.bytes);
+    return s;
+}
+static void subject_free(Subject *s) {
+    exec_free(s->e);
+    graph_free(s->g);
+    weights_free(s->w);
+    free(s->from);
+    free(s->to);
+}
+static void copy(const Subject *s) {
+    const size_t piece = 1 << 16;
+#pragma omp parallel for
+    for (size_t at = 0; at < s->bytes; at += piece) memcpy(s->to + at, s->from + at, s->bytes - at < piece ? s->bytes - at : piece);
+}
+static double turn(Subject *s) {
+    double start = processor_seconds();
+    for (int i = 0; i < s->calls; i++) {
+        if (s->e) exec_run(s->e);
+        else copy(s);
+    }
+    return s->seconds = (processor_seconds() - start) / s->calls;
+}
+static void settle(Subject *s) { /* as many calls as take long enough for the clock and the caches */
+    for (s->calls = 1; turn(s) * s->calls < 0.03; s->calls *= 2) {}
+}
+
+/* ---- measuring ------------------------------------------------------------------------------------------------------------------ */
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static double median(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+static void measure(const Row *row, Device *d, int rounds) {
+    Subject a = subject_of(row, d);
+    DG_CHECK(a.g->nop == 1, "%s: %d ops", row->name, a.g->nop);
+    bool conv = a.g->op[0].kind == OP_CONV;
+    Row other = conv ? yardstick(row, shape_of(a.g, a.g->op[0].out)) : (Row){0};
+    Subject b = conv ? subject_of(&other, d) : subject_copy(op_bytes(a.g, 0));
+    double work = conv ? op_flops(a.g, 0) : op_bytes(a.g, 0), standard = conv ? op_flops(b.g, 0) : 2 * (double)b.bytes;
+    double rate[MOST_ROUNDS], best[MOST_ROUNDS], ratio[MOST_ROUNDS];
+    settle(&a), settle(&b);
+    for (int i = 0; i < rounds; i++) {
+        if (i % 2) turn(&a), turn(&b);
+        else turn(&b), turn(&a);
+        rate[i] = work / a.seconds * 1e-9, best[i] = standard / b.seconds * 1e-9, ratio[i] = rate[i] / best[i];
+    }
+    double middle = median(ratio, rounds);
+    printf("| %s | %d | %.4g | %.3g | %.1f | %.1f | **%.2f** (%.2f to %.2f) |\n", row->name, row->x.n, work * 1e-6, work / op_bytes(a.g, 0),
+           median(rate, rounds), median(best, rounds), middle, ratio[0], ratio[rounds - 1]);
+    fflush(stdout);
+    subject_free(&a), subject_free(&b);
+}
+int main(int argc, char **argv) {
+    int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS, shown = 0;
+    if (argc > 3 || rounds < 1 || rounds > MOST_ROUNDS) {
+        fprintf(stderr, "usage: cpu_ops [ROUNDS, 1 to %d [WORD]]\n", MOST_ROUNDS);
+        return 2;
+    }
+    Error e;
+    Device *d = device_open("cpu", NULL, &e);
+    DG_CHECK(d, "%s", e.text);
+    printf("| op | images | MFLOP or MB | FLOP a byte | GFLOP/s or GB/s | of the 3x3 or a copy | ratio |\n|---|---|---|---|---|---|---|\n");
+    for (int i = 0; i < ROWS; i++) {
+        if (argc > 2 && !strstr(rows[i].name, argv[2])) continue;
+        measure(&rows[i], d, rounds);
+        shown++;
+    }
+    device_close(d);
+    if (!shown) fprintf(stderr, "cpu_ops: no row's name contains '%s'\n", argv[2]);
+    return !shown;
+}
