@@ -172,7 +172,7 @@ static void copy(const Subject *s) {
 static double turn(Subject *s) {
     double start = processor_seconds();
     for (int i = 0; i < s->calls; i++) {
-        if (s->e) exec_run(s->e);
+        if (s->e) exec_run(s->e, s->g->batch);
         else copy(s);
     }
     return s->seconds = (processor_seconds() - start) / s->calls;
