@@ -27,7 +27,7 @@ static void gather(const ConvShape *c, const float *x, int first, int rows, floa
     size_t C = (size_t)c->in.c, taps = (size_t)c->w.w * C;
     for (int m = first; m < first + rows; m++) {
         int top = m / c->out.w * c->o.stride - c->o.top, left = m % c->out.w * c->o.stride - c->o.left;
-        int begin = left < 0 ? min_int(-left, c->w.w) : 0, end = max_int(min_int(c->in.w - left, c->w.w), begin); /* taps inside */
+        int begin = max_int(-left, 0), end = max_int(min_int(c->in.w - left, c->w.w), begin); /* taps inside */
         size_t before = (size_t)begin * C, inside = (size_t)(end - begin) * C;
         for (int h = top; h < top + c->w.h; h++, col += taps) {
             if (h < 0 || h >= c->in.h || !inside) {
