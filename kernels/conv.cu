@@ -359,7 +359,8 @@ extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
     if (!q.bias && !q.gate && !q.add && q.act == ACT_NONE && q.scale == 1) return 0; // nothing is left to do
     const size_t run = q.k % 8 ? 1 : 8, each = run * FINISH_RUNS * THREADS, count = (size_t)q.rows * (size_t)q.k;
     const dim3 grid((unsigned)((count + each - 1) / each));
-    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(THREADS), (size_t)0, (cudaStream_t)stream, q, a->y);
+    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(THREADS), (size_t)0, (cudaStream_t)stream, q,
+                       a->y);
 }
 // [k][tap][channels padded to whole pieces]
 extern "C" size_t conv_packed_bytes(Shape w, DType type) {

@@ -25,8 +25,10 @@ inline Epilogue conv_epilogue(const ConvArgs *a) {
 GPU_FN bool more_than_plain(const Epilogue &q) { return q.gate || q.add_kind == OPERAND_POSITIONS || q.act != ACT_NONE; }
 
 template <int V> GPU_FN void activate(float (&v)[V], Act act) {
-    if (act == ACT_RELU) GPU_FOR (int e = 0; e < V; e++) v[e] = v[e] < 0 ? 0 : v[e]; // NaN stays NaN
-    if (act == ACT_GELU_TANH) GPU_FOR (int e = 0; e < V; e++) v[e] = gelu_tanh(v[e]);
+    if (act == ACT_RELU)
+        GPU_FOR (int e = 0; e < V; e++) v[e] = v[e] < 0 ? 0 : v[e]; // NaN stays NaN
+    if (act == ACT_GELU_TANH)
+        GPU_FOR (int e = 0; e < V; e++) v[e] = gelu_tanh(v[e]);
 }
 template <int V> GPU_FN void load_bias(float (&bias)[V], const Epilogue &q, int k) {
     GPU_FOR (int e = 0; e < V; e++) bias[e] = q.bias ? q.bias[k + e] : 0;

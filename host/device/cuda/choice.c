@@ -93,8 +93,8 @@ static void layer_name(const ConvArgs *a, char *text, size_t size) {
     case ACT_RELU: act = " relu"; break;
     case ACT_GELU_TANH: act = " gelu-tanh"; break;
     }
-    snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s, pads,
-             stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "", a->gate ? " gate" : "", add, act);
+    snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s,
+             pads, stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "", a->gate ? " gate" : "", add, act);
 }
 
 /* ---- a trial ------------------------------------------------------------------------------------------------------------------- */
