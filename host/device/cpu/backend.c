@@ -25,6 +25,7 @@ static bool cpu_prepare(Exec *e, int i, Error *err) {
     case OP_NORM_BWD: return cpu_norm_prepare(e, i, err);
     case OP_ATTN:
     case OP_ATTN_BWD: return cpu_attention_prepare(e, i, err);
+    case OP_RESIZE: return cpu_resize_prepare(e, i, err);
     default: return true;
     }
 }
@@ -44,8 +45,13 @@ static void cpu_run_op(const Exec *e, int i) {
     case OP_UNARY:
     case OP_UNARY_BWD: cpu_unary(e, i); break;
     case OP_ADD: cpu_add(e, i); break;
+    case OP_GATE: cpu_gate(e, i); break;
     case OP_CONCAT: cpu_concat(e, i); break;
     case OP_SLICE: cpu_slice(e, i); break;
+    case OP_DEPTH_TO_SPACE: cpu_depth_to_space(e, i); break;
+    case OP_POOL: cpu_pool(e, i); break;
+    case OP_PIXEL_NORM: cpu_pixel_norm(e, i); break;
+    case OP_RESIZE: cpu_resize(e, i); break;
     case OP_RESAMPLE: cpu_resample(e, i); break;
     case OP_POOL_TOKENS: cpu_pool_tokens(e, i); break;
     case OP_POOL_TOKENS_BWD: cpu_pool_tokens_bwd(e, i); break;

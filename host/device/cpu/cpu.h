@@ -74,8 +74,14 @@ void cpu_attention_bwd(const Exec *e, int i);
 
 void cpu_unary(const Exec *e, int i); /* and its gradient */
 void cpu_add(const Exec *e, int i);
+void cpu_gate(const Exec *e, int i);
 void cpu_concat(const Exec *e, int i);
 void cpu_slice(const Exec *e, int i);
+void cpu_depth_to_space(const Exec *e, int i);
+void cpu_pool(const Exec *e, int i);
+void cpu_pixel_norm(const Exec *e, int i);
+bool cpu_resize_prepare(Exec *e, int i, Error *err);
+void cpu_resize(const Exec *e, int i);
 void cpu_resample(const Exec *e, int i);
 void cpu_pool_tokens(const Exec *e, int i);
 void cpu_pool_tokens_bwd(const Exec *e, int i);

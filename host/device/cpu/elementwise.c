@@ -1,4 +1,4 @@
-/* elementwise.c -- unary ops, sums, channel copies, resampling and tokens: one pass over memory each. */
+/* elementwise.c -- unary ops, sums, gates, resampling and tokens: one pass over memory each. */
 #include "device/cpu/cpu.h"
 #include "device/cpu/vector.h"
 
@@ -6,33 +6,38 @@
 enum { CHUNK = 8192 };
 static size_t chunks(size_t n) { return (n + CHUNK - 1) / CHUNK; }
 
-typedef Vec (*UnaryFn)(const Op *op, Vec x, Vec dy);
-static inline Vec silu(const Op *op, Vec x, Vec dy) {
-    (void)op, (void)dy;
+typedef Vec (*UnaryFn)(Vec x, Vec dy);
+static inline Vec silu(Vec x, Vec dy) {
+    (void)dy;
     return vec_silu(x);
 }
-static inline Vec silu_bwd(const Op *op, Vec x, Vec dy) {
-    (void)op;
-    return dy * vec_silu_slope(x);
+static inline Vec silu_bwd(Vec x, Vec dy) { return dy * vec_silu_slope(x); }
+static inline Vec relu(Vec x, Vec dy) {
+    (void)dy;
+    return vec_above(x, vec_all(0));
 }
+static inline Vec relu_bwd(Vec x, Vec dy) { return vec_select(x > vec_all(0), dy, vec_all(0)); }
 /* f is a constant where this is inlined. dy may be NULL. */
-static inline __attribute__((always_inline)) void unary(const Op *op, UnaryFn f, const float *x, const float *dy, float *y, size_t n) {
+static inline __attribute__((always_inline)) void unary(UnaryFn f, const float *x, const float *dy, float *y, size_t n) {
 #pragma omp parallel for
     for (size_t chunk = 0; chunk < chunks(n); chunk++) {
         size_t j = chunk * CHUNK, end = j + CHUNK < n ? j + CHUNK : n;
-        for (; j + LANES <= end; j += LANES) vec_store(y + j, f(op, vec_load(x + j), dy ? vec_load(dy + j) : vec_all(0)));
+        for (; j + LANES <= end; j += LANES) vec_store(y + j, f(vec_load(x + j), dy ? vec_load(dy + j) : vec_all(0)));
         int left = (int)(end - j);
-        if (left) vec_store_n(y + j, f(op, vec_load_n(x + j, left), dy ? vec_load_n(dy + j, left) : vec_all(0)), left);
+        if (left) vec_store_n(y + j, f(vec_load_n(x + j, left), dy ? vec_load_n(dy + j, left) : vec_all(0)), left);
     }
 }
 /* The function or, where there is a dy, its gradient. One without a vector form here is the reference's. */
 void cpu_unary(const Exec *e, int i) {
-    const Op *op = &e->g->op[i];
     const float *x = cpu_in(e, i, 0), *dy = cpu_in(e, i, 1);
+    float *y = cpu_out(e, i);
     size_t n = shape_count(cpu_shape_out(e, i));
-    if (op->unary.f != F_SILU) backend_ref.run_op(e, i);
-    else if (dy) unary(op, silu_bwd, x, dy, cpu_out(e, i), n);
-    else unary(op, silu, x, NULL, cpu_out(e, i), n);
+    switch (e->g->op[i].unary.f) {
+    case F_SILU: dy ? unary(silu_bwd, x, dy, y, n) : unary(silu, x, NULL, y, n); break;
+    case F_RELU: dy ? unary(relu_bwd, x, dy, y, n) : unary(relu, x, NULL, y, n); break;
+    case F_GELU_TANH:
+    case F_CLAMP: backend_ref.run_op(e, i); break;
+    }
 }
 /* y = a x + b z over n elements; z may be NULL. */
 static void add_row(float a, const float *x, float b, const float *z, float *y, size_t n) {
@@ -53,10 +58,12 @@ void cpu_add(const Exec *e, int i) {
     Shape s = cpu_shape_out(e, i);
     const float *x = cpu_in(e, i, 0), *z = cpu_in(e, i, 1);
     float *y = cpu_out(e, i);
+    Operand kind = operand_of(e->g, op->in[1], op->out);
     size_t n = shape_count(s), C = (size_t)s.c, pixels = pixels_of(s), rows = (size_t)s.n * pixels;
-    if (z && !shape_eq(s, cpu_shape_in(e, i, 1))) {
+    if (kind == OPERAND_VECTOR || (kind == OPERAND_POSITIONS && s.n > 1)) {
 #pragma omp parallel for
-        for (size_t row = 0; row < rows; row++) add_row(op->add.a, x + row * C, op->add.b, z + row / pixels * C, y + row * C, C);
+        for (size_t row = 0; row < rows; row++)
+            add_row(op->add.a, x + row * C, op->add.b, z + (kind == OPERAND_VECTOR ? row / pixels : row % pixels) * C, y + row * C, C);
         return;
     }
 #pragma omp parallel for
@@ -65,27 +72,26 @@ void cpu_add(const Exec *e, int i) {
         add_row(op->add.a, x + j, op->add.b, z ? z + j : NULL, y + j, left < CHUNK ? left : CHUNK);
     }
 }
-
-/* ---- channel copies ------------------------------------------------------------------------------------------------------ */
-void cpu_concat(const Exec *e, int i) {
-    const float *x = cpu_in(e, i, 0), *z = cpu_in(e, i, 1);
-    float *y = cpu_out(e, i);
-    size_t a = (size_t)cpu_shape_in(e, i, 0).c, b = (size_t)cpu_shape_in(e, i, 1).c;
-    Shape o = cpu_shape_out(e, i);
-    size_t rows = (size_t)o.n * pixels_of(o);
-#pragma omp parallel for
-    for (size_t row = 0; row < rows; row++) {
-        memcpy(y + row * (a + b), x + row * a, a * sizeof *y);
-        memcpy(y + row * (a + b) + a, z + row * b, b * sizeof *y);
-    }
+/* y = x gate + residual over n channels; residual may be NULL. */
+static void gate_row(const float *x, const float *gate, const float *residual, float *y, size_t n) {
+    size_t j = 0;
+    if (residual)
+        for (; j + LANES <= n; j += LANES) vec_store(y + j, vec_fma(vec_load(x + j), vec_load(gate + j), vec_load(residual + j)));
+    else
+        for (; j + LANES <= n; j += LANES) vec_store(y + j, vec_load(x + j) * vec_load(gate + j));
+    int left = (int)(n - j);
+    if (!left) return;
+    Vec gated = vec_load_n(x + j, left), factor = vec_load_n(gate + j, left);
+    vec_store_n(y + j, residual ? vec_fma(gated, factor, vec_load_n(residual + j, left)) : gated * factor, left);
 }
-void cpu_slice(const Exec *e, int i) {
-    Shape o = cpu_shape_out(e, i);
-    size_t C = (size_t)o.c, a = (size_t)cpu_shape_in(e, i, 0).c, rows = (size_t)o.n * pixels_of(o);
-    const float *x = cpu_in(e, i, 0) + e->g->op[i].slice.first;
+void cpu_gate(const Exec *e, int i) {
+    Shape s = cpu_shape_out(e, i);
+    const float *x = cpu_in(e, i, 0), *gate = cpu_in(e, i, 1), *residual = cpu_in(e, i, 2);
     float *y = cpu_out(e, i);
+    size_t C = (size_t)s.c, pixels = pixels_of(s), rows = (size_t)s.n * pixels;
 #pragma omp parallel for
-    for (size_t row = 0; row < rows; row++) memcpy(y + row * C, x + row * a, C * sizeof *y);
+    for (size_t row = 0; row < rows; row++)
+        gate_row(x + row * C, gate + row / pixels * C, residual ? residual + row * C : NULL, y + row * C, C);
 }
 
 /* ---- resampling ----------------------------------------------------------------------------------------------------------- */
