@@ -14,9 +14,14 @@ static inline Vec silu(Vec x, Vec dy) {
 static inline Vec silu_bwd(Vec x, Vec dy) { return dy * vec_silu_slope(x); }
 static inline Vec relu(Vec x, Vec dy) {
     (void)dy;
-    return vec_above(x, vec_all(0));
+    return vec_relu(x);
 }
 static inline Vec relu_bwd(Vec x, Vec dy) { return vec_select(x > vec_all(0), dy, vec_all(0)); }
+static inline Vec gelu_tanh(Vec x, Vec dy) {
+    (void)dy;
+    return vec_gelu_tanh(x);
+}
+static inline Vec gelu_tanh_bwd(Vec x, Vec dy) { return dy * vec_gelu_tanh_slope(x); }
 /* f is a constant where this is inlined. dy may be NULL. */
 static inline __attribute__((always_inline)) void unary(UnaryFn f, const float *x, const float *dy, float *y, size_t n) {
 #pragma omp parallel for
@@ -35,7 +40,7 @@ void cpu_unary(const Exec *e, int i) {
     switch (e->g->op[i].unary.f) {
     case F_SILU: dy ? unary(silu_bwd, x, dy, y, n) : unary(silu, x, NULL, y, n); break;
     case F_RELU: dy ? unary(relu_bwd, x, dy, y, n) : unary(relu, x, NULL, y, n); break;
-    case F_GELU_TANH:
+    case F_GELU_TANH: dy ? unary(gelu_tanh_bwd, x, dy, y, n) : unary(gelu_tanh, x, NULL, y, n); break;
     case F_CLAMP: backend_ref.run_op(e, i); break;
     }
 }

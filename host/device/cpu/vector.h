@@ -102,4 +102,11 @@ static inline Vec vec_gelu_tanh(Vec x) {
     Vec e = vec_exp(exponent);
     return bounded / (1.f + vec_fma(low, e, e));
 }
+/* s (1 + x 2u' (1 - s)), s = sigmoid(2u); beyond 10 it is 0 or 1. */
+static inline Vec vec_gelu_tanh_slope(Vec x) {
+    const float one = 1.59576912f, cube = 0.0713548163f; /* 2 sqrt(2/pi), and that times 0.044715 */
+    Vec z = vec_below(vec_above(x, vec_all(-10)), vec_all(10)), square = z * z;
+    Vec s = vec_sigmoid(z * vec_fma(vec_all(cube), square, vec_all(one)));
+    return s * vec_fma(z * vec_fma(vec_all(3 * cube), square, vec_all(one)), 1.f - s, vec_all(1));
+}
 #endif
