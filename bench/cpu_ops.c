@@ -22,6 +22,10 @@ struct Row {
     /* clang-format off */
     union {
         struct { int k, r, s; ConvOptions o; bool gate, residual; } conv;
+        PoolOptions pool;
+        struct { bool modulated; } pixel_norm;
+        struct { bool residual; } gate;
+        struct { int size; } resize; /* of a square, to a square */
     };
     /* clang-format on */
 };
@@ -33,6 +37,38 @@ static Tid build_conv(Graph *g, Tid x, const Row *row) {
         y = g_gate(g, y, g_input(g, "gate", (Shape){row->x.n, 1, 1, row->conv.k}),
                    row->conv.residual ? g_input(g, "residual", shape_of(g, y)) : 0);
     return y;
+}
+static Tid build_pool(Graph *g, Tid x, const Row *row) { return g_pool(g, x, row->pool); }
+static Tid build_pixel_norm(Graph *g, Tid x, const Row *row) {
+    Tid shift_scale = row->pixel_norm.modulated ? g_input(g, "shift_scale", (Shape){row->x.n, 1, 1, 2 * row->x.c}) : 0;
+    return g_pixel_norm(g, x, 0, 0, shift_scale, 1e-6f, false);
+}
+static Tid build_gate(Graph *g, Tid x, const Row *row) {
+    return g_gate(g, x, g_input(g, "gate", (Shape){row->x.n, 1, 1, row->x.c}), row->gate.residual ? g_input(g, "residual", row->x) : 0);
+}
+/* Triangles, wider where the image shrinks. */
+static Tid table(Graph *g, const char *name, int in, int out) {
+    double scale = (double)in / out, reach = scale > 1 ? scale : 1;
+    int taps = (int)(2 * reach) + 1;
+    double *values = dg_alloc((size_t)out * (size_t)(1 + taps) * sizeof *values), *row = values;
+    for (int i = 0; i < out; i++, row += 1 + taps) {
+        double centre = (i + .5) * scale - .5, sum = 0;
+        int first = centre > reach ? (int)(centre - reach) + 1 : 0;
+        row[0] = first;
+        for (int k = 0; k < taps; k++) {
+            double apart = fabs(first + k - centre) / reach;
+            row[1 + k] = first + k < in && apart < 1 ? 1 - apart : 0, sum += row[1 + k];
+        }
+        for (int k = 0; k < taps; k++) row[1 + k] /= sum;
+    }
+    Tid t = g_table(g, name, (Shape){1, 1, out, 1 + taps}, values);
+    free(values);
+    return t;
+}
+static Tid build_resize(Graph *g, Tid x, const Row *row) {
+    int to = row->resize.size;
+    ResizeOptions o = {false, -INFINITY, INFINITY, 1, 0};
+    return g_resize(g, x, table(g, "columns", row->x.w, to), table(g, "rows", row->x.h, to), o);
 }
 
 /* clang-format off */
@@ -54,6 +90,18 @@ static const Row rows[] = {
     {"DiT 2x2/2 patches, by bytes", {32, 32, 32, 4}, build_conv, .by_bytes = true, .conv = {1152, 2, 2, {2, 0, 0, 0, 0, 1}}},
     {"DiT 1x1, GELU, 16x16x1152 -> 4608", {1, 16, 16, 1152}, build_conv, .conv = {4608, 1, 1, {1, 0, 0, 0, 0, 1, ACT_GELU_TANH}}},
     {"DiT 1x1, gate, 16x16x4608 -> 1152", {1, 16, 16, 4608}, build_conv, .conv = {1152, 1, 1, {1, 0, 0, 0, 0, 1}, true, true}},
+    /* max; height, width, stride, pad */
+    {"pool, max 3x3/2, 147x147x64", {2, 147, 147, 64}, build_pool, .pool = {true, 3, 3, 2, 0}},
+    {"pool, max 3x3/2, 35x35x288", {8, 35, 35, 288}, build_pool, .pool = {true, 3, 3, 2, 0}},
+    {"pool, mean 3x3, 35x35x288", {8, 35, 35, 288}, build_pool, .pool = {false, 3, 3, 1, 1}},
+    {"pool, global mean, 8x8x2048", {8, 8, 8, 2048}, build_pool, .pool = {false, 8, 8, 1, 0}},
+    {"pixel norm, 16x16x1152", {8, 16, 16, 1152}, build_pixel_norm, .pixel_norm = {false}},
+    {"pixel norm, shift and scale, 16x16x1152", {8, 16, 16, 1152}, build_pixel_norm, .pixel_norm = {true}},
+    {"gate, 16x16x1152", {8, 16, 16, 1152}, build_gate, .gate = {false}},
+    {"gate, residual, 16x16x1152", {8, 16, 16, 1152}, build_gate, .gate = {true}},
+    {"resize, 32x32x32 -> 64x64", {8, 32, 32, 32}, build_resize, .resize = {64}},
+    {"resize, 64x64x128 -> 128x128", {2, 64, 64, 128}, build_resize, .resize = {128}},
+    {"resize, 128x128x32 -> 64x64", {4, 128, 128, 32}, build_resize, .resize = {64}},
 };
 /* clang-format on */
 enum { ROWS = sizeof rows / sizeof *rows, ROUNDS = 11, MOST_ROUNDS = 1001 };
