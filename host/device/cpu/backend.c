@@ -25,6 +25,7 @@ static bool cpu_prepare(Exec *e, int i, Error *err) {
     case OP_NORM_BWD: return cpu_norm_prepare(e, i, err);
     case OP_ATTN:
     case OP_ATTN_BWD: return cpu_attention_prepare(e, i, err);
+    case OP_POOL: return cpu_pool_prepare(e, i, err);
     case OP_RESIZE: return cpu_resize_prepare(e, i, err);
     default: return true;
     }

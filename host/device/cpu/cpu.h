@@ -78,6 +78,7 @@ void cpu_gate(const Exec *e, int i);
 void cpu_concat(const Exec *e, int i);
 void cpu_slice(const Exec *e, int i);
 void cpu_depth_to_space(const Exec *e, int i);
+bool cpu_pool_prepare(Exec *e, int i, Error *err);
 void cpu_pool(const Exec *e, int i);
 void cpu_pixel_norm(const Exec *e, int i);
 bool cpu_resize_prepare(Exec *e, int i, Error *err);

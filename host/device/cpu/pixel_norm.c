@@ -16,6 +16,7 @@ enum { WAYS = 4 }; /* sums side by side, each of every fourth vector: shorter ch
 static inline Vec load_left(const float *p, int left) { return left < LANES ? vec_load_n(p, left) : vec_load(p); }
 static double sum_of(const Vec sum[WAYS]) {
     double total = 0;
+#pragma GCC unroll 4
     for (int k = 0; k < WAYS; k++) total += (double)vec_sum(sum[k]);
     return total;
 }
@@ -23,6 +24,7 @@ static float mean_of(const PixelNorm *m, const float *x) {
     Vec sum[WAYS] = {vec_all(0), vec_all(0), vec_all(0), vec_all(0)};
     int c = 0;
     for (; c + WAYS * LANES <= m->C; c += WAYS * LANES)
+#pragma GCC unroll 4
         for (int k = 0; k < WAYS; k++) sum[k] += vec_load(x + c + k * LANES);
     for (; c < m->C; c += LANES) sum[0] += load_left(x + c, min_int(m->C - c, LANES));
     return (float)(sum_of(sum) / m->C);
@@ -32,6 +34,7 @@ static void moments(const PixelNorm *m, const float *x, float mean, double *firs
     Vec sum[WAYS] = {vec_all(0), vec_all(0), vec_all(0), vec_all(0)}, squares[WAYS] = {vec_all(0), vec_all(0), vec_all(0), vec_all(0)};
     int c = 0;
     for (; c + WAYS * LANES <= m->C; c += WAYS * LANES)
+#pragma GCC unroll 4
         for (int k = 0; k < WAYS; k++) {
             Vec centred = vec_load(x + c + k * LANES) - mean;
             sum[k] += centred;

@@ -37,13 +37,24 @@ bool cpu_resize_prepare(Exec *e, int i, Error *err) {
 
 static inline Wide wide_select(WideInt mask, Wide a, Wide b) { return (Wide)((mask & (WideInt)a) | (~mask & (WideInt)b)); }
 static inline Wide wide_all(double v) { return v - (Wide){0}; }
+/* Spelled out, since GCC takes a conversion apart that changes the size of a vector. */
+#if defined(__AVX512F__)
+static inline Wide widened(Narrow v) { return (Wide)_mm512_cvtps_pd((__m256)v); }
+static inline Narrow narrowed(Wide v) { return (Narrow)_mm512_cvtpd_ps((__m512d)v); }
+#elif defined(__FMA__)
+static inline Wide widened(Narrow v) { return (Wide)_mm256_cvtps_pd((__m128)v); }
+static inline Narrow narrowed(Wide v) { return (Narrow)_mm256_cvtpd_ps((__m256d)v); }
+#else
+static inline Wide widened(Narrow v) { return __builtin_convertvector(v, Wide); }
+static inline Narrow narrowed(Wide v) { return __builtin_convertvector(v, Narrow); }
+#endif
 static inline Wide wide_load(const float *p) {
     Narrow v;
     memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, Wide);
+    return widened(v);
 }
 static inline void narrow_store(float *p, Wide v) {
-    Narrow rounded = __builtin_convertvector(v, Narrow);
+    Narrow rounded = narrowed(v);
     memcpy(p, &rounded, sizeof rounded);
 }
 static inline Wide wide_clamp(Wide v, double lo, double hi) { /* NaN stays NaN */
@@ -65,46 +76,51 @@ static Taps taps_of(const Table *t, int j, int slots) {
     int first = (int)row[0];
     return (Taps){row + 1, first, min_int(t->taps, t->size - first), first % slots, slots};
 }
-/* sum[v] of elements [v * HALF, (v + 1) * HALF) of the ring's inputs, `step` floats apart; `vectors` is a constant where this is inlined. */
+/* sum[v] of elements [v * HALF, (v + 1) * HALF) of the ring's inputs, `step` floats apart; `vectors`, as u8 below, is a constant where this is
+ * inlined. */
 static inline __attribute__((always_inline)) void weigh(int vectors, const Taps *t, const float *ring, size_t step, Wide *sum) {
+#pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) sum[v] = wide_all(0);
     for (int k = 0, slot = t->slot; k < t->taps; k++) {
         const float *x = ring + (size_t)slot * step;
+#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) sum[v] += t->weight[k] * wide_load(x + v * HALF);
         if (++slot == t->slots) slot = 0;
     }
 }
 
 /* ---- columns ---------------------------------------------------------------------------------------------------------------- */
-static inline __attribute__((always_inline)) void column_vectors(int vectors, const Taps *t, const float *x, size_t C, bool u8,
+static inline __attribute__((always_inline)) void column_vectors(int vectors, bool u8, const Taps *t, const float *x, size_t C,
                                                                  float *half) {
     Wide sum[4];
     weigh(vectors, t, x, C, sum);
+#pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) narrow_store(half + v * HALF, u8 ? wide_byte(sum[v]) : sum[v]);
 }
-static void resize_columns(const Resize *r, const float *x, float *half) {
+static inline __attribute__((always_inline)) void resize_columns(bool u8, const Resize *r, const float *x, float *half) {
     size_t C = (size_t)r->in.c;
     for (int w = 0; w < r->out.w; w++, half += C) {
         Taps t = taps_of(&r->columns, w, r->in.w);
         size_t c = 0;
-        for (; c + 4 * HALF <= C; c += 4 * HALF) column_vectors(4, &t, x + c, C, r->o.u8, half + c);
-        for (; c + HALF <= C; c += HALF) column_vectors(1, &t, x + c, C, r->o.u8, half + c);
+        for (; c + 4 * HALF <= C; c += 4 * HALF) column_vectors(4, u8, &t, x + c, C, half + c);
+        for (; c + HALF <= C; c += HALF) column_vectors(1, u8, &t, x + c, C, half + c);
         for (; c < C; c++) {
             double sum = 0;
             for (int k = 0; k < t.taps; k++) sum += t.weight[k] * (double)x[(size_t)(t.first + k) * C + c];
-            half[c] = (float)(r->o.u8 ? wide_byte(wide_all(sum))[0] : sum);
+            half[c] = (float)(u8 ? wide_byte(wide_all(sum))[0] : sum);
         }
     }
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------------------- */
 /* Elements of an output row; left: how many there are, where these are less than one vector. */
-static inline __attribute__((always_inline)) void row_vectors(int vectors, const Resize *r, const Taps *t, const float *ring, size_t left,
-                                                              float *y) {
+static inline __attribute__((always_inline)) void row_vectors(int vectors, bool u8, const Resize *r, const Taps *t, const float *ring,
+                                                              size_t left, float *y) {
     Wide sum[4];
     weigh(vectors, t, ring, r->row, sum);
+#pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
-        Wide out = r->o.u8 ? wide_byte(sum[v]) : sum[v];
+        Wide out = u8 ? wide_byte(sum[v]) : sum[v];
         out = wide_clamp(out, (double)r->o.lo, (double)r->o.hi);
         out = (double)r->o.a * out + (double)r->o.b;
         if (left >= HALF) {
@@ -116,14 +132,15 @@ static inline __attribute__((always_inline)) void row_vectors(int vectors, const
         memcpy(y, full, left * sizeof *y);
     }
 }
-static void resize_rows(const Resize *r, const Taps *t, const float *ring, float *y) {
+static inline __attribute__((always_inline)) void resize_rows(bool u8, const Resize *r, const Taps *t, const float *ring, float *y) {
     size_t j = 0, n = (size_t)r->out.w * (size_t)r->out.c;
-    for (; j + 4 * HALF <= n; j += 4 * HALF) row_vectors(4, r, t, ring + j, 4 * HALF, y + j);
-    for (; j + HALF <= n; j += HALF) row_vectors(1, r, t, ring + j, HALF, y + j);
-    if (j < n) row_vectors(1, r, t, ring + j, n - j, y + j);
+    for (; j + 4 * HALF <= n; j += 4 * HALF) row_vectors(4, u8, r, t, ring + j, 4 * HALF, y + j);
+    for (; j + HALF <= n; j += HALF) row_vectors(1, u8, r, t, ring + j, HALF, y + j);
+    if (j < n) row_vectors(1, u8, r, t, ring + j, n - j, y + j);
 }
 /* Rows [h, end) of the output of one image. */
-static void resize_band(const Resize *r, const float *x, float *y, int h, int end, float *ring) {
+static inline __attribute__((always_inline)) void resize_band(bool u8, const Resize *r, const float *x, float *y, int h, int end,
+                                                              float *ring) {
     size_t row = (size_t)r->in.w * (size_t)r->in.c, out_row = (size_t)r->out.w * (size_t)r->out.c;
     int slots = r->rows.taps, *held = (int *)(ring + (size_t)slots * r->row); /* the number of the row in each slot */
     for (int k = 0; k < slots; k++) held[k] = -1;
@@ -131,10 +148,10 @@ static void resize_band(const Resize *r, const float *x, float *y, int h, int en
         Taps t = taps_of(&r->rows, h, slots);
         for (int k = t.first; k < t.first + t.taps; k++) {
             if (held[k % slots] == k) continue;
-            resize_columns(r, x + (size_t)k * row, ring + (size_t)(k % slots) * r->row);
+            resize_columns(u8, r, x + (size_t)k * row, ring + (size_t)(k % slots) * r->row);
             held[k % slots] = k;
         }
-        resize_rows(r, &t, ring, y + (size_t)h * out_row);
+        resize_rows(u8, r, &t, ring, y + (size_t)h * out_row);
     }
 }
 void cpu_resize(const Exec *e, int i) {
@@ -145,7 +162,9 @@ void cpu_resize(const Exec *e, int i) {
     for (int t = 0; t < r.out.n * bands; t++) {
         size_t n = (size_t)(t / bands);
         int h = t % bands * BAND;
-        resize_band(&r, cpu_in(e, i, 0) + n * in, cpu_out(e, i) + n * out, h, min_int(h + BAND, r.out.h),
-                    cpu_of(e)->work + (size_t)thread_index() * thread_floats(&r));
+        const float *x = cpu_in(e, i, 0) + n * in;
+        float *y = cpu_out(e, i) + n * out, *ring = cpu_of(e)->work + (size_t)thread_index() * thread_floats(&r);
+        if (r.o.u8) resize_band(true, &r, x, y, h, min_int(h + BAND, r.out.h), ring);
+        else resize_band(false, &r, x, y, h, min_int(h + BAND, r.out.h), ring);
     }
 }

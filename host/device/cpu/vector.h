@@ -33,19 +33,28 @@ static inline Vec vec_load_n(const float *p, int n) { /* the first n lanes, zero
 static inline void vec_store_n(float *p, Vec v, int n) { memcpy(p, &v, (size_t)n * sizeof *p); }
 static inline Vec vec_select(VecInt mask, Vec a, Vec b) { return (Vec)((mask & (VecInt)a) | (~mask & (VecInt)b)); }
 /* vec_fma: a * b + c, in one rounding where the CPU has it: spelled out, so that every copy of a loop gives the same bits.
- * vec_above, vec_below: x, but not under or over a bound; NaN stays NaN.                                                  */
+ * vec_above, vec_below: x, but not under or over a bound; NaN stays NaN. vec_larger: of two, and NaN if one of them is.    */
 #if defined(__AVX512F__)
 static inline Vec vec_fma(Vec a, Vec b, Vec c) { return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 static inline Vec vec_above(Vec x, Vec bound) { return (Vec)_mm512_max_ps((__m512)bound, (__m512)x); }
 static inline Vec vec_below(Vec x, Vec bound) { return (Vec)_mm512_min_ps((__m512)bound, (__m512)x); }
+static inline Vec vec_larger(Vec a, Vec b) {
+    __m512 x = (__m512)a;
+    return (Vec)_mm512_mask_max_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x, (__m512)b);
+}
 #elif defined(__FMA__)
 static inline Vec vec_fma(Vec a, Vec b, Vec c) { return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 static inline Vec vec_above(Vec x, Vec bound) { return (Vec)_mm256_max_ps((__m256)bound, (__m256)x); }
 static inline Vec vec_below(Vec x, Vec bound) { return (Vec)_mm256_min_ps((__m256)bound, (__m256)x); }
+static inline Vec vec_larger(Vec a, Vec b) {
+    __m256 x = (__m256)a;
+    return (Vec)_mm256_blendv_ps(x, _mm256_max_ps(x, (__m256)b), _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+}
 #else
 static inline Vec vec_fma(Vec a, Vec b, Vec c) { return a * b + c; }
 static inline Vec vec_above(Vec x, Vec bound) { return vec_select(x < bound, bound, x); }
 static inline Vec vec_below(Vec x, Vec bound) { return vec_select(x > bound, bound, x); }
+static inline Vec vec_larger(Vec a, Vec b) { return vec_select(a == a, vec_above(b, a), a); }
 #endif
 static inline float vec_sum(Vec v) { /* pairwise, in a fixed order */
     float lane[LANES];
