@@ -1,76 +1,69 @@
-/* pool.c -- the largest or the mean of each window. A row of the output takes a block of channels at a time: each column of its
- * windows' rows is reduced once, to values that stay in the first-level cache; then each window takes its columns.          */
+/* pool.c -- the largest or the mean of each window. For a row of the output, the rows of its windows are reduced to one, which stays in
+ * the second-level cache, then each window takes its columns of that: all of it runs through memory in its order.        */
 #include "device/cpu/cpu.h"
 #include "device/cpu/vector.h"
 #include <math.h>
 
-enum { BLOCK = 4 }; /* vectors of channels */
-typedef struct {
-    Shape in, out;
-    PoolOptions o;
-    const float *x;
-    float *y;
-} Pool;
 bool cpu_pool_prepare(Exec *e, int i, Error *err) {
-    return cpu_reserve(e, (size_t)cpu_of(e)->threads * (size_t)cpu_shape_in(e, i, 0).w * BLOCK * LANES, err);
+    Shape a = cpu_shape_in(e, i, 0);
+    return cpu_reserve(e, (size_t)cpu_of(e)->threads * (size_t)a.w * (size_t)a.c, err);
+}
+typedef struct {
+    const float *x;
+    size_t step; /* floats from one to the next */
+    int count;
+    float factor; /* of the result */
+} Terms;
+/* Elements of the largest, or of the sum, of the terms; max and vectors are constants where this is inlined. left: how many elements,
+ * where these are less than one vector.                                                                                 */
+static inline __attribute__((always_inline)) void reduce_vectors(bool max, int vectors, const Terms *t, size_t j, size_t left, float *y) {
+    const float *x = t->x + j;
+    Vec none = vec_all(max ? -INFINITY : 0), all[4] = {none, none, none, none};
+    for (int k = 0; k < t->count; k++, x += t->step)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            Vec next = left < LANES ? vec_load_n(x, (int)left) : vec_load(x + v * LANES);
+            all[v] = max ? vec_larger(all[v], next) : all[v] + next;
+        }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        if (left < LANES) vec_store_n(y + j, all[v] * t->factor, (int)left);
+        else vec_store(y + j + v * LANES, all[v] * t->factor);
+    }
+}
+static inline __attribute__((always_inline)) void reduce(bool max, const Terms *t, float *y, size_t n) {
+    size_t j = 0;
+    for (; j + 4 * LANES <= n; j += 4 * LANES) reduce_vectors(max, 4, t, j, LANES, y);
+    for (; j + LANES <= n; j += LANES) reduce_vectors(max, 1, t, j, LANES, y);
+    if (j < n) reduce_vectors(max, 1, t, j, n - j, y);
 }
 /* [*first, *first + count) of `size` is what a window of `extent` at `start` has inside. */
 static int inside(int start, int extent, int size, int *first) {
     *first = start < 0 ? 0 : start;
     return min_int(start + extent, size) - *first;
 }
-/* Row h of image n, `vectors` from channel c on; max and vectors are constants where this is inlined. left: how many channels, where
- * these are less than one vector, else LANES.                                                                           */
-static inline __attribute__((always_inline)) void pool_block(bool max, int vectors, const Pool *p, int n, int h, int c, int left,
-                                                             float *columns) {
-    size_t C = (size_t)p->in.c, row = (size_t)p->in.w * C, step = (size_t)vectors * LANES;
-    int top, first, rows = inside(h * p->o.stride - p->o.pad, p->o.height, p->in.h, &top);
-    const float *x = p->x + ((size_t)n * (size_t)p->in.h + (size_t)top) * row + (size_t)c;
-    float *y = p->y + ((size_t)n * (size_t)p->out.h + (size_t)h) * (size_t)p->out.w * C + (size_t)c;
-    const Vec none = vec_all(max ? -INFINITY : 0);
-    for (int w = 0; w < p->in.w; w++, x += C) {
-        Vec all[BLOCK] = {none, none, none, none};
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                const float *from = x + (size_t)r * row + v * LANES;
-                Vec next = left < LANES ? vec_load_n(from, left) : vec_load(from);
-                all[v] = max ? vec_larger(all[v], next) : all[v] + next;
-            }
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) vec_store(columns + (size_t)w * step + v * LANES, all[v]);
+/* Row h of an image's output. */
+static inline __attribute__((always_inline)) void pool_row(bool max, const PoolOptions *o, Shape in, Shape out, const float *x, int h,
+                                                           float *y, float *columns) {
+    size_t C = (size_t)in.c, row = (size_t)in.w * C;
+    int top, first, rows = inside(h * o->stride - o->pad, o->height, in.h, &top);
+    reduce(max, &(Terms){x + (size_t)top * row, row, rows, 1}, columns, row);
+    for (int w = 0; w < out.w; w++, y += C) {
+        int count = inside(w * o->stride - o->pad, o->width, in.w, &first);
+        reduce(max, &(Terms){columns + (size_t)first * C, C, count, max ? 1 : 1 / (float)(rows * count)}, y, C);
     }
-    for (int w = 0; w < p->out.w; w++, y += C) {
-        Vec all[BLOCK] = {none, none, none, none};
-        int count = inside(w * p->o.stride - p->o.pad, p->o.width, p->in.w, &first);
-        const float *column = columns + (size_t)first * step;
-        for (int s = 0; s < count; s++, column += step)
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                Vec next = vec_load(column + v * LANES);
-                all[v] = max ? vec_larger(all[v], next) : all[v] + next;
-            }
-        float share = max ? 1 : 1 / (float)(rows * count);
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            if (left < LANES) vec_store_n(y, all[v] * share, left);
-            else vec_store(y + v * LANES, all[v] * share);
-        }
-    }
-}
-static inline __attribute__((always_inline)) void pool_row(bool max, const Pool *p, int n, int h, float *columns) {
-    int c = 0, C = p->in.c;
-    for (; c + BLOCK * LANES <= C; c += BLOCK * LANES) pool_block(max, BLOCK, p, n, h, c, LANES, columns);
-    for (; c + LANES <= C; c += LANES) pool_block(max, 1, p, n, h, c, LANES, columns);
-    if (c < C) pool_block(max, 1, p, n, h, c, C - c, columns);
 }
 void cpu_pool(const Exec *e, int i) {
-    const Pool p = {cpu_shape_in(e, i, 0), cpu_shape_out(e, i), e->g->op[i].pool, cpu_in(e, i, 0), cpu_out(e, i)};
+    const PoolOptions o = e->g->op[i].pool;
+    Shape in = cpu_shape_in(e, i, 0), out = cpu_shape_out(e, i);
+    size_t C = (size_t)in.c;
 #pragma omp parallel for collapse(2) num_threads(cpu_of(e)->threads)
-    for (int n = 0; n < p.out.n; n++)
-        for (int h = 0; h < p.out.h; h++) {
-            float *columns = cpu_of(e)->work + (size_t)thread_index() * (size_t)p.in.w * BLOCK * LANES;
-            if (p.o.max) pool_row(true, &p, n, h, columns);
-            else pool_row(false, &p, n, h, columns);
+    for (int n = 0; n < out.n; n++)
+        for (int h = 0; h < out.h; h++) {
+            const float *x = cpu_in(e, i, 0) + (size_t)n * pixels_of(in) * C;
+            float *y = cpu_out(e, i) + ((size_t)n * (size_t)out.h + (size_t)h) * (size_t)out.w * C;
+            float *columns = cpu_of(e)->work + (size_t)thread_index() * (size_t)in.w * C;
+            if (o.max) pool_row(true, &o, in, out, x, h, y, columns);
+            else pool_row(false, &o, in, out, x, h, y, columns);
         }
 }
