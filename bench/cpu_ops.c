@@ -49,7 +49,7 @@ static Tid build_gate(Graph *g, Tid x, const Row *row) {
 /* Triangles, wider where the image shrinks. */
 static Tid table(Graph *g, const char *name, int in, int out) {
     double scale = (double)in / out, reach = scale > 1 ? scale : 1;
-    int taps = (int)(2 * reach) + 1;
+    int taps = (int)ceil(2 * reach);
     double *values = dg_alloc((size_t)out * (size_t)(1 + taps) * sizeof *values), *row = values;
     for (int i = 0; i < out; i++, row += 1 + taps) {
         double centre = (i + .5) * scale - .5, sum = 0;
@@ -91,10 +91,10 @@ static const Row rows[] = {
     {"DiT 1x1, GELU, 16x16x1152 -> 4608", {1, 16, 16, 1152}, build_conv, .conv = {4608, 1, 1, {1, 0, 0, 0, 0, 1, ACT_GELU_TANH}}},
     {"DiT 1x1, gate, 16x16x4608 -> 1152", {1, 16, 16, 4608}, build_conv, .conv = {1152, 1, 1, {1, 0, 0, 0, 0, 1}, true, true}},
     /* max; height, width, stride, pad */
-    {"pool, max 3x3/2, 147x147x64", {2, 147, 147, 64}, build_pool, .pool = {true, 3, 3, 2, 0}},
-    {"pool, max 3x3/2, 35x35x288", {8, 35, 35, 288}, build_pool, .pool = {true, 3, 3, 2, 0}},
-    {"pool, mean 3x3, 35x35x288", {8, 35, 35, 288}, build_pool, .pool = {false, 3, 3, 1, 1}},
-    {"pool, global mean, 8x8x2048", {8, 8, 8, 2048}, build_pool, .pool = {false, 8, 8, 1, 0}},
+    {"pool, max 3x3/2, 147x147x64", {16, 147, 147, 64}, build_pool, .pool = {true, 3, 3, 2, 0}},
+    {"pool, max 3x3/2, 35x35x288", {32, 35, 35, 288}, build_pool, .pool = {true, 3, 3, 2, 0}},
+    {"pool, mean 3x3, 35x35x288", {32, 35, 35, 288}, build_pool, .pool = {false, 3, 3, 1, 1}},
+    {"pool, global mean, 8x8x2048", {32, 8, 8, 2048}, build_pool, .pool = {false, 8, 8, 1, 0}},
     {"pixel norm, 16x16x1152", {8, 16, 16, 1152}, build_pixel_norm, .pixel_norm = {false}},
     {"pixel norm, shift and scale, 16x16x1152", {8, 16, 16, 1152}, build_pixel_norm, .pixel_norm = {true}},
     {"gate, 16x16x1152", {8, 16, 16, 1152}, build_gate, .gate = {false}},

@@ -37,16 +37,22 @@ bool cpu_resize_prepare(Exec *e, int i, Error *err) {
 
 static inline Wide wide_select(WideInt mask, Wide a, Wide b) { return (Wide)((mask & (WideInt)a) | (~mask & (WideInt)b)); }
 static inline Wide wide_all(double v) { return v - (Wide){0}; }
-/* Spelled out, since GCC takes a conversion apart that changes the size of a vector. */
+/* Spelled out, since GCC takes a conversion apart that changes the size of a vector. wide_clamp: to [lo,hi]; NaN stays NaN. */
 #if defined(__AVX512F__)
 static inline Wide widened(Narrow v) { return (Wide)_mm512_cvtps_pd((__m256)v); }
 static inline Narrow narrowed(Wide v) { return (Narrow)_mm512_cvtpd_ps((__m512d)v); }
+static inline Wide wide_clamp(Wide v, Wide lo, Wide hi) { return (Wide)_mm512_min_pd((__m512d)hi, _mm512_max_pd((__m512d)lo, (__m512d)v)); }
 #elif defined(__FMA__)
 static inline Wide widened(Narrow v) { return (Wide)_mm256_cvtps_pd((__m128)v); }
 static inline Narrow narrowed(Wide v) { return (Narrow)_mm256_cvtpd_ps((__m256d)v); }
+static inline Wide wide_clamp(Wide v, Wide lo, Wide hi) { return (Wide)_mm256_min_pd((__m256d)hi, _mm256_max_pd((__m256d)lo, (__m256d)v)); }
 #else
 static inline Wide widened(Narrow v) { return __builtin_convertvector(v, Wide); }
 static inline Narrow narrowed(Wide v) { return __builtin_convertvector(v, Narrow); }
+static inline Wide wide_clamp(Wide v, Wide lo, Wide hi) {
+    v = wide_select(v < lo, lo, v);
+    return wide_select(v > hi, hi, v);
+}
 #endif
 static inline Wide wide_load(const float *p) {
     Narrow v;
@@ -57,12 +63,8 @@ static inline void narrow_store(float *p, Wide v) {
     Narrow rounded = narrowed(v);
     memcpy(p, &rounded, sizeof rounded);
 }
-static inline Wide wide_clamp(Wide v, double lo, double hi) { /* NaN stays NaN */
-    v = wide_select(v < wide_all(lo), wide_all(lo), v);
-    return wide_select(v > wide_all(hi), wide_all(hi), v);
-}
 static inline Wide wide_byte(Wide v) { /* floor(v + 1/2), to [0,255]: below 2^52 adding it rounds to an integer */
-    v = wide_clamp(v + 0.5, 0, 255);
+    v = wide_clamp(v + 0.5, wide_all(0), wide_all(255));
     Wide whole = (v + 0x1p52) - 0x1p52;
     return whole - wide_select(whole > v, wide_all(1), wide_all(0));
 }
@@ -121,7 +123,7 @@ static inline __attribute__((always_inline)) void row_vectors(int vectors, bool 
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
         Wide out = u8 ? wide_byte(sum[v]) : sum[v];
-        out = wide_clamp(out, (double)r->o.lo, (double)r->o.hi);
+        out = wide_clamp(out, wide_all((double)r->o.lo), wide_all((double)r->o.hi));
         out = (double)r->o.a * out + (double)r->o.b;
         if (left >= HALF) {
             narrow_store(y + v * HALF, out);
