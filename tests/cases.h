@@ -222,11 +222,11 @@ static inline Tid case_vector(Graph *g, const char *name, int c) { return case_w
 
 /* What f32 is in a graph that may be f64. */
 static inline DType case_f32(const Graph *g) { return g->precision.act == DG_F64 ? DG_F64 : DG_F32; }
-/* One image of values that every type holds, and no two neighbours share. */
+/* One image of values that every type holds, sums with small integers too, and no two neighbours share. */
 static inline Tid case_positions(Graph *g, Shape s) {
     s.n = 1;
     double *v = dg_alloc(shape_count(s) * sizeof *v);
-    for (size_t i = 0; i < shape_count(s); i++) v[i] = ((double)(i * 7 % 17) - 8) / 8;
+    for (size_t i = 0; i < shape_count(s); i++) v[i] = ((double)(i * 7 % 17) - 8) / 2;
     Tid t = g_constant(g, "positions", s, DG_F64, v);
     free(v);
     return t;

@@ -69,7 +69,7 @@ static float *run(const Case *c, const char *device, int threads, size_t *n) {
     }
     exec_set(e, x, DG_F32, v);
     free(v);
-    exec_run(e);
+    exec_run(e, e->g->batch);
     *n = shape_count(shape_of(g, y));
     float *out = dg_alloc(*n * sizeof *out);
     exec_get(e, y, DG_F32, out);

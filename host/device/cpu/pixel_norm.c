@@ -14,12 +14,7 @@ typedef struct {
 enum { WAYS = 4 }; /* sums side by side, each of every fourth vector: shorter chains, and less rounding */
 
 static inline Vec load_left(const float *p, int left) { return left < LANES ? vec_load_n(p, left) : vec_load(p); }
-static double sum_of(const Vec sum[WAYS]) {
-    double total = 0;
-#pragma GCC unroll 4
-    for (int k = 0; k < WAYS; k++) total += (double)vec_sum(sum[k]);
-    return total;
-}
+static double sum_of(const Vec sum[WAYS]) { return (double)vec_sum((sum[0] + sum[1]) + (sum[2] + sum[3])); }
 static float mean_of(const PixelNorm *m, const float *x) {
     Vec sum[WAYS] = {vec_all(0), vec_all(0), vec_all(0), vec_all(0)};
     int c = 0;
@@ -51,14 +46,16 @@ static void moments(const PixelNorm *m, const float *x, float mean, double *firs
         *first += centred, *second += centred * centred;
     }
 }
-/* u = (x - mean) * mul + add, then as graph.h says, a rounding for each step. shift: [C], then the scale [C]; or NULL. */
-static inline Vec finish(const PixelNorm *m, Vec u, const float *shift, int c, int left) {
-    if (m->gamma) u *= load_left(m->gamma + c, left);
-    if (m->beta) u += load_left(m->beta + c, left);
+/* u = (x - mean) * mul + add, then as graph.h says, a rounding for each step. shift: [C], then the scale [C]; or NULL. affine is a
+ * constant where this is inlined. */
+static inline __attribute__((always_inline)) Vec finish(const PixelNorm *m, bool affine, Vec u, const float *shift, int c, int left) {
+    if (affine && m->gamma) u *= load_left(m->gamma + c, left);
+    if (affine && m->beta) u += load_left(m->beta + c, left);
     if (shift) u = vec_fma(u, load_left(shift + m->C + c, left), u) + load_left(shift + c, left);
     return u;
 }
-static void norm_pixel(const PixelNorm *m, const float *x, const float *shift, float *y) {
+static inline __attribute__((always_inline)) void norm_pixel(const PixelNorm *m, bool affine, const float *x, const float *shift,
+                                                             float *y) {
     float mean = m->rms ? 0 : mean_of(m, x);
     double first, second;
     moments(m, x, mean, &first, &second);
@@ -66,9 +63,9 @@ static void norm_pixel(const PixelNorm *m, const float *x, const float *shift, f
     double deviation = m->rms ? sqrt(second) + m->eps : sqrt(second - first * first + m->eps);
     Vec mul = vec_all((float)(1 / deviation)), add = vec_all(m->rms ? 0 : (float)(-first / deviation));
     int c = 0;
-    for (; c + LANES <= m->C; c += LANES) vec_store(y + c, finish(m, vec_fma(vec_load(x + c) - mean, mul, add), shift, c, LANES));
+    for (; c + LANES <= m->C; c += LANES) vec_store(y + c, finish(m, affine, vec_fma(vec_load(x + c) - mean, mul, add), shift, c, LANES));
     int left = m->C - c;
-    if (left) vec_store_n(y + c, finish(m, vec_fma(vec_load_n(x + c, left) - mean, mul, add), shift, c, left), left);
+    if (left) vec_store_n(y + c, finish(m, affine, vec_fma(vec_load_n(x + c, left) - mean, mul, add), shift, c, left), left);
 }
 void cpu_pixel_norm(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
@@ -77,6 +74,11 @@ void cpu_pixel_norm(const Exec *e, int i) {
     const float *x = cpu_in(e, i, 0), *shift_scale = cpu_in(e, i, 3);
     size_t C = (size_t)s.c, pixels = pixels_of(s), rows = (size_t)s.n * pixels;
 #pragma omp parallel for
-    for (size_t row = 0; row < rows; row++)
-        norm_pixel(&m, x + row * C, shift_scale ? shift_scale + row / pixels * 2 * C : NULL, cpu_out(e, i) + row * C);
+    for (size_t row = 0; row < rows; row++) {
+        const float *from = x + row * C, *shift = shift_scale ? shift_scale + row / pixels * 2 * C : NULL;
+        float *to = cpu_out(e, i) + row * C;
+        if (m.gamma || m.beta) norm_pixel(&m, true, from, shift, to);
+        else if (shift) norm_pixel(&m, false, from, shift, to);
+        else norm_pixel(&m, false, from, NULL, to);
+    }
 }
