@@ -1,5 +1,5 @@
 """launches.py -- from an op of a network to the launches that kernels/*.cu makes of it on tensor cores: the same grids, blocks and
-parameters, worked out as the launchers at the end of each kernel file and host/device/cuda/backend.c do. What changes there
+parameters, worked out as the launchers at the end of each kernel file and host/device/cuda/ops.c do. What changes there
 changes here: the size of every parameter block is checked against the machine code (check_parameters).                        """
 import ctypes as c
 

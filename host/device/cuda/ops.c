@@ -1,0 +1,371 @@
+/* ops.c -- each op unpacked into the launcher structs of kernels/kernels.h, and the memory that it works in. */
+#include "device/cuda/ops.h"
+#include "device/cuda/norm_stats.h"
+#include <cuda_runtime_api.h>
+#include <string.h>
+
+static const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
+static void *data(const Exec *e, Tid t) { return t ? e->data[t] : NULL; }
+static DType type(const Exec *e, Tid t) { return t ? e->g->t[t].dtype : DG_F32; }
+static Shape shape(const Exec *e, Tid t) { return exec_shape(e, t); }
+static int pixels(Shape s) { return s.h * s.w; }
+static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
+static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
+static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
+
+/* Vectors are f32 and multiplied in f32. A 1x1 image in 16 bits is an image. */
+static bool is_linear(const Exec *e, const Op *op) {
+    bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
+    return f32 && is_vector(shape(e, op->in[0])) && conv_fits(conv_needs(e->g, op), CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS);
+}
+ConvArgs cuda_conv_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
+    return (ConvArgs){.x = data(e, op->in[0]),
+                      .w = data(e, op->in[1]),
+                      .bias = data(e, op->in[2]),
+                      .add = data(e, op->in[3]),
+                      .y = data(e, op->out),
+                      .stats = workspace(e, i),
+                      .x_type = type(e, op->in[0]),
+                      .add_type = type(e, op->in[3]),
+                      .y_type = type(e, op->out),
+                      .tf32 = e->g->precision.tf32,
+                      .gate = data(e, op->in[4]),
+                      .add_kind = operand_of(e->g, op->in[3], op->out),
+                      .n = x.n,
+                      .height = x.h,
+                      .width = x.w,
+                      .c = x.c,
+                      .k = w.n,
+                      .r = w.h,
+                      .s = w.w,
+                      .out_height = y.h,
+                      .out_width = y.w,
+                      .options = op->conv,
+                      .needs = conv_needs(e->g, op)};
+}
+static int run_conv(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]);
+    if (is_linear(e, op)) {
+        LinearArgs a = {.x = data(e, op->in[0]),
+                        .w = data(e, op->in[1]),
+                        .bias = data(e, op->in[2]),
+                        .gate = data(e, op->in[4]),
+                        .add = data(e, op->in[3]),
+                        .y = data(e, op->out),
+                        .add_kind = operand_of(e->g, op->in[3], op->out),
+                        .n = x.n,
+                        .c = x.c,
+                        .k = w.n,
+                        .scale = op->conv.scale,
+                        .act = op->conv.act};
+        return cuda_linear(&a, stream);
+    }
+    ConvArgs a = cuda_conv_args(e, i);
+    return choice(e, i) ? conv_choice_run(choice(e, i), &a, stream) : cuda_conv(&a, stream);
+}
+/* Whether the convolutions before a norm (`from`, of cuda_stats_sources) leave their statistics: libraries do not. */
+static bool leave_stats(const Exec *e, const int from[2]) { return !choice(e, from[0]) && (from[1] < 0 || !choice(e, from[1])); }
+static NormArgs norm_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    NormArgs a = {.x = data(e, op->in[0]),
+                  .dy = data(e, op->in[4]),
+                  .y = data(e, op->out),
+                  .gamma = data(e, op->in[1]),
+                  .beta = data(e, op->in[2]),
+                  .scale_shift = data(e, op->in[3]),
+                  .x_type = type(e, op->in[0]),
+                  .dy_type = type(e, op->in[4]),
+                  .y_type = type(e, op->out),
+                  .n = x.n,
+                  .height = x.h,
+                  .width = x.w,
+                  .c = x.c,
+                  .groups = op->norm.groups,
+                  .eps = op->norm.eps,
+                  .silu = op->norm.silu,
+                  .workspace = workspace(e, i),
+                  .moments = moments(e, i)};
+    int from[2];
+    if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
+        for (int k = 0; k < 2; k++)
+            if (from[k] >= 0) a.stats[k] = workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
+    return a;
+}
+static int run_norm(const Exec *e, int i, void *stream) {
+    NormArgs a = norm_args(e, i);
+    return a.dy ? cuda_norm_bwd(&a, stream) : cuda_norm(&a, stream);
+}
+static AttnArgs attn_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape s = shape(e, op->in[0]);
+    return (AttnArgs){.qkv = data(e, op->in[0]),
+                      .dy = data(e, op->in[1]),
+                      .y = data(e, op->out),
+                      .qkv_type = type(e, op->in[0]),
+                      .dy_type = type(e, op->in[1]),
+                      .y_type = type(e, op->out),
+                      .tf32 = e->g->precision.tf32,
+                      .n = s.n,
+                      .tokens = pixels(s),
+                      .heads = op->attn.heads,
+                      .d = s.c / 3 / op->attn.heads,
+                      .workspace = workspace(e, i)};
+}
+static int run_attn(const Exec *e, int i, void *stream) {
+    AttnArgs a = attn_args(e, i);
+    return a.dy ? cuda_attn_bwd(&a, stream) : cuda_attn(&a, stream);
+}
+static int run_unary(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    UnaryArgs a = {.x = data(e, op->in[0]),
+                   .dy = data(e, op->in[1]),
+                   .y = data(e, op->out),
+                   .x_type = type(e, op->in[0]),
+                   .dy_type = type(e, op->in[1]),
+                   .y_type = type(e, op->out),
+                   .count = shape_count(shape(e, op->out)),
+                   .f = op->unary.f,
+                   .lo = op->unary.lo,
+                   .hi = op->unary.hi};
+    return a.dy ? cuda_unary_bwd(&a, stream) : cuda_unary(&a, stream);
+}
+static int run_add(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape y = shape(e, op->out);
+    AddArgs a = {.x = data(e, op->in[0]),
+                 .z = data(e, op->in[1]),
+                 .y = data(e, op->out),
+                 .x_type = type(e, op->in[0]),
+                 .z_type = type(e, op->in[1]),
+                 .y_type = type(e, op->out),
+                 .z_kind = operand_of(e->g, op->in[1], op->out),
+                 .n = y.n,
+                 .pixels = pixels(y),
+                 .c = y.c,
+                 .a = op->add.a,
+                 .b = op->add.b};
+    return cuda_add(&a, stream);
+}
+/* c channels of tensor `from` on into tensor `to`. */
+static int copy_channels(const Exec *e, Tid from, int x_first, Tid to, int y_first, int c, void *stream) {
+    Shape x = shape(e, from), y = shape(e, to);
+    CopyChannelsArgs a = {.x = data(e, from),
+                          .y = data(e, to),
+                          .x_type = type(e, from),
+                          .y_type = type(e, to),
+                          .pixels = (size_t)x.n * (size_t)pixels(x),
+                          .x_c = x.c,
+                          .x_first = x_first,
+                          .y_c = y.c,
+                          .y_first = y_first,
+                          .c = c};
+    return cuda_copy_channels(&a, stream);
+}
+static int run_concat(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    int error = 0;
+    for (int j = 0, first = 0; j < OP_INPUTS && op->in[j] && !error; j++) {
+        int c = shape(e, op->in[j]).c;
+        error = copy_channels(e, op->in[j], 0, op->out, first, c, stream);
+        first += c;
+    }
+    return error;
+}
+static int run_slice(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    return copy_channels(e, op->in[0], op->slice.first, op->out, 0, shape(e, op->out).c, stream);
+}
+static int run_resample(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), y = shape(e, op->out);
+    ResampleArgs a = {.x = data(e, op->in[0]),
+                      .y = data(e, op->out),
+                      .x_type = type(e, op->in[0]),
+                      .y_type = type(e, op->out),
+                      .n = x.n,
+                      .height = x.h,
+                      .width = x.w,
+                      .out_height = y.h,
+                      .out_width = y.w,
+                      .c = x.c,
+                      .taps = op->resample.taps,
+                      .pad = op->resample.pad,
+                      .up = op->resample.up,
+                      .scale = op->resample.scale};
+    memcpy(a.tap, op->resample.tap, sizeof a.tap);
+    return cuda_resample(&a, stream);
+}
+static int run_pool_tokens(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    bool backward = op->kind == OP_POOL_TOKENS_BWD;
+    Shape image = shape(e, backward ? op->out : op->in[0]);
+    PoolTokensArgs a = {.x = data(e, op->in[0]),
+                        .embedding = data(e, op->in[1]),
+                        .y = data(e, op->out),
+                        .x_type = type(e, op->in[0]),
+                        .y_type = type(e, op->out),
+                        .n = image.n,
+                        .pixels = pixels(image),
+                        .c = image.c};
+    return backward ? cuda_pool_tokens_bwd(&a, stream) : cuda_pool_tokens(&a, stream);
+}
+static int run_first_token(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    bool backward = op->kind == OP_FIRST_TOKEN_BWD;
+    Shape tokens = shape(e, backward ? op->out : op->in[0]);
+    FirstTokenArgs a = {.x = data(e, op->in[0]),
+                        .y = data(e, op->out),
+                        .x_type = type(e, op->in[0]),
+                        .y_type = type(e, op->out),
+                        .n = tokens.n,
+                        .tokens = pixels(tokens),
+                        .c = tokens.c};
+    return backward ? cuda_first_token_bwd(&a, stream) : cuda_first_token(&a, stream);
+}
+
+static int run_pool(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), y = shape(e, op->out);
+    PoolArgs a = {.x = data(e, op->in[0]),
+                  .y = data(e, op->out),
+                  .x_type = type(e, op->in[0]),
+                  .y_type = type(e, op->out),
+                  .n = x.n,
+                  .height = x.h,
+                  .width = x.w,
+                  .out_height = y.h,
+                  .out_width = y.w,
+                  .c = x.c,
+                  .options = op->pool};
+    return cuda_pool(&a, stream);
+}
+static ResizeArgs resize_args(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]), y = shape(e, op->out);
+    return (ResizeArgs){.x = data(e, op->in[0]),
+                        .columns = data(e, op->in[1]),
+                        .rows = data(e, op->in[2]),
+                        .y = data(e, op->out),
+                        .workspace = workspace(e, i),
+                        .x_type = type(e, op->in[0]),
+                        .y_type = type(e, op->out),
+                        .n = x.n,
+                        .height = x.h,
+                        .width = x.w,
+                        .out_height = y.h,
+                        .out_width = y.w,
+                        .c = x.c,
+                        .column_taps = shape(e, op->in[1]).c - 1,
+                        .row_taps = shape(e, op->in[2]).c - 1,
+                        .options = op->resize};
+}
+static int run_resize(const Exec *e, int i, void *stream) {
+    ResizeArgs a = resize_args(e, i);
+    return cuda_resize(&a, stream);
+}
+static int run_pixel_norm(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    PixelNormArgs a = {.x = data(e, op->in[0]),
+                       .gamma = data(e, op->in[1]),
+                       .beta = data(e, op->in[2]),
+                       .shift_scale = data(e, op->in[3]),
+                       .y = data(e, op->out),
+                       .x_type = type(e, op->in[0]),
+                       .y_type = type(e, op->out),
+                       .n = x.n,
+                       .pixels = pixels(x),
+                       .c = x.c,
+                       .eps = op->pixel_norm.eps,
+                       .rms = op->pixel_norm.rms};
+    return cuda_pixel_norm(&a, stream);
+}
+static int run_gate(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    GateArgs a = {.x = data(e, op->in[0]),
+                  .gate = data(e, op->in[1]),
+                  .residual = data(e, op->in[2]),
+                  .y = data(e, op->out),
+                  .x_type = type(e, op->in[0]),
+                  .residual_type = type(e, op->in[2]),
+                  .y_type = type(e, op->out),
+                  .n = x.n,
+                  .pixels = pixels(x),
+                  .c = x.c};
+    return cuda_gate(&a, stream);
+}
+static int run_depth_to_space(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    DepthToSpaceArgs a = {.x = data(e, op->in[0]),
+                          .y = data(e, op->out),
+                          .x_type = type(e, op->in[0]),
+                          .y_type = type(e, op->out),
+                          .n = x.n,
+                          .height = x.h,
+                          .width = x.w,
+                          .c = shape(e, op->out).c,
+                          .p = op->depth_to_space.p};
+    return cuda_depth_to_space(&a, stream);
+}
+static int run_softmax(const Exec *e, int i, void *stream) {
+    const Op *op = op_at(e, i);
+    Shape x = shape(e, op->in[0]);
+    SoftmaxArgs a = {.x = data(e, op->in[0]), .y = data(e, op->out), .n = x.n, .c = x.c, .log = op->softmax.log};
+    return cuda_softmax(&a, stream);
+}
+
+int cuda_launch(const Exec *e, int i, void *stream) {
+    switch (op_at(e, i)->kind) {
+    case OP_CONV: return run_conv(e, i, stream);
+    case OP_NORM:
+    case OP_NORM_BWD: return run_norm(e, i, stream);
+    case OP_ATTN:
+    case OP_ATTN_BWD: return run_attn(e, i, stream);
+    case OP_UNARY:
+    case OP_UNARY_BWD: return run_unary(e, i, stream);
+    case OP_ADD: return run_add(e, i, stream);
+    case OP_CONCAT: return run_concat(e, i, stream);
+    case OP_SLICE: return run_slice(e, i, stream);
+    case OP_RESAMPLE: return run_resample(e, i, stream);
+    case OP_POOL_TOKENS:
+    case OP_POOL_TOKENS_BWD: return run_pool_tokens(e, i, stream);
+    case OP_FIRST_TOKEN:
+    case OP_FIRST_TOKEN_BWD: return run_first_token(e, i, stream);
+    case OP_POOL: return run_pool(e, i, stream);
+    case OP_RESIZE: return run_resize(e, i, stream);
+    case OP_PIXEL_NORM: return run_pixel_norm(e, i, stream);
+    case OP_GATE: return run_gate(e, i, stream);
+    case OP_DEPTH_TO_SPACE: return run_depth_to_space(e, i, stream);
+    case OP_SOFTMAX: return run_softmax(e, i, stream);
+    }
+    return cudaErrorInvalidValue;
+}
+
+bool cuda_is_image_conv(const Exec *e, const Op *op) { return op->kind == OP_CONV && !is_linear(e, op); }
+size_t cuda_workspace_bytes(const Exec *e, int i) {
+    static const float there; /* stands for memory that is not allocated yet: only whether there will be some matters */
+    const Op *op = op_at(e, i);
+    if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
+        NormArgs a = norm_args(e, i);
+        int from[2];
+        a.dy = op->in[4] ? &there : NULL;
+        a.stats[0] = cuda_stats_sources(e->g, i, from) && !e->dev->autotune ? &there : NULL;
+        return cuda_norm_workspace(&a);
+    }
+    if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {
+        AttnArgs a = attn_args(e, i);
+        a.dy = op->in[1] ? &there : NULL;
+        return cuda_attn_workspace(&a);
+    }
+    if (op->kind == OP_RESIZE) {
+        ResizeArgs a = resize_args(e, i);
+        return cuda_resize_workspace(&a);
+    }
+    return cuda_stats_bytes(e->g, i);
+}

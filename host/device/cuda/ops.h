@@ -1,0 +1,20 @@
+/* ops.h -- an op of a graph as launches of kernels/kernels.h, and what is kept for it between runs. */
+#ifndef DG_CUDA_OPS_H
+#define DG_CUDA_OPS_H
+#include "kernels/kernels.h"
+#include "device/cuda/choice.h"
+
+typedef struct {          /* Exec.prep[i] */
+    void *workspace;      /* of a convolution: where it leaves statistics for norms */
+    bool own;             /* the workspace is this op's alone; else it is the Exec's scratch */
+    ConvChoice *choice;   /* OP_CONV: the library that runs it, without leaving statistics; NULL: our own kernels */
+    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace, or NULL */
+} OpPrep;
+/* Enqueues op i, for e->rows images; 0, or the cudaError_t of the launch. */
+int cuda_launch(const Exec *e, int i, void *stream);
+/* Of op i, at the planned batch, before anything is allocated. A convolution's are the statistics that it leaves. */
+size_t cuda_workspace_bytes(const Exec *e, int i);
+/* A convolution whose weight the kernels want packed; others work on vectors, in f32. */
+bool cuda_is_image_conv(const Exec *e, const Op *op);
+ConvArgs cuda_conv_args(const Exec *e, int i); /* of such a convolution */
+#endif
