@@ -100,8 +100,9 @@ static const Row rows[] = {
     {"gate, 16x16x1152", {8, 16, 16, 1152}, build_gate, .gate = {false}},
     {"gate, residual, 16x16x1152", {8, 16, 16, 1152}, build_gate, .gate = {true}},
     {"resize, 32x32x32 -> 64x64", {8, 32, 32, 32}, build_resize, .resize = {64}},
-    {"resize, 64x64x128 -> 128x128", {2, 64, 64, 128}, build_resize, .resize = {128}},
-    {"resize, 128x128x32 -> 64x64", {4, 128, 128, 32}, build_resize, .resize = {64}},
+    {"resize, 32x32x32 -> 64x64", {128, 32, 32, 32}, build_resize, .resize = {64}},
+    {"resize, 64x64x128 -> 128x128", {8, 64, 64, 128}, build_resize, .resize = {128}},
+    {"resize, 128x128x32 -> 64x64", {64, 128, 128, 32}, build_resize, .resize = {64}},
 };
 /* clang-format on */
 enum { ROWS = sizeof rows / sizeof *rows, ROUNDS = 11, MOST_ROUNDS = 1001 };

@@ -2,6 +2,7 @@
  * GCC's vector extension compiles for any CPU; only the fused multiply-add needs the instruction's name.             */
 #ifndef DG_CPU_VECTOR_H
 #define DG_CPU_VECTOR_H
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__FMA__) || defined(__AVX512F__)
@@ -24,6 +25,20 @@ static inline Vec vec_load(const float *p) {
     return v;
 }
 static inline void vec_store(float *p, Vec v) { memcpy(p, &v, sizeof v); }
+/* Past the caches, from p on, which is aligned; stores_done() before another thread reads. It spares memory the reading of what is
+ * written, and is for tensors that no cache would hold until they are read: as large as is_streamed() says.                */
+#if defined(__AVX512F__)
+static inline void vec_stream(float *p, Vec v) { _mm512_stream_ps(p, (__m512)v); }
+static inline void stores_done(void) { _mm_sfence(); }
+#elif defined(__FMA__)
+static inline void vec_stream(float *p, Vec v) { _mm256_stream_ps(p, (__m256)v); }
+static inline void stores_done(void) { _mm_sfence(); }
+#else
+static inline void vec_stream(float *p, Vec v) { vec_store(p, v); }
+static inline void stores_done(void) {}
+#endif
+static inline bool is_streamed(size_t floats) { return floats >= (size_t)1 << 23; }
+static inline bool is_aligned(const float *p) { return (uintptr_t)p % (LANES * sizeof *p) == 0; }
 static inline Vec vec_all(float x) { return x - (Vec){0}; }
 static inline Vec vec_load_n(const float *p, int n) { /* the first n lanes, zeros behind */
     float full[LANES] = {0};
