@@ -115,7 +115,8 @@ static void test_constants(Device *d) {
         Error e = {""};
         run_hash(&given, wanted);
         for (int run = 0; run < 4; run++) { /* op by op, captured, replayed; and after ops that were run between guards */
-            if (run == 3) CHECK(exec_run_checked(held.e, held.g->batch, &e), "%s, %s: %s", d->be->name, precision_name(d->precision), e.text);
+            if (run == 3)
+                CHECK(exec_run_checked(held.e, held.g->batch, &e), "%s, %s: %s", d->be->name, precision_name(d->precision), e.text);
             run_hash(&held, found);
             CHECK(!strcmp(found, wanted), "%s, %s%s, run %d: constants are not what inputs of the same values are", d->be->name,
                   precision_name(d->precision), fuse ? ", fused" : "", run);

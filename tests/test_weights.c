@@ -318,6 +318,12 @@ static void computed_positions(void) {
                 }
         CHECK(wrong == 0, "%s: %d of %d computed positions are wrong", weights_name(w[i / 2]), wrong, TABLE);
     }
+    Error e = {""};
+    double six[2 * 2 * 6];
+    WeightSet set = weights_alone(w[0]);
+    CHECK(!read_as(&set, "pos_embed", (Shape){1, 2, 2, 6}, positions_view, DG_F64, six, &e) &&
+              strstr(e.text, "no tensor pos_embed, and positions of 6 channels, no multiple of 4, cannot be computed"),
+          "positions of six channels: %s", e.text);
     file_close(&none, w[0]), weights_free(w[1]);
 }
 static void read_positions(void) {

@@ -1,5 +1,6 @@
 /* test_wrong_graph.c -- what the author of a model, or of an op, got wrong stops with a sentence that says what, before anything runs. */
 #include "device/device.h"
+#include "graph/positions.h"
 #include "graph/weights.h"
 #include "check.h"
 #include <stdlib.h>
@@ -41,7 +42,10 @@ static void norm_of_no_convolution(void) {
     read_view("some.weight", (Shape){16, 3, 3, 16}, (WeightView){.kind = VIEW_FOLD_BN, .eps = .001});
 }
 static void norm_without_eps(void) { read_view("some.bn.bias", (Shape){1, 1, 1, 16}, (WeightView){.kind = VIEW_FOLD_BN_BIAS}); }
-static void positions_for_six_channels(void) { read_view("pos_embed", (Shape){1, 2, 2, 6}, (WeightView){.kind = VIEW_POSITIONS}); }
+static void positions_for_six_channels(void) {
+    float out[2 * 2 * 6];
+    positions_2d(2, 2, 6, out);
+}
 static void positions_of_two_images(void) { read_view("pos_embed", (Shape){2, 2, 2, 8}, (WeightView){.kind = VIEW_POSITIONS}); }
 static void gradient_of_a_stride(void) {
     Graph *g = new_graph();
@@ -111,6 +115,45 @@ static void pixels_of_too_few_channels(void) {
 static void softmax_of_an_image(void) {
     Graph *g = new_graph();
     g_softmax(g, image(g), false);
+}
+/* In 16 bits a 1x1 image is one: a convolution over all pixels gives no vector. */
+static Tid one_pixel(Graph *g, Tid x) {
+    Tid w = g_weight(g, "all.weight", (Shape){16, 8, 8, 16}, (WeightView){.kind = VIEW_CONV});
+    return g_conv(g, x, w, 0, 0);
+}
+static void gate_of_one_pixel(void) {
+    Graph *g = graph_new((Precision){DG_F16, false});
+    Tid x = image(g);
+    g_gate(g, x, one_pixel(g, x), 0);
+}
+static void softmax_of_one_pixel(void) {
+    Graph *g = graph_new((Precision){DG_F16, false});
+    g_softmax(g, one_pixel(g, image(g)), false);
+}
+static void modulation_of_one_pixel(void) {
+    Graph *g = graph_new((Precision){DG_F16, false});
+    Tid x = image(g), v = one_pixel(g, x);
+    g_pixel_norm(g, x, 0, 0, g_concat(g, v, v), 1e-6f, false);
+}
+static void constant_as_gate(void) {
+    static const float values[16];
+    Graph *g = new_graph();
+    g_gate(g, image(g), g_constant(g, "ones", (Shape){1, 1, 1, 16}, DG_F32, values), 0);
+}
+static void constant_as_residual(void) {
+    static const float values[8 * 8 * 16];
+    Graph *g = new_graph();
+    g_gate(g, image(g), g_input(g, "gate", (Shape){1, 1, 1, 16}), g_constant(g, "picture", (Shape){1, 8, 8, 16}, DG_F32, values));
+}
+static void wide_too_late(void) {
+    Graph *g = graph_new((Precision){DG_F16, false});
+    Tid y = g_conv(g, image(g), weight(g, 3, 3), 0, 1);
+    g_conv(g, y, g_weight(g, "next.weight", (Shape){16, 1, 1, 16}, (WeightView){.kind = VIEW_CONV}), 0, 0);
+    g_f32(g, y);
+}
+static void too_many_images(void) {
+    Graph *g = new_graph();
+    g_input(g, "x", (Shape){MAX_BATCH + 1, 1, 1, 1});
 }
 static void concat_of_six(void) {
     Graph *g = new_graph();
@@ -203,6 +246,13 @@ static const struct {
     {modulation_of_half, "pixel norm: shift and scale have 16 values, want 32"},
     {pixels_of_too_few_channels, "depth to space: 16 channels for 3x3 pixels"},
     {softmax_of_an_image, "softmax: 8x8 pixels: it is of vectors"},
+    {gate_of_one_pixel, "gate, conv: vectors of the batch are wanted, in fp32"},
+    {softmax_of_one_pixel, "softmax, conv: vectors of the batch are wanted, in fp32"},
+    {modulation_of_one_pixel, "shift and scale of a pixel norm, concat: vectors of the batch are wanted, in fp32"},
+    {constant_as_gate, "gate, ones: vectors of the batch are wanted, in fp32"},
+    {constant_as_residual, "gate: the residual, picture, has another shape than what is gated, or is no image of the batch"},
+    {wide_too_late, "conv of op 0 becomes f32 after conv next.weight has read it"},
+    {too_many_images, "input x: a batch of 65536, of at most 65535"},
     {concat_of_six, "concat: 6 tensors, not 2 to 5"},
     {constant_as_kernel, "conv table: its kernel is not a weight of the model"},
     {two_batches, "input label: a batch of 2, where the inputs before it have 1"},

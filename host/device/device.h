@@ -8,7 +8,6 @@ extern "C" {
 #endif
 
 /* ---- devices -------------------------------------------------------------------------------------------------------- */
-enum { MAX_BATCH = 65535 }; /* images in a call: they are the third dimension of a CUDA grid */
 typedef struct Backend Backend;
 struct Text;                        /* base/text.h */
 typedef struct WeightSet WeightSet; /* graph/weights.h */

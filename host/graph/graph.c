@@ -44,6 +44,7 @@ void graph_free(Graph *g) {
 }
 Tid g_input(Graph *g, const char *name, Shape s) {
     GRAPH_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0, "input %s: shape %d %d %d %d", name, s.n, s.h, s.w, s.c);
+    GRAPH_CHECK(s.n <= MAX_BATCH, "input %s: a batch of %d, of at most %d", name, s.n, MAX_BATCH);
     GRAPH_CHECK(!g->batch || s.n == g->batch, "input %s: a batch of %d, where the inputs before it have %d", name, s.n, g->batch);
     g->batch = s.n;
     return new_tensor(g, T_INPUT, is_vector(s) ? vector_type(g) : g->precision.act, name, s, -1);
@@ -153,6 +154,12 @@ Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad) {
                 k.w);
     return g_conv_with(g, x, w, bias, (ConvOptions){1, pad, pad, pad, pad, 1});
 }
+/* What kernels read as the vectors of a batch: computed or given for each image, in the type of vectors. A 1x1 image is no vector. */
+static void check_vector(const Graph *g, Tid t, const char *what) {
+    const Tensor *a = &g->t[t];
+    GRAPH_CHECK(!t || (in_arena(a) && a->dtype == vector_type(g)), "%s, %s: vectors of the batch are wanted, in %s", what, a->name,
+                dtype_name(vector_type(g)));
+}
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps) {
     Shape s = shape_of(g, x), v = {1, 1, 1, s.c};
     const char *name = g->t[gamma].name;
@@ -160,6 +167,7 @@ Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, fl
     GRAPH_CHECK(shape_eq(shape_of(g, gamma), v) && shape_eq(shape_of(g, beta), v), "norm %s: wants %d values", name, s.c);
     GRAPH_CHECK(!scale_shift || shape_eq(shape_of(g, scale_shift), (Shape){s.n, 1, 1, 2 * s.c}),
                 "norm %s: scale and shift have %d values, want %d", name, shape_of(g, scale_shift).c, 2 * s.c);
+    check_vector(g, scale_shift, "scale and shift of a norm");
     return g_emit(g, (Op){.kind = OP_NORM, .in = {x, gamma, beta, scale_shift}, .norm = {groups, eps, false}}, s);
 }
 Tid g_attn(Graph *g, Tid qkv, int heads) {
@@ -273,12 +281,15 @@ Tid g_pixel_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid shift_scale, float ep
     GRAPH_CHECK(!beta || shape_eq(shape_of(g, beta), v), "pixel norm %s: wants %d values", g->t[beta].name, s.c);
     GRAPH_CHECK(!shift_scale || shape_eq(shape_of(g, shift_scale), (Shape){s.n, 1, 1, 2 * s.c}),
                 "pixel norm: shift and scale have %d values, want %d", shape_of(g, shift_scale).c, 2 * s.c);
+    check_vector(g, shift_scale, "shift and scale of a pixel norm");
     return g_emit(g, (Op){.kind = OP_PIXEL_NORM, .in = {x, gamma, beta, shift_scale}, .pixel_norm = {eps, rms}}, s);
 }
 Tid g_gate(Graph *g, Tid x, Tid gate, Tid residual) {
     Shape s = shape_of(g, x), v = shape_of(g, gate);
     GRAPH_CHECK(shape_eq(v, (Shape){s.n, 1, 1, s.c}), "gate: %d %d %d %d for %d %d %d %d", v.n, v.h, v.w, v.c, s.n, s.h, s.w, s.c);
-    GRAPH_CHECK(!residual || shape_eq(shape_of(g, residual), s), "gate: the residual has another shape than what is gated");
+    GRAPH_CHECK(!residual || (in_arena(&g->t[residual]) && shape_eq(shape_of(g, residual), s)),
+                "gate: the residual, %s, has another shape than what is gated, or is no image of the batch", g->t[residual].name);
+    check_vector(g, gate, "gate");
     return g_emit(g, (Op){.kind = OP_GATE, .in = {x, gate, residual}}, s);
 }
 Tid g_depth_to_space(Graph *g, Tid x, int p) {
@@ -289,6 +300,7 @@ Tid g_depth_to_space(Graph *g, Tid x, int p) {
 }
 Tid g_softmax(Graph *g, Tid x, bool log) {
     GRAPH_CHECK(is_vector(shape_of(g, x)), "softmax: %dx%d pixels: it is of vectors", shape_of(g, x).h, shape_of(g, x).w);
+    check_vector(g, x, "softmax");
     return g_emit(g, (Op){.kind = OP_SOFTMAX, .in = {x}, .softmax = {log}}, shape_of(g, x));
 }
 /* Whether a tensor may become f32 where activations have 16 bits: what writes it computes in f32 and rounds last. What only moves
@@ -315,6 +327,10 @@ static bool can_widen(const Graph *g, Tid t) {
 Tid g_f32(Graph *g, Tid t) {
     for (Tid source = can_widen(g, t) ? t : 0; source;) {
         const Op *p = &g->op[g->t[source].producer];
+        for (int i = 0; i < g->nop && g->t[source].dtype != vector_type(g); i++)
+            GRAPH_CHECK(g->op[i].kind != OP_CONV || g->op[i].in[0] != source,
+                        "%s of op %d becomes f32 after conv %s has read it, whose weight is not", op_name(p->kind), g->t[source].producer,
+                        g->t[g->op[i].in[1]].name);
         g->t[source].dtype = vector_type(g);
         source = is_moved(p) ? p->in[0] : 0;
     }

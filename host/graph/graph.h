@@ -161,6 +161,7 @@ typedef struct {
     };
     /* clang-format on */
 } Op;
+enum { MAX_BATCH = 65535 }; /* images in a call: they are the third dimension of a CUDA grid */
 typedef struct {
     Tensor *t;
     int nt;
@@ -209,7 +210,7 @@ Tid g_gate(Graph *g, Tid x, Tid gate, Tid residual); /* residual: 0 for none; it
 Tid g_depth_to_space(Graph *g, Tid x, int p);
 Tid g_softmax(Graph *g, Tid x, bool log);
 /* Where activations have 16 bits, t becomes f32 if what writes it computes in f32 and rounds last (convolutions and most others
- * do); of a slice, what it is cut from. Returns t.                                                                         */
+ * do); of a slice, what it is cut from. Call it before a convolution reads t, whose weight has its input's type. Returns t. */
 Tid g_f32(Graph *g, Tid t);
 Tid g_output(Graph *g, Tid t); /* marks t as kept, and g_f32 */
 
@@ -252,7 +253,7 @@ double op_bytes(const Graph *g, int i); /* bytes of all inputs and the output, e
 double graph_flops(const Graph *g);
 
 /* ---- transform ------------------------------------------------------------------------------------------------------ */
-int graph_fuse(Graph *g);                           /* returns the number of ops removed; call before or after backward */
+int graph_fuse(Graph *g);                           /* returns the number of ops removed; call after graph_backward */
 Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x); /* appends; returns d(y.dy)/dx; no weight gradients */
 bool grad_has_rule(OpKind k);                       /* false: a forward-only op, which graph_backward refuses */
 size_t graph_plan(Graph *g);                        /* returns arena_bytes; nothing is allocated yet */

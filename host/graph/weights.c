@@ -296,6 +296,8 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
     GRAPH_CHECK(v.kind != VIEW_POSITIONS || s.n == 1, "positions %s: those of %d images: they are the same in all", name, s.n);
     if (v.kind == VIEW_FOLD_BN || v.kind == VIEW_FOLD_BN_BIAS) return read_folded(w, name, s, v, type, out, e);
     if (v.kind != VIEW_POSITIONS || find(w, name)) return read_tensor(w, name, s, v, type, out, e);
+    if (s.c % 4)
+        return dg_error(e, "%s: no tensor %s, and positions of %d channels, no multiple of 4, cannot be computed", w->name, name, s.c);
     compute_positions(s, type, out);
     return true;
 }
