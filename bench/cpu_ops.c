@@ -97,6 +97,7 @@ static const Row rows[] = {
     {"pool, global mean, 8x8x2048", {32, 8, 8, 2048}, build_pool, .pool = {false, 8, 8, 1, 0}},
     {"pixel norm, 16x16x1152", {8, 16, 16, 1152}, build_pixel_norm, .pixel_norm = {false}},
     {"pixel norm, shift and scale, 16x16x1152", {8, 16, 16, 1152}, build_pixel_norm, .pixel_norm = {true}},
+    {"pixel norm, shift and scale, 16x16x1152", {32, 16, 16, 1152}, build_pixel_norm, .pixel_norm = {true}},
     {"gate, 16x16x1152", {8, 16, 16, 1152}, build_gate, .gate = {false}},
     {"gate, residual, 16x16x1152", {8, 16, 16, 1152}, build_gate, .gate = {true}},
     {"resize, 32x32x32 -> 64x64", {8, 32, 32, 32}, build_resize, .resize = {64}},
