@@ -118,7 +118,7 @@ static Vec resample_lanes(const float *row, size_t C, int rows, const int *h, co
     for (int r = 0; r < rows; r++)
         for (int s = 0; s < columns; s++) {
             const float *x = row + ((size_t)h[r] * width + (size_t)w[s]) * C;
-            sum = vec_fma(vec_all(wh[r] * ww[s]), left < LANES ? vec_load_n(x, left) : vec_load(x), sum);
+            sum = vec_fma(vec_all(wh[r] * ww[s]), vec_load_most(x, left), sum);
         }
     return sum;
 }

@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void block(int rows, int k, const f
 void activate(Act act, float *y, int count) {
     for (int j = 0; j < count; j += LANES) {
         int n = min_int(count - j, LANES);
-        Vec v = n < LANES ? vec_load_n(y + j, n) : vec_load(y + j);
+        Vec v = vec_load_most(y + j, n);
         v = act == ACT_RELU ? vec_relu(v) : vec_gelu_tanh(v);
         if (n < LANES) vec_store_n(y + j, v, n);
         else vec_store(y + j, v);

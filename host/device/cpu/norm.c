@@ -137,8 +137,8 @@ static inline __attribute__((always_inline)) void chunk_gradient(const Norm *m, 
     for (int p = pixels_in(m, chunk); p > 0; p--, x += C, dy += C, y += C)
         for (int c = 0; c < C; c += LANES) {
             int left = min_int(C - c, LANES);
-            Vec centred = (left < LANES ? vec_load_n(x + c, left) : vec_load(x + c)) - vec_load(mean + c);
-            Vec d = (left < LANES ? vec_load_n(dy + c, left) : vec_load(dy + c)) * vec_load(slope + c);
+            Vec centred = vec_load_most(x + c, left) - vec_load(mean + c);
+            Vec d = vec_load_most(dy + c, left) * vec_load(slope + c);
             if (silu) d *= vec_silu_slope(vec_fma(centred, vec_load(mul + c), vec_load(shift + c)));
             vec_store(sum_d + c, vec_load(sum_d + c) + d);
             vec_store(sum_dx + c, vec_fma(d, centred, vec_load(sum_dx + c)));
@@ -171,8 +171,8 @@ static void apply_gradient(const Norm *m, int n, int chunk) { /* y = RSTD * (y -
     for (int p = pixels_in(m, chunk); p > 0; p--, x += C, y += C)
         for (int c = 0; c < C; c += LANES) {
             int left = min_int(C - c, LANES);
-            Vec centred = (left < LANES ? vec_load_n(x + c, left) : vec_load(x + c)) - vec_load(mean + c);
-            Vec d = (left < LANES ? vec_load_n(y + c, left) : vec_load(y + c)) - vec_load(mean_d + c);
+            Vec centred = vec_load_most(x + c, left) - vec_load(mean + c);
+            Vec d = vec_load_most(y + c, left) - vec_load(mean_d + c);
             d = vec_load(rstd + c) * vec_fma(-centred, vec_load(mean_dx + c), d);
             if (left < LANES) vec_store_n(y + c, d, left);
             else vec_store(y + c, d);

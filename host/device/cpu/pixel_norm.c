@@ -13,7 +13,6 @@ typedef struct {
 } PixelNorm;
 enum { WAYS = 4 }; /* sums side by side, each of every fourth vector: shorter chains, and less rounding */
 
-static inline Vec load_left(const float *p, int left) { return left < LANES ? vec_load_n(p, left) : vec_load(p); }
 static double sum_of(const Vec sum[WAYS]) { return (double)vec_sum((sum[0] + sum[1]) + (sum[2] + sum[3])); }
 static float mean_of(const PixelNorm *m, const float *x) {
     Vec sum[WAYS] = {vec_all(0), vec_all(0), vec_all(0), vec_all(0)};
@@ -21,7 +20,7 @@ static float mean_of(const PixelNorm *m, const float *x) {
     for (; c + WAYS * LANES <= m->C; c += WAYS * LANES)
 #pragma GCC unroll 4
         for (int k = 0; k < WAYS; k++) sum[k] += vec_load(x + c + k * LANES);
-    for (; c < m->C; c += LANES) sum[0] += load_left(x + c, min_int(m->C - c, LANES));
+    for (; c < m->C; c += LANES) sum[0] += vec_load_most(x + c, min_int(m->C - c, LANES));
     return (float)(sum_of(sum) / m->C);
 }
 /* The channels' sum about `mean`, and that of their squares. */
@@ -49,9 +48,9 @@ static void moments(const PixelNorm *m, const float *x, float mean, double *firs
 /* u = (x - mean) * mul + add, then as graph.h says, a rounding for each step. shift: [C], then the scale [C]; or NULL. affine is a
  * constant where this is inlined. */
 static inline __attribute__((always_inline)) Vec finish(const PixelNorm *m, bool affine, Vec u, const float *shift, int c, int left) {
-    if (affine && m->gamma) u *= load_left(m->gamma + c, left);
-    if (affine && m->beta) u += load_left(m->beta + c, left);
-    if (shift) u = vec_fma(u, load_left(shift + m->C + c, left), u) + load_left(shift + c, left);
+    if (affine && m->gamma) u *= vec_load_most(m->gamma + c, left);
+    if (affine && m->beta) u += vec_load_most(m->beta + c, left);
+    if (shift) u = vec_fma(u, vec_load_most(shift + m->C + c, left), u) + vec_load_most(shift + c, left);
     return u;
 }
 static inline __attribute__((always_inline)) void norm_pixel(const PixelNorm *m, bool affine, const float *x, const float *shift,

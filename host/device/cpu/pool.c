@@ -27,7 +27,7 @@ static inline __attribute__((always_inline)) void reduce_vectors(bool max, int v
     for (int k = 0; k < count; k++, x += t->step)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
-            Vec next = left < LANES ? vec_load_n(x, (int)left) : vec_load(x + v * LANES);
+            Vec next = vec_load_most(x + v * LANES, (int)left);
             all[v] = max ? vec_larger(all[v], next) : all[v] + next;
         }
 #pragma GCC unroll 4

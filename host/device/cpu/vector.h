@@ -45,6 +45,7 @@ static inline Vec vec_load_n(const float *p, int n) { /* the first n lanes, zero
     memcpy(full, p, (size_t)n * sizeof *p);
     return vec_load(full);
 }
+static inline Vec vec_load_most(const float *p, int n) { return n < LANES ? vec_load_n(p, n) : vec_load(p); } /* n lanes, or all */
 static inline void vec_store_n(float *p, Vec v, int n) { memcpy(p, &v, (size_t)n * sizeof *p); }
 static inline Vec vec_select(VecInt mask, Vec a, Vec b) { return (Vec)((mask & (VecInt)a) | (~mask & (VecInt)b)); }
 /* vec_fma: a * b + c, in one rounding where the CPU has it: spelled out, so that every copy of a loop gives the same bits.
