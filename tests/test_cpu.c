@@ -6,6 +6,7 @@
 #include "sample/guidance.h"
 #include "device/cpu/vector.h"
 #include "check.h"
+#include "exec_values.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -141,9 +142,7 @@ static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradi
     if (gate) fill(e, gate, first);
     if (dy) fill(e, dy, first);
     exec_run(e, e->g->batch);
-    *count = shape_count(shape_of(g, y));
-    double *out = dg_alloc(*count * sizeof *out);
-    exec_get(e, y, DG_F64, out);
+    double *out = exec_values(e, y, count);
     exec_free(e);
     graph_free(g);
     weights_free(w);
@@ -208,9 +207,8 @@ static double *run_images(const Net *n, int first, size_t *per_image) {
     for (Tid t = 1; t < g->nt; t++)
         if (g->t[t].kind == T_INPUT) fill(e, t, first);
     exec_run(e, e->g->batch);
-    size_t count = shape_count(shape_of(g, out));
-    double *v = dg_alloc(count * sizeof *v);
-    exec_get(e, out, DG_F64, v);
+    size_t count;
+    double *v = exec_values(e, out, &count);
     *per_image = count / (size_t)shape_of(g, out).n;
     return v;
 }

@@ -9,6 +9,7 @@
 #include "graph/weights.h"
 #include "check.h"
 #include "exec_check.h"
+#include "exec_values.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -214,12 +215,6 @@ static void test_precisions(const char *program, const char *spec) {
     }
 }
 /* ---- fewer images than there are places -------------------------------------------------------------------------------------- */
-static double *get(Net *n, Tid t, size_t *count) {
-    *count = shape_count(shape_of(n->g, t));
-    double *v = dg_alloc(*count * sizeof *v);
-    exec_get(n->e, t, DG_F64, v);
-    return v;
-}
 /* Whether an earlier tensor may lie where t does. */
 static bool shares_memory(const Graph *g, Tid t) {
     const Tensor *a = &g->t[t];
@@ -237,7 +232,7 @@ static void check_rows(Net *n, int rows, const Tid result[2], double *const all[
     const char *name = n->e->dev->be->name;
     size_t count;
     for (int i = 0; i < 2; i++) {
-        double *three = get(n, result[i], &count);
+        double *three = exec_values(n->e, result[i], &count);
         for (size_t k = 0; k < count; k++) three[k] = 3;
         exec_set(n->e, result[i], DG_F64, three);
         free(three);
@@ -250,7 +245,7 @@ static void check_rows(Net *n, int rows, const Tid result[2], double *const all[
         free(seconds), rows = n->g->batch;
     }
     for (int i = 0; i < 2; i++) {
-        double *v = get(n, result[i], &count);
+        double *v = exec_values(n->e, result[i], &count);
         size_t used = count / (size_t)n->g->batch * (size_t)rows, written = 0;
         for (size_t k = used; k < count; k++) written += v[k] != 3;
         CHECK(!memcmp(v, all[i], used * sizeof *v), "%s %s: %s of %d images by %s has other bits than that of %d", name,
@@ -267,7 +262,7 @@ static void test_rows(Device *d) {
     const Tid result[2] = {n.y, n.dx};
     size_t count;
     exec_run(n.e, 4);
-    double *all[2] = {get(&n, n.y, &count), get(&n, n.dx, &count)};
+    double *all[2] = {exec_values(n.e, n.y, &count), exec_values(n.e, n.dx, &count)};
     for (int run = 0; run < 4; run++) {
         check_rows(&n, 1 + run % 2, result, all, when[run]);
         for (int rows = 4; rows > 0; rows--) check_rows(&n, rows, result, all, when[run]);

@@ -4,6 +4,7 @@
 #include "device/device.h"
 #include "graph/weights.h"
 #include "check.h"
+#include "exec_values.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -134,9 +135,7 @@ static double *run(int i, Device *d, bool fuse, size_t *n, char *ops, size_t siz
     for (int k = 0; k < g->nop; k++) used += (size_t)snprintf(ops + used, size - used, "%s%s", k ? " " : "", op_name(g->op[k].kind));
     fill(e);
     exec_run(e, g->batch);
-    *n = shape_count(shape_of(g, y));
-    double *v = dg_alloc(*n * sizeof *v);
-    exec_get(e, y, DG_F64, v);
+    double *v = exec_values(e, y, n);
     exec_free(e);
     graph_free(g);
     weights_free(w);

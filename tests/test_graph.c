@@ -5,6 +5,7 @@
 #include "models/adm_encoder.h"
 #include "check.h"
 #include "exec_check.h"
+#include "exec_values.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -159,12 +160,6 @@ static void net_free(Net *k) {
     weights_free(k->w);
     graph_free(k->g);
 }
-static double *fetch(Net *k, Tid t, size_t *n) {
-    *n = shape_count(shape_of(k->g, t));
-    double *v = dg_alloc(*n * sizeof *v);
-    exec_get(k->e, t, DG_F64, v);
-    return v;
-}
 static double distance(const double *a, const double *b, size_t n) {
     double num = 0, den = 0;
     for (size_t i = 0; i < n; i++) num += (a[i] - b[i]) * (a[i] - b[i]), den += b[i] * b[i];
@@ -174,7 +169,8 @@ static double distance(const double *a, const double *b, size_t n) {
 static void check_slopes(Net *k, const char *name) {
     size_t nx, ny, n;
     exec_run(k->e, k->e->g->batch);
-    double *x0 = fetch(k, k->x, &nx), *dx = fetch(k, k->dx, &n), *dy = fetch(k, k->dy, &ny), *z = dg_alloc(nx * sizeof *z), worst = 0;
+    double *x0 = exec_values(k->e, k->x, &nx), *dx = exec_values(k->e, k->dx, &n), *dy = exec_values(k->e, k->dy, &ny),
+           *z = dg_alloc(nx * sizeof *z), worst = 0;
     for (uint64_t trial = 0; trial < 4; trial++) {
         double slope = 0, f[2], h = 1e-5;
         for (size_t i = 0; i < nx; i++) slope += dx[i] * unit(1000 + trial, i);
@@ -182,7 +178,7 @@ static void check_slopes(Net *k, const char *name) {
             for (size_t i = 0; i < nx; i++) z[i] = x0[i] + (side ? h : -h) * unit(1000 + trial, i);
             exec_set(k->e, k->x, DG_F64, z);
             exec_run(k->e, k->e->g->batch);
-            double *y = fetch(k, k->y, &ny);
+            double *y = exec_values(k->e, k->y, &ny);
             f[side] = 0;
             for (size_t i = 0; i < ny; i++) f[side] += y[i] * dy[i];
             free(y);
@@ -206,19 +202,19 @@ static void test_net(const char *name, void (*build)(Net *), int least_fused) {
     check_slopes(&fast, name);
     size_t n, ny;
     exec_run(plain.e, plain.e->g->batch), exec_run(fast.e, fast.e->g->batch);
-    double *a = fetch(&plain, plain.dx, &n), *b = fetch(&fast, fast.dx, &n), *ya = fetch(&plain, plain.y, &ny),
-           *yb = fetch(&fast, fast.y, &ny);
+    double *a = exec_values(plain.e, plain.dx, &n), *b = exec_values(fast.e, fast.dx, &n), *ya = exec_values(plain.e, plain.y, &ny),
+           *yb = exec_values(fast.e, fast.y, &ny);
     CHECK(distance(b, a, n) <= 1e-13 && distance(yb, ya, ny) <= 1e-13, "%s: fused differs by %.3g, gradient %.3g", name,
           distance(yb, ya, ny), distance(b, a, n));
     if (plain.kept) {
         size_t nk;
-        double *ka = fetch(&plain, plain.kept, &nk), *kb = fetch(&fast, fast.kept, &nk);
+        double *ka = exec_values(plain.e, plain.kept, &nk), *kb = exec_values(fast.e, fast.kept, &nk);
         CHECK(distance(kb, ka, nk) <= 1e-13, "%s: a kept activation differs by %.3g when fused", name, distance(kb, ka, nk));
         free(ka), free(kb);
     }
     bool clean = exec_run_checked(fast.e, fast.e->g->batch, &err);
     CHECK(clean, "%s: %s", name, err.text);
-    double *c = fetch(&fast, fast.dx, &n);
+    double *c = exec_values(fast.e, fast.dx, &n);
     CHECK(!memcmp(b, c, n * sizeof *b), "%s: poisoning dead memory changes the gradient", name);
     free(a), free(b), free(c), free(ya), free(yb);
     net_free(&plain), net_free(&fast);
@@ -232,11 +228,11 @@ static void test_poison_sees_overlap(void) {
     Net k = net_new(build_params, true, d, &fused);
     size_t n;
     exec_run_checked(k.e, k.e->g->batch, &err);
-    double *good = fetch(&k, k.dx, &n);
+    double *good = exec_values(k.e, k.dx, &n);
     Tid victim = k.g->op[0].out; /* lives long: read again by the backward pass */
     k.e->data[victim] = k.e->data[k.g->op[1].out];
     exec_run_checked(k.e, k.e->g->batch, &err);
-    double *bad = fetch(&k, k.dx, &n);
+    double *bad = exec_values(k.e, k.dx, &n);
     CHECK(memcmp(good, bad, n * sizeof *good), "an overlap of two live tensors went unnoticed");
     free(good), free(bad);
     net_free(&k);

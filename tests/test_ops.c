@@ -11,6 +11,7 @@
 #include "cases.h"
 #include "check.h"
 #include "exec_check.h"
+#include "exec_values.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -152,13 +153,7 @@ static void fill_inputs(Run *r, const Mode *m, int first) {
     fill_input(r, m, r->dy, first);
 }
 static Tid result_of(const Run *r) { return r->dx ? r->dx : r->k.y; }
-static double *result(Run *r, size_t *count) {
-    Tid t = result_of(r);
-    *count = shape_count(shape_of(r->g, t));
-    double *v = dg_alloc(*count * sizeof *v);
-    exec_get(r->e, t, DG_F64, v);
-    return v;
-}
+static double *result(Run *r, size_t *count) { return exec_values(r->e, result_of(r), count); }
 /* The naive run: op by op, every op's output rounded to the type it has on the device under test. */
 static void run_rounded(Run *r, const Mode *m) {
     for (int i = 0; i < r->g->nop; i++) {

@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 #include "check.h"
 #include "exec_check.h"
+#include "exec_values.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -111,12 +112,6 @@ static void net_free(Net *n) {
     exec_free(n->e);
     graph_free(n->g);
 }
-static double *get(Net *n, Tid t, size_t *count) {
-    *count = shape_count(shape_of(n->g, t));
-    double *v = dg_alloc(*count * sizeof *v);
-    exec_get(n->e, t, DG_F64, v);
-    return v;
-}
 static double rel_l2(const double *a, const double *ref, size_t n) {
     double num = 0, den = 0;
     for (size_t i = 0; i < n; i++) num += (a[i] - ref[i]) * (a[i] - ref[i]), den += ref[i] * ref[i];
@@ -124,8 +119,8 @@ static double rel_l2(const double *a, const double *ref, size_t n) {
 }
 static void compare(Net *a, Net *ref, Net *base, bool gradient, const char *precision) {
     size_t n;
-    double *va = get(a, gradient ? a->dx : a->y, &n), *vr = get(ref, gradient ? ref->dx : ref->y, &n);
-    double *vb = get(base, gradient ? base->dx : base->y, &n), found = rel_l2(va, vr, n), off = rel_l2(vb, vr, n);
+    double *va = exec_values(a->e, gradient ? a->dx : a->y, &n), *vr = exec_values(ref->e, gradient ? ref->dx : ref->y, &n);
+    double *vb = exec_values(base->e, gradient ? base->dx : base->y, &n), found = rel_l2(va, vr, n), off = rel_l2(vb, vr, n);
     CHECK(found <= 3 * off + 4 * (double)FLT_EPSILON, "%s %s %s: relative error %.3g, naive %.3g: %s", a->c->name, precision,
           gradient ? "gradient" : "forward", found, off, a->c->why);
     free(va), free(vr), free(vb);
@@ -138,19 +133,19 @@ static void check_values(const Case *c, Device *d, Device *ref64, Device *naive,
     exec_run(b.e, b.e->g->batch), exec_run(base.e, base.e->g->batch);
     for (int gradient = 0; gradient <= !c->more; gradient++) compare(&a, &b, &base, gradient, precision);
     size_t n, per;
-    double *y = get(&a, a.y, &n), *dx = a.dx ? get(&a, a.dx, &n) : NULL;
+    double *y = exec_values(a.e, a.y, &n), *dx = a.dx ? exec_values(a.e, a.dx, &n) : NULL;
     n = shape_count(shape_of(a.g, a.y));
     for (int run = 0; run < 3; run++) exec_run(a.e, a.e->g->batch); /* op by op, captured, replayed */
-    double *again = get(&a, a.y, &n);
+    double *again = exec_values(a.e, a.y, &n);
     CHECK(!memcmp(y, again, n * sizeof *y), "%s %s: a replayed run gives other bits", c->name, precision);
     for (int i = 0; i < BATCH; i++) {
         fill_all(&one, i);
         exec_run(one.e, one.e->g->batch);
-        double *yi = get(&one, one.y, &per);
+        double *yi = exec_values(one.e, one.y, &per);
         CHECK(!memcmp(yi, y + (size_t)i * per, per * sizeof *yi), "%s %s: image %d depends on its batch", c->name, precision, i);
         free(yi);
         if (!dx) continue;
-        double *dxi = get(&one, one.dx, &per);
+        double *dxi = exec_values(one.e, one.dx, &per);
         CHECK(!memcmp(dxi, dx + (size_t)i * per, per * sizeof *dxi), "%s %s: the gradient of image %d depends on its batch", c->name,
               precision, i);
         free(dxi);
@@ -164,7 +159,7 @@ static void check_use(const Case *c, Device *d, const char *precision) {
     Net n = net_new(c, d, BATCH);
     exec_run(n.e, n.e->g->batch);
     size_t count, all = shape_count(shape_of(n.g, n.normed));
-    double *before = get(&n, n.y, &count);
+    double *before = exec_values(n.e, n.y, &count);
     for (int i = 0; i < n.norm; i++) d->be->run_op(n.e, i);
     bool keep = n.g->t[n.normed].keep;
     n.g->t[n.normed].keep = true; /* lets this test read and write it */
@@ -174,7 +169,7 @@ static void check_use(const Case *c, Device *d, const char *precision) {
     exec_set(n.e, n.normed, DG_F32, v);
     n.g->t[n.normed].keep = keep;
     d->be->run_op(n.e, n.norm);
-    double *after = get(&n, n.y, &count), change = rel_l2(after, before, count);
+    double *after = exec_values(n.e, n.y, &count), change = rel_l2(after, before, count);
     CHECK(c->fused ? change > .2 : change < .01, "%s %s: the norm of a doubled input differs by %.3g: its statistics come %s", c->name,
           precision, change, c->fused ? "not from the convolutions" : "from elsewhere");
     free(before), free(after), free(v);
