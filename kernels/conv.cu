@@ -323,7 +323,6 @@ template <int V> __global__ void __launch_bounds__(THREADS) conv_finish_kernel(E
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
-static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 static int piece_values(DType t) { return PIECE_BYTES / (int)dtype_bytes(t); }
 
 template <typename T, int COLUMNS> static int launch_mma(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
@@ -357,8 +356,8 @@ extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
 extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
     const Epilogue q = conv_epilogue(a);
     if (!q.bias && !q.gate && !q.add && q.act == ACT_NONE && q.scale == 1) return 0; // nothing is left to do
-    const size_t run = q.k % 8 ? 1 : 8, each = run * FINISH_RUNS * THREADS, count = (size_t)q.rows * (size_t)q.k;
-    const dim3 grid((unsigned)((count + each - 1) / each));
+    const int run = row_run(q.k);
+    const dim3 grid((unsigned)blocks_for((size_t)q.rows * (size_t)q.k, (size_t)(run * FINISH_RUNS * THREADS)));
     return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(THREADS), (size_t)0, (cudaStream_t)stream, q,
                        a->y);
 }

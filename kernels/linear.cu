@@ -126,11 +126,10 @@ extern "C" int cuda_linear(const LinearArgs *a, void *stream) {
     p.x = a->x, p.w = a->w, p.bias = a->bias, p.gate = a->gate, p.add = a->add, p.y = a->y;
     p.n = a->n, p.c = a->c, p.k = a->k, p.add_stride = a->add_kind == OPERAND_POSITIONS ? 0 : a->k, p.scale = a->scale, p.act = a->act;
     if (a->n < MANY) {
-        const dim3 grid((unsigned)blocks_for((size_t)a->k, FEW_WARPS), (unsigned)blocks_for((size_t)a->n, FEW_VECTORS));
+        const dim3 grid((unsigned)ceil_div(a->k, FEW_WARPS), (unsigned)ceil_div(a->n, FEW_VECTORS));
         return gpu::launch(linear_few_kernel, grid, dim3(32 * FEW_WARPS), (size_t)0, (cudaStream_t)stream, p);
     }
-    const dim3 grid((unsigned)blocks_for((size_t)a->k, TILE_FEATURES), (unsigned)blocks_for((size_t)a->n, TILE_VECTORS)),
-        threads(TILE_THREADS);
+    const dim3 grid((unsigned)ceil_div(a->k, TILE_FEATURES), (unsigned)ceil_div(a->n, TILE_VECTORS)), threads(TILE_THREADS);
     if (a->c % PIECE == 0) return gpu::launch(linear_many_kernel<true>, grid, threads, (size_t)TILE_SHARED, (cudaStream_t)stream, p);
     return gpu::launch(linear_many_kernel<false>, grid, threads, (size_t)TILE_SHARED, (cudaStream_t)stream, p);
 }

@@ -260,7 +260,6 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_bwd_apply_k
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
-static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 static int segments_of(const NormArgs *a) { return ceil_div(a->height * a->width, SEGMENT); }
 static size_t pairs_of(const NormArgs *a) { return (size_t)a->n * (size_t)a->groups; }
 

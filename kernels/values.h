@@ -76,6 +76,7 @@ inline RowBlock row_block(int c, int run, int most_across) {
     return {c, across, ROW_THREADS / across};
 }
 inline unsigned row_columns(const RowBlock &b, int run) { return (unsigned)((b.c / run + b.across - 1) / b.across); }
+inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
 inline size_t blocks_for(size_t work, size_t per_block) { return (work + per_block - 1) / per_block; }
 // `rows` rows of `images` images, each thread making `per_thread` of them; `eights` is the kernel for whole runs.
 enum { RUN = 8 };

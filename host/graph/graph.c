@@ -303,9 +303,9 @@ Tid g_softmax(Graph *g, Tid x, bool log) {
     check_vector(g, x, "softmax");
     return g_emit(g, (Op){.kind = OP_SOFTMAX, .in = {x}, .softmax = {log}}, shape_of(g, x));
 }
+static bool is_moved(const Op *op) { return op->kind == OP_SLICE || op->kind == OP_DEPTH_TO_SPACE; } /* values that in0 holds */
 /* Whether a tensor may become f32 where activations have 16 bits: what writes it computes in f32 and rounds last. What only moves
  * values holds those that it moves, so these have to become f32 too: they may, unless something else has read them as they were. */
-static bool is_moved(const Op *op) { return op->kind == OP_SLICE || op->kind == OP_DEPTH_TO_SPACE; }
 static bool can_widen(const Graph *g, Tid t) {
     if (g->t[t].kind != T_ACT) return false;
     const Op *p = &g->op[g->t[t].producer];

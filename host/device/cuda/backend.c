@@ -1,4 +1,5 @@
-/* backend.c -- the CUDA backend: the memory of a graph, its preparation, its runs. The same file is backend "emu" where DG_EMU is defined: the kernels then run on the CPU (tests/cuda_on_cpu).
+/* backend.c -- the CUDA backend: the memory of a graph, its preparation, its runs. The same file is backend "emu" where DG_EMU is
+ * defined: the kernels then run on the CPU (tests/cuda_on_cpu).
  *
  * A run is replayed as a CUDA graph (replay.h); inside a larger replay its launches become part of that one. Memory is computed
  * first: a graph that does not fit is refused before anything is allocated, with the bytes needed and free.               */
@@ -12,9 +13,6 @@ typedef struct {   /* Exec.state */
     void *scratch; /* one workspace for all ops whose workspace no later op reads */
     void *replays; /* of whole runs, by their rows */
 } ExecState;
-static const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
-static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
-static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
 
 static void cuda_run_op(const Exec *e, int i) {
     const char *name = op_name(op_at(e, i)->kind);
@@ -124,7 +122,7 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
         if (e->dev->autotune && !conv_choose(e->dev, &a, &p->choice, err)) return false;
     }
     int forward = forward_norm(e, i);
-    if (forward >= 0) p->moments = workspace(e, forward);
+    if (forward >= 0) p->moments = op_workspace(e, forward);
     size_t bytes = cuda_workspace_bytes(e, i);
     p->own = is_read_later(e, i);
     if (!p->own) p->workspace = bytes ? ((const ExecState *)e->state)->scratch : NULL;
@@ -147,7 +145,7 @@ static void cuda_unbind(Exec *e) {
     if (s->scratch) cuda_release(e->dev, s->scratch);
     free(s);
 }
-static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(choice(e, i)); }
+static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(op_choice(e, i)); }
 static void run_ops(void *exec, WorkShape unused) { /* of e->rows images */
     const Exec *e = exec;
     (void)unused;

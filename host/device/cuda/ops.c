@@ -4,14 +4,10 @@
 #include <cuda_runtime_api.h>
 #include <string.h>
 
-static const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
 static void *data(const Exec *e, Tid t) { return t ? e->data[t] : NULL; }
 static DType type(const Exec *e, Tid t) { return t ? e->g->t[t].dtype : DG_F32; }
 static Shape shape(const Exec *e, Tid t) { return exec_shape(e, t); }
 static int pixels(Shape s) { return s.h * s.w; }
-static void *workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
-static ConvChoice *choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
-static const float *moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
 
 /* Vectors are f32 and multiplied in f32. A 1x1 image in 16 bits is an image. */
 static bool is_linear(const Exec *e, const Op *op) {
@@ -26,7 +22,7 @@ ConvArgs cuda_conv_args(const Exec *e, int i) {
                       .bias = data(e, op->in[2]),
                       .add = data(e, op->in[3]),
                       .y = data(e, op->out),
-                      .stats = workspace(e, i),
+                      .stats = op_workspace(e, i),
                       .x_type = type(e, op->in[0]),
                       .add_type = type(e, op->in[3]),
                       .y_type = type(e, op->out),
@@ -64,10 +60,10 @@ static int run_conv(const Exec *e, int i, void *stream) {
         return cuda_linear(&a, stream);
     }
     ConvArgs a = cuda_conv_args(e, i);
-    return choice(e, i) ? conv_choice_run(choice(e, i), &a, stream) : cuda_conv(&a, stream);
+    return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
 /* Whether the convolutions before a norm (`from`, of cuda_stats_sources) leave their statistics: libraries do not. */
-static bool leave_stats(const Exec *e, const int from[2]) { return !choice(e, from[0]) && (from[1] < 0 || !choice(e, from[1])); }
+static bool leave_stats(const Exec *e, const int from[2]) { return !op_choice(e, from[0]) && (from[1] < 0 || !op_choice(e, from[1])); }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
@@ -87,12 +83,12 @@ static NormArgs norm_args(const Exec *e, int i) {
                   .groups = op->norm.groups,
                   .eps = op->norm.eps,
                   .silu = op->norm.silu,
-                  .workspace = workspace(e, i),
-                  .moments = moments(e, i)};
+                  .workspace = op_workspace(e, i),
+                  .moments = op_moments(e, i)};
     int from[2];
     if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
         for (int k = 0; k < 2; k++)
-            if (from[k] >= 0) a.stats[k] = workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
+            if (from[k] >= 0) a.stats[k] = op_workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
     return a;
 }
 static int run_norm(const Exec *e, int i, void *stream) {
@@ -113,7 +109,7 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .tokens = pixels(s),
                       .heads = op->attn.heads,
                       .d = s.c / 3 / op->attn.heads,
-                      .workspace = workspace(e, i)};
+                      .workspace = op_workspace(e, i)};
 }
 static int run_attn(const Exec *e, int i, void *stream) {
     AttnArgs a = attn_args(e, i);
@@ -250,7 +246,7 @@ static ResizeArgs resize_args(const Exec *e, int i) {
                         .columns = data(e, op->in[1]),
                         .rows = data(e, op->in[2]),
                         .y = data(e, op->out),
-                        .workspace = workspace(e, i),
+                        .workspace = op_workspace(e, i),
                         .x_type = type(e, op->in[0]),
                         .y_type = type(e, op->out),
                         .n = x.n,

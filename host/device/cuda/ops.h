@@ -10,6 +10,11 @@ typedef struct {          /* Exec.prep[i] */
     ConvChoice *choice;   /* OP_CONV: the library that runs it, without leaving statistics; NULL: our own kernels */
     const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace, or NULL */
 } OpPrep;
+static inline const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
+static inline void *op_workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
+static inline ConvChoice *op_choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
+static inline const float *op_moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
+
 /* Enqueues op i, for e->rows images; 0, or the cudaError_t of the launch. */
 int cuda_launch(const Exec *e, int i, void *stream);
 /* Of op i, at the planned batch, before anything is allocated. A convolution's are the statistics that it leaves. */
