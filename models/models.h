@@ -16,6 +16,25 @@ typedef struct { /* what a caller connects: the inputs it fills, the outputs it 
     float label_scale;       /* 1 unless the builder sets another */
     const char *frequencies; /* the name of width/2 values of the file that time_features reads; NULL: none */
 } Ports;
+/* Of a score network, what its output F means (sample/score.h has the formulas), at a state x = alpha x0 + sigma eps: */
+typedef enum {
+    PREDICTS_PRECONDITIONED, /* EDM's, with the preconditioning of `edm` */
+    PREDICTS_EPS,            /* at the timesteps of a discrete diffusion process */
+    PREDICTS_V,              /* alpha eps - sigma x0, at the same */
+    PREDICTS_FLOW            /* eps - x0, at times from 0 to 1 */
+} Prediction;
+typedef struct NetworkConfig NetworkConfig; /* models/edm.h */
+typedef struct {
+    Prediction prediction;
+    const NetworkConfig *edm; /* PREDICTS_PRECONDITIONED */
+    bool cosine;              /* the process's noise schedule is the cosine one, not the linear one */
+    int diffusion_steps;      /* of the process; 0 where there is none */
+    bool learned_range;       /* the output has a variance code behind the state's channels */
+    bool latent;              /* the state is an autoencoder's, not an image */
+    int classes;              /* that an image may have; 0: unconditional */
+    int null_class;           /* what stands for none: a column of the label, or -1: a row of zeros */
+    int guided_channels;      /* that its classifier-free guidance acts on officially; 0: all */
+} ScoreFacts;
 typedef struct {
     const char *kind; /* the "kind" of a file's configuration */
     const char *type; /* its "model_type", where a kind has several models; or NULL */
@@ -25,6 +44,7 @@ typedef struct {
     bool (*config)(void *config, const Json *json, Error *e); /* the official arguments; unknown values are errors */
     void (*build)(Graph *g, const void *config, int batch, Ports *p);
     void (*time_features)(const void *config, const float *frequencies, double time, float *out); /* NULL: it takes no time */
+    void (*score)(const void *config, ScoreFacts *f); /* NULL: it is no score network */
     const char *const *unused; /* patterns of checkpoint tensors that it never reads (weights_check_unused); NULL-terminated */
 } Model;
 
