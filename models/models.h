@@ -57,6 +57,7 @@ extern const Model model_classifier; /* an extractor with the pool of its own fi
 
 /* The model of a file's configuration, which is to be of this kind. A configuration that does not say is of that kind. */
 const Model *model_find(const Json *config, const char *kind, Error *e);
+const Model *model_find_score(const Json *config, Error *e); /* of any kind that is a score network */
 bool model_kind_known(const char *kind);
 /* Reads the configuration and walks the builder once with it: what is impossible is one sentence here. The caller's to free. */
 void *model_config(const Model *m, const Json *config, Error *e);

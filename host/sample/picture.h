@@ -8,7 +8,6 @@ typedef struct {
     int height, width, channels;
     double scale, offset; /* bytes are trunc(clamp(scale x + offset, 0, 255)) */
 } Picture;
-/* Of a network whose state is the picture. */
-Picture picture_of_state(Shape state, const ScoreFacts *facts, Quantize q);
+Picture picture_of_state(Shape state, Quantize q); /* where the state is the picture */
 size_t picture_bytes(const Picture *p);
 #endif

@@ -9,6 +9,7 @@
 #ifndef DG_SCORE_H
 #define DG_SCORE_H
 #include "models/models.h"
+#include "sample/options.h"
 
 typedef struct { /* x = alpha x0 + sigma eps. EDM's state has alpha 1, that of a diffusion process alpha^2 + sigma^2 = 1, a flow's 1 = alpha + sigma */
     double alpha, sigma;
@@ -29,6 +30,6 @@ double score_round(const Score *s, double sigma); /* the level, at alpha 1, that
 Affine score_affine(const Score *s, Level l);
 /* Whether levels from lo to hi (sigma/alpha) are within what the network was trained for. */
 bool score_covers(const Score *s, double lo, double hi, Error *e);
-/* The samplers that the network is for: edm, ddpm, flow. */
-int score_sampler(const Score *s); /* a SamplerKind */
+/* The sampler that the network is for: edm, ddpm or flow. */
+SamplerKind score_sampler(const Score *s);
 #endif

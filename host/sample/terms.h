@@ -27,9 +27,13 @@ typedef struct {
 /* Of options that are checked and resolved. score NULL: as far as it can be known without a network. */
 bool guidance_list(Guidance *g, const SampleOptions *o, const Score *score, Error *e);
 bool guidance_has(const Guidance *g, TermKind k);
-/* Where a level lies in a term's unit. timestep: of the diffusion process, where the sampler has one. */
-double term_position(const GuidanceTerm *t, Level l, double timestep);
+/* Where a level lies. timestep: of the diffusion process, where the sampler has one. */
+double term_position(Unit u, Level l, double timestep);
 bool term_open(const GuidanceTerm *t, double position);
+Unit sampler_unit(SamplerKind k, TermKind term); /* of a term's interval with that sampler */
+/* "LO,HI" of an option; and whether the bounds can be of that unit. */
+bool interval_parse(const char *option, const char *text, double *lo, double *hi, Error *e);
+bool interval_check(const char *option, double lo, double hi, Unit u, Error *e);
 const char *term_name(TermKind k); /* "discriminator" */
 const char *unit_name(Unit u);     /* "timesteps" */
 #endif
