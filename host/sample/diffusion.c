@@ -61,6 +61,7 @@ static int space_sections(const char *respacing, int diffusion_steps, int *map, 
         if (count < 0)
             return dg_error(e, "respacing \"%s\": \"%.*s\" is not a count of steps; wanted digits alone, %s", respacing, shown, text,
                             FORMS);
+        if (count > size && sections == 1) return dg_error(e, "respacing \"%s\": so many steps cannot be taken out of %d", respacing, size);
         if (count > size)
             return dg_error(e, "respacing \"%s\": %.*s steps cannot be taken from section %d of %zu, which has %d of the %d", respacing,
                             shown, text, s + 1, sections, size, diffusion_steps);
