@@ -152,7 +152,7 @@ static void test_known_steps(void) {
     } odd[] = {{21, 10, 499, 500}, {23, 11, 499, 500}, {31, 15, 500, 499}, {35, 17, 499, 500}};
     for (size_t k = 0; k < sizeof odd / sizeof *odd; k++) {
         int c = odd[k].count, differ = 0;
-        char text[8];
+        char text[16];
         snprintf(text, sizeof text, "%d", c);
         Diffusion *d = made(NOISE_LINEAR, 1000, text);
         for (int i = 0; i < c && d->steps == c; i++) {
@@ -184,7 +184,7 @@ static void test_all_steps(void) {
     static const char letters[] = "0123456789012345678901234567890123456789,,,,,,ddim -+.e\n\xff";
     int map[MAX_DIFFUSION_STEPS], legal = 0, refused = 0;
     for (int c = 0; c <= 1001; c++) {
-        char text[8];
+        char text[16];
         snprintf(text, sizeof text, "%d", c);
         int wanted = naive_space(1000, text, map);
         Error e = {""};
