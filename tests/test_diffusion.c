@@ -467,6 +467,7 @@ static void test_refused(void) {
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) check_refused(NOISE_LINEAR, 1000, bad[k].text, bad[k].part);
     static const int sizes[] = {-2147483647 - 1, -1, 0, 1, MAX_DIFFUSION_STEPS + 1, 2147483647};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) check_refused(NOISE_COSINE, sizes[k], "2", "wanted 2 to 4000");
+    check_refused(NOISE_COSINE, 2, "1,1,0", "counts for 3 sections, more than there are steps");
     check_refused(NOISE_LINEAR, 20, "", "wanted at least 21");
     check_refused(NOISE_LINEAR, 2, "2", "wanted at least 21");
     enum { LONG = 100000 };
