@@ -122,18 +122,19 @@ GuideTime guide_time(const Guide *u, double sigma) {
     }
     return t;
 }
-void guide_fill(Guide *u, int rows, void *table, const Level *level, const double *time, double *gradient) {
+void guide_fill(Guide *u, int rows, void *table, const Level *level, const double *scale, const double *time, double *gradient) {
     for (int i = 0; i < rows; i++) {
         GuideTime t = guide_time(u, level[i].sigma / level[i].alpha);
-        u->mean[i] = t.mean_vp / level[i].alpha, u->time[i] = time ? time[i] : t.time;
-        gradient[i] = u->mean[i] / u->seed_scale;
+        double mean = t.mean_vp / level[i].alpha;
+        u->mean[i] = mean * (scale ? scale[i] : 1), u->time[i] = time ? time[i] : t.time;
+        gradient[i] = mean / u->seed_scale;
     }
     net_fill(u->net, rows, table, u->mean, u->time);
 }
 void guide_run(Guide *u, const double *x, const double *sigma, double *coef) {
     Level *level = dg_alloc((size_t)u->batch * sizeof *level);
     for (int i = 0; i < u->batch; i++) level[i] = (Level){1, sigma[i]};
-    guide_fill(u, u->batch, u->net->host_table, level, NULL, coef);
+    guide_fill(u, u->batch, u->net->host_table, level, NULL, NULL, coef);
     for (int i = 0; i < u->batch; i++) coef[i] *= -sigma[i] * sigma[i];
     net_run_filled(u->net, u->batch, x);
     free(level);

@@ -49,9 +49,10 @@ int guide_classes(const Guide *g); /* labels have to be below this; 0: no networ
 void guide_set_labels(Guide *g, int rows, const int *label);
 double guide_tau(double sigma);
 GuideTime guide_time(const Guide *g, double sigma);
-/* net_fill for these levels, for net_enqueue, of the first `rows` images. Afterwards dL/dx = gradient[i] times the term that
- * net_output(g->net) describes. time[rows]: what the nets get before the factor 999; NULL: as it follows from the level.   */
-void guide_fill(Guide *g, int rows, void *table, const Level *level, const double *time, double *gradient);
+/* net_fill for these levels, for net_enqueue, of the first `rows` images; scale[i] x is alpha x0 + sigma eps (NULL: 1). Afterwards
+ * gradient[i] times the term that net_output(g->net) describes is dL over d(scale x). time[rows]: what the nets get before the
+ * factor 999; NULL: as it follows from the level.                                                                        */
+void guide_fill(Guide *g, int rows, void *table, const Level *level, const double *scale, const double *time, double *gradient);
 void guide_log_ratio(Guide *g, int rows, double *out); /* the discriminator's of the last run, which it downloads */
 /* Runs the graph on x [batch][per_sample] f64 (device) at sigma[batch] of alpha 1. Afterwards G = coef[i] times the same term;
  * coef[batch] (caller's) is filled with -s^2 m / seed_scale.                                                            */

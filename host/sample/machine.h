@@ -3,9 +3,10 @@
  * parts and on what never changes; everything else it reads from the device's copy of the table, so it can be replayed.    */
 #ifndef DG_MACHINE_H
 #define DG_MACHINE_H
+#include "sample/diffusion.h"
 #include "sample/sampler.h"
 
-enum { GRADIENTS = 2 /* the discriminator's, the classifier's */, EVALUATIONS = 2, MAX_COLUMNS = 8, MAX_STATES = 3 };
+enum { GRADIENTS = 2 /* the discriminator's, the classifier's */, EVALUATIONS = 2, MAX_COLUMNS = 4, MAX_STATES = 2, MAX_ARRAYS = 4 };
 /* The parts of one piece of work: the program's own below 1 << 8, then the machine's. Same parts, options and rows: same replay. */
 enum {
     PART_DRAW = 1 << 8,    /* noise from the generator (recorded noise is uploaded instead); comes first */
@@ -39,15 +40,17 @@ typedef struct { /* all but `device` point into `host`; [batch], of which a run 
 typedef struct { /* of a run, before anything is known of the images in it */
     int count;
     Level *level;     /* [count]: where each step begins */
-    double *timestep; /* [count]: of the diffusion process; or NULL */
-    bool twice;       /* each step but the last has a second evaluation, where the next one begins */
+    Diffusion *process; /* of which the levels are; or NULL */
+    double *timestep;   /* [count]: of that process */
+    bool twice;         /* each step but the last has a second evaluation, where the next one begins */
 } Steps;
 typedef struct {
-    int columns, states; /* [batch] columns of the table; buffers of the state's size beside x and noise */
+    int columns, states, arrays; /* [batch] columns of the table; buffers of the state's size beside x and noise; [batch] on the host */
     /* The program's own data, and the steps. NULL: e says why there are none. */
     void *(*plan)(const SampleOptions *o, const Score *score, Steps *steps, Error *e);
     void (*release)(void *own);
     double (*latent)(const Sampler *s);      /* of unit noise in the first x */
+    void (*begin)(Sampler *s);               /* a run; or NULL */
     void (*step)(Sampler *s, int step);      /* fills the table, and submits */
     void (*work)(Sampler *s, int parts);     /* on the device */
 } Program;
@@ -82,6 +85,7 @@ struct Sampler {
     double *without_class, *away;                    /* sum of w - 1 of the open terms: CFG's, autoguidance's */
     double *weight[GRADIENTS], *gradient[GRADIENTS]; /* sum of w of the open terms; dL/dx over the guide's output */
     double *time;                                    /* scratch */
+    double *array[MAX_ARRAYS];                       /* the program's */
 };
 
 /* ---- on the host ------------------------------------------------------------------------------------------------------------ */

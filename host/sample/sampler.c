@@ -103,6 +103,7 @@ static void host_arrays(Sampler *s) {
     s->level = dg_alloc(n * sizeof *s->level);
     double **array[] = {&s->scale, &s->without_class, &s->away, &s->time, &s->weight[0], &s->weight[1], &s->gradient[0], &s->gradient[1]};
     for (size_t i = 0; i < sizeof array / sizeof *array; i++) *array[i] = dg_alloc(n * sizeof(double));
+    for (int i = 0; i < s->program->arrays; i++) s->array[i] = dg_alloc(n * sizeof(double));
 }
 static bool device_memory(Sampler *s, Error *e) {
     const Backend *be = s->dev->be;
@@ -133,14 +134,16 @@ Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) 
     sampler_free(s);
     return NULL;
 }
-static void steps_free(Steps *p) { free(p->level), free(p->timestep); }
+static void steps_free(Steps *p) {
+    diffusion_free(p->process);
+    free(p->level), free(p->timestep);
+}
 void sampler_free(Sampler *s) {
     if (!s) return;
     const Backend *be = s->dev->be;
     be->sync(s->dev); /* a download may be under way */
     if (s->replays) be->replay_free(s->dev, s->replays);
-    void *device[] = {s->x,        s->noise,    s->state[0],       s->state[1],       s->state[2],
-                      s->table.device, s->image[0].bytes, s->image[1].bytes, s->image[0].bad, s->image[1].bad};
+    void *device[] = {s->x, s->noise, s->state[0], s->state[1], s->table.device, s->image[0].bytes, s->image[1].bytes, s->image[0].bad, s->image[1].bad};
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i]) be->release(s->dev, device[i]);
     for (int i = 0; i < SAMPLER_SLOTS; i++) {
@@ -149,6 +152,7 @@ void sampler_free(Sampler *s) {
     }
     void *host[] = {s->table.host, s->level, s->scale, s->without_class, s->away, s->time, s->weight[0], s->weight[1], s->gradient[0], s->gradient[1]};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
+    for (int i = 0; i < MAX_ARRAYS; i++) free(s->array[i]);
     if (s->own) s->program->release(s->own);
     steps_free(&s->steps);
     free(s);
@@ -231,10 +235,10 @@ static bool add_term(Sampler *s, const GuidanceTerm *t, double timestep, bool ag
     }
     return any;
 }
-/* Classes that the networks' time of a diffusion process is for: where the process is the one that the guide was trained on, its time
- * is the timestep's own share of the last one, as officially; else it follows from the noise level.                           */
+/* What a guide's networks get as the time: where the diffusion process is the one that the guide was trained on, the timestep's share
+ * of the last one, as officially; else (NULL) it follows from the noise level.                                              */
 static const double *guide_times(Sampler *s, const Guide *g, double timestep) {
-    const Diffusion *d = s->program == &program_diffusion ? s->own : NULL;
+    const Diffusion *d = s->steps.process;
     if (!d || g->cosine != (d->schedule == NOISE_COSINE)) return NULL;
     for (int i = 0; i < s->rows; i++) s->time[i] = timestep / (d->diffusion_steps - 1);
     return s->time;
