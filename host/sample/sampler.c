@@ -354,7 +354,7 @@ void sampler_state(Sampler *s, double *x) { s->dev->be->download(s->dev, x, s->x
 void sampler_images_begin(Sampler *s, int slot) {
     const Backend *be = s->dev->be;
     size_t bytes = (size_t)s->rows * s->per_sample, bad_bytes = (size_t)s->rows * sizeof(int);
-    be->to_u8(s->dev, s->image[slot].bytes, s->x, s->rows, s->per_sample, s->image[slot].bad);
+    be->to_u8(s->dev, s->image[slot].bytes, s->x, DG_F64, s->rows, s->per_sample, 127.5, 128, s->image[slot].bad);
     be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
     be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
 }
