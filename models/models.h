@@ -44,7 +44,7 @@ typedef struct {
     bool (*config)(void *config, const Json *json, Error *e); /* the official arguments; unknown values are errors */
     void (*build)(Graph *g, const void *config, int batch, Ports *p);
     void (*time_features)(const void *config, const float *frequencies, double time, float *out); /* NULL: it takes no time */
-    void (*score)(const void *config, ScoreFacts *f); /* NULL: it is no score network */
+    void (*score)(const void *config, ScoreFacts *f);                                             /* NULL: it is no score network */
     const char *const *unused; /* patterns of checkpoint tensors that it never reads (weights_check_unused); NULL-terminated */
 } Model;
 

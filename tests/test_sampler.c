@@ -301,9 +301,10 @@ static void count_combine(Device *d, void *out, DType out_type, int n, size_t pe
     counter_of(d)->combined += (size_t)n;
     counter_of(d)->inner->be->combine(d, out, out_type, n, per_sample, term, terms);
 }
-static void count_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad) {
+static void count_to_u8(Device *d, uint8_t *out, const void *x, DType type, int n, size_t per_sample, double scale, double offset,
+                        int *bad) {
     counter_of(d)->finished += (size_t)n;
-    counter_of(d)->inner->be->to_u8(d, out, x, n, per_sample, bad);
+    counter_of(d)->inner->be->to_u8(d, out, x, type, n, per_sample, scale, offset, bad);
 }
 static Counter counter_new(const Device *d) {
     Counter c = {.device = *d, .be = *d->be, .inner = d};

@@ -290,11 +290,11 @@ static void check_to_u8(Device *d, int n, size_t per_sample, size_t first, bool 
     for (size_t i = 0; i < count; i++) x[i] = all_bad ? pixel(FIRST_ODD + i % 3) : pixel(first + i);
     uint8_t *want = dg_alloc(count);
     int *want_bad = dg_alloc((size_t)n * sizeof *want_bad);
-    host_to_u8(NULL, want, x, n, per_sample, want_bad);
+    host_to_u8(NULL, want, x, DG_F64, n, per_sample, 127.5, 128, want_bad);
     double *dx = to_device(d, x, count * sizeof *x);
     uint8_t *dout = d->be->alloc(d, count);
     int *dbad = d->be->alloc(d, (size_t)n * sizeof *dbad);
-    d->be->to_u8(d, dout, dx, n, per_sample, dbad);
+    d->be->to_u8(d, dout, dx, DG_F64, n, per_sample, 127.5, 128, dbad);
     uint8_t *found = from_device(d, dout, count);
     int *bad = from_device(d, dbad, (size_t)n * sizeof *bad);
     for (size_t i = 0; i < count; i++) wrong += found[i] != want[i];

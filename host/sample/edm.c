@@ -89,7 +89,8 @@ static void plan_slope(Sampler *s, int k, const double *t, const double *factor,
 /* Churn: from x at t[step] to x_hat at t_hat, which may differ per sample when boosting. */
 static int plan_churn(Sampler *s, int step) {
     const Edm *m = s->own;
-    double *t_hat = s->array[T_HAT], t = m->t[step], sigma = time_sigma(&m->map, t), *keep = s->table.column[KEEP], *noise = s->table.column[CHURN];
+    double *t_hat = s->array[T_HAT], t = m->t[step], sigma = time_sigma(&m->map, t), *keep = s->table.column[KEEP],
+           *noise = s->table.column[CHURN];
     bool any = false, boosts = s->o.boosting == BOOSTING_ON && s->n.discriminator && step % BOOST_CHURN_EVERY == 0;
     for (int i = 0; i < s->rows; i++) {
         bool boosted = boosts && s->array[LOG_RATIO][i] < 0;

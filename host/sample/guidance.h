@@ -16,9 +16,9 @@
 /* What the backward pass starts with in fp16, which has only 5 exponent bits; guidance.c says why. */
 #define GUIDE_SEED_SCALE_F16 256.0
 typedef struct {
-    Net *net; /* of the extractor and, on its features, the head; or of the classifier */
+    Net *net;                              /* of the extractor and, on its features, the head; or of the classifier */
     const EncoderConfig *extractor, *head; /* head NULL: the extractor is a classifier */
-    bool cosine; /* the networks' time is the cosine schedule's */
+    bool cosine;                           /* the networks' time is the cosine schedule's */
     int batch;
     size_t per_sample;
     Tid features, logit; /* logit: {n,1,1,1}, or the classifier's of all classes */

@@ -17,15 +17,15 @@ static inline int open_part(int k, unsigned open) { return (int)(open << (10 + k
 static inline unsigned part_open(int k, int parts) { return (unsigned)parts >> (10 + k * OPEN_BITS) & ((1u << OPEN_BITS) - 1); }
 static inline bool is_open(unsigned open, TermKind k) { return open >> k & 1; }
 
-typedef struct {                            /* what an evaluation takes from the host; the columns have a value an image */
+typedef struct {                                /* what an evaluation takes from the host; the columns have a value an image */
     void *network, *guiding, *guide[GRADIENTS]; /* predictor_fill's and guide_fill's */
-    double *own;                            /* of the x that is evaluated */
-    double *output, *output_tail;           /* of F; the tail: of the channels that guidance without a class leaves alone */
-    double *null, *null_tail;               /* of F without a class */
-    double *other;                          /* of the guiding network's F */
+    double *own;                                /* of the x that is evaluated */
+    double *output, *output_tail;               /* of F; the tail: of the channels that guidance without a class leaves alone */
+    double *null, *null_tail;                   /* of F without a class */
+    double *other;                              /* of the guiding network's F */
     double *gradient[GRADIENTS];
 } Evaluation;
-typedef struct { /* all but `device` point into `host`; [batch], of which a run fills `rows`, unless they say otherwise */
+typedef struct {         /* all but `device` point into `host`; [batch], of which a run fills `rows`, unless they say otherwise */
     char *host, *device; /* `device`: the copy made by the last submit */
     size_t bytes;
     uint64_t *seed;
@@ -39,7 +39,7 @@ typedef struct { /* all but `device` point into `host`; [batch], of which a run 
 
 typedef struct { /* of a run, before anything is known of the images in it */
     int count;
-    Level *level;     /* [count]: where each step begins */
+    Level *level;       /* [count]: where each step begins */
     Diffusion *process; /* of which the levels are; or NULL */
     double *timestep;   /* [count]: of that process */
     bool twice;         /* each step but the last has a second evaluation, where the next one begins */
@@ -49,10 +49,10 @@ typedef struct {
     /* The program's own data, and the steps. NULL: e says why there are none. */
     void *(*plan)(const SampleOptions *o, const Score *score, Steps *steps, Error *e);
     void (*release)(void *own);
-    double (*latent)(const Sampler *s);      /* of unit noise in the first x */
-    void (*begin)(Sampler *s);               /* a run; or NULL */
-    void (*step)(Sampler *s, int step);      /* fills the table, and submits */
-    void (*work)(Sampler *s, int parts);     /* on the device */
+    double (*latent)(const Sampler *s);  /* of unit noise in the first x */
+    void (*begin)(Sampler *s);           /* a run; or NULL */
+    void (*step)(Sampler *s, int step);  /* fills the table, and submits */
+    void (*work)(Sampler *s, int parts); /* on the device */
 } Program;
 extern const Program program_edm, program_diffusion, program_flow, program_dpm;
 
@@ -66,8 +66,8 @@ struct Sampler {
     Device *dev;
     int batch, rows; /* images at most, and those of the run */
     size_t per_sample;
-    int head;                                        /* channels that guidance without a class acts on; 0: all */
-    double *x, *noise, *state[MAX_STATES];           /* device, [batch][per_sample] */
+    int head;                              /* channels that guidance without a class acts on; 0: all */
+    double *x, *noise, *state[MAX_STATES]; /* device, [batch][per_sample] */
     struct {
         uint8_t *bytes, *host_bytes; /* device, and host */
         int *bad, *host_bad;         /* [batch] */

@@ -65,7 +65,11 @@ static bool check_sampler(const SampleOptions *o, Error *e) {
     if (k != SAMPLER_DDPM && o->variance) return dg_error(e, "--variance is the ancestral sampler's: it needs --sampler ddpm");
     if (!diffuses(k) && (o->timestep_respacing || o->noise_schedule || o->diffusion_steps || o->clip_denoised))
         return dg_error(e, "--%s belongs to the samplers ddpm and ddim, this one is %s",
-                        o->timestep_respacing ? "timestep_respacing" : o->noise_schedule ? "noise_schedule" : o->diffusion_steps ? "diffusion_steps" : "clip_denoised", name);
+                        o->timestep_respacing ? "timestep_respacing"
+                        : o->noise_schedule   ? "noise_schedule"
+                        : o->diffusion_steps  ? "diffusion_steps"
+                                              : "clip_denoised",
+                        name);
     if (k != SAMPLER_EDM && k != SAMPLER_ABLATION && o->S_churn > 0) return dg_error(e, "--S_churn: the sampler %s has no churn", name);
     if (diffuses(k) && !(isnan(o->sigma_min) && isnan(o->sigma_max) && o->rho == 7))
         return dg_error(e, "--sigma_min, --sigma_max and --rho: the noise levels of %s are those of --noise_schedule", name);
@@ -74,7 +78,8 @@ static bool check_sampler(const SampleOptions *o, Error *e) {
 static bool check_guidance(const SampleOptions *o, Error *e) {
     SamplerKind k = sample_kind(o, SAMPLER_AUTO);
     bool branch = !isnan(o->LT_cfg) || !isnan(o->ST_cfg) || !isnan(o->branch_time);
-    if (branch && !isnan(o->cfg_scale)) return dg_error(e, "--cfg_scale is one weight for all steps, --LT_cfg and --ST_cfg are two: give one or the other");
+    if (branch && !isnan(o->cfg_scale))
+        return dg_error(e, "--cfg_scale is one weight for all steps, --LT_cfg and --ST_cfg are two: give one or the other");
     if (branch && (isnan(o->LT_cfg) || isnan(o->ST_cfg))) return dg_error(e, "--LT_cfg and --ST_cfg go together");
     if (branch && o->cfg_interval) return dg_error(e, "--branch_time divides the steps already: leave --cfg_interval out");
     if (branch && k != SAMPLER_AUTO && !diffuses(k))
@@ -92,8 +97,7 @@ static bool check_guidance(const SampleOptions *o, Error *e) {
     return true;
 }
 bool sample_check(const SampleOptions *o, Error *e) {
-    if (o->timestep_respacing && o->num_steps)
-        return dg_error(e, "--timestep_respacing says how many steps there are: leave --steps out");
+    if (o->timestep_respacing && o->num_steps) return dg_error(e, "--timestep_respacing says how many steps there are: leave --steps out");
     double lo, hi;
     if (o->dg_interval && !interval_parse("dg_interval", o->dg_interval, &lo, &hi, e)) return false;
     if (!check_values(o, e) || !check_sampler(o, e) || !check_guidance(o, e)) return false;

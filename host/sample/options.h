@@ -61,6 +61,6 @@ bool sample_check(const SampleOptions *o, Error *e);
 /* Fills in what was not given: `usual` is the sampler that the network is for. sample_check comes first. */
 void sample_resolve(SampleOptions *o, SamplerKind usual);
 SamplerKind sample_kind(const SampleOptions *o, SamplerKind usual); /* which sampler that will be */
-const char *sampler_name(SamplerKind k); /* "edm" */
-bool sample_discriminates(const SampleOptions *o); /* either weight is not 0 */
+const char *sampler_name(SamplerKind k);                            /* "edm" */
+bool sample_discriminates(const SampleOptions *o);                  /* either weight is not 0 */
 #endif

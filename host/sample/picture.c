@@ -1,7 +1,5 @@
 /* picture.c -- from the end of the chain to bytes. */
 #include "sample/picture.h"
 
-Picture picture_of_state(Shape state, Quantize q) {
-    return (Picture){state.h, state.w, state.c, 127.5, q == QUANTIZE_ADM ? 127.5 : 128};
-}
+Picture picture_of_state(Shape state, Quantize q) { return (Picture){state.h, state.w, state.c, 127.5, q == QUANTIZE_ADM ? 127.5 : 128}; }
 size_t picture_bytes(const Picture *p) { return (size_t)p->height * (size_t)p->width * (size_t)p->channels; }

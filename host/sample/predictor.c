@@ -35,8 +35,7 @@ void predictor_set_labels(Predictor *p, int rows, const int *label) {
 void predictor_fill(Predictor *p, int rows, int passes, void *table, const double *scale, const Level *level) {
     for (int i = 0; i < rows; i++) {
         Affine a = p->affine[i] = score_affine(p->score, level[i]);
-        for (int pass = 0; pass < passes; pass++)
-            p->in[pass * rows + i] = a.in * (scale ? scale[i] : 1), p->time[pass * rows + i] = a.time;
+        for (int pass = 0; pass < passes; pass++) p->in[pass * rows + i] = a.in * (scale ? scale[i] : 1), p->time[pass * rows + i] = a.time;
     }
     net_fill(p->net, rows * passes, table, p->in, p->time);
 }

@@ -25,8 +25,8 @@ static bool check_guide(const Guide *g, TermKind k, const Predictor *p, Error *e
     int classes = p->score->facts.classes, size = g->extractor->image_size;
     const char *what = k == TERM_CLASSIFIER ? "classifier" : "discriminator";
     if (g->per_sample != p->per_sample || g->extractor->in_channels != s.c)
-        return dg_error(e, "the %s takes %dx%dx%d images, the network makes %dx%dx%d", k == TERM_CLASSIFIER ? "classifier" : "extractor", size,
-                        size, g->extractor->in_channels, s.h, s.w, s.c);
+        return dg_error(e, "the %s takes %dx%dx%d images, the network makes %dx%dx%d", k == TERM_CLASSIFIER ? "classifier" : "extractor",
+                        size, size, g->extractor->in_channels, s.h, s.w, s.c);
     if (guide_classes(g) && classes > guide_classes(g))
         return dg_error(e, "the network has %d classes, the %s %d", classes, what, guide_classes(g));
     DG_CHECK(g->batch == p->batch, "%s and network of two batch sizes", what);
@@ -143,14 +143,16 @@ void sampler_free(Sampler *s) {
     const Backend *be = s->dev->be;
     be->sync(s->dev); /* a download may be under way */
     if (s->replays) be->replay_free(s->dev, s->replays);
-    void *device[] = {s->x, s->noise, s->state[0], s->state[1], s->table.device, s->image[0].bytes, s->image[1].bytes, s->image[0].bad, s->image[1].bad};
+    void *device[] = {
+        s->x, s->noise, s->state[0], s->state[1], s->table.device, s->image[0].bytes, s->image[1].bytes, s->image[0].bad, s->image[1].bad};
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i]) be->release(s->dev, device[i]);
     for (int i = 0; i < SAMPLER_SLOTS; i++) {
         if (s->image[i].host_bytes) be->release_host(s->dev, s->image[i].host_bytes);
         if (s->image[i].host_bad) be->release_host(s->dev, s->image[i].host_bad);
     }
-    void *host[] = {s->table.host, s->level, s->scale, s->without_class, s->away, s->time, s->weight[0], s->weight[1], s->gradient[0], s->gradient[1]};
+    void *host[] = {s->table.host, s->level,     s->scale,     s->without_class, s->away,
+                    s->time,       s->weight[0], s->weight[1], s->gradient[0],   s->gradient[1]};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
     for (int i = 0; i < MAX_ARRAYS; i++) free(s->array[i]);
     if (s->own) s->program->release(s->own);

@@ -10,13 +10,13 @@
 #include "sample/predictor.h"
 #include "sample/terms.h"
 
-typedef struct { /* what a sampler computes with; all of one batch size, on one device */
+typedef struct {          /* what a sampler computes with; all of one batch size, on one device */
     Predictor *network;   /* of two passes where there is classifier-free guidance */
     Predictor *guiding;   /* autoguidance's, or NULL */
     Guide *discriminator; /* or NULL */
     Guide *classifier;    /* or NULL */
 } SampleNetworks;
-typedef struct { /* evaluations, for one image */
+typedef struct {                                   /* evaluations, for one image */
     int steps, network, guiding, term[TERM_KINDS]; /* network: passes, those of the null class included */
 } SampleCounts;
 
@@ -36,10 +36,10 @@ void sampler_begin(Sampler *s, int rows, const SampleNoise *noise, const int *la
 /* Enqueues the next step; false: there was none left. On a GPU it returns when the step before has been done, so that the device
  * never waits for the host.                                                                                             */
 bool sampler_step(Sampler *s);
-int sampler_steps(const Sampler *s);                     /* of a run */
-Shape sampler_shape(const Sampler *s);                   /* of the state of one image */
-void sampler_state(Sampler *s, double *x);               /* [rows][per_sample] NHWC, as it is now */
-SampleCounts sampler_counts(const Sampler *s);           /* of the run so far */
+int sampler_steps(const Sampler *s);           /* of a run */
+Shape sampler_shape(const Sampler *s);         /* of the state of one image */
+void sampler_state(Sampler *s, double *x);     /* [rows][per_sample] NHWC, as it is now */
+SampleCounts sampler_counts(const Sampler *s); /* of the run so far */
 /* The pictures of a finished run, as bytes, in two halves: those of one batch are downloaded while the next is computed. begin comes
  * after a run, end when they are needed. They belong to the sampler, and are valid until the next begin with that slot.  */
 enum { SAMPLER_SLOTS = 2 };

@@ -73,6 +73,8 @@ Affine score_affine(const Score *s, Level l) {
 bool score_covers(const Score *s, double lo, double hi, Error *e) {
     const double slack = 1 + 1e-6; /* a process's own first and last levels, computed in another way */
     if (lo * slack >= s->lo && hi <= s->hi * slack) return true;
-    return dg_error(e, "the sampler's noise levels run from %g down to %g, the network's from %g down to %g: another sampler, --sigma_max, "
-                       "--sigma_min or --noise_schedule has others", hi, lo, s->hi, s->lo);
+    return dg_error(e,
+                    "the sampler's noise levels run from %g down to %g, the network's from %g down to %g: another sampler, --sigma_max, "
+                    "--sigma_min or --noise_schedule has others",
+                    hi, lo, s->hi, s->lo);
 }

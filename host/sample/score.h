@@ -11,7 +11,8 @@
 #include "models/models.h"
 #include "sample/options.h"
 
-typedef struct { /* x = alpha x0 + sigma eps. EDM's state has alpha 1, that of a diffusion process alpha^2 + sigma^2 = 1, a flow's 1 = alpha + sigma */
+typedef struct
+{ /* x = alpha x0 + sigma eps. EDM's state has alpha 1, that of a diffusion process alpha^2 + sigma^2 = 1, a flow's 1 = alpha + sigma */
     double alpha, sigma;
 } Level;
 typedef struct {
@@ -19,14 +20,15 @@ typedef struct {
 } Affine;
 typedef struct {
     ScoreFacts facts;
-    double lo, hi;   /* of sigma/alpha: what the network was trained for. hi may be infinite */
-    double *levels;  /* [facts.diffusion_steps] sigma/alpha of the timesteps, increasing; NULL: it knows every level */
+    double lo, hi;  /* of sigma/alpha: what the network was trained for. hi may be infinite */
+    double *levels; /* [facts.diffusion_steps] sigma/alpha of the timesteps, increasing; NULL: it knows every level */
 } Score;
 
 /* config: of the model's own type; it has to outlive the score. NULL: the model is no score network, e says so. */
 Score *score_new(const Model *m, const void *config, Error *e);
 void score_free(Score *s);
-double score_round(const Score *s, double sigma); /* the level, at alpha 1, that the network knows best: iDDPM's, a timestep's; else sigma */
+double score_round(const Score *s,
+                   double sigma); /* the level, at alpha 1, that the network knows best: iDDPM's, a timestep's; else sigma */
 Affine score_affine(const Score *s, Level l);
 /* Whether levels from lo to hi (sigma/alpha) are within what the network was trained for. */
 bool score_covers(const Score *s, double lo, double hi, Error *e);

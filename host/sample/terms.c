@@ -106,6 +106,4 @@ double term_position(Unit u, Level l, double timestep) {
     }
     return l.sigma / (l.alpha + l.sigma);
 }
-bool term_open(const GuidanceTerm *t, double position) {
-    return (t->closed ? position >= t->lo : position > t->lo) && position <= t->hi;
-}
+bool term_open(const GuidanceTerm *t, double position) { return (t->closed ? position >= t->lo : position > t->lo) && position <= t->hi; }
