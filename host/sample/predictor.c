@@ -3,10 +3,8 @@
 #include "base/dtype.h"
 #include <stdlib.h>
 
-Predictor *predictor_new(Device *dev, Weights *w, int batch, int passes, bool fuse, Error *e) {
-    const Model *m = model_find_score(weights_config(w), e);
-    if (!m) dg_error_context(e, "%s", weights_name(w));
-    Net *net = m ? net_open(dev, m, w, batch * passes, fuse, e) : NULL;
+Predictor *predictor_open(Device *dev, const Model *m, Weights *w, int batch, int passes, bool fuse, Error *e) {
+    Net *net = net_open(dev, m, w, batch * passes, fuse, e);
     Score *score = net ? score_new(m, net->part[0].config, e) : NULL;
     if (!score) {
         net_free(net);
@@ -18,6 +16,12 @@ Predictor *predictor_new(Device *dev, Weights *w, int batch, int passes, bool fu
     p->state = shape_of(net->graph, net->x), p->state.n = 1, p->per_sample = net->per_sample;
     p->in = dg_alloc(n * sizeof *p->in), p->time = dg_alloc(n * sizeof *p->time), p->affine = dg_alloc(n * sizeof *p->affine);
     return p;
+}
+Predictor *predictor_new(Device *dev, Weights *w, int batch, int passes, bool fuse, Error *e) {
+    const Model *m = model_find_score(weights_config(w), e);
+    if (m) return predictor_open(dev, m, w, batch, passes, fuse, e);
+    dg_error_context(e, "%s", weights_name(w));
+    return NULL;
 }
 void predictor_free(Predictor *p) {
     if (!p) return;

@@ -15,7 +15,9 @@ typedef struct {
     Affine *affine;    /* [batch] of the last fill */
 } Predictor;
 
+/* Finds the model by the file's configuration; open has it given. */
 Predictor *predictor_new(Device *d, Weights *w, int batch, int passes, bool fuse, Error *e);
+Predictor *predictor_open(Device *d, const Model *m, Weights *w, int batch, int passes, bool fuse, Error *e);
 void predictor_free(Predictor *p);
 /* label[rows]: classes; below 0: none. The second pass gets the null class. */
 void predictor_set_labels(Predictor *p, int rows, const int *label);
