@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample};
-const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full"};
+static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample, &case_adm_unet};
+const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full", "large"};
 
 enum { ERROR_TENSORS = 16 };
 struct CaseErrors { /* of the naive implementation in the device's precision */
@@ -92,6 +92,20 @@ double *case_sigmas(const Case *c, int n, Error *e) {
             return NULL;
         }
     return sigma;
+}
+/* Written as floating-point numbers or as integers. */
+double *case_timesteps(const Case *c, int n, Error *e) {
+    enum { STEPS = 1000 };
+    const StTensor *t = find(c, "timesteps", 1, (const int64_t[]){n}, e);
+    double *time = t ? dg_alloc((size_t)n * sizeof *time) : NULL;
+    if (t) st_to_f64(t, time);
+    for (int i = 0; time && i < n; i++)
+        if (!(time[i] >= 0 && time[i] < STEPS)) {
+            dg_error(e, "tensor timesteps: value %d is %g, not from 0 to %d", i, time[i], STEPS - 1);
+            free(time);
+            return NULL;
+        }
+    return time;
 }
 double **case_draws(const Case *c, const char *tensor, int count, Shape s, Error *e) {
     double *v = read_values(c, tensor, 5, (const int64_t[]){count, s.n, s.c, s.h, s.w}, e);
