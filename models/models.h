@@ -29,7 +29,7 @@ typedef struct {
 } Model;
 
 /* Every kind of network whose files dg_cuda runs. */
-#define MODELS(X)           X(song_unet) X(dhariwal_unet) X(extractor) X(head) X(adm_unet)
+#define MODELS(X)           X(song_unet) X(dhariwal_unet) X(extractor) X(head) X(adm_unet) X(dit)
 #define DECLARE_MODEL(name) extern const Model model_##name;
 MODELS(DECLARE_MODEL)
 #undef DECLARE_MODEL

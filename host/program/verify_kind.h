@@ -17,7 +17,7 @@ typedef struct {
 } CaseKind;
 static const double QUICK_FLOPS = 1e9; /* a call for one image; below it a case is CASE_QUICK */
 static const double LARGE_BYTES = 2e9; /* of weights in fp32; above it a case is CASE_LARGE */
-extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet;
+extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit;
 
 typedef struct CaseErrors CaseErrors;
 struct Case {

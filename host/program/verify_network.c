@@ -68,3 +68,4 @@ static bool cost(Case *c, CaseCost *cost, Error *e) {
     return m && case_model_cost(m, config, images, cost, e);
 }
 const CaseKind case_adm_unet = {.kind = "adm_unet", .outputs = outputs, .run = run, .cost = cost};
+const CaseKind case_dit = {.kind = "dit", .outputs = outputs, .run = run, .cost = cost};
