@@ -90,7 +90,7 @@ static bool read_config(void *into, const Json *j, Error *e) {
     if (!(width >= 1 && width <= (double)MAX_RATIO * MAX_CHANNELS))
         return dg_error(e, "\"mlp_ratio\" is %g, for %d channels: from 1 to %d channels are possible", ratio, c->hidden_size,
                         MAX_RATIO * MAX_CHANNELS);
-    c->mlp_width = (int)width;
+    c->mlp_width = (int)(width + 1e-6); /* the ratio may be a rounded quotient */
     if (c->input_size % c->patch_size)
         return dg_error(e, "\"input_size\" %d is not a multiple of \"patch_size\" %d", c->input_size, c->patch_size);
     if (c->hidden_size % 4) return dg_error(e, "\"hidden_size\" is %d, not a multiple of 4, as its positions are made", c->hidden_size);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample, &case_adm_unet, &case_dit};
+static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample, &case_adm_unet, &case_dit, &case_vae};
 const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full", "large"};
 
 enum { ERROR_TENSORS = 16 };
@@ -157,10 +157,9 @@ const Json *case_config(const Case *c, const char *network, Error *e) {
     if (!config) dg_error(e, "the case has no \"%s\", the arguments of a network", network);
     return config;
 }
-Weights *case_weights(const Case *c, const char *network, const char *seed_key, Error *e) {
-    const Json *config = case_config(c, network, e);
+Weights *case_weights_of(const Case *c, const Json *config, const char *network, const char *seed_key, Error *e) {
     int seed;
-    if (!config || !json_get_int(json_get(c->json, "weights"), seed_key, -1, &seed, e)) return NULL;
+    if (!json_get_int(json_get(c->json, "weights"), seed_key, -1, &seed, e)) return NULL;
     if (seed < 0) {
         dg_error(e, "the case has no %s, the seed of its %s's weights", seed_key, network);
         return NULL;
@@ -173,6 +172,10 @@ Weights *case_weights(const Case *c, const char *network, const char *seed_key, 
         if (!strncmp(t->name, prefix, (size_t)n)) weights_override(w, t->name + n, t);
     }
     return w;
+}
+Weights *case_weights(const Case *c, const char *network, const char *seed_key, Error *e) {
+    const Json *config = case_config(c, network, e);
+    return config ? case_weights_of(c, config, network, seed_key, e) : NULL;
 }
 double *case_upload(const Case *c, const double *host, size_t count, Error *e) {
     double *p = c->dev->be->alloc(c->dev, count * sizeof *p);

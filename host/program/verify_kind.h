@@ -17,7 +17,7 @@ typedef struct {
 } CaseKind;
 static const double QUICK_FLOPS = 1e9; /* a call for one image; below it a case is CASE_QUICK */
 static const double LARGE_BYTES = 2e9; /* of weights in fp32; above it a case is CASE_LARGE */
-extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit;
+extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit, case_vae;
 
 typedef struct CaseErrors CaseErrors;
 struct Case {
@@ -46,6 +46,7 @@ void case_draws_free(double **draw, int count);
 bool case_labels(const Case *c, int n, int classes, int *label, Error *e);
 const Json *case_config(const Case *c, const char *network, Error *e); /* the arguments of "network", "extractor", "head" */
 /* Synthetic weights of one of these, with its overrides. seed_key: the seed's name in the case. */
+Weights *case_weights_of(const Case *c, const Json *config, const char *network, const char *seed_key, Error *e);
 Weights *case_weights(const Case *c, const char *network, const char *seed_key, Error *e);
 double *case_upload(const Case *c, const double *host, size_t count, Error *e);
 
