@@ -19,13 +19,19 @@ static bool thin_out(const Case *c, double *image, Shape *s, Error *e) {
     *s = part;
     return true;
 }
+/* Each network that takes a class was given one: none, a row of zeros, is EDM's. */
+static bool read_labels(const Case *c, const Net *n, int *label, Error *e) {
+    Tid input = n->part[0].ports.label;
+    if (!case_labels(c, n->batch, input ? shape_of(n->graph, input).c : 0, label, e)) return false;
+    for (int i = 0; input && i < n->batch; i++)
+        if (label[i] < 0) return dg_error(e, "image %d has no class, which the network takes", i);
+    return true;
+}
 static bool replay(const Case *c, Net *n, Error *e) {
-    const Ports *p = &n->part[0].ports;
-    Shape in = shape_of(n->graph, p->x), out = shape_of(n->graph, n->out);
+    Shape in = shape_of(n->graph, n->x), out = shape_of(n->graph, n->out);
     int *label = dg_alloc((size_t)n->batch * sizeof *label);
     double *x = case_images(c, "x", in, e), *time = x ? case_timesteps(c, n->batch, e) : NULL, *device = NULL;
-    bool ok = time && case_labels(c, n->batch, p->label ? shape_of(n->graph, p->label).c : 0, label, e) &&
-              (device = case_upload(c, x, shape_count(in), e));
+    bool ok = time && read_labels(c, n, label, e) && (device = case_upload(c, x, shape_count(in), e));
     if (ok) {
         double *found = dg_alloc(shape_count(out) * sizeof *found);
         net_set_labels(n, n->batch, label);
