@@ -22,6 +22,21 @@ bool argument_levels(const Json *config, int model_channels, int *mult, int *lev
                             MAX_CHANNELS);
     return true;
 }
+bool argument_multiples(const Json *config, int model_channels, double *mult, int *levels, Error *e) {
+    const Json *list = json_get(config, "channel_mult");
+    *levels = 0;
+    if (!list || list->kind == JSON_NULL) return dg_error(e, "the configuration has no \"channel_mult\"");
+    if (list->kind != JSON_ARRAY || list->count < 1 || list->count > MAX_LEVELS)
+        return dg_error(e, "\"channel_mult\" is not a list of 1 to %d numbers, one for each level", MAX_LEVELS);
+    for (const Json *j = list->child; j; j = j->next) {
+        double m = j->kind == JSON_NUMBER ? j->number : 0, channels = m * model_channels;
+        if (!(channels >= 1 && channels <= MAX_CHANNELS && channels == (int)channels))
+            return dg_error(e, "\"channel_mult\" has an entry that makes no number of channels between 1 and %d of %d", MAX_CHANNELS,
+                            model_channels);
+        mult[(*levels)++] = m;
+    }
+    return true;
+}
 bool argument_halves(const char *key, int size, int levels, Error *e) {
     return size % (1 << (levels - 1)) == 0 || dg_error(e, "\"%s\" %d cannot be halved %d times", key, size, levels - 1);
 }

@@ -1,5 +1,6 @@
 /* blocks.c -- layers that compose the official weight names. */
 #include "models/blocks.h"
+#include <math.h>
 #include <stdio.h>
 
 static Tid weight(Graph *g, const char *name, const char *leaf, Shape s, WeightView v) {
@@ -11,15 +12,26 @@ static Tid weight(Graph *g, const char *name, const char *leaf, Shape s, WeightV
 static Tid vector(Graph *g, const char *name, const char *leaf, int c, Qkv qkv) {
     return weight(g, name, leaf, (Shape){1, 1, 1, c}, (WeightView){.kind = VIEW_VECTOR, .qkv = qkv.order, .heads = qkv.heads});
 }
-Tid block_conv(Graph *g, Tid x, const char *name, int k, int r, int extra_pad, Qkv qkv) {
+static Tid conv(Graph *g, Tid x, const char *name, int k, int r, Qkv qkv, ConvOptions o) {
     WeightView v = {.kind = VIEW_CONV, .qkv = qkv.order, .heads = qkv.heads};
     Tid w = weight(g, name, "weight", (Shape){k, r, r, shape_of(g, x).c}, v);
-    return g_conv(g, x, w, vector(g, name, "bias", k, qkv), r / 2 + extra_pad);
+    return g_conv_with(g, x, w, vector(g, name, "bias", k, qkv), o);
+}
+Tid block_conv(Graph *g, Tid x, const char *name, int k, int r, int extra_pad, Qkv qkv) {
+    int pad = r / 2 + extra_pad;
+    return conv(g, x, name, k, r, qkv, (ConvOptions){1, pad, pad, pad, pad, 1, ACT_NONE});
+}
+Tid block_conv_with(Graph *g, Tid x, const char *name, int k, int r, ConvOptions o) {
+    return conv(g, x, name, k, r, (Qkv){QKV_NONE, 0}, o);
 }
 Tid block_linear(Graph *g, Tid x, const char *name, int k, bool bias) {
     if (bias) return block_conv(g, x, name, k, 1, 0, (Qkv){QKV_NONE, 0});
     Tid w = weight(g, name, "weight", (Shape){k, 1, 1, shape_of(g, x).c}, (WeightView){.kind = VIEW_CONV});
     return g_conv(g, x, w, 0, 0);
+}
+Tid block_embedding(Graph *g, Tid label, const char *name, int k) {
+    Tid table = weight(g, name, "weight", (Shape){k, 1, 1, shape_of(g, label).c}, (WeightView){.kind = VIEW_EMBEDDING});
+    return g_conv(g, label, table, 0, 0);
 }
 Tid block_norm(Graph *g, Tid x, const char *name, Tid scale_shift, int groups, float eps) {
     int c = shape_of(g, x).c;
@@ -50,4 +62,11 @@ void block_enter(Graph *g, const char *fmt, ...) {
     int n = root + vsnprintf(g->prefix + root, sizeof g->prefix - (size_t)root, fmt, ap);
     va_end(ap);
     DG_CHECK(n < (int)sizeof g->prefix, "prefix %s is too long", g->prefix);
+}
+void block_sinusoids(int width, float time, float *out) {
+    int half = width / 2;
+    for (int i = 0; i < half; i++) {
+        float frequency = expf((float)(-log(10000.0)) * (float)i / (float)half), arg = time * frequency;
+        out[i] = cosf(arg), out[half + i] = sinf(arg);
+    }
 }

@@ -49,11 +49,12 @@ typedef struct {
 } Model;
 
 /* Every kind of network whose files dg_cuda runs. */
-#define MODELS(X)           X(song_unet) X(dhariwal_unet) X(extractor) X(head)
+#define MODELS(X)           X(song_unet) X(dhariwal_unet) X(extractor) X(head) X(adm_unet) X(dit) X(vae)
 #define DECLARE_MODEL(name) extern const Model model_##name;
 MODELS(DECLARE_MODEL)
 #undef DECLARE_MODEL
-extern const Model model_classifier; /* an extractor with the pool of its own file; no kind of its own */
+extern const Model model_classifier;  /* an extractor with the pool of its own file; no kind of its own */
+extern const Model model_vae_encoder; /* model_vae is the decoder of the same file */
 
 /* The model of a file's configuration, which is to be of this kind. A configuration that does not say is of that kind. */
 const Model *model_find(const Json *config, const char *kind, Error *e);

@@ -35,7 +35,7 @@ EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)
            "$(BUILD)/race/tests/test_state emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
            "$(BUILD)/race/prims_test"
 # hours
-WHOLE = "$(BUILD)/tests/test_golden ref sample" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
+WHOLE = "$(BUILD)/tests/test_golden ref sample" "$(BUILD)/tests/test_golden cpu large" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 RANDOM_WHOLE = \
   "$(BUILD)/tests/test_shared pairs 200 kills 300" \
   "tests/sanitized.sh test_lines 10000" \

@@ -1,7 +1,7 @@
 /* test_golden.c -- the golden cases (golden/README.md) on a device, within the tolerance that each case carries, or, in
  * reduced precision, the one that verify derives.
- *   test_golden [DEVICE[=PRECISION] WHICH...]     WHICH: quick, sample, full (CaseSize), or part of a file name.
- *                                                 Default: all on cpu, quick on ref
+ *   test_golden [DEVICE[=PRECISION] WHICH...]     WHICH: quick, sample, full, large (CaseSize), or part of a file
+ *                                                 name. Default: all but the large ones on cpu, quick on ref
  * Every backend can run the quick cases, the emulated kernels included; they run fused and not fused.                    */
 #include "program/verify_case.h"
 #include "check.h"
@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
     CHECK(found && cases.gl_pathc >= 36, "%zu cases match %s: run this from the repository's root", found ? cases.gl_pathc : 0, PATTERN);
     if (!found) return check_done("test_golden");
     if (argc > 1) test_device(&cases, argv[1], (const char *const *)argv + 2, argc - 2);
-    else test_device(&cases, "cpu", case_size_name, CASE_SIZES), test_device(&cases, "ref", case_size_name, 1);
+    else test_device(&cases, "cpu", case_size_name, CASE_LARGE), test_device(&cases, "ref", case_size_name, 1);
     globfree(&cases);
     return check_done("test_golden");
 }

@@ -114,7 +114,7 @@ static void encoder(const char *what, const Json *config, const char *kind, cons
             Json *wanted = json_parse(t.text, t.len, &e);
             check_config(what, &l, wanted, kind, &o, official ? "attention heads of 64" : head ? NULL : "time input");
             o.num_head_channels = 0; /* 32, where 64 is impossible, is found without being told */
-            if (c->model_channels * c->channel_mult[c->levels - 1] % 64) check_config(what, &l, wanted, kind, &o, "attention heads of 32");
+            if (adm_channels(c, c->levels - 1) % 64) check_config(what, &l, wanted, kind, &o, "attention heads of 32");
             try_truncations(what, &l);
             json_free(wanted);
             text_free(&t);

@@ -13,6 +13,10 @@ static const char GUIDANCE[] = "tests/golden/guidance/disc_tiny_cond.safetensors
 static const char EDM[] = "tests/golden/guidance/sample_edm.safetensors";
 static const char CHURN[] = "tests/golden/guidance/sample_edm_churn.safetensors";
 static const char BOOST[] = "tests/golden/guidance/sample_dg_boost.safetensors";
+static const char ADM[] = "tests/golden/imagenet/adm_tiny_updown.safetensors";
+static const char DIT[] = "tests/golden/imagenet/dit_tiny.safetensors";
+static const char VAE[] = "tests/golden/imagenet/vae_tiny.safetensors";
+static const char VAE_EPS[] = "tests/golden/imagenet/vae_tiny_eps.safetensors";
 static const char MIXED[] = "tests/golden/guidance/sample_dg_boost_mixed.safetensors";
 
 typedef enum { WITHOUT, FIRST_HALF, FLAT, INTEGERS, FILLED, RENAMED } Change; /* of a tensor */
@@ -84,6 +88,32 @@ static const Broken broken[] = {
      .tensor = "override.head.out.2.c_proj.weight",
      .change = RENAMED,
      .other = "override.head.no.such.weight",
+     .sentence = "no.such.weight"},
+    {.from = ADM, .tensor = "x", .change = FLAT, .sentence = "tensor x has shape [6144], [n,"},
+    {.from = ADM, .tensor = "timesteps", .sentence = "no tensor timesteps"},
+    {.from = ADM, .tensor = "timesteps", .change = FIRST_HALF, .sentence = "tensor timesteps has shape [1], [2] is wanted"},
+    {.from = ADM, .tensor = "timesteps", .change = FILLED, .value = 1000, .sentence = "value 0 is 1000, not from 0 to 999"},
+    {.from = ADM, .tensor = "timesteps", .change = FILLED, .value = NAN, .sentence = "value 0 is nan, not from 0 to 999"},
+    {.from = ADM, .tensor = "class_index", .sentence = "image 0 has no class"},
+    {.from = ADM, .tensor = "class_index", .change = FILLED, .value = 10, .sentence = "class 10, there are 10"},
+    {.from = ADM, .tensor = "out", .sentence = "no tensor out"},
+    {.from = ADM, .tensor = "out", .change = FIRST_HALF, .sentence = "tensor out has shape [1,6,32,32]"},
+    {.from = ADM, .tensor = "out", .change = FLAT, .sentence = "tensor out has shape [12288]"},
+    {.from = ADM, .word = "\"image_size\": 32", .other = "\"image_size\": 64", .sentence = "[2,3,64,64] is wanted"},
+    {.from = ADM, .word = "\"network\"", .other = "\"netwark\"", .sentence = "no \"network\""},
+    {.from = DIT, .tensor = "timesteps", .change = FILLED, .value = -1, .sentence = "value 0 is -1, not from 0 to 999"},
+    {.from = DIT, .tensor = "class_index", .change = FILLED, .value = 11, .sentence = "class 11, there are 11"},
+    {.from = DIT, .word = "\"num_heads\": 4", .other = "\"num_heads\": 5", .sentence = "does not split into \"num_heads\" 5"},
+    {.from = VAE, .tensor = "z", .sentence = "no tensor z"},
+    {.from = VAE, .tensor = "image", .change = FLAT, .sentence = "tensor image has shape [1536], [n,"},
+    {.from = VAE, .tensor = "moments", .change = FIRST_HALF, .sentence = "tensor moments has shape [1,8,8,8]"},
+    {.from = VAE, .word = "\"config\"", .other = "\"canfig\"", .sentence = "no \"config\""},
+    {.from = VAE, .word = "\"norm_num_groups\": 32", .other = "\"norm_num_groups\": 24", .sentence = "\"block_out_channels\" has 32"},
+    {.from = VAE, .word = "\"synthetic_seed\"", .other = "\"synthetic_sead\"", .sentence = "no synthetic_seed"},
+    {.from = VAE_EPS,
+     .tensor = "override.network.encoder.conv_in.bias",
+     .change = RENAMED,
+     .other = "override.network.no.such.weight",
      .sentence = "no.such.weight"},
 };
 enum { BROKEN = sizeof broken / sizeof *broken };
@@ -187,6 +217,13 @@ int main(void) {
     test_cost("tests/golden/nets/edm_cifar10_cond.safetensors", CASE_FULL, 2 * 42380429824., 2 * 42380429824.);
     test_cost(GUIDANCE, CASE_QUICK, 3 * 239083520., 3 * 3 * (239083520. + 14928064.));
     test_cost("tests/golden/guidance/disc_latent256.safetensors", CASE_FULL, 2 * 5904400384., 2 * 3 * (5904400384. + 249348864.));
+    test_cost(ADM, CASE_QUICK, 2 * 663068672., 2 * 663068672.);
+    test_cost("tests/golden/imagenet/adm_imagenet64.safetensors", CASE_FULL, 219356037120., 219356037120.);
+    test_cost("tests/golden/imagenet/adm_imagenet256.safetensors", CASE_LARGE, 2239665537024., 2239665537024.);
+    test_cost(DIT, CASE_QUICK, 3 * 9924096., 3 * 9924096.);
+    test_cost("tests/golden/imagenet/dit_xl_2.safetensors", CASE_LARGE, 237242843136., 237242843136.);
+    test_cost(VAE, CASE_QUICK, 2 * 2 * 85147648. * .5, 2 * 2 * 85147648.); /* an encoder has fewer blocks than a decoder */
+    test_cost("tests/golden/imagenet/vae_sd.safetensors", CASE_FULL, 38760873984., 2 * 38760873984.);
     test_cost(EDM, CASE_SAMPLE, 1, INFINITY);
     test_cost(BOOST, CASE_SAMPLE, 1, INFINITY);
     unlink(path);

@@ -321,21 +321,25 @@ static bool matches(const char *name, const char *pattern) {
     if (n && pattern[n - 1] == '*') return !strncmp(name, pattern, n - 1);
     return !strcmp(name, pattern);
 }
+static bool is_allowed(const char *name, const char *const *allowed) {
+    for (int k = 0; allowed && allowed[k]; k++)
+        if (matches(name, allowed[k])) return true;
+    return false;
+}
 bool weights_check_unused(const Weights *w, const char *const *allowed, Error *e) {
     char names[256] = "";
     int unexpected = 0;
     for (int i = 0; w->file && !w->ignore_extra && i < w->file->count; i++) {
         const char *name = w->file->tensor[i].name;
-        bool fine = w->used[i];
-        for (int k = 0; allowed && allowed[k] && !fine; k++) fine = matches(name, allowed[k]);
-        if (fine) continue;
+        if (w->used[i] || is_allowed(name, allowed)) continue;
         if (unexpected++ < 3) {
             size_t n = strlen(names);
             snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", name);
         }
     }
     for (int i = 0; i < w->overrides; i++)
-        if (!w->override[i].used) return dg_error(e, "%s: there is no parameter %s to override", w->name, w->override[i].name);
+        if (!w->override[i].used && !is_allowed(w->override[i].name, allowed))
+            return dg_error(e, "%s: there is no parameter %s to override", w->name, w->override[i].name);
     if (!unexpected) return true;
     return dg_error(e, "%s: %d tensors that its configuration does not use (%s%s): another model's configuration? (--ignore-extra)",
                     w->name, unexpected, names, unexpected > 3 ? ", ..." : "");

@@ -33,7 +33,7 @@ bool weights_read(Weights *w, const char *name, Shape s, WeightView v, DType typ
 int view_official_shape(Shape s, WeightView v, int64_t shape[4]);
 void weights_ignore_extra(Weights *w); /* weights_check_unused finds none in the file then */
 /* After the graphs are bound: an error naming the first tensors that nobody read and that no pattern allows.
- * A pattern is a name, or one with a '*' at its start or end. Synthetic weights pass, unless an override was not read.  */
+ * A pattern is a name, or one with a '*' at its start or end. Synthetic weights pass, but for such overrides. */
 bool weights_check_unused(const Weights *w, const char *const *allowed, Error *e); /* allowed: NULL-terminated, or NULL */
 
 /* The weights of a graph, which may hold several networks: a name is looked up, without the part's prefix, in the part whose

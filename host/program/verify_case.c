@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample};
-const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full"};
+static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample, &case_adm_unet, &case_dit, &case_vae};
+const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full", "large"};
 
 enum { ERROR_TENSORS = 16 };
 struct CaseErrors { /* of the naive implementation in the device's precision */
@@ -93,6 +93,20 @@ double *case_sigmas(const Case *c, int n, Error *e) {
         }
     return sigma;
 }
+/* Written as floating-point numbers or as integers. */
+double *case_timesteps(const Case *c, int n, Error *e) {
+    enum { STEPS = 1000 };
+    const StTensor *t = find(c, "timesteps", 1, (const int64_t[]){n}, e);
+    double *time = t ? dg_alloc((size_t)n * sizeof *time) : NULL;
+    if (t) st_to_f64(t, time);
+    for (int i = 0; time && i < n; i++)
+        if (!(time[i] >= 0 && time[i] < STEPS)) {
+            dg_error(e, "tensor timesteps: value %d is %g, not from 0 to %d", i, time[i], STEPS - 1);
+            free(time);
+            return NULL;
+        }
+    return time;
+}
 double **case_draws(const Case *c, const char *tensor, int count, Shape s, Error *e) {
     double *v = read_values(c, tensor, 5, (const int64_t[]){count, s.n, s.c, s.h, s.w}, e);
     if (!v) return NULL;
@@ -143,10 +157,9 @@ const Json *case_config(const Case *c, const char *network, Error *e) {
     if (!config) dg_error(e, "the case has no \"%s\", the arguments of a network", network);
     return config;
 }
-Weights *case_weights(const Case *c, const char *network, const char *seed_key, Error *e) {
-    const Json *config = case_config(c, network, e);
+Weights *case_weights_of(const Case *c, const Json *config, const char *network, const char *seed_key, Error *e) {
     int seed;
-    if (!config || !json_get_int(json_get(c->json, "weights"), seed_key, -1, &seed, e)) return NULL;
+    if (!json_get_int(json_get(c->json, "weights"), seed_key, -1, &seed, e)) return NULL;
     if (seed < 0) {
         dg_error(e, "the case has no %s, the seed of its %s's weights", seed_key, network);
         return NULL;
@@ -159,6 +172,10 @@ Weights *case_weights(const Case *c, const char *network, const char *seed_key, 
         if (!strncmp(t->name, prefix, (size_t)n)) weights_override(w, t->name + n, t);
     }
     return w;
+}
+Weights *case_weights(const Case *c, const char *network, const char *seed_key, Error *e) {
+    const Json *config = case_config(c, network, e);
+    return config ? case_weights_of(c, config, network, seed_key, e) : NULL;
 }
 double *case_upload(const Case *c, const double *host, size_t count, Error *e) {
     double *p = c->dev->be->alloc(c->dev, count * sizeof *p);

@@ -21,9 +21,10 @@ typedef enum {
     CASE_QUICK,  /* less than a GFLOP an image: any backend can run it, the plain loops and the emulated kernels included */
     CASE_SAMPLE, /* a trajectory of networks as small */
     CASE_FULL,   /* networks of full size */
+    CASE_LARGE,  /* networks whose weights are gigabytes */
     CASE_SIZES
 } CaseSize;
-extern const char *const case_size_name[CASE_SIZES]; /* "quick", "sample", "full": as the lists of tests name them */
+extern const char *const case_size_name[CASE_SIZES]; /* "quick", "sample", "full", "large": as the lists of tests name them */
 typedef struct {
     bool known;   /* false: a kind of case that this version does not know; size and flops are not filled */
     double flops; /* of one replay, all images and steps together */

@@ -31,21 +31,19 @@ static bool run(Case *c, Error *e) {
     weights_free(w);
     return ok;
 }
-bool case_network_flops(const Case *c, double *flops, Error *e) {
+static bool network_cost(const Case *c, int images, CaseCost *cost, Error *e) {
     const Json *config = case_config(c, "network", e);
     const Model *m = config ? model_find(config, "denoiser", e) : NULL;
-    Net *n = net_new("network", (Precision){DG_F32, false}, 1, false);
-    bool ok = m && net_add(n, m, config, "", 0, e);
-    if (ok) *flops = graph_flops(n->graph);
-    net_free(n);
+    return m && case_model_cost(m, config, images, cost, e);
+}
+bool case_network_flops(const Case *c, double *flops, Error *e) {
+    CaseCost of_one = {0};
+    bool ok = network_cost(c, 1, &of_one, e);
+    *flops = of_one.flops;
     return ok;
 }
 static bool cost(Case *c, CaseCost *cost, Error *e) {
-    double flops;
-    int n = case_batch(c, "x", e);
-    if (!n || !case_network_flops(c, &flops, e)) return false;
-    cost->flops = n * flops;
-    cost->size = flops < QUICK_FLOPS ? CASE_QUICK : CASE_FULL;
-    return true;
+    int images = case_batch(c, "x", e);
+    return images && network_cost(c, images, cost, e);
 }
 const CaseKind case_denoise = {.kind = "denoise", .outputs = outputs, .run = run, .cost = cost};

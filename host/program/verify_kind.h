@@ -3,6 +3,7 @@
 #ifndef DG_VERIFY_KIND_H
 #define DG_VERIFY_KIND_H
 #include "graph/weights.h"
+#include "models/models.h"
 #include "program/verify_case.h"
 #include "sample/guidance.h"
 
@@ -15,7 +16,8 @@ typedef struct {
     bool (*cost)(Case *c, CaseCost *cost, Error *e); /* fills flops and size */
 } CaseKind;
 static const double QUICK_FLOPS = 1e9; /* a call for one image; below it a case is CASE_QUICK */
-extern const CaseKind case_denoise, case_guidance, case_sample;
+static const double LARGE_BYTES = 2e9; /* of weights in fp32; above it a case is CASE_LARGE */
+extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit, case_vae;
 
 typedef struct CaseErrors CaseErrors;
 struct Case {
@@ -37,12 +39,14 @@ int case_batch(const Case *c, const char *tensor, Error *e);                    
 double *case_images(const Case *c, const char *tensor, Shape s, Error *e);            /* [n,C,H,W] as NHWC; the caller's */
 double *case_values(const Case *c, const char *tensor, int n, Error *e);              /* [n] */
 double *case_sigmas(const Case *c, int n, Error *e);                                  /* [n] positive noise levels in "sigma" */
+double *case_timesteps(const Case *c, int n, Error *e);                               /* [n] from 0 to 999 in "timesteps" */
 double **case_draws(const Case *c, const char *tensor, int count, Shape s, Error *e); /* [count,n,C,H,W]: an array a draw */
 void case_draws_free(double **draw, int count);
 /* class_index, or the one in class_labels; -1 where the case has neither. Below `classes`, unless that is 0. */
 bool case_labels(const Case *c, int n, int classes, int *label, Error *e);
 const Json *case_config(const Case *c, const char *network, Error *e); /* the arguments of "network", "extractor", "head" */
 /* Synthetic weights of one of these, with its overrides. seed_key: the seed's name in the case. */
+Weights *case_weights_of(const Case *c, const Json *config, const char *network, const char *seed_key, Error *e);
 Weights *case_weights(const Case *c, const char *network, const char *seed_key, Error *e);
 double *case_upload(const Case *c, const double *host, size_t count, Error *e);
 
@@ -56,7 +60,8 @@ typedef struct {
     Guide *guide;
 } CaseGuide;
 bool case_guide_open(CaseGuide *g, const Case *c, int batch, Error *e);
-void case_guide_close(CaseGuide *g); /* also after a failure */
+void case_guide_close(CaseGuide *g);                                                            /* also after a failure */
+bool case_model_cost(const Model *m, const Json *config, int images, CaseCost *cost, Error *e); /* of one call */
 bool case_network_flops(const Case *c, double *flops, Error *e);
 bool case_guide_flops(const Case *c, double *flops, Error *e);
 #endif
