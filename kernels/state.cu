@@ -100,27 +100,25 @@ __global__ void __launch_bounds__(STATE_THREADS) posterior_kernel(const __grid_c
     const size_t i = at.image * q.per_sample + at.thread;
     const Posterior &p = q.p;
     const PosteriorCoef &c = p.coef[at.image];
-    const double x = q.x[i], gradient_variance = p.gradients && p.variance.data ? c.gradient_variance : 0,
-                 noise_deviation = p.noise && p.variance.data ? c.noise_deviation : 0;
+    const double x = q.x[i];
+    const bool learned = posterior_learned(&p, &c);
     double sum = 0, deviation = 0;
     if (c.from_x0 != 0) {
         double x0 = 0;
         if (c.skip != 0) x0 += gpu::mul_rn(c.skip, x);
         x0 = term_sum(x0, p.x0, p.terms, at);
-        if (p.clip) x0 = x0 < -1 ? -1 : x0 > 1 ? 1 : x0; // no comparison holds of NaN
+        if (p.clip) x0 = posterior_clamp(x0, 1);
         sum += gpu::mul_rn(c.from_x0, x0);
     }
     if (c.from_x != 0) sum += gpu::mul_rn(c.from_x, x);
-    if (gradient_variance != 0 || noise_deviation != 0)
+    if (learned)
         deviation = posterior_deviation(c.log_low, c.log_half, term_value(p.variance, at, term_place(p.variance, at.thread).element));
-    if (p.gradients && (c.gradient != 0 || gradient_variance != 0)) {
-        double factor = c.gradient;
-        if (gradient_variance != 0) factor += gpu::mul_rn(gradient_variance, gpu::mul_rn(deviation, deviation));
+    if (posterior_guided(&p, &c)) {
+        const double factor = learned ? c.gradient + gpu::mul_rn(c.gradient_variance, gpu::mul_rn(deviation, deviation)) : c.gradient;
         sum += gpu::mul_rn(factor, term_sum(0, p.gradient, p.gradients, at));
     }
-    if (p.noise && (c.noise != 0 || noise_deviation != 0)) {
-        double factor = c.noise;
-        if (noise_deviation != 0) factor += gpu::mul_rn(noise_deviation, deviation);
+    if (posterior_noisy(&p, &c)) {
+        const double factor = learned ? c.noise + gpu::mul_rn(c.noise_deviation, deviation) : c.noise;
         sum += gpu::mul_rn(factor, p.noise[i]);
     }
     q.x[i] = sum;

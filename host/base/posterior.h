@@ -9,7 +9,7 @@
 #ifdef __CUDACC__
 #define DG_POSTERIOR_FN __host__ __device__ static inline
 #else
-#define DG_POSTERIOR_FN static inline
+#define DG_POSTERIOR_FN static inline __attribute__((always_inline)) /* a loop with a call in it is no vectors */
 #endif
 #ifdef __cplusplus
 extern "C" {
@@ -38,31 +38,41 @@ typedef struct {                        /* every pointer leads to device memory 
 /* Stops where p does not describe a step of samples of per_sample elements. */
 void posterior_check(const Posterior *p, size_t per_sample);
 
-/* e^x for any x, within one unit in the last place: powers of 2 times a Taylor series about the nearest of them, whose first left-out
- * term is below 2^-57. Fused products say each rounding, so that every device gives the same bits; no branch, so that loops of it
- * become vectors.                                                                                                            */
+/* Which summands of a sample's step there are; that of x0 and that of x have a coefficient each. m is 0, and v not read, where neither
+ * g nor the noise has it.                                                                                                    */
+DG_POSTERIOR_FN bool posterior_guided(const Posterior *p, const PosteriorCoef *c) {
+    return p->gradients && (c->gradient != 0 || (p->variance.data && c->gradient_variance != 0));
+}
+DG_POSTERIOR_FN bool posterior_noisy(const Posterior *p, const PosteriorCoef *c) {
+    return p->noise && (c->noise != 0 || (p->variance.data && c->noise_deviation != 0));
+}
+DG_POSTERIOR_FN bool posterior_learned(const Posterior *p, const PosteriorCoef *c) {
+    return p->variance.data && ((p->gradients && c->gradient_variance != 0) || (p->noise && c->noise_deviation != 0));
+}
+/* x, or the bound with its sign where it is larger. NaN stays NaN. */
+DG_POSTERIOR_FN double posterior_clamp(double x, double bound) { return fabs(x) > bound ? copysign(bound, x) : x; }
+/* e^x within one unit in the last place where it is a normal number, for x from -708 to 708; 0 below and infinite above. A power of 2
+ * times a Taylor series about it, whose first left-out term is below 2^-57. Fused products say each rounding, so that every device gives
+ * the same bits; no branch, so that loops of it become vectors; neighbouring powers are summed in pairs, and these in pairs, since each
+ * sum waits for what it is of.                                                                                               */
 DG_POSTERIOR_FN double posterior_exp(double x) {
-    const double whole = 0x1.8p52; /* adding it rounds to whole numbers: they are the sum's last bits */
-    x = x < -746 ? -746 : x > 710 ? 710 : x;
+    const double beyond = x > 0 ? HUGE_VAL : 0, whole = 0x1.8p52; /* adding `whole` rounds to whole numbers: they are the last bits */
     const double power = fma(x, 1.44269504088896340736, whole) - whole;
-    const double r = fma(-power, 2.31904681384629955842e-17, fma(-power, 0.69314718055994528623, x));
-    double sum = 1.0 / 6227020800;
-    sum = fma(sum, r, 1.0 / 479001600), sum = fma(sum, r, 1.0 / 39916800), sum = fma(sum, r, 1.0 / 3628800);
-    sum = fma(sum, r, 1.0 / 362880), sum = fma(sum, r, 1.0 / 40320), sum = fma(sum, r, 1.0 / 5040), sum = fma(sum, r, 1.0 / 720);
-    sum = fma(sum, r, 1.0 / 120), sum = fma(sum, r, 1.0 / 24), sum = fma(sum, r, 1.0 / 6), sum = fma(sum, r, 0.5);
-    sum = fma(fma(sum, r, 1), r, 1);
-    /* 2^power in two factors: one alone may lie outside of the numbers */
-    const double half = fma(power, 0.5, whole) - whole, bias = whole + 1023;
-    double low = half + bias, high = power - half + bias;
-    uint64_t bits[2];
-    memcpy(&bits[0], &low, sizeof low), memcpy(&bits[1], &high, sizeof high);
-    bits[0] <<= 52, bits[1] <<= 52;
-    memcpy(&low, &bits[0], sizeof low), memcpy(&high, &bits[1], sizeof high);
-    return sum * low * high;
+    const double r = fma(-power, 2.31904681384629955842e-17, fma(-power, 0.69314718055994528623, x)), r2 = r * r, r4 = r2 * r2;
+    const double low = fma(fma(r, 1.0 / 120, 1.0 / 24), r2, fma(r, 1.0 / 6, 0.5));
+    const double middle = fma(fma(r, 1.0 / 362880, 1.0 / 40320), r2, fma(r, 1.0 / 5040, 1.0 / 720));
+    const double high = fma(fma(r, 1.0 / 6227020800, 1.0 / 479001600), r2, fma(r, 1.0 / 39916800, 1.0 / 3628800));
+    double factor = power + (whole + 1023); /* the last bits are the exponent of 2^power */
+    uint64_t bits;
+    memcpy(&bits, &factor, sizeof bits);
+    bits <<= 52;
+    memcpy(&factor, &bits, sizeof factor);
+    factor *= 1 + fma(fma(fma(high, r4, middle), r4, low), r2, r);
+    return fabs(x) > 708 ? beyond : factor;
 }
 /* sqrt(m) of v: m is its square. The same bits on every device. */
 DG_POSTERIOR_FN double posterior_deviation(double log_low, double log_half, double v) {
-    return posterior_exp(0.5 * fma(log_half, v + 1, log_low));
+    return posterior_exp(fma(0.5 * log_half, v + 1, 0.5 * log_low));
 }
 
 #ifdef __cplusplus

@@ -118,9 +118,9 @@ struct Backend {
      * data lies as out does. Which element of its data a term takes for element i, and which coefficient: base/term.h.
      * randn: unit normals; element j of sample i depends on (seed[i], *step, j) alone (rng.h), not on n or position.
      * posterior: a step of a discrete process, of x in place (base/posterior.h), in f64. Sums start at 0 and take their summands in
-     * the order of the formula, each product and each sum rounded. A coefficient that is 0 drops its summand, as in combine: G0 and
-     * G1 both, or S0 and S1, or P with all of x0; where G1 and S1 are 0, or belong to nothing, v is not read. No data may overlap x,
-     * but a term that is x itself. The same bits on every device.
+     * the order of the formula, each product and each sum rounded. A summand is dropped, whatever there is, where its coefficient is 0,
+     * that of g and that of the noise where both of its numbers are. No data may overlap x, but a term that is x itself. The same
+     * bits on every device.
      * to_u8: trunc(clamp(scale x + offset, 0, 255)), NaN -> 0, of x in f64, f32, f16 or bf16; bad[i] = number of non-finite elements
      * of sample i. EDM and DiT have 127.5 x + 128, ADM 127.5 x + 127.5.
      * Every pointer here leads to device memory, those of the coefficients, the seeds and the step included: what is
