@@ -23,6 +23,7 @@ typedef enum {
     PREDICTS_V,              /* alpha eps - sigma x0, at the same */
     PREDICTS_FLOW            /* eps - x0, at times from 0 to 1 */
 } Prediction;
+enum { NO_LABEL = -1, NO_NULL_CLASS = -2 };
 typedef struct NetworkConfig NetworkConfig; /* models/edm.h */
 typedef struct {
     Prediction prediction;
@@ -32,7 +33,7 @@ typedef struct {
     bool learned_range;       /* the output has a variance code behind the state's channels */
     bool latent;              /* the state is an autoencoder's, not an image */
     int classes;              /* that an image may have; 0: unconditional */
-    int null_class;           /* what stands for none: a column of the label, or -1: a row of zeros */
+    int null_class;           /* what stands for none: a column of the label, NO_LABEL: a row of zeros, or NO_NULL_CLASS */
     int guided_channels;      /* that its classifier-free guidance acts on officially; 0: all */
 } ScoreFacts;
 typedef struct {
@@ -44,7 +45,7 @@ typedef struct {
     bool (*config)(void *config, const Json *json, Error *e); /* the official arguments; unknown values are errors */
     void (*build)(Graph *g, const void *config, int batch, Ports *p);
     void (*time_features)(const void *config, const float *frequencies, double time, float *out); /* NULL: it takes no time */
-    void (*score)(const void *config, ScoreFacts *f);                                             /* NULL: it is no score network */
+    bool (*score)(const void *config, ScoreFacts *f, Error *e);                                   /* NULL: it is no score network */
     const char *const *unused; /* patterns of checkpoint tensors that it never reads (weights_check_unused); NULL-terminated */
 } Model;
 

@@ -72,12 +72,17 @@ static void time_features(const void *config, const float *frequencies, double t
         out[2 * C + c] = (float)(f.mean * GAUSS_SHIFT), out[3 * C + c] = (float)gauss_code(time);
     }
 }
-static void score(const void *config, ScoreFacts *f) {
+static bool score(const void *config, ScoreFacts *f, Error *e) {
     const GaussConfig *c = config;
-    *f = (ScoreFacts){
-        .prediction = c->prediction, .cosine = c->cosine, .classes = GAUSS_CHANNELS, .null_class = -1, .learned_range = c->learned_range};
+    *f = (ScoreFacts){.prediction = c->prediction,
+                      .cosine = c->cosine,
+                      .classes = GAUSS_CHANNELS,
+                      .null_class = NO_LABEL,
+                      .learned_range = c->learned_range};
     if (c->prediction == PREDICTS_PRECONDITIONED) f->edm = &c->edm;
     if (c->prediction == PREDICTS_EPS || c->prediction == PREDICTS_V) f->diffusion_steps = 1000;
+    (void)e;
+    return true;
 }
 static const char *const unused[] = {NULL};
 const Model model_gauss = {.kind = "gauss",

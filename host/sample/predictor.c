@@ -32,7 +32,8 @@ void predictor_free(Predictor *p) {
 }
 void predictor_set_labels(Predictor *p, int rows, const int *label) {
     int *all = dg_alloc((size_t)(rows * p->passes) * sizeof *all);
-    for (int i = 0; i < rows * p->passes; i++) all[i] = i < rows ? label[i] : p->score->facts.null_class;
+    for (int i = 0; i < rows * p->passes; i++)
+        all[i] = i < rows ? label[i] : p->score->facts.null_class < 0 ? NO_LABEL : p->score->facts.null_class;
     net_set_labels(p->net, rows * p->passes, all);
     free(all);
 }

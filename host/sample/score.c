@@ -12,7 +12,10 @@ Score *score_new(const Model *m, const void *config, Error *e) {
         return NULL;
     }
     Score *s = dg_alloc(sizeof *s);
-    m->score(config, &s->facts);
+    if (!m->score(config, &s->facts, e)) {
+        free(s);
+        return NULL;
+    }
     const ScoreFacts *f = &s->facts;
     s->lo = 0, s->hi = (double)INFINITY;
     if (f->edm) s->lo = f->edm->sigma_min, s->hi = f->edm->sigma_max;

@@ -57,6 +57,8 @@ static bool add_cfg(Guidance *g, const SampleOptions *o, const ScoreFacts *f, Er
     double weight = isnan(o->cfg_scale) ? 1 : o->cfg_scale;
     if (weight == 1 && !branch) return true;
     if (f && !f->classes) return dg_error(e, "classifier-free guidance: this network is unconditional, it has no class to leave out");
+    if (f && f->null_class == NO_NULL_CLASS)
+        return dg_error(e, "classifier-free guidance: this network was trained with classes alone, it has none that stands for no class");
     if (!interval_of(&t, o->sampler, "cfg_interval", o->cfg_interval, e)) return false;
     if (!branch) {
         t.weight = t.weight_again = weight;
