@@ -116,6 +116,7 @@ void sample_resolve(SampleOptions *o, SamplerKind usual) {
     double lo, hi;
     if (!o->num_steps && !o->timestep_respacing) o->num_steps = steps[k];
     if (o->dg_interval && interval_parse("dg_interval", o->dg_interval, &lo, &hi, NULL)) o->time_min = lo, o->time_max = hi;
+    o->dg_interval = NULL;
     if (isnan(o->time_min)) o->time_min = unit == UNIT_TIMESTEP ? 100 : .01; /* the official defaults */
     if (isnan(o->time_max)) o->time_max = unit == UNIT_TIMESTEP ? 1000 : 1;
     if (!isnan(o->LT_cfg) && isnan(o->branch_time)) o->branch_time = 200;
