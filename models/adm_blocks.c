@@ -97,13 +97,7 @@ Tid adm_torso(const Adm *n, Tid x, AdmSkips *skips) {
 bool adm_begin(Adm *n, Graph *g, const AdmConfig *c, int batch, Ports *p) {
     int width = 4 * c->model_channels;
     *n = (Adm){.c = c, .g = g};
-    if (!p->x) p->x = g_input(g, "x", (Shape){batch, c->image_size, c->image_size, c->in_channels});
-    Shape s = shape_of(g, p->x);
-    if (s.h != c->image_size || s.w != c->image_size || s.c != c->in_channels) {
-        block_refuse(g, "the network takes %dx%d with %d channels and is given %dx%d with %d", c->image_size, c->image_size, c->in_channels,
-                     s.h, s.w, s.c);
-        return false;
-    }
+    if (!block_image(g, &p->x, (Shape){batch, c->image_size, c->image_size, c->in_channels})) return false;
     p->time = g_input(g, "temb", (Shape){batch, 1, 1, c->model_channels});
     block_enter(g, "time_embed.");
     Tid emb = block_linear(g, g_silu(g, block_linear(g, p->time, "0", width, true)), "2", width, true);

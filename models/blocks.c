@@ -48,6 +48,13 @@ int block_heads(Graph *g, int channels, int per_head) {
     block_refuse(g, "%d channels do not split into heads of %d, at %s", channels, per_head, g->prefix);
     return 1;
 }
+bool block_image(Graph *g, Tid *x, Shape s) {
+    if (!*x) *x = g_input(g, "x", s);
+    Shape found = shape_of(g, *x);
+    if (shape_eq(found, s)) return true;
+    block_refuse(g, "the network takes %dx%d with %d channels and is given %dx%d with %d", s.h, s.w, s.c, found.h, found.w, found.c);
+    return false;
+}
 void block_refuse(Graph *g, const char *fmt, ...) {
     if (g->refused[0]) return;
     va_list ap;

@@ -7,6 +7,8 @@ typedef struct {
     QkvOrder order; /* QKV_NONE: not a qkv projection */
     int heads;
 } Qkv;
+/* Where *x is 0, makes it, the input "x" of this shape. False: it is there, with another shape, which is refused. */
+bool block_image(Graph *g, Tid *x, Shape s);
 /* A conv (or, on {n,1,1,c}, a linear layer) of k outputs and r x r taps, "same" padding plus extra_pad. */
 Tid block_conv(Graph *g, Tid x, const char *name, int k, int r, int extra_pad, Qkv qkv);
 Tid block_conv_with(Graph *g, Tid x, const char *name, int k, int r, ConvOptions o);

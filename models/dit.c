@@ -54,7 +54,7 @@ static void build(Graph *g, const void *config, int batch, Ports *p) {
     const DitConfig *c = config;
     Dit d = {.c = c, .g = g};
     int side = c->input_size / c->patch_size, out = c->in_channels * (c->learn_sigma ? 2 : 1);
-    if (!p->x) p->x = g_input(g, "x", (Shape){batch, c->input_size, c->input_size, c->in_channels});
+    if (!block_image(g, &p->x, (Shape){batch, c->input_size, c->input_size, c->in_channels})) return;
     d.condition = condition(&d, batch, p);
     block_enter(g, "%s", "");
     ConvOptions patches = {.stride = c->patch_size, .scale = 1};

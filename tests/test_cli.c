@@ -388,26 +388,46 @@ static void facts(const Setup *s) {
     succeeds(run(s, args), "bench of a configuration");
 }
 
-/* A case of this kind, without tensors that matter. */
-static bool write_case(const char *path, const char *json, Error *e) {
+/* A file that says this of itself, without tensors that matter. */
+static bool write_said(const char *path, const char *key, const char *json, Error *e) {
     StWriter *w = st_writer_open(path, e);
     if (!w) return false;
     const float zero = 0;
     int64_t shape = 1;
-    st_writer_metadata(w, "case", json);
+    st_writer_metadata(w, key, json);
     st_writer_tensor(w, "x", DG_F32, 1, &shape);
     if (st_writer_begin(w, e) && st_writer_data(w, &zero, sizeof zero, e)) return st_writer_finish(w, e);
     st_writer_abandon(w);
     return false;
 }
+/* What networks take follows from their configurations. */
+static void facts_of_configurations(const Setup *s) {
+    static const struct {
+        const char *config, *said[4];
+    } table[] = {
+        {"{\"kind\": \"dit\"}", {"input: 32x32x4, output: 32x32x8, 1001 classes\n", "237.243 GFLOP an image and network call"}},
+        {"{\"kind\": \"adm_unet\", \"image_size\": 64, \"model_channels\": 192, \"channel_mult\": [1, 2, 3, 4], \"num_res_blocks\": 3, "
+         "\"attention_resolutions\": [2, 4, 8], \"num_classes\": null, \"num_head_channels\": 64}",
+         {"input: 64x64x3, output: 64x64x6, unconditional\n", "219.356 GFLOP"}},
+        {"{\"kind\": \"vae\", \"block_out_channels\": [128, 256, 512, 512]}",
+         {"decoder: input: 32x32x4, output: 256x256x3", "622.1", "encoder: input: 256x256x3, output: 32x32x8", "272.7"}},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        Error e = {0};
+        CHECK(write_said(at(s, "said.safetensors"), "config", table[i].config, &e), "%s", e.text);
+        Result *r = run(s, "info said.safetensors --batch 2");
+        succeeds(r, table[i].config);
+        for (int k = 0; k < 4 && table[i].said[k]; k++) CHECK(strstr(r->out, table[i].said[k]), "no %s: %s", table[i].said[k], r->out);
+    }
+}
 static void verifying(const Setup *s) {
     char args[2 * PATH_MAX], *golden = realpath("tests/golden/nets/edm_tiny_ddpmpp.safetensors", NULL);
     Error e = {0};
-    CHECK(write_case(at(s, "future.safetensors"), "{\"kind\": \"hologram\"}", &e), "%s", e.text);
+    CHECK(write_said(at(s, "future.safetensors"), "case", "{\"kind\": \"hologram\"}", &e), "%s", e.text);
     Result *r = run(s, "verify --device ref future.safetensors");
     fails(r, "an unknown kind alone", 1, "nothing was compared");
     CHECK(matches(r->out, "future .*hologram.*skipped"), "%s", r->out);
-    CHECK(write_case(at(s, "damaged.safetensors"), "{\"kind\": \"denoise\"", &e), "%s", e.text);
+    CHECK(write_said(at(s, "damaged.safetensors"), "case", "{\"kind\": \"denoise\"", &e), "%s", e.text);
     fails(run(s, "verify --device ref damaged.safetensors"), "a damaged case", 1, "JSON");
     if (!golden) {
         not_run("verify: tests/golden is not here");
@@ -446,6 +466,7 @@ int main(int argc, char **argv) {
         !CHECK(write_models(&s, &e), "%s", e.text))
         return check_done("test_cli");
     wrong_command_lines(&s);
+    facts_of_configurations(&s);
     help_texts(&s);
     if (image_png_available(NULL)) {
         resuming(&s);

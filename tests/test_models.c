@@ -282,6 +282,30 @@ static void test_random(uint64_t seed, bool small, Device *d, Device *ref, Devic
     json_free(j);
     text_free(&t);
 }
+/* An image that the caller gives is of the shape that the network takes; an autoencoder takes any size. */
+static void test_given(const Model *m, const char *config, Shape given, const char *sentence) {
+    Error e = {""};
+    Json *j = parsed(config);
+    Net *n = net_new("network", (Precision){DG_F32, false}, given.n, false);
+    const Ports *p = net_add(n, m, j, "", g_input(n->graph, "given", given), &e);
+    if (sentence) CHECK(!p && strstr(e.text, sentence), "%s: \"%s\"", config, p ? "built" : e.text);
+    else CHECK(p, "%s: %s", config, e.text);
+    net_free(n);
+    json_free(j);
+}
+static void test_all_given(void) {
+    static const char adm[] = "{\"image_size\": 8, \"model_channels\": 32, \"channel_mult\": [1]}";
+    static const char dit[] = "{\"input_size\": 8, \"hidden_size\": 48, \"depth\": 1, \"num_heads\": 4}";
+    static const char vae[] = "{\"block_out_channels\": [32, 32], \"sample_size\": 16}";
+    test_given(&model_adm_unet, adm, (Shape){2, 8, 8, 3}, NULL);
+    test_given(&model_adm_unet, adm, (Shape){2, 8, 8, 4}, "takes 8x8 with 3 channels and is given 8x8 with 4");
+    test_given(&model_dit, dit, (Shape){2, 8, 8, 4}, NULL);
+    test_given(&model_dit, dit, (Shape){2, 16, 8, 4}, "takes 8x8 with 4 channels and is given 16x8 with 4");
+    test_given(&model_vae, vae, (Shape){2, 6, 10, 4}, NULL);
+    test_given(&model_vae, vae, (Shape){2, 8, 8, 3}, "takes 4 channels here and is given 3");
+    test_given(&model_vae_encoder, vae, (Shape){2, 12, 20, 3}, NULL);
+    test_given(&model_vae_encoder, vae, (Shape){2, 16, 16, 4}, "takes 3 channels here and is given 4");
+}
 /* What DiT's blocks add to is f32 where activations have 16 bits; what they compute is not. */
 static void test_stream(void) {
     Error e = {""};
@@ -318,6 +342,7 @@ int main(int argc, char **argv) {
         CHECK(large.built[i] > LARGE / FAMILIES / 10 && large.refused[i] > LARGE / FAMILIES / 10 && little.built[i] > SMALL / FAMILIES / 4,
               "too few of either kind");
     }
+    test_all_given();
     test_stream();
     text_free(&current);
     device_close(d), device_close(ref), device_close(ref64);

@@ -18,13 +18,9 @@ static void print_ports(const Graph *g, const Ports *p) {
     if (p->label) printf(", %d classes\n", shape_of(g, p->label).c);
     else printf(", unconditional\n");
 }
-bool plan_print(const Json *config, int batch, Error *e) {
-    const char *kind;
-    if (!json_get_string(config, "kind", "denoiser", &kind, e)) return false;
-    if (!model_kind_known(kind)) return !batch || dg_error(e, "--batch: what a network of kind %s takes is not worked out", kind);
-    const Model *m = model_find(config, kind, e);
+static bool print_model(const Model *m, const Json *config, int batch, Error *e) {
     Net *n = net_new("network", (Precision){DG_F32, false}, batch ? batch : 1, true);
-    const Ports *p = m ? net_add(n, m, config, "", 0, e) : NULL;
+    const Ports *p = net_add(n, m, config, "", 0, e);
     Graph *g = n->graph;
     if (p) print_ports(g, p);
     if (p && batch) {
@@ -37,6 +33,17 @@ bool plan_print(const Json *config, int batch, Error *e) {
     }
     net_free(n);
     return p != NULL;
+}
+bool plan_print(const Json *config, int batch, Error *e) {
+    const char *kind;
+    if (!json_get_string(config, "kind", "denoiser", &kind, e)) return false;
+    if (!model_kind_known(kind)) return !batch || dg_error(e, "--batch: what a network of kind %s takes is not worked out", kind);
+    const Model *m = model_find(config, kind, e);
+    if (!m || m != &model_vae) return m && print_model(m, config, batch, e);
+    printf("decoder: "); /* a file may hold one of the two alone; both follow from the arguments */
+    if (!print_model(m, config, batch, e)) return false;
+    printf("encoder: ");
+    return print_model(&model_vae_encoder, config, batch, e);
 }
 
 static void print_graph(const char *what, const Graph *g, int batch) {
