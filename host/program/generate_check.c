@@ -1,5 +1,7 @@
 /* generate_check.c -- what can be wrong with the options of `generate` before any file is opened. */
 #include "program/generate_options.h"
+#include "files/image.h"
+#include "files/store.h"
 #include <math.h>
 
 static const char DEFAULT_OUTDIR[] = "out";

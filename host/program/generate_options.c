@@ -49,8 +49,8 @@ static const Option option[] = {
      "print every option's value and what the run would take, and make nothing"},
 
     {NULL, "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false, "published settings, listed below; options given beside it win"},
-    SAMPLE_OPTIONS(GenerateOptions, sample),
-    GUIDANCE_OPTIONS(GenerateOptions, sample),
+    SAMPLE_OPTIONS(GenerateOptions, sample.),
+    GUIDANCE_OPTIONS(GenerateOptions, sample.),
 
     DEVICE_OPTIONS(GenerateOptions, device),
     CHECKPOINT_OPTIONS(GenerateOptions, checkpoint),

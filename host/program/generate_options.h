@@ -3,6 +3,7 @@
 #define DG_GENERATE_OPTIONS_H
 #include "program/checkpoint_options.h"
 #include "program/device_options.h"
+#include "base/seeds.h"
 #include "program/networks.h"
 #include "program/sample_options.h"
 

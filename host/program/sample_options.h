@@ -6,10 +6,11 @@
 #include "sample/options.h"
 
 enum { MAX_CHANNELS_GUIDED = 4096 };
-/* Rows for the option table of a command whose options, of type T, have a SampleOptions as member m. */
+/* Rows for the option table of a command whose options, of type T, have a SampleOptions as member; m: the member and a dot, nothing
+ * where T is the SampleOptions itself.                                                                                    */
 /* clang-format off */
 #define SAMPLE_ROW(T, m, group, name, aliases, kind, field, value, lo, hi, help)                                           \
-    {group, name, aliases, kind, offsetof(T, m.field), value, lo, hi, true, help}
+    {group, name, aliases, kind, offsetof(T, m field), value, lo, hi, true, help}
 #define SAMPLE_OPTIONS(T, m)                                                                                               \
     SAMPLE_ROW(T, m, "Sampler", "sampler", NULL, OPTION_CHOICE, sampler, "auto|edm|ablation|ddpm|ddim|flow|dpm++", 0, 0,    \
      "auto: what the network is for; edm: EDM's, stochastic or not; ablation: EDM's Table 1; ddpm: ancestral; flow: straight paths; dpm++: DPM-Solver++ 2M"), \

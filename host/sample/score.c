@@ -17,6 +17,7 @@ Score *score_new(const Model *m, const void *config, Error *e) {
         return NULL;
     }
     const ScoreFacts *f = &s->facts;
+    s->model = m;
     s->lo = 0, s->hi = (double)INFINITY;
     if (f->edm) s->lo = f->edm->sigma_min, s->hi = f->edm->sigma_max;
     if (!f->diffusion_steps) return s;

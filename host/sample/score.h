@@ -19,6 +19,7 @@ typedef struct {
     double skip, out, in, time;
 } Affine;
 typedef struct {
+    const Model *model;
     ScoreFacts facts;
     double lo, hi;  /* of sigma/alpha: what the network was trained for. hi may be infinite */
     double *levels; /* [facts.diffusion_steps] sigma/alpha of the timesteps, increasing; NULL: it knows every level */
