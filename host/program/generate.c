@@ -11,7 +11,7 @@
 
 typedef struct {
     const Args *args;
-    GenerateOptions *o; /* of args, completed by generate_check */
+    GenerateOptions *o;   /* of args, completed by generate_check */
     SampleOptions sample; /* of o, resolved */
     Interrupt *interrupt;
     SeedList wanted;
@@ -44,7 +44,8 @@ static bool settle_sampling(Run *r, Error *e) {
     r->sample = *o;
     sample_resolve(&r->sample, score_sampler(r->networks.score));
     o->num_steps = r->sample.num_steps, o->time_min = r->sample.time_min, o->time_max = r->sample.time_max;
-    return sample_check(&r->sample, e) && guidance_list(&unused, &r->sample, r->networks.score, e);
+    return score_apply(r->networks.score, &r->sample, e) && sample_check(&r->sample, e) &&
+           guidance_list(&unused, &r->sample, r->networks.score, e);
 }
 /* Whether the files that are asked for can hold the network's images. */
 static bool check_images(const Run *r, Error *e) {

@@ -135,7 +135,8 @@ bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e) {
 /* ---- engine ---------------------------------------------------------------------------------------------------------- */
 /* A network for each term; the score network makes two passes where one of them is without a class. */
 static bool open_networks(SampleNetworks *to, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e) {
-    Weights *const w[ROLES] = {n->source[0].weights, n->source[1].weights, n->source[2].weights, n->source[3].weights, n->source[4].weights};
+    Weights *const w[ROLES] = {n->source[0].weights, n->source[1].weights, n->source[2].weights, n->source[3].weights,
+                               n->source[4].weights};
     GuideOptions guide = {.fuse = fuse};
     Guidance g;
     if (!guidance_list(&g, o, n->score, e)) return false;

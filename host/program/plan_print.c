@@ -88,9 +88,12 @@ bool plan_print_run(const Networks *n, const SampleOptions *o, Precision precisi
     if (n->source[ROLE_EXTRACTOR].weights &&
         !print_guide(&p, "guide", ROLE_EXTRACTOR, config_of(&p, ROLE_DISCRIMINATOR), c->term[TERM_DISCRIMINATOR], e))
         return false;
-    if (n->source[ROLE_CLASSIFIER].weights && !print_guide(&p, "classifier", ROLE_CLASSIFIER, NULL, c->term[TERM_CLASSIFIER], e)) return false;
+    if (n->source[ROLE_CLASSIFIER].weights && !print_guide(&p, "classifier", ROLE_CLASSIFIER, NULL, c->term[TERM_CLASSIFIER], e))
+        return false;
     for (int k = 0; k < TERM_KINDS; k++)
-        if (c->term[k]) printf("  %s: in %d of %d evaluations (%d steps)\n", term_name((TermKind)k), c->term[k], c->network - c->term[TERM_CFG], c->steps);
+        if (c->term[k])
+            printf("  %s: in %d of %d evaluations (%d steps)\n", term_name((TermKind)k), c->term[k], c->network - c->term[TERM_CFG],
+                   c->steps);
     printf("  an image       %d network calls, %d guide calls, %.1f GFLOP\n", c->network, c->term[TERM_DISCRIMINATOR], p.flops * 1e-9);
     return true;
 }

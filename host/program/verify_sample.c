@@ -12,7 +12,7 @@ static const Option option[] = {SAMPLE_OPTIONS(SampleOptions, ), GUIDANCE_OPTION
 typedef struct {
     SampleOptions o; /* resolved */
     bool discriminates, classifies;
-    int passes;    /* of the network */
+    int passes;     /* of the network */
     int noise_rows; /* images of a draw, for one of the case: those behind the case's own belong to rows that were dropped */
 } Setup;
 
@@ -42,7 +42,7 @@ static bool read_dit(const Case *c, Setup *s, Error *e) {
     s->discriminates = true, s->noise_rows = 2;
     return options_from_json(option, sizeof option / sizeof *option, &s->o, json_get(c->json, "options"), "", e);
 }
-static bool read_options(const Case *c, const Score *score, Setup *s, Error *e) {
+static bool read_options(const Case *c, Score *score, Setup *s, Error *e) {
     Guidance g;
     *s = (Setup){.o = sample_defaults(), .noise_rows = 1};
     bool read = c->kind == &case_adm_sample ? read_adm(c, s, e) : c->kind == &case_dit_sample ? read_dit(c, s, e) : read_sample(c, s, e);
@@ -52,7 +52,7 @@ static bool read_options(const Case *c, const Score *score, Setup *s, Error *e) 
     sample_resolve(&s->o, s->o.sampler);
     if (!guidance_list(&g, &s->o, score, e)) return false;
     s->passes = guidance_has(&g, TERM_CFG) ? 2 : 1;
-    return true;
+    return score_apply(score, &s->o, e);
 }
 /* Of a configuration, without its weights. NULL: e says what is wrong with it. */
 typedef struct {

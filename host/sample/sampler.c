@@ -125,7 +125,8 @@ Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) 
     sample_resolve(&s->o, score_sampler(p->score));
     s->program = program_of(s->o.sampler);
     s->picture = picture_of_state(p->state, s->o.quantize);
-    bool ok = sample_check(&s->o, e) && guidance_list(&s->guidance, &s->o, p->score, e) && check_fit(&s->o, &s->guidance, n, e) &&
+    bool ok = sample_check(&s->o, e) && score_apply(p->score, &s->o, e) && (!n->guiding || score_apply(n->guiding->score, &s->o, e)) &&
+              guidance_list(&s->guidance, &s->o, p->score, e) && check_fit(&s->o, &s->guidance, n, e) &&
               (s->own = s->program->plan(&s->o, p->score, &s->steps, e));
     for (int i = 0; i < s->guidance.count; i++)
         if (s->guidance.term[i].kind == TERM_CFG && s->guidance.term[i].channels < p->state.c) s->head = s->guidance.term[i].channels;

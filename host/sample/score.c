@@ -6,32 +6,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The levels of the network's timesteps. */
+static bool learn_levels(Score *s, Error *e) {
+    const ScoreFacts *f = &s->facts;
+    Diffusion *d = diffusion_new(f->cosine ? NOISE_COSINE : NOISE_LINEAR, f->diffusion_steps, "", e);
+    if (!d) return false;
+    size_t n = (size_t)f->diffusion_steps;
+    free(s->levels);
+    s->levels = dg_alloc(n * sizeof *s->levels);
+    for (size_t i = 0; i < n; i++) s->levels[i] = sqrt((1 - d->base_alpha_bar[i]) / d->base_alpha_bar[i]);
+    s->lo = s->levels[0], s->hi = s->levels[n - 1];
+    diffusion_free(d);
+    return true;
+}
 Score *score_new(const Model *m, const void *config, Error *e) {
     if (!m->score) {
         dg_error(e, "this is %s, not a score network", m->noun);
         return NULL;
     }
     Score *s = dg_alloc(sizeof *s);
-    if (!m->score(config, &s->facts, e)) {
-        free(s);
-        return NULL;
-    }
+    bool ok = m->score(config, &s->facts, e);
     const ScoreFacts *f = &s->facts;
     s->model = m;
     s->lo = 0, s->hi = (double)INFINITY;
     if (f->edm) s->lo = f->edm->sigma_min, s->hi = f->edm->sigma_max;
-    if (!f->diffusion_steps) return s;
-    Diffusion *d = diffusion_new(f->cosine ? NOISE_COSINE : NOISE_LINEAR, f->diffusion_steps, "", e);
-    if (!d) {
-        score_free(s);
-        return NULL;
-    }
-    size_t n = (size_t)f->diffusion_steps;
-    s->levels = dg_alloc(n * sizeof *s->levels);
-    for (size_t i = 0; i < n; i++) s->levels[i] = sqrt((1 - d->base_alpha_bar[i]) / d->base_alpha_bar[i]);
-    s->lo = s->levels[0], s->hi = s->levels[n - 1];
-    diffusion_free(d);
-    return s;
+    if (ok && (!f->diffusion_steps || learn_levels(s, e))) return s;
+    score_free(s);
+    return NULL;
+}
+bool score_apply(Score *s, const SampleOptions *o, Error *e) {
+    ScoreFacts before = s->facts;
+    if (!before.diffusion_steps) return true;
+    if (o->noise_schedule) s->facts.cosine = o->noise_schedule == COSINE_NOISE;
+    if (o->diffusion_steps) s->facts.diffusion_steps = o->diffusion_steps;
+    bool same = before.cosine == s->facts.cosine && before.diffusion_steps == s->facts.diffusion_steps;
+    return same || learn_levels(s, e);
 }
 void score_free(Score *s) {
     if (!s) return;

@@ -28,6 +28,8 @@ typedef struct {
 /* config: of the model's own type; it has to outlive the score. NULL: the model is no score network, e says so. */
 Score *score_new(const Model *m, const void *config, Error *e);
 void score_free(Score *s);
+/* What the options say about the process that the network's timesteps are of, which no official file does. False: there is none such. */
+bool score_apply(Score *s, const SampleOptions *o, Error *e);
 double score_round(const Score *s,
                    double sigma); /* the level, at alpha 1, that the network knows best: iDDPM's, a timestep's; else sigma */
 Affine score_affine(const Score *s, Level l);
