@@ -1,6 +1,7 @@
 /* test_bench.c -- `bench --ops`: the ops are timed to the end by the device's own clock without changing what it computes, and the
  * table's shares of the measured ceilings are the quotients that it says they are. Figures themselves are not tested.
  * Usage: test_bench [DEVICE [PROGRAM]]     default: cpu; the program of the same build folder                             */
+#include "models/edm.h"
 #include "program/ceilings.h"
 #include "program/networks.h"
 #include "base/progress.h"

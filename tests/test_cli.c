@@ -151,8 +151,7 @@ static void help_texts(const Setup *s) {
             CHECK(strstr(r->out, wanted), "%s does not list --%s", args, c->option[i].name);
             CHECK(c->option[i].help && strlen(c->option[i].help) > 5, "--%s has no help", c->option[i].name);
         }
-        for (int i = 0; i < c->presets; i++)
-            CHECK(strstr(r->out, c->preset[i].name), "%s does not list preset %s", args, c->preset[i].name);
+        for (const Preset *p = c->preset; p && p->name; p++) CHECK(strstr(r->out, p->name), "%s does not list preset %s", args, p->name);
     }
     CHECK(strstr(run(s, "--version")->out, DG_VERSION), "--version");
     CHECK(run(s, "help generate")->code == 0, "help generate");
