@@ -65,7 +65,7 @@ static const struct {
     {"generate --dg_weight_1st_order inf", 2, "--dg_weight_1st_order"},
     {"generate --solver rk4", 2, "--solver: \"rk4\" is not one of heun.euler"},
     {"generate --disc foo", 2, "--disc: .*edm.vp.ve.iddpm"},
-    {"generate --solver euler", 2, "without guidance only"},
+    {"generate --solver euler", 2, "without guidance by a discriminator"},
     {"generate --format jpg", 2, "--format: .*png.npz"},
     {"generate --subdirs --format npz", 2, "--subdirs"},
     {"generate --subdirs=maybe", 2, "neither 1 nor 0"},

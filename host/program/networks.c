@@ -147,8 +147,10 @@ static bool open_networks(SampleNetworks *to, Device *d, const Networks *n, cons
            (to->classifier = guide_new(d, w[ROLE_CLASSIFIER], NULL, batch, guide, e));
 }
 bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e) {
+    SampleOptions resolved = *o;
     *g = (Engine){.batch = batch};
-    bool ok = open_networks(&g->n, d, n, o, batch, fuse, e) && (g->sampler = sampler_new(o, &g->n, e));
+    sample_resolve(&resolved, score_sampler(n->score));
+    bool ok = open_networks(&g->n, d, n, &resolved, batch, fuse, e) && (g->sampler = sampler_new(&resolved, &g->n, e));
     if (!ok) engine_free(g);
     return ok;
 }

@@ -44,7 +44,6 @@ typedef struct {
     Sampler *sampler;
     int batch;
 } Engine;
-/* o: resolved. */
 bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e);
 void engine_free(Engine *g);
 #endif
