@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "kernels/values.h"
 
-enum { STATE_THREADS = 256 };
+enum { STATE_THREADS = 256, POSTERIOR_BLOCKS = 6 }; // of a multiprocessor: with more, registers spill
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ struct PosteriorParams {
     size_t per_sample;
     unsigned blocks;
 };
-__global__ void __launch_bounds__(STATE_THREADS) posterior_kernel(const __grid_constant__ PosteriorParams q) {
+__global__ void __launch_bounds__(STATE_THREADS, POSTERIOR_BLOCKS) posterior_kernel(const __grid_constant__ PosteriorParams q) {
     const StatePlace at = state_place(q.blocks);
     if (at.thread >= q.per_sample) return;
     const size_t i = at.image * q.per_sample + at.thread;

@@ -92,10 +92,10 @@ static PosteriorCoef coef_of(int s) {
     double *of_step[] = {&c.skip, &c.from_x0, &c.from_x, &c.gradient, &c.gradient_variance, &c.noise};
     for (int k = 0; k < 6; k++) *of_step[k] += 0.11 * s * (k + 1);
     c.noise_deviation = 1 - 0.1 * s, c.log_low = -4 - s, c.log_half = 1.5 + s / 7.0;
-    if (s == 1) c.skip = c.gradient = c.noise = 0;               /* what varies alone; and x in x' only */
-    if (s == 2) c.gradient_variance = c.noise_deviation = 0;     /* v is not read */
-    if (s == 3) c.gradient = c.gradient_variance = c.from_x = 0; /* the gradient is not */
-    if (s == 4) c.noise = c.noise_deviation = c.from_x0 = 0;     /* nor the noise, nor eps */
+    if (s == 1) c.skip = c.gradient = c.noise = 0;                        /* what varies alone; x in x' only */
+    if (s == 2) c.gradient_variance = c.noise_deviation = 0;              /* v is not read */
+    if (s == 3) c.gradient = c.gradient_variance = c.skip = c.from_x = 0; /* nor the gradient, nor x */
+    if (s == 4) c.noise = c.noise_deviation = c.from_x0 = 0;              /* nor the noise, nor eps */
     return c;
 }
 static bool reads_v(const Case *c, int s) { return c->learned && s != 2 && ((c->gradients && s != 3) || (c->noise && s != 4)); }
