@@ -93,7 +93,7 @@ static PosteriorCoef coef_of(int s) {
     for (int k = 0; k < 6; k++) *of_step[k] += 0.11 * s * (k + 1);
     c.noise_deviation = 1 - 0.1 * s, c.log_low = -4 - s, c.log_half = 1.5 + s / 7.0;
     if (s == 1) c.skip = c.gradient = c.noise = 0;                        /* what varies alone; x in x' only */
-    if (s == 2) c.gradient_variance = c.noise_deviation = 0;              /* v is not read */
+    if (s == 2) c.gradient_variance = c.noise_deviation = c.from_x = 0;   /* v is not read, and x in x0 only: its NaN, through the clamp */
     if (s == 3) c.gradient = c.gradient_variance = c.skip = c.from_x = 0; /* nor the gradient, nor x */
     if (s == 4) c.noise = c.noise_deviation = c.from_x0 = 0;              /* nor the noise, nor eps */
     return c;
