@@ -31,6 +31,20 @@ static inline void *from_device(Device *d, void *p, size_t bytes) {
     return host;
 }
 
+/* The tests of every device that is named, or of every one of this build; one that cannot be opened is NOT RUN. */
+static inline void test_devices(int argc, char **argv, void (*tests)(Device *d)) {
+    static const char *const all[] = {"cpu", "ref", "ref64", "rounded", "cuda", "emu"};
+    int count = argc > 1 ? argc - 1 : (int)(sizeof all / sizeof *all);
+    for (int i = 0; i < count; i++) {
+        const char *spec = argc > 1 ? argv[i + 1] : all[i];
+        if (argc < 2 && !strstr(device_list(), spec)) continue;
+        Error e;
+        Device *d = device_open(spec, NULL, &e);
+        if (!d) not_run("%s: %s", spec, e.text);
+        else tests(d), device_close(d);
+    }
+}
+
 /* ---- terms ---------------------------------------------------------------------------------------------------------------------- */
 typedef struct {
     int images, pixels, channels;

@@ -364,24 +364,14 @@ static void test_replay(Device *d) {
     setup_free(&u, d);
 }
 
-static void test_device(const char *spec) {
-    Error e;
-    Device *d = device_open(spec, NULL, &e);
-    if (!d) {
-        not_run("%s: %s", spec, e.text);
-        return;
-    }
+static void test_device(Device *d) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_case(d, &cases[i]);
     for (size_t i = 0; i < sizeof processes / sizeof *processes; i++)
         for (int clip = 0; clip < 2; clip++) check_process(d, &processes[i], clip);
     test_replay(d);
-    device_close(d);
 }
 int main(int argc, char **argv) {
-    static const char *const all[] = {"cpu", "ref", "ref64", "rounded", "cuda", "emu"};
     test_exp();
-    for (int i = 1; i < argc; i++) test_device(argv[i]);
-    for (int i = 0; argc < 2 && i < 6; i++)
-        if (strstr(device_list(), all[i])) test_device(all[i]);
+    test_devices(argc, argv, test_device);
     return check_done("test_posterior");
 }

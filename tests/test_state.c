@@ -382,25 +382,15 @@ static void test_philox(void) {
     }
 }
 
-static void test_device(const char *spec) {
-    Error e;
-    Device *d = device_open(spec, NULL, &e);
-    if (!d) {
-        not_run("%s: %s", spec, e.text);
-        return;
-    }
+static void test_device(Device *d) {
     test_combine(d);
     test_mixes(d);
     test_to_u8(d);
     test_randn(d);
     test_copies(d);
-    device_close(d);
 }
 int main(int argc, char **argv) {
-    static const char *const all[] = {"cpu", "ref", "ref64", "rounded", "cuda", "emu"};
     test_philox();
-    for (int i = 1; i < argc; i++) test_device(argv[i]);
-    for (int i = 0; argc < 2 && i < 6; i++)
-        if (strstr(device_list(), all[i])) test_device(all[i]);
+    test_devices(argc, argv, test_device);
     return check_done("test_state");
 }
