@@ -1,5 +1,5 @@
-// state.cu -- the sampler's state on the device, in f64: combinations, steps of discrete processes, noise and 8-bit images; the contracts are
-// device/device.h's.
+// state.cu -- the sampler's state on the device, in f64: combinations, steps of discrete processes, noise and 8-bit images; the
+// contracts are device/device.h's.
 //   combine  out[i] = sum over k of coef[k][image] * term[k][i], products and sums each rounded, in the terms' order, zero
 //            coefficients skipped, one rounding to the output type: every bit as host_combine makes it. Channels of a term may be
 //            a range of those in its data, or have a second coefficient (base/term.h).
