@@ -4,10 +4,8 @@
  * A row and its yardstick take turns (turns.h). Medians of the rounds; the ratio is the median of the rounds' ratios, with the least
  * and the greatest. To add a row: a builder, if there is none for its op, and a line in `rows`.                                   */
 #include "bench/turns.h"
-#include "device/device.h"
 #include "graph/weights.h"
 #include <math.h>
-#include <stdio.h>
 
 /* ---- rows ---------------------------------------------------------------------------------------------------------------------- */
 typedef struct Row Row;
@@ -177,21 +175,14 @@ static void measure(const Row *row, Device *d, int rounds) {
     network_free(&n);
 }
 int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS, shown = 0;
-    if (argc > 3 || rounds < 1 || rounds > MOST_ROUNDS) {
-        fprintf(stderr, "usage: cpu_ops [ROUNDS, 1 to %d [WORD]]\n", MOST_ROUNDS);
-        return 2;
-    }
-    Error e;
-    Device *d = device_open("cpu", NULL, &e);
-    DG_CHECK(d, "%s", e.text);
+    const Asked a = asked(argc, argv, "cpu_ops");
+    int shown = 0;
+    if (!a.rounds) return 2;
     printf("| op | images | MFLOP or MB | FLOP a byte | GFLOP/s or GB/s | of the 3x3 or a copy | ratio |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < ROWS; i++) {
-        if (argc > 2 && !strstr(rows[i].name, argv[2])) continue;
-        measure(&rows[i], d, rounds);
+        if (!strstr(rows[i].name, a.word)) continue;
+        measure(&rows[i], a.d, a.rounds);
         shown++;
     }
-    device_close(d);
-    if (!shown) fprintf(stderr, "cpu_ops: no row's name contains '%s'\n", argv[2]);
-    return !shown;
+    return asked_end(&a, shown, "cpu_ops");
 }

@@ -3,8 +3,6 @@
  * A row and the copy take turns (turns.h). Medians of the rounds; the ratio is the median of the rounds' ratios, with the least and the
  * greatest. To add a row: a function, if there is none, and a line in `rows`.                                                  */
 #include "bench/turns.h"
-#include "device/device.h"
-#include <stdio.h>
 
 typedef struct Row Row;
 typedef struct { /* what the functions work on: the same for all */
@@ -109,24 +107,19 @@ static void state_free(State *s) {
     free(s->bad), free(s->step);
 }
 int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS, shown = 0;
-    if (argc > 3 || rounds < 1 || rounds > MOST_ROUNDS) {
-        fprintf(stderr, "usage: cpu_state [ROUNDS, 1 to %d [WORD]]\n", MOST_ROUNDS);
-        return 2;
-    }
-    Error e;
-    Device *d = device_open("cpu", NULL, &e);
-    DG_CHECK(d, "%s", e.text);
+    const Asked a = asked(argc, argv, "cpu_state");
+    int shown = 0;
+    if (!a.rounds) return 2;
     printf("| function | samples | bytes a value | MB | GB/s | of a copy | ratio |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < SIZES; i++) {
-        State s = state_new(d, sizes[i].n, sizes[i].per_sample);
+        State s = state_new(a.d, sizes[i].n, sizes[i].per_sample);
         for (int k = 0; k < ROWS; k++) {
-            if (argc > 2 && !strstr(rows[k].name, argv[2])) continue;
+            if (!strstr(rows[k].name, a.word)) continue;
             double bytes = (double)rows[k].bytes * (double)sizes[i].n * (double)sizes[i].per_sample;
             Copy copy = copy_new(bytes);
             s.row = &rows[k];
-            Subject a = {.call = rows[k].call, .context = &s, .work = bytes}, b = copy_subject(&copy);
-            Rates r = take_turns(&a, &b, rounds);
+            Subject function = {.call = rows[k].call, .context = &s, .work = bytes}, of_copy = copy_subject(&copy);
+            Rates r = take_turns(&function, &of_copy, a.rounds);
             printf("| %s | %d of %zu | %d | %.4g | %.1f | %.1f | **%.2f** (%.2f to %.2f) |\n", rows[k].name, s.n, s.per_sample,
                    rows[k].bytes, bytes * 1e-6, r.rate * 1e-9, r.other * 1e-9, r.ratio, r.least, r.greatest);
             fflush(stdout);
@@ -135,7 +128,5 @@ int main(int argc, char **argv) {
         }
         state_free(&s);
     }
-    device_close(d);
-    if (!shown) fprintf(stderr, "cpu_state: no row's name contains '%s'\n", argv[2]);
-    return !shown;
+    return asked_end(&a, shown, "cpu_state");
 }

@@ -2,7 +2,8 @@
  * processor. What programs that hold a piece of the CPU backend against a yardstick share.                                    */
 #ifndef DG_BENCH_TURNS_H
 #define DG_BENCH_TURNS_H
-#include "base/error.h"
+#include "device/device.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +20,29 @@ typedef struct
 { /* work a second of the one and of the other: medians of the rounds; of the rounds' ratios the median, least and greatest */
     double rate, other, ratio, least, greatest;
 } Rates;
+
+typedef struct { /* what such a program is asked for: how many rounds, of which rows */
+    int rounds;  /* 0: it was asked wrongly, and has said how to */
+    const char *word;
+    Device *d;
+} Asked;
+static inline Asked asked(int argc, char **argv, const char *program) {
+    Asked a = {argc > 1 ? atoi(argv[1]) : ROUNDS, argc > 2 ? argv[2] : "", NULL};
+    if (argc > 3 || a.rounds < 1 || a.rounds > MOST_ROUNDS) {
+        fprintf(stderr, "usage: %s [ROUNDS, 1 to %d [WORD]]\n", program, MOST_ROUNDS);
+        a.rounds = 0;
+        return a;
+    }
+    Error e;
+    a.d = device_open("cpu", NULL, &e);
+    DG_CHECK(a.d, "%s", e.text);
+    return a;
+}
+static inline int asked_end(const Asked *a, int shown, const char *program) { /* the program's status */
+    device_close(a->d);
+    if (!shown) fprintf(stderr, "%s: no row's name contains '%s'\n", program, a->word);
+    return !shown;
+}
 
 static inline double processor_seconds(void) {
     struct timespec t;

@@ -194,8 +194,8 @@ typedef struct { /* OP_SOFTMAX: {n,c} */
 } SoftmaxArgs;
 int cuda_softmax(const SoftmaxArgs *a, void *stream);
 
-/* ---- sampler state: the contracts are Backend's combine, randn, posterior and to_u8 (device/device.h). All memory is the device's, but for
- * the array of terms and the Posterior, which have been read when the call returns.                                       */
+/* ---- sampler state: the contracts are Backend's combine, randn, posterior and to_u8 (device/device.h). All memory is the device's,
+ * but for the array of terms and the Posterior, which have been read when the call returns.                               */
 int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms, void *stream);
 int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step, void *stream);
 int cuda_posterior(double *x, int n, size_t per_sample, const Posterior *p, void *stream);

@@ -1,5 +1,5 @@
-// state.cu -- the sampler's state on the device, in f64: combinations, steps of discrete processes, noise and 8-bit images; the contracts are
-// device/device.h's.
+// state.cu -- the sampler's state on the device, in f64: combinations, steps of discrete processes, noise and 8-bit images; the
+// contracts are device/device.h's.
 //   combine  out[i] = sum over k of coef[k][image] * term[k][i], products and sums each rounded, in the terms' order, zero
 //            coefficients skipped, one rounding to the output type: every bit as host_combine makes it. Channels of a term may be
 //            a range of those in its data, or have a second coefficient (base/term.h).
@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "kernels/values.h"
 
-enum { STATE_THREADS = 256 };
+enum { STATE_THREADS = 256, POSTERIOR_BLOCKS = 6 }; // of a multiprocessor: with more, registers spill
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ struct PosteriorParams {
     size_t per_sample;
     unsigned blocks;
 };
-__global__ void __launch_bounds__(STATE_THREADS) posterior_kernel(const __grid_constant__ PosteriorParams q) {
+__global__ void __launch_bounds__(STATE_THREADS, POSTERIOR_BLOCKS) posterior_kernel(const __grid_constant__ PosteriorParams q) {
     const StatePlace at = state_place(q.blocks);
     if (at.thread >= q.per_sample) return;
     const size_t i = at.image * q.per_sample + at.thread;

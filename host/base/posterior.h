@@ -51,14 +51,14 @@ DG_POSTERIOR_FN bool posterior_learned(const Posterior *p, const PosteriorCoef *
 }
 /* x, or the bound with its sign where it is larger. NaN stays NaN. */
 DG_POSTERIOR_FN double posterior_clamp(double x, double bound) { return fabs(x) > bound ? copysign(bound, x) : x; }
-/* e^x within one unit in the last place where it is a normal number, for x from -708 to 708; 0 below and infinite above. A power of 2
+/* e^x within 1.1 units in the last place where it is a normal number, for x from -708 to 708; 0 below and infinite above. A power of 2
  * times a Taylor series about it, whose first left-out term is below 2^-57. Fused products say each rounding, so that every device gives
  * the same bits; no branch, so that loops of it become vectors; neighbouring powers are summed in pairs, and these in pairs, since each
  * sum waits for what it is of.                                                                                               */
 DG_POSTERIOR_FN double posterior_exp(double x) {
     const double beyond = x > 0 ? HUGE_VAL : 0, whole = 0x1.8p52; /* adding `whole` rounds to whole numbers: they are the last bits */
     const double power = fma(x, 1.44269504088896340736, whole) - whole;
-    const double r = fma(-power, 2.31904681384629955842e-17, fma(-power, 0.69314718055994528623, x)), r2 = r * r, r4 = r2 * r2;
+    const double r = fma(-power, 1.90821492927058770002e-10, fma(-power, 0.69314718036912381649, x)), r2 = r * r, r4 = r2 * r2;
     const double low = fma(fma(r, 1.0 / 120, 1.0 / 24), r2, fma(r, 1.0 / 6, 0.5));
     const double middle = fma(fma(r, 1.0 / 362880, 1.0 / 40320), r2, fma(r, 1.0 / 5040, 1.0 / 720));
     const double high = fma(fma(r, 1.0 / 6227020800, 1.0 / 479001600), r2, fma(r, 1.0 / 39916800, 1.0 / 3628800));
