@@ -122,7 +122,8 @@ typedef struct {
     Sampler *s;
     Device *dev;
     size_t per_sample;
-    int rows; /* images of a run */
+    int rows;   /* images of a run */
+    bool noisy; /* steps add noise */
 } Rig;
 static void rig_free(Rig *r) {
     sampler_free(r->s);
@@ -131,7 +132,7 @@ static void rig_free(Rig *r) {
 }
 static bool rig_new(Rig *r, Device *d, const Files *f, const SampleOptions *o, int with, int batch, Error *e) {
     GuideOptions guide = {.fuse = true};
-    *r = (Rig){.rows = batch, .dev = d};
+    *r = (Rig){.rows = batch, .dev = d, .noisy = o->S_churn > 0 || o->boosting == BOOSTING_ON || o->sampler == SAMPLER_DDPM || o->eta > 0};
     bool ok = (r->n.network = predictor_new(d, f->network, batch, with & WITHOUT_CLASS ? 2 : 1, true, e)) != NULL;
     if (ok && with & WITH_GNET) ok = (r->n.guiding = predictor_new(d, f->gnet, batch, 1, true, e)) != NULL;
     if (ok && with & WITH_DISCRIMINATOR) ok = (r->n.discriminator = guide_new(d, f->extractor, f->head, batch, guide, e)) != NULL;
@@ -155,7 +156,7 @@ static void run_once(Rig *r, int run, AfterStep after, void *ctx) {
         for (size_t i = 0; i < (size_t)n * r->per_sample; i++) noise[k][i] = sin((double)((i + 1) * (size_t)(k + 3)));
     }
     SampleNoise from = {.seed = seed};
-    if (recorded) from = (SampleNoise){.latents = noise[STEPS], .noise = (const double *const *)noise};
+    if (recorded) from = (SampleNoise){.latents = noise[STEPS], .noise = r->noisy ? (const double *const *)noise : NULL};
     sampler_begin(r->s, n, &from, label);
     for (int step = 0; sampler_step(r->s); step++)
         if (after) after(ctx, step, sampler_steps(r->s));
