@@ -1,8 +1,9 @@
 /* test_programs.c -- the samplers' arithmetic on Gaussian data, whose best score network is known: what a program makes of its noise is
  * what its published formulas make of it, written again here; and its error falls with the steps as it has to.
- *   test_programs [DEVICE]     default: ref64, and cpu                                                                     */
+ *   test_programs [DEVICE[=PRECISION]]     default: ref64, and cpu                                                                     */
 #include "sample/sampler.h"
 #include "check.h"
+#include "device_spec.h"
 #include "gauss_model.h"
 #include <math.h>
 #include <stdlib.h>
@@ -287,7 +288,8 @@ int main(int argc, char **argv) {
     static const char *const all[] = {"ref64", "cpu"};
     Error e;
     for (int k = 0; k < (argc > 1 ? 1 : 2); k++) {
-        Device *d = device_open(argc > 1 ? argv[1] : all[k], NULL, &e);
+        DeviceSpec spec = device_spec(argc > 1 ? argv[1] : all[k]);
+        Device *d = device_open(spec.device, spec.precision, &e);
         if (!d) {
             not_run("%s: %s", argc > 1 ? argv[1] : all[k], e.text);
             continue;

@@ -310,6 +310,33 @@ static void check_boosting(Device *d, const Files *f, const Case *c) {
     free(x[0]), free(x[1]);
 }
 
+/* After the first step, whose number is even, an image that the discriminator finds unreal is guided with twice the weight, and the
+ * others with their own: by both rules, as neither has added noise yet.                                                       */
+static void check_first_step(Device *d, const Files *f, Boosting rule) {
+    double *x[3];
+    for (int k = 0; k < 3; k++) { /* boosted; not; with twice the weight */
+        Error e = {""};
+        Rig r;
+        SampleOptions o = sample_defaults();
+        uint64_t seed[BATCH] = {seed_of(0, 0), seed_of(0, 1)};
+        int label[BATCH] = {1, 2};
+        o.num_steps = STEPS, o.solver = SOLVER_EULER, o.boosting = k ? BOOSTING_OFF : rule;
+        if (k == 2) o.dg_weight_1st_order *= 2;
+        if (!CHECK(rig_new(&r, d, f, &o, WITH_DISCRIMINATOR, BATCH, &e), "%s", e.text)) return;
+        sampler_begin(r.s, BATCH, &(SampleNoise){.seed = seed}, label);
+        sampler_step(r.s);
+        x[k] = state_of(&r);
+        rig_free(&r);
+    }
+    int twice = 0, once = 0;
+    for (size_t i = 0; i < BATCH; i++) {
+        size_t bytes = PER_SAMPLE * sizeof(double), at = i * PER_SAMPLE;
+        twice += !memcmp(x[0] + at, x[2] + at, bytes), once += !memcmp(x[0] + at, x[1] + at, bytes);
+    }
+    CHECK(twice + once == BATCH && twice > 0, "rule %d: of %d images %d are guided twice, %d once", rule, BATCH, twice, once);
+    for (int k = 0; k < 3; k++) free(x[k]);
+}
+
 /* ---- the guidance's time window -------------------------------------------------------------------------------------------------- */
 typedef struct {
     Rig *r;
@@ -365,7 +392,7 @@ static void test_device(const char *spec, const char *const *named, int count, c
     }
     if (d->be->replay == host_replay) { /* host code alone */
         for (int i = 0; i < CASES; i++)
-            if (cases[i].change.boosting) check_boosting(d, f, &cases[i]);
+            if (cases[i].change.boosting) check_boosting(d, f, &cases[i]), check_first_step(d, f, cases[i].change.boosting);
         check_window(d, f, .01, 1); /* the default: open from the start */
         check_window(d, f, .01, .6);
         check_window(d, f, .3, .85);

@@ -86,6 +86,7 @@ typedef struct {
     double weight, lo, hi; /* (lo, hi] of sigma */
     int channels;          /* the others follow the network with its class */
     const char *interval;
+    bool both; /* without a class too, of the same weight, on all channels */
 } Lerp;
 static const Lerp lerps[] = {
     {"cfg", false, 2.5, 0, INFINITY, 3, NULL},
@@ -93,6 +94,7 @@ static const Lerp lerps[] = {
     {"cfg within an interval", false, 1.5, .05, 5, 3, "0.05,5"},
     {"cfg of weight 0", false, 0, 0, INFINITY, 3, NULL},
     {"autoguidance", true, 1.8, 0, INFINITY, 3, NULL},
+    {"both, of one weight", true, 1.8, 0, INFINITY, 3, NULL, true},
     {"autoguidance within an interval", true, 3, .05, 5, 3, "0.05,5"},
 };
 static double level(int i) {
@@ -113,11 +115,12 @@ static void denoise(const Files *f, Weights *w, const int *of, double sigma, con
 static void check_lerp(const Files *f, const Lerp *l) {
     static const int none[BATCH] = {-1, -1};
     SampleOptions o = euler();
-    double x[COUNT], found[COUNT], with[COUNT], other[COUNT];
+    double x[COUNT], found[COUNT], with[COUNT], other[COUNT], unlabelled[COUNT];
     int open = 0;
     if (l->guiding) o.guidance = l->weight, o.guidance_interval = l->interval;
     else o.cfg_scale = l->weight, o.cfg_interval = l->interval, o.cfg_channels = l->channels;
-    SampleCounts c = run(f, &o, l->guiding ? 1 : 2, l->guiding ? f->other : NULL, STEPS, found);
+    if (l->both) o.cfg_scale = l->weight;
+    SampleCounts c = run(f, &o, l->guiding && !l->both ? 1 : 2, l->guiding ? f->other : NULL, STEPS, found);
     for (int i = 0; i < COUNT; i++) x[i] = latent(i) * level(0);
     for (int k = 0; k < STEPS; k++) {
         double t = level(k);
@@ -125,14 +128,16 @@ static void check_lerp(const Files *f, const Lerp *l) {
         open += inside;
         denoise(f, f->network, label, t, x, with);
         denoise(f, l->guiding ? f->other : f->network, l->guiding ? label : none, t, x, other);
+        denoise(f, f->network, none, t, x, unlabelled);
         for (int i = 0; i < COUNT; i++) {
             double d = inside && i % 3 < l->channels ? other[i] + l->weight * (with[i] - other[i]) : with[i];
+            if (l->both) d += (l->weight - 1) * (with[i] - unlabelled[i]);
             x[i] += (level(k + 1) - t) * (x[i] - d) / t;
         }
     }
     double off = worst_difference(found, x);
     CHECK(off <= 1e-9, "%s: %g off a loop over two networks", l->name, off);
-    CHECK(c.term[l->guiding ? TERM_AUTO : TERM_CFG] == open && c.network == STEPS + (l->guiding ? 0 : open) &&
+    CHECK(c.term[l->guiding ? TERM_AUTO : TERM_CFG] == open && c.network == STEPS + (l->guiding && !l->both ? 0 : open) &&
               c.guiding == (l->guiding ? open : 0),
           "%s: acts in %d steps, %d passes and %d of the guiding network, of %d steps in its interval", l->name,
           c.term[l->guiding ? TERM_AUTO : TERM_CFG], c.network, c.guiding, open);
