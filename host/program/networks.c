@@ -28,8 +28,11 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
         own.key = own.prefix = NULL; /* they are the network's */
     }
     s->weights = s->path ? weights_open_any(s->path, &own, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
-    if (s->weights && notice[0]) print_text(stdout, notice), putchar('\n');
-    return s->weights != NULL;
+    if (!s->weights) return false;
+    if (notice[0]) print_text(stdout, notice), putchar('\n');
+    static const char *const kind[ROLES] = {NULL, "extractor", "head", NULL, "extractor"}; /* NULL: any score network */
+    return !kind[r] || model_find(weights_config(s->weights), kind[r], e) ||
+           dg_error_context(e, "--%s %s", role_name(r), weights_name(s->weights));
 }
 static bool describe_network(Networks *n, const Weights *w, Error *e) {
     n->model = model_find_score(weights_config(w), e);
