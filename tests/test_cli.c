@@ -121,6 +121,10 @@ static const struct {
     {"bench --synthetic empty.json --network tiny.safetensors", 2, "one or the other"},
     {"bench --extractor extractor.safetensors", 2, "go together"},
     {"bench --repeats 0", 2, "--repeats"},
+    {"bench --synthetic empty.json --gnet tiny.safetensors", 2, "--gnet is one: give one or the other"},
+    {"bench --network tiny.safetensors --gnet tiny.safetensors", 2, "--gnet needs --guidance"},
+    {"bench --network tiny.safetensors --classifier head.safetensors --classifier_scale 1 --json head.safetensors", 2,
+     "a file that is read"},
 };
 static void wrong_command_lines(const Setup *s) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -378,7 +382,7 @@ static void facts(const Setup *s) {
              s->device);
     r = run(s, args);
     succeeds(r, "bench");
-    CHECK(strstr(r->out, "guided step") && strstr(r->out, "norm_bwd"), "%s", r->out);
+    CHECK(strstr(r->out, "guided step") && strstr(r->out, "norm_bwd") && strstr(r->out, "state work"), "%s", r->out);
     Error e = {0};
     Json *j = json_parse_file(at(s, "bench.json"), &e);
     CHECK(j && json_get(json_get(j, "network call"), "ms")->number > 0 && json_get(j, "guide ops")->count > 3, "bench.json: %s", e.text);

@@ -7,6 +7,7 @@
 #include "device/host_state.h"
 #include "program/networks.h"
 #include "program/op_table.h"
+#include "program/state_work.h"
 #include "base/progress.h"
 #include "base/version.h"
 #include <math.h>
@@ -97,15 +98,29 @@ static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
     json_free(j);
     return any || dg_error(e, "%s: neither the configuration of a network nor a case with one", path);
 }
+enum { INPUTS = ROLES + 2 };
+/* The files that are read, those of the roles first. */
+static void input_paths(const BenchOptions *o, const char *path[INPUTS]) {
+    path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
+    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier;
+    path[ROLES] = o->synthetic, path[ROLES + 1] = o->synthetic_guide;
+}
 static bool check_usage(const BenchOptions *o, Error *e) {
-    bool files = o->network || o->extractor || o->discriminator;
-    if (files && (o->synthetic || o->synthetic_guide)) return dg_error(e, "--synthetic stands for files: give one or the other");
-    return !o->extractor == !o->discriminator || dg_error(e, "--extractor and --discriminator go together");
+    const char *path[INPUTS];
+    bool synthetic = o->synthetic || o->synthetic_guide;
+    input_paths(o, path);
+    for (Role r = 0; r < ROLES && synthetic; r++)
+        if (path[r]) return dg_error(e, "--synthetic stands for files, --%s is one: give one or the other", role_name(r));
+    if (!synthetic && !networks_check(path, &o->sample, e)) return false;
+    if (o->json && is_input(o->json, path, INPUTS))
+        return dg_error(e, "--json %s is a file that is read: give the figures another name", o->json);
+    return sample_check(&o->sample, e);
 }
 static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
     *n = (Networks){0};
     if (!o->synthetic && !o->synthetic_guide) {
-        const char *const path[ROLES] = {o->network, o->extractor, o->discriminator, o->gnet, o->classifier};
+        const char *path[INPUTS];
+        input_paths(o, path);
         ConvertOptions c = checkpoint_options(&o->checkpoint);
         return networks_open(n, path, &c, !o->network || o->extractor, e);
     }
@@ -137,8 +152,11 @@ typedef struct {
     SampleOptions sample; /* resolved */
     Engine engine;        /* without a network: the guide alone */
     double *x;            /* device, f64 noise */
-    Timing network, guide, step;
-    double network_flops, guide_flops; /* of one image */
+    StateWork timer;      /* the engine's device, where it `times`; elsewhere that is `device` itself */
+    bool times;
+    Timing network, guide, step, state; /* state: what of a step is not networks */
+    double state_share;                 /* of a step */
+    double network_flops, guide_flops;  /* of one image */
 } Bench;
 
 static void call_network(Bench *b, const double *sigma) {
@@ -173,13 +191,23 @@ static Timing time_calls(Bench *b, void (*call)(Bench *, const double *)) {
     free(sigma), free(seconds);
     return t;
 }
+/* The pictures of the run under way, which are made once a run; the seconds of state work that this took. */
+static double finish_images(Bench *b) {
+    const int *bad;
+    uint8_t *images;
+    double before = b->timer.seconds;
+    sampler_images_begin(b->engine.sampler, 0);
+    sampler_images_end(b->engine.sampler, 0, &images, &bad);
+    return b->timer.seconds - before;
+}
 /* Steps with both evaluations, guided where there is a guide, in as many runs as it takes: the late steps are not guided. */
-static Timing time_steps(Bench *b) {
-    size_t n = (size_t)b->o->batch;
+static void time_steps(Bench *b) {
+    size_t n = (size_t)b->o->batch, repeats = (size_t)b->o->repeats;
     int done = 0, all = b->o->warmup + b->o->repeats; /* warm-up included */
     uint64_t *seed = dg_alloc(n * sizeof *seed);
     int *label = dg_alloc(n * sizeof *label);
-    double *seconds = dg_alloc((size_t)b->o->repeats * sizeof *seconds);
+    double *seconds = dg_alloc(repeats * sizeof *seconds), *state = dg_alloc(repeats * sizeof *state),
+           *share = dg_alloc(repeats * sizeof *share);
     Sampler *s = b->engine.sampler;
     for (size_t i = 0; i < n; i++) seed[i] = i;
     while (done < all) {
@@ -187,15 +215,19 @@ static Timing time_steps(Bench *b) {
         sampler_begin(s, b->o->batch, &(SampleNoise){.seed = seed}, label);
         for (int step = 0; step <= early && done < all; step++, done++) {
             b->device->be->sync(b->device);
-            double start = seconds_now();
+            double start = seconds_now(), before = b->timer.seconds;
             if (!sampler_step(s)) break;
             b->device->be->sync(b->device);
-            if (done >= b->o->warmup) seconds[done - b->o->warmup] = seconds_now() - start;
+            if (done < b->o->warmup) continue;
+            seconds[done - b->o->warmup] = seconds_now() - start;
+            state[done - b->o->warmup] = b->timer.seconds - before;
         }
     }
-    Timing t = summary(seconds, b->o->repeats);
-    free(seed), free(label), free(seconds);
-    return t;
+    double bytes = finish_images(b) / sampler_steps(s);
+    for (size_t i = 0; i < repeats; i++) state[i] += bytes, share[i] = state[i] / (seconds[i] + bytes);
+    b->step = summary(seconds, b->o->repeats), b->state = summary(state, b->o->repeats);
+    b->state_share = summary(share, b->o->repeats).median;
+    free(seed), free(label), free(seconds), free(state), free(share);
 }
 /* Whole runs, the first of which is not counted. */
 static Timing time_runs(Bench *b) {
@@ -203,16 +235,13 @@ static Timing time_runs(Bench *b) {
     int runs = b->o->runs;
     uint64_t *seed = dg_alloc(n * sizeof *seed);
     int *label = dg_alloc(n * sizeof *label);
-    const int *bad;
-    uint8_t *images;
     double *seconds = dg_alloc((size_t)runs * sizeof *seconds);
     for (size_t i = 0; i < n; i++) seed[i] = i;
     for (int i = -1; i < runs; i++) {
         double start = seconds_now();
         sampler_begin(b->engine.sampler, b->o->batch, &(SampleNoise){.seed = seed}, label);
         while (sampler_step(b->engine.sampler)) {}
-        sampler_images_begin(b->engine.sampler, 0);
-        sampler_images_end(b->engine.sampler, 0, &images, &bad);
+        finish_images(b);
         if (i >= 0) seconds[i] = seconds_now() - start;
     }
     Timing t = summary(seconds, runs);
@@ -242,6 +271,17 @@ static void print_memory(Text *json, const char *what, const Exec *x) {
            (double)x->weight_bytes / 1048576);
     text_printf(json, ", \"%s\": {\"arena_bytes\": %zu, \"weight_bytes\": %zu}", what, x->g->arena_bytes, x->weight_bytes);
 }
+static void print_state_work(const Bench *b, Text *json) {
+    const Timing *t = &b->state;
+    if (!b->times) {
+        printf("%-14s not measured: on device %s a call returns before its work is done\n", "state work", b->device->be->name);
+        return;
+    }
+    printf("%-14s %10.3f ms  (%.3f to %.3f)  %.3g%% of a step: all but the networks\n", "state work", t->median * 1e3, t->least * 1e3,
+           t->most * 1e3, b->state_share * 100);
+    text_printf(json, ", \"state work\": {\"ms\": %.6f, \"least\": %.6f, \"most\": %.6f, \"share\": %.6f}", t->median * 1e3, t->least * 1e3,
+                t->most * 1e3, b->state_share);
+}
 /* Each network's call, and what a run is of them. */
 static bool measure_calls(Bench *b, Text *json, Error *e) {
     const SampleNetworks *n = &b->engine.n;
@@ -261,7 +301,9 @@ static bool measure_calls(Bench *b, Text *json, Error *e) {
     int evaluations = c.network - c.term[TERM_CFG], guided = n->discriminator ? c.term[TERM_DISCRIMINATOR] : 0;
     bool plain = !n->guiding && !n->classifier && n->network->passes == 1; /* of networks that were timed */
     double flops = (evaluations > c.steps ? 2 : 1) * b->network_flops + b->guide_flops;
-    print_timing(json, n->discriminator ? "guided step" : "step", b->step = time_steps(b), plain ? flops : 0);
+    time_steps(b);
+    print_timing(json, n->discriminator ? "guided step" : "step", b->step, plain ? flops : 0);
+    print_state_work(b, json);
     if (!plain) return true;
     double run = c.network * b->network.median + guided * b->guide.median;
     printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", b->o->batch / run, c.steps, c.network, guided);
@@ -305,17 +347,19 @@ static bool open_engine(Bench *b, Error *e) {
     const Networks *n = &b->networks;
     bool fuse = !b->o->device.no_fuse;
     size_t per_sample;
+    b->times = state_work_of(&b->timer, b->device);
+    Device *d = b->times ? &b->timer.device : b->device;
     b->sample = b->o->sample;
     if (!n->source[ROLE_EXTRACTOR].weights) b->sample.dg_weight_1st_order = b->sample.dg_weight_2nd_order = 0;
     if (n->source[ROLE_NETWORK].weights) {
         sample_resolve(&b->sample, score_sampler(n->score));
         if (!score_apply(n->score, &b->sample, e)) return false;
-        if (!engine_new(&b->engine, b->device, n, &b->sample, b->o->batch, fuse, e)) return false;
+        if (!engine_new(&b->engine, d, n, &b->sample, b->o->batch, fuse, e)) return false;
         per_sample = b->engine.n.network->per_sample;
     } else {
         b->engine = (Engine){.batch = b->o->batch};
-        b->engine.n.discriminator = guide_new(b->device, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights,
-                                              b->o->batch, (GuideOptions){.fuse = fuse}, e);
+        b->engine.n.discriminator = guide_new(d, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch,
+                                              (GuideOptions){.fuse = fuse}, e);
         if (!b->engine.n.discriminator) return false;
         per_sample = b->engine.n.discriminator->per_sample;
     }
@@ -333,10 +377,7 @@ static int bench(const Args *a, Error *e) {
     Bench b = {.o = o};
     Text json = {0};
     sample_options_given(&o->sample, a);
-    if (!check_usage(o, e) || !sample_check(&o->sample, e)) return EXIT_USAGE;
-    const char *const input[] = {b.o->network, b.o->extractor, b.o->discriminator, b.o->synthetic, b.o->synthetic_guide};
-    if (b.o->json && is_input(b.o->json, input, sizeof input / sizeof *input))
-        return dg_error(e, "--json %s is a file that is read: give the figures another name", b.o->json), EXIT_USAGE;
+    if (!check_usage(o, e)) return EXIT_USAGE;
     if (b.o->json && !out_check(b.o->json, e)) return EXIT_FAILED;
     bool ready = open_networks(&b.networks, b.o, e) && (b.device = device_from_options(&b.o->device, e)) && open_engine(&b, e);
     if (!ready && e->out_of_memory && b.o->batch > 1) dg_error_context(e, "--batch %d is too much", b.o->batch);

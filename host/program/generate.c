@@ -40,12 +40,12 @@ static bool choose_class(Run *r, Error *e) {
 /* What was not said about sampling, now that the network is known. The manifest has the numbers in the options. */
 static bool settle_sampling(Run *r, Error *e) {
     SampleOptions *o = &r->o->sample;
-    Guidance unused;
+    SampleCounts unused;
     r->sample = *o;
     sample_resolve(&r->sample, score_sampler(r->networks.score));
-    o->num_steps = r->sample.num_steps, o->time_min = r->sample.time_min, o->time_max = r->sample.time_max;
-    return score_apply(r->networks.score, &r->sample, e) && sample_check(&r->sample, e) &&
-           guidance_list(&unused, &r->sample, r->networks.score, e);
+    o->num_steps = r->sample.num_steps;
+    o->time_min = r->sample.time_min, o->time_max = r->sample.time_max, o->dg_interval = NULL;
+    return score_apply(r->networks.score, &r->sample, e) && sample_count(&r->sample, r->networks.score, &unused, e);
 }
 /* Whether the files that are asked for can hold the network's images. */
 static bool check_images(const Run *r, Error *e) {

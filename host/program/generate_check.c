@@ -2,24 +2,12 @@
 #include "program/generate_options.h"
 #include "files/image.h"
 #include "files/store.h"
-#include <math.h>
 
 static const char DEFAULT_OUTDIR[] = "out";
 
 void generate_paths(const GenerateOptions *o, const char *path[ROLES]) {
     path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
     path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier;
-}
-/* A term needs its network, and a network its term. */
-static bool check_networks(const GenerateOptions *o, Error *e) {
-    const SampleOptions *s = &o->sample;
-    if (!o->extractor != !o->discriminator)
-        return dg_error(e, "--%s is missing: extractor and discriminator go together", o->extractor ? "discriminator" : "extractor");
-    if (!o->gnet && !isnan(s->guidance) && s->guidance != 1) return dg_error(e, "--guidance needs --gnet, the network that guides");
-    if (o->gnet && isnan(s->guidance)) return dg_error(e, "--gnet needs --guidance, its weight");
-    if (!o->classifier && !isnan(s->classifier_scale) && s->classifier_scale != 0)
-        return dg_error(e, "--classifier_scale needs --classifier, the file of one");
-    return !o->classifier || !isnan(s->classifier_scale) || dg_error(e, "--classifier needs --classifier_scale, its weight");
 }
 static bool check_discriminator(GenerateOptions *o, const Args *a, Error *e) {
     SampleOptions *s = &o->sample;
@@ -46,8 +34,10 @@ static bool check_files(GenerateOptions *o, const Args *a, Error *e) {
     return true;
 }
 bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *e) {
+    const char *path[ROLES];
+    generate_paths(o, path);
     sample_options_given(&o->sample, a);
-    if (!check_networks(o, e) || !check_discriminator(o, a, e) || !check_files(o, a, e)) return false;
+    if (!networks_check(path, &o->sample, e) || !check_discriminator(o, a, e) || !check_files(o, a, e)) return false;
     if (!sample_check(&o->sample, e) || !seeds_parse(o->seeds, wanted, e)) return false;
     if (o->grid && wanted->count > GRID_MAX_TILES)
         return dg_error(e, "--grid: %zu images, a grid shows at most %d", wanted->count, GRID_MAX_TILES);

@@ -2,6 +2,7 @@
 #include "program/networks.h"
 #include "models/adm_encoder.h"
 #include "models/shapes32/shapes32.h"
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +28,11 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
         own.key = own.prefix = NULL; /* they are the network's */
     }
     s->weights = s->path ? weights_open_any(s->path, &own, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
-    if (s->weights && notice[0]) print_text(stdout, notice), putchar('\n');
-    return s->weights != NULL;
+    if (!s->weights) return false;
+    if (notice[0]) print_text(stdout, notice), putchar('\n');
+    static const char *const kind[ROLES] = {NULL, "extractor", "head", NULL, "extractor"}; /* NULL: any score network */
+    return !kind[r] || model_find(weights_config(s->weights), kind[r], e) ||
+           dg_error_context(e, "--%s %s", role_name(r), weights_name(s->weights));
 }
 static bool describe_network(Networks *n, const Weights *w, Error *e) {
     n->model = model_find_score(weights_config(w), e);
@@ -51,6 +55,16 @@ bool networks_describe(Networks *n, Error *e) {
     n->classes = c->out_channels;
     free(c);
     return true;
+}
+bool networks_check(const char *const path[ROLES], const SampleOptions *o, Error *e) {
+    if (!path[ROLE_EXTRACTOR] != !path[ROLE_DISCRIMINATOR])
+        return dg_error(e, "--%s is missing: extractor and discriminator go together",
+                        path[ROLE_EXTRACTOR] ? "discriminator" : "extractor");
+    if (!path[ROLE_GNET] && !isnan(o->guidance) && o->guidance != 1) return dg_error(e, "--guidance needs --gnet, the network that guides");
+    if (path[ROLE_GNET] && isnan(o->guidance)) return dg_error(e, "--gnet needs --guidance, its weight");
+    if (!path[ROLE_CLASSIFIER] && !isnan(o->classifier_scale) && o->classifier_scale != 0)
+        return dg_error(e, "--classifier_scale needs --classifier, the file of one");
+    return !path[ROLE_CLASSIFIER] || !isnan(o->classifier_scale) || dg_error(e, "--classifier needs --classifier_scale, its weight");
 }
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e) {
     *n = (Networks){0};

@@ -26,6 +26,8 @@ typedef struct {
  * discriminator unless others are given. Extractor and discriminator are opened only when `guided`, the guiding network and the
  * classifier where there is a path. Notices go to standard output.                                                        */
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e);
+/* Whether every term of the guidance has its network, and the networks given are a part of it; before any file is opened. */
+bool networks_check(const char *const path[ROLES], const SampleOptions *o, Error *e);
 /* What follows from the weights that are there; networks_open does it. */
 bool networks_describe(Networks *n, Error *e);
 void networks_close(Networks *n);

@@ -85,7 +85,7 @@ bool guidance_list(Guidance *g, const SampleOptions *o, const Score *score, Erro
     t.weight_again = o->sampler == SAMPLER_EDM ? o->dg_weight_2nd_order : t.weight;
     if (t.weight != 0 || t.weight_again != 0) {
         t.unit = sampler_unit(o->sampler, t.kind), t.lo = o->time_min, t.hi = o->time_max, t.closed = t.unit == UNIT_TAU;
-        if (!interval_check(o->dg_interval ? "dg_interval" : "time_min", t.lo, t.hi, t.unit, e)) return false;
+        if (!interval_check("time_min, --time_max or --dg_interval", t.lo, t.hi, t.unit, e)) return false;
         add(g, t);
     }
     t = (GuidanceTerm){.kind = TERM_CLASSIFIER, .weight = o->classifier_scale, .weight_again = o->classifier_scale};
