@@ -177,7 +177,7 @@ static const struct {
 static void wrong_combinations(const Setup *s) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char args[512];
-        snprintf(args, sizeof args, "--outdir wrong --seeds 0 %s", wrong[i].args);
+        snprintf(args, sizeof args, "--outdir wrong --seeds 0 --format npz %s", wrong[i].args);
         Result *r = generate(s, args);
         fails(r, args, wrong[i].code, wrong[i].pattern);
         CHECK(!strstr(r->err, "mistake in dg_cuda"), "%s: %s", args, r->err);
