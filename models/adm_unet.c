@@ -66,6 +66,7 @@ static bool score(const void *config, ScoreFacts *f, Error *e) {
                       .cosine = c->cosine_schedule,
                       .diffusion_steps = 1000,
                       .learned_range = c->out_channels > c->in_channels,
+                      .adm_bytes = true,
                       .classes = c->num_class,
                       .null_class = NO_NULL_CLASS};
     return true;

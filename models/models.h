@@ -32,6 +32,7 @@ typedef struct {
     int diffusion_steps;      /* of the process; 0 where there is none */
     bool learned_range;       /* the output has a variance code behind the state's channels */
     bool latent;              /* the state is an autoencoder's, not an image */
+    bool adm_bytes;           /* its authors make bytes of pixels by trunc(127.5 x + 127.5), not by EDM's trunc(127.5 x + 128) */
     int classes;              /* that an image may have; 0: unconditional */
     int null_class;           /* what stands for none: a column of the label, NO_LABEL: a row of zeros, or NO_NULL_CLASS */
     int guided_channels;      /* that its classifier-free guidance acts on officially; 0: all */

@@ -1,5 +1,6 @@
 /* test_options.c -- what command lines of `generate` ask for: those of before select what they selected, wrong combinations are one
- * sentence, every cell of the README's matrix of samplers and terms is what it says, folders of before are continued.
+ * sentence, every cell of the README's matrix of samplers and terms is what it says, folders of before are continued, bytes are
+ * made by the right rule.
  * Usage: test_options [PROGRAM]; without it, dg_cuda of the same build folder; in the root of the tree, for its README       */
 #include "device/device.h"
 #include "models/adm_encoder.h"
@@ -302,6 +303,27 @@ static void folders_of_before(const Setup *s) {
     succeeds(generate(s, GUIDED " --steps 3 --seeds 0 --format npz --outdir words --dg_interval 0.1,0.9"), "in other words");
 }
 
+/* ---- bytes ------------------------------------------------------------------------------------------------------------------------------ */
+static const char tiny_adm_config[] =
+    "{\"kind\": \"adm_unet\", \"image_size\": 8, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 6, \"num_res_blocks\": 1,"
+    " \"attention_resolutions\": [2], \"channel_mult\": [1, 1], \"num_classes\": 3, \"num_heads\": 1, \"num_head_channels\": 32, "
+    "\"use_scale_shift_norm\": true, \"resblock_updown\": true, \"use_new_attention_order\": false, \"conv_resample\": true}";
+/* Bytes are made as the network's authors make them, unless --quantize says how. */
+static void bytes(const Setup *s) {
+    static const char *const network[] = {"tiny", "adm"}, *const rule[] = {"auto", "edm", "adm"};
+    for (int n = 0; n < 2; n++) {
+        char args[256], name[3][64];
+        for (int k = 0; k < 3; k++) {
+            snprintf(args, sizeof args, "--network %s.safetensors --steps 3 --seeds 0-3 --format npz --outdir bytes-%s-%s --quantize %s",
+                     network[n], network[n], rule[k], rule[k]);
+            snprintf(name[k], sizeof name[k], "bytes-%s-%s/samples.npz", network[n], rule[k]);
+            if (!succeeds(generate(s, args), args)) return;
+        }
+        CHECK(same_file(s, name[0], name[1 + n]) && !same_file(s, name[1], name[2]), "%s's own bytes are not those of %s", network[n],
+              rule[1 + n]);
+    }
+}
+
 /* ---- options of golden cases ------------------------------------------------------------------------------------------------------------ */
 static const Option rows[] = {SAMPLE_OPTIONS(SampleOptions, ), GUIDANCE_OPTIONS(SampleOptions, )};
 static bool read_options(const char *text, SampleOptions *o, Error *e) {
@@ -353,7 +375,7 @@ static bool write_models(const Setup *s, Error *e) {
            tiny_write(at(s, "other.safetensors"), tiny_network_config, 2, e) &&
            tiny_write(at(s, "uncond.safetensors"), tiny_uncond_config, 1, e) &&
            tiny_write(at(s, "extractor.safetensors"), tiny_extractor_config, 1, e) &&
-           tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e) &&
+           tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e) && tiny_write(at(s, "adm.safetensors"), tiny_adm_config, 1, e) &&
            tiny_write_model(&model_classifier, at(s, "classifier.safetensors"), tiny_classifier_config, 1, e);
 }
 int main(int argc, char **argv) {
@@ -372,6 +394,7 @@ int main(int argc, char **argv) {
     wrong_combinations(&s);
     matrix(&s);
     folders_of_before(&s);
+    bytes(&s);
     remove_folder(s.dir);
     free(real);
     return check_done("test_options");

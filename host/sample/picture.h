@@ -8,6 +8,6 @@ typedef struct {
     int height, width, channels;
     double scale, offset; /* bytes are trunc(clamp(scale x + offset, 0, 255)) */
 } Picture;
-Picture picture_of_state(Shape state, Quantize q); /* where the state is the picture */
+Picture picture_of_state(Shape state, Quantize q, const ScoreFacts *f); /* where the state is the picture */
 size_t picture_bytes(const Picture *p);
 #endif

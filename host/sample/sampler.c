@@ -124,7 +124,7 @@ Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) 
     s->o = *o, s->n = *n, s->dev = p->net->dev, s->batch = s->rows = p->batch, s->per_sample = p->per_sample;
     sample_resolve(&s->o, score_sampler(p->score));
     s->program = program_of(s->o.sampler);
-    s->picture = picture_of_state(p->state, s->o.quantize);
+    s->picture = picture_of_state(p->state, s->o.quantize, &p->score->facts);
     bool ok = sample_check(&s->o, e) && score_apply(p->score, &s->o, e) && (!n->guiding || score_apply(n->guiding->score, &s->o, e)) &&
               guidance_list(&s->guidance, &s->o, p->score, e) && check_fit(&s->o, &s->guidance, n, e) &&
               (s->own = s->program->plan(&s->o, p->score, &s->steps, e));
