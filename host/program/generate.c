@@ -27,7 +27,7 @@ typedef struct {
     Pipeline pipeline;
 } Run;
 
-/* ---- preparing ---- */
+/* ---- preparing ------------------------------------------------------------------------------------------------------------------ */
 static bool choose_class(Run *r, Error *e) {
     const char *name = r->o->class_name;
     int *rule = &r->pipeline.class_rule;
@@ -46,19 +46,6 @@ static bool settle_sampling(Run *r, Error *e) {
     o->num_steps = r->sample.num_steps;
     o->time_min = r->sample.time_min, o->time_max = r->sample.time_max, o->dg_interval = NULL;
     return score_apply(r->networks.score, &r->sample, e) && sample_count(&r->sample, r->networks.score, &unused, e);
-}
-/* Whether the files that are asked for can hold the network's images. */
-static bool check_images(const Run *r, Error *e) {
-    const GenerateOptions *o = r->o;
-    Shape s = r->networks.state;
-    bool png = o->grid || (o->outdir && o->format == FORMAT_PNG);
-    if (r->networks.score->facts.latent && !o->save_latents)
-        return dg_error(e, "this network makes latents, not pictures, and there is no decoder here yet: add --format npz --save-latents");
-    if (png && !image_png_available(e)) return false;
-    if (png && !image_fits_png(s.h, s.w, s.c, e)) return dg_error_context(e, "the images");
-    if (s.c == 4 && !o->save_latents)
-        printf("the images have 4 channels: where they are latents, --format npz --save-latents stores them as they are, not as 8 bits\n");
-    return true;
 }
 static void describe(const Run *r) {
     const Networks *n = &r->networks;
@@ -183,7 +170,7 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;
     describe(r);
     if (o->dry_run) return dry_run(r, e) ? OUTCOME_DONE : OUTCOME_FAILED;
-    if (!check_images(r, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
+    if (!generate_check_images(o, &r->networks, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
     Outcome outcome = open_output(r, e);
     if (outcome != OUTCOME_DONE) return outcome;
     if (todo(r)->count && !open_engine(r, e)) return OUTCOME_FAILED;

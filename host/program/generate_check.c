@@ -1,4 +1,4 @@
-/* generate_check.c -- what can be wrong with the options of `generate` before any file is opened. */
+/* generate_check.c -- what can be wrong with the options of `generate`: before any file is opened, and once the network is known. */
 #include "program/generate_options.h"
 #include "files/image.h"
 #include "files/store.h"
@@ -41,5 +41,17 @@ bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *
     if (!sample_check(&o->sample, e) || !seeds_parse(o->seeds, wanted, e)) return false;
     if (o->grid && wanted->count > GRID_MAX_TILES)
         return dg_error(e, "--grid: %zu images, a grid shows at most %d", wanted->count, GRID_MAX_TILES);
+    return true;
+}
+/* Whether the files that are asked for can hold the network's images. */
+bool generate_check_images(const GenerateOptions *o, const Networks *n, Error *e) {
+    Shape s = n->state;
+    bool png = o->grid || (o->outdir && o->format == FORMAT_PNG);
+    if (n->score->facts.latent && !o->save_latents)
+        return dg_error(e, "this network makes latents, not pictures, and there is no decoder here yet: add --format npz --save-latents");
+    if (png && !image_png_available(e)) return false;
+    if (png && !image_fits_png(s.h, s.w, s.c, e)) return dg_error_context(e, "the images");
+    if (s.c == 4 && !o->save_latents)
+        printf("the images have 4 channels: where they are latents, --format npz --save-latents stores them as they are, not as 8 bits\n");
     return true;
 }
