@@ -326,34 +326,39 @@ static void bytes(const Setup *s) {
 
 /* ---- options of golden cases ------------------------------------------------------------------------------------------------------------ */
 static const Option rows[] = {SAMPLE_OPTIONS(SampleOptions, ), GUIDANCE_OPTIONS(SampleOptions, )};
-static bool read_options(const char *text, SampleOptions *o, Error *e) {
-    Json *j = json_parse(text, strlen(text), e); /* it is not freed: texts are the JSON's, and small */
+/* Sets them; the JSON, whose texts they may be, is to be freed. NULL: e says what does not fit. */
+static Json *read_options(const char *text, SampleOptions *o, Error *e) {
+    Json *j = json_parse(text, strlen(text), e);
     *o = sample_defaults();
-    return j && options_from_json(rows, sizeof rows / sizeof *rows, o, j, "name latents", e);
+    if (j && options_from_json(rows, sizeof rows / sizeof *rows, o, j, "name latents", e)) return j;
+    json_free(j);
+    return NULL;
 }
 static void official_names(void) {
     SampleOptions o;
     Error e = {""};
-    if (CHECK(read_options(
-                  "{\"num_steps\": 7, \"discretization\": \"vp\", \"S_churn\": 2.5, \"boosting\": true, \"dg_scale\": 3, \"name\": \"x\"}",
-                  &o, &e),
-              "%s", e.text))
+    Json *j = read_options(
+        "{\"num_steps\": 7, \"discretization\": \"vp\", \"S_churn\": 2.5, \"boosting\": true, \"dg_scale\": 3, \"name\": \"x\"}", &o, &e);
+    if (CHECK(j, "%s", e.text))
         CHECK(
             o.num_steps == 7 && o.discretization == DISC_VP && o.S_churn == 2.5 && o.boosting == BOOSTING_ON && o.dg_weight_1st_order == 3,
             "EDM's and DG's names: %d %d %g %d %g", o.num_steps, (int)o.discretization, o.S_churn, (int)o.boosting, o.dg_weight_1st_order);
-    if (CHECK(read_options("{\"respacing\": \"ddim25\", \"clip_denoised\": false, \"noise_schedule\": \"cosine\", \"eta\": 0.5, "
-                           "\"classifier_scale\": 4}",
-                           &o, &e),
-              "%s", e.text))
+    json_free(j);
+    j = read_options("{\"respacing\": \"ddim25\", \"clip_denoised\": false, \"noise_schedule\": \"cosine\", \"eta\": 0.5, "
+                     "\"classifier_scale\": 4}",
+                     &o, &e);
+    if (CHECK(j, "%s", e.text))
         CHECK(!strcmp(o.timestep_respacing, "ddim25") && o.clip_denoised == CLIP_OFF && o.noise_schedule == COSINE_NOISE && o.eta == .5 &&
                   o.classifier_scale == 4,
               "ADM's names");
-    if (CHECK(read_options("{\"num_sampling_steps\": 250, \"LT_cfg\": 1.25, \"ST_cfg\": 3, \"branch_time\": 200, \"boosting\": \"double\"}",
-                           &o, &e),
-              "%s", e.text))
+    json_free(j);
+    j = read_options("{\"num_sampling_steps\": 250, \"LT_cfg\": 1.25, \"ST_cfg\": 3, \"branch_time\": 200, \"boosting\": \"double\"}", &o,
+                     &e);
+    if (CHECK(j, "%s", e.text))
         CHECK(!strcmp(o.timestep_respacing, "250") && o.LT_cfg == 1.25 && o.ST_cfg == 3 && o.branch_time == 200 &&
                   o.boosting == BOOSTING_DOUBLE,
               "DiT's names");
+    json_free(j);
     static const struct {
         const char *text, *pattern;
     } bad[] = {{"{\"nonsense\": 1}", "option nonsense is not known"},
