@@ -54,7 +54,11 @@ Tid edm_output(const NetworkConfig *c, Graph *g, Tid f) {
 }
 bool edm_score(const void *config, ScoreFacts *f, Error *e) {
     const NetworkConfig *c = config;
-    *f = (ScoreFacts){.prediction = PREDICTS_PRECONDITIONED, .edm = c, .classes = c->label_dim, .null_class = NO_LABEL};
+    *f = (ScoreFacts){.prediction = PREDICTS_PRECONDITIONED,
+                      .edm = c,
+                      .cosine = c->precond == PRECOND_IDDPM,
+                      .classes = c->label_dim,
+                      .null_class = NO_LABEL};
     (void)e;
     return true;
 }

@@ -32,12 +32,13 @@ GaussLinear gauss_prediction(double alpha, double sigma) {
     return (GaussLinear){a, 1 - a * alpha};
 }
 double gauss_code(double time) { return .4 * cos(time); }
+double gauss_beta(int j, bool cosine) {
+    double u[2] = {cos((j / 1000. + .008) / 1.008 * M_PI / 2), cos(((j + 1) / 1000. + .008) / 1.008 * M_PI / 2)};
+    return cosine ? fmin(1 - u[1] * u[1] / (u[0] * u[0]), .999) : 1e-4 + (2e-2 - 1e-4) * j / 999;
+}
 double gauss_alpha_bar(int timestep, bool cosine) {
     double product = 1;
-    for (int j = 0; j <= timestep; j++) {
-        double u[2] = {cos((j / 1000. + .008) / 1.008 * M_PI / 2), cos(((j + 1) / 1000. + .008) / 1.008 * M_PI / 2)};
-        product *= 1 - (cosine ? fmin(1 - u[1] * u[1] / (u[0] * u[0]), .999) : 1e-4 + (2e-2 - 1e-4) * j / 999);
-    }
+    for (int j = 0; j <= timestep; j++) product *= 1 - gauss_beta(j, cosine);
     return product;
 }
 GaussLinear gauss_output(const GaussConfig *c, double time) {

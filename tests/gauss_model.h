@@ -18,6 +18,7 @@ typedef struct { /* x times the state and mean times the data's mean */
 GaussLinear gauss_prediction(double alpha, double sigma);    /* the best one of x0 */
 GaussLinear gauss_output(const GaussConfig *c, double time); /* F of its input */
 double gauss_code(double time);                              /* the variance code */
-double gauss_alpha_bar(int timestep, bool cosine);           /* of 1000 timesteps */
+double gauss_beta(int timestep, bool cosine);                /* of a process of 1000 timesteps */
+double gauss_alpha_bar(int timestep, bool cosine);           /* the same: the product of 1 - beta so far */
 extern const Model model_gauss;
 #endif

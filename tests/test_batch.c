@@ -99,7 +99,8 @@ static void test_setup(Device *d, const Setup *setup) {
 /* Everything that could mix images: noise added in the course, guidance that is switched by each image's own log ratio. */
 static SampleOptions hard_options(int steps) {
     SampleOptions o = sample_defaults();
-    o.num_steps = steps, o.sigma_min = .05, o.S_churn = steps / 3.0, o.S_noise = 1.003, o.boosting = BOOSTING_ON, o.dg_weight_2nd_order = .7;
+    o.num_steps = steps, o.sigma_min = .05, o.S_churn = steps / 3.0, o.S_noise = 1.003, o.boosting = BOOSTING_ON,
+    o.dg_weight_2nd_order = .7;
     return o;
 }
 static Setup setup_new(const char *name, Weights *network, Weights *extractor, Weights *head, int classes, int steps) {

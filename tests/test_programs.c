@@ -25,12 +25,13 @@ static double bar_sigma(int t, bool cosine) {
     return sqrt((1 - bar) / bar);
 }
 static int nearest(const Way *w, double sigma) {
-    static double level[2][1000];
-    double *l = level[w->c->cosine];
+    double bar = 1, least = INFINITY;
     int best = 0;
-    for (int t = 0; t < 1000 && !l[999]; t++) l[t] = bar_sigma(t, w->c->cosine);
-    for (int t = 1; t < 1000; t++)
-        if (fabs(l[t] - sigma) < fabs(l[best] - sigma)) best = t;
+    for (int t = 0; t < 1000; t++) {
+        bar *= 1 - gauss_beta(t, w->c->cosine);
+        double off = fabs(sqrt((1 - bar) / bar) - sigma);
+        if (off < least) least = off, best = t;
+    }
     return best;
 }
 static double rounded(const Way *w, double sigma) { return discrete(w) ? bar_sigma(nearest(w, sigma), w->c->cosine) : sigma; }
@@ -284,6 +285,40 @@ static void check_order(Device *d, const Program *p, char network) {
           fine);
 }
 
+/* A flow begins where there is no image yet, and no gradient of one. */
+static void check_first_gradient(Device *d) {
+    static const char text[] =
+        "{\"kind\": \"extractor\", \"image_size\": 2, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 3, "
+        "\"num_res_blocks\": 1, \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32}";
+    enum { STEPS = 4 };
+    static const Program flow = {"flow", {.sampler = SAMPLER_FLOW, .solver = SOLVER_EULER}, false, "f", 1};
+    Error e = {""};
+    Rig r;
+    double first[GAUSS_VALUES], x[GAUSS_VALUES];
+    int label = 0, finite = 0;
+    if (!rig_new(&r, d, &flow, 'f', STEPS, 1)) return;
+    Json *config = json_parse(text, strlen(text), &e);
+    Weights *w = weights_synthetic(3, config);
+    SampleNetworks n = {.network = r.p, .classifier = guide_new(d, w, NULL, 1, (GuideOptions){.fuse = true}, &e)};
+    SampleOptions o = r.o;
+    o.classifier_scale = 2;
+    Sampler *s = n.classifier ? sampler_new(&o, &n, &e) : NULL;
+    if (CHECK(s, "%s", e.text)) {
+        for (int i = 0; i < GAUSS_VALUES; i++) first[i] = sin(i + 1.);
+        sampler_begin(s, 1, &(SampleNoise){.latents = first}, &label);
+        while (sampler_step(s)) {}
+        sampler_state(s, x);
+        for (int i = 0; i < GAUSS_VALUES; i++) finite += isfinite(x[i]) != 0;
+        SampleCounts c = sampler_counts(s);
+        CHECK(finite == GAUSS_VALUES && c.term[TERM_CLASSIFIER] == STEPS - 1,
+              "a flow with a classifier: %d of %d values are finite, %d gradients", finite, GAUSS_VALUES, c.term[TERM_CLASSIFIER]);
+    }
+    sampler_free(s);
+    guide_free(n.classifier);
+    weights_free(w), json_free(config);
+    rig_free(&r);
+}
+
 int main(int argc, char **argv) {
     static const char *const all[] = {"ref64", "cpu"};
     Error e;
@@ -298,6 +333,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < PROGRAMS; i++)
             for (const char *network = programs[i].networks; *network; network++)
                 check_values(d, &programs[i], *network, exact64 ? 1e-6 : 1e-4);
+        check_first_gradient(d);
         for (int i = 0; i < PROGRAMS && exact64; i++) {
             if (programs[i].order) check_order(d, &programs[i], programs[i].networks[0]);
             if (programs[i].noisy) check_moments(d, &programs[i], programs[i].networks[0]);

@@ -42,7 +42,8 @@ static void test_levels(void) {
     };
     for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
         SampleOptions o = sample_defaults();
-        o.num_steps = STEPS, o.sampler = SAMPLER_ABLATION, o.discretization = known[k].disc, o.sigma_min = known[k].lo, o.sigma_max = known[k].hi;
+        o.num_steps = STEPS, o.sampler = SAMPLER_ABLATION, o.discretization = known[k].disc, o.sigma_min = known[k].lo,
+        o.sigma_max = known[k].hi;
         TimeMap m;
         Error e = {""};
         double t[STEPS + 1], worst = 0;
@@ -98,7 +99,8 @@ static void test_ranges(void) {
           "the network's own range is not kept: %g to %g", t[0], t[39]);
     o.sigma_min = 20, o.sigma_max = 30;
     CHECK(!schedule_steps(&o, &narrow, &m, t, &e) && strstr(e.text, "sigma_m"), "a range above the network's: %s", e.text);
-    o = sample_defaults(), o.num_steps = 5, o.sampler = SAMPLER_ABLATION, o.discretization = DISC_IDDPM, o.sigma_min = 79.9, o.sigma_max = 80;
+    o = sample_defaults(), o.num_steps = 5, o.sampler = SAMPLER_ABLATION, o.discretization = DISC_IDDPM, o.sigma_min = 79.9,
+    o.sigma_max = 80;
     CHECK(!schedule_steps(&o, &any_network, &m, t, &e) && strstr(e.text, "iDDPM"), "no level of iDDPM: %s", e.text);
     o.sigma_min = .002, o.sigma_max = 3e4; /* the highest level is where C_1 clips */
     bool ok = schedule_steps(&o, &any_network, &m, t, &e);

@@ -11,6 +11,10 @@
 static const char network_text[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 4, \"img_channels\": "
                                    "3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
                                    " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
+static const char vp_text[] =
+    "{\"kind\": \"denoiser\", \"precond\": \"VPPrecond\", \"img_resolution\": 4, \"img_channels\": 3, \"label_dim\": 3, "
+    "\"model_type\": \"SongUNet\", \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, "
+    "\"attn_resolutions\": []}";
 static const char classifier_text[] =
     "{\"kind\": \"extractor\", \"image_size\": 4, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 5, \"num_res_blocks\": 1,"
     " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
@@ -20,7 +24,7 @@ static const int label[BATCH] = {2, 0};
 
 typedef struct {
     Device *d;
-    Weights *network, *other, *classifier;
+    Weights *network, *other, *vp, *classifier; /* vp: of another preconditioner */
 } Files;
 static Weights *synthetic(const char *config, uint64_t seed) {
     Error e;
@@ -86,7 +90,8 @@ typedef struct {
     double weight, lo, hi; /* (lo, hi] of sigma */
     int channels;          /* the others follow the network with its class */
     const char *interval;
-    bool both; /* without a class too, of the same weight, on all channels */
+    bool vp;  /* the guiding network has another preconditioner */
+    int both; /* without a class too, of the same weight, on so many channels */
 } Lerp;
 static const Lerp lerps[] = {
     {"cfg", false, 2.5, 0, INFINITY, 3, NULL},
@@ -94,7 +99,9 @@ static const Lerp lerps[] = {
     {"cfg within an interval", false, 1.5, .05, 5, 3, "0.05,5"},
     {"cfg of weight 0", false, 0, 0, INFINITY, 3, NULL},
     {"autoguidance", true, 1.8, 0, INFINITY, 3, NULL},
-    {"both, of one weight", true, 1.8, 0, INFINITY, 3, NULL, true},
+    {"autoguidance by another preconditioner", true, 1.8, 0, INFINITY, 3, NULL, true},
+    {"both, of one weight", true, 1.8, 0, INFINITY, 3, NULL, false, 3},
+    {"both, without a class on two channels", true, 1.8, 0, INFINITY, 3, NULL, true, 2},
     {"autoguidance within an interval", true, 3, .05, 5, 3, "0.05,5"},
 };
 static double level(int i) {
@@ -119,19 +126,20 @@ static void check_lerp(const Files *f, const Lerp *l) {
     int open = 0;
     if (l->guiding) o.guidance = l->weight, o.guidance_interval = l->interval;
     else o.cfg_scale = l->weight, o.cfg_interval = l->interval, o.cfg_channels = l->channels;
-    if (l->both) o.cfg_scale = l->weight;
-    SampleCounts c = run(f, &o, l->guiding && !l->both ? 1 : 2, l->guiding ? f->other : NULL, STEPS, found);
+    Weights *guiding = l->vp ? f->vp : f->other;
+    if (l->both) o.cfg_scale = l->weight, o.cfg_channels = l->both;
+    SampleCounts c = run(f, &o, l->guiding && !l->both ? 1 : 2, l->guiding ? guiding : NULL, STEPS, found);
     for (int i = 0; i < COUNT; i++) x[i] = latent(i) * level(0);
     for (int k = 0; k < STEPS; k++) {
         double t = level(k);
         bool inside = t > l->lo && t <= l->hi;
         open += inside;
         denoise(f, f->network, label, t, x, with);
-        denoise(f, l->guiding ? f->other : f->network, l->guiding ? label : none, t, x, other);
+        denoise(f, l->guiding ? guiding : f->network, l->guiding ? label : none, t, x, other);
         denoise(f, f->network, none, t, x, unlabelled);
         for (int i = 0; i < COUNT; i++) {
             double d = inside && i % 3 < l->channels ? other[i] + l->weight * (with[i] - other[i]) : with[i];
-            if (l->both) d += (l->weight - 1) * (with[i] - unlabelled[i]);
+            if (i % 3 < l->both) d += (l->weight - 1) * (with[i] - unlabelled[i]);
             x[i] += (level(k + 1) - t) * (x[i] - d) / t;
         }
     }
@@ -203,10 +211,19 @@ typedef struct {
     double first;        /* of unit noise in the first x */
     double alpha, sigma; /* of it */
     double shift;        /* of x after the first step, for a shift of 1 of x0 in it; ddpm: for dL/dx itself */
+    bool cosine;         /* the process is not the one that the classifier was trained on */
 } Shift;
 static double linear_bar(int t) {
     double product = 1;
     for (int j = 0; j <= t; j++) product *= 1 - (1e-4 + (2e-2 - 1e-4) * j / 999);
+    return product;
+}
+static double cosine_bar(int t) {
+    double product = 1;
+    for (int j = 0; j <= t; j++) {
+        double u[2] = {cos((j / 1000. + .008) / 1.008 * M_PI / 2), cos(((j + 1) / 1000. + .008) / 1.008 * M_PI / 2)};
+        product *= 1 - fmin(1 - u[1] * u[1] / (u[0] * u[0]), .999);
+    }
     return product;
 }
 static void check_gradient(const Files *f, const Shift *c, double scale) {
@@ -215,15 +232,16 @@ static void check_gradient(const Files *f, const Shift *c, double scale) {
     o.num_steps = STEPS, o.dg_weight_1st_order = 0, o.sampler = c->sampler, o.solver = SOLVER_EULER;
     if (c->sampler == SAMPLER_DDPM) o.variance = FIXED_SMALL_VARIANCE;
     if (c->sampler == SAMPLER_DDPM || c->sampler == SAMPLER_DDIM) o.clip_denoised = CLIP_OFF;
+    if (c->cosine) o.noise_schedule = COSINE_NOISE;
     run(f, &o, 1, NULL, 1, plain);
     o.classifier_scale = scale;
     SampleCounts counts = run(f, &o, 1, NULL, 1, found);
     /* ln p is a function of x0 + sigma/alpha eps; its gradient there is alpha times that at x */
     for (int i = 0; i < COUNT; i++) x[i] = latent(i) * c->first / c->alpha;
-    /* the classifier knows the process's own timesteps: 999 is the first */
+    /* the classifier knows the timesteps of its own process: 999 is the first */
     static const double last_time[BATCH] = {1, 1};
     bool diffuses = c->sampler == SAMPLER_DDPM || c->sampler == SAMPLER_DDIM;
-    gradient(f, x, c->sigma / c->alpha, diffuses ? last_time : NULL, slope);
+    gradient(f, x, c->sigma / c->alpha, diffuses && !c->cosine ? last_time : NULL, slope);
     for (int i = 0; i < COUNT; i++) {
         double at_x = slope[i] / c->alpha, g = c->sampler == SAMPLER_DDPM ? at_x : c->sigma * c->sigma / c->alpha * at_x;
         wanted[i] = plain[i] + c->shift * scale * g;
@@ -235,12 +253,14 @@ static void check_gradient(const Files *f, const Shift *c, double scale) {
 static void check_gradients(const Files *f) {
     double next = level(1), bar = linear_bar(999), last = linear_bar(749), beta = 1 - bar / last, top = 80 / 81.;
     double away = sqrt(1 - last) / sqrt(1 - bar); /* DDIM: x' = sqrt(last) x0 + away (x - sqrt(bar) x0) */
+    double top_bar = cosine_bar(999), next_bar = cosine_bar(749), cosine_away = sqrt(1 - next_bar) / sqrt(1 - top_bar);
     const Shift shifts[] = {
         {SAMPLER_EDM, 80, 1, 80, 1 - next / 80},
         {SAMPLER_ABLATION, 80, 1, 80, 1 - next / 80},
         {SAMPLER_DPM, 80, 1, 80, 1 - next / 80},
         {SAMPLER_FLOW, top, 1 - top, top, 1. / STEPS},
         {SAMPLER_DDIM, 1, sqrt(bar), sqrt(1 - bar), sqrt(last) - away * sqrt(bar)},
+        {SAMPLER_DDIM, 1, sqrt(top_bar), sqrt(1 - top_bar), sqrt(next_bar) - cosine_away * sqrt(top_bar), true},
         {SAMPLER_DDPM, 1, sqrt(bar), sqrt(1 - bar), beta * (1 - last) / (1 - bar)},
     };
     for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) check_gradient(f, &shifts[i], 30);
@@ -253,11 +273,12 @@ int main(int argc, char **argv) {
         not_run("%s", e.text);
         return check_done("test_terms");
     }
-    f.network = synthetic(network_text, 1), f.other = synthetic(network_text, 5), f.classifier = synthetic(classifier_text, 9);
+    f.network = synthetic(network_text, 1), f.other = synthetic(network_text, 5), f.vp = synthetic(vp_text, 6),
+    f.classifier = synthetic(classifier_text, 9);
     for (size_t i = 0; i < sizeof lerps / sizeof *lerps; i++) check_lerp(&f, &lerps[i]);
     check_nothing(&f);
     check_gradients(&f);
-    weights_free(f.network), weights_free(f.other), weights_free(f.classifier);
+    weights_free(f.network), weights_free(f.other), weights_free(f.vp), weights_free(f.classifier);
     device_close(f.d);
     return check_done("test_terms");
 }

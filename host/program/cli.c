@@ -98,6 +98,10 @@ bool args_given(const Args *a, const char *name) {
     return a->given[o - a->command->option];
 }
 
+bool args_typed(const Args *a, const char *name) {
+    return args_given(a, name) && a->typed[find_option(a->command, name, strlen(name)) - a->command->option];
+}
+
 /* ---- values ------------------------------------------------------------------------------------------------------------- */
 static bool choose(const Option *o, const char *text, int *out, Error *e) {
     const char *s = o->value;
@@ -266,6 +270,7 @@ static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, E
     if (presets && is_preset && a->given[o - a->command->option])
         return dg_error(e, "--preset: one preset at a time, \"%s\" is the second", value);
     if (presets) return !is_preset || (a->given[o - a->command->option] = true, apply_preset(a, value, e));
+    a->typed[o - a->command->option] = true;
     return set_option(a, o, value, e);
 }
 /* "-o", where the command has it. */
@@ -358,12 +363,12 @@ static int run_command(const Command *c, int argc, char **argv, Error *e) {
     for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
         if (is_help(argv[i])) return print_help(c), EXIT_DONE;
     Args a = {.command = c, .options = dg_alloc(c->options_bytes)};
-    a.given = dg_alloc((size_t)c->options * sizeof *a.given);
+    a.given = dg_alloc((size_t)c->options * sizeof *a.given), a.typed = dg_alloc((size_t)c->options * sizeof *a.typed);
     a.operand = dg_alloc((size_t)argc * sizeof *a.operand);
     if (c->defaults) c->defaults(a.options);
     int code = parse(&a, argc, argv, e) ? c->run(&a, e) : EXIT_USAGE;
     free(a.options);
-    free(a.given);
+    free(a.given), free(a.typed);
     free(a.operand);
     return code;
 }

@@ -41,6 +41,7 @@ typedef struct {
     const Command *command;
     void *options; /* filled */
     bool *given;   /* [command->options] */
+    bool *typed;   /* the same, but by a preset */
     const char **operand;
     int operands;
 } Args;
@@ -63,6 +64,7 @@ int cli_run(const Command *const *command, int commands, int argc, char **argv, 
  * Texts stay the JSON's. False: e says which member is unknown or does not fit.                                          */
 bool options_from_json(const Option *option, int count, void *options, const Json *j, const char *skip, Error *e);
 bool args_given(const Args *a, const char *name);
+bool args_typed(const Args *a, const char *name);                  /* on the command line itself */
 void option_json(const Option *o, const void *options, Text *out); /* its value */
 void text_json_double(Text *out, double value);                    /* the shortest digits that give value back */
 #endif

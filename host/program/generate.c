@@ -160,7 +160,7 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     struct tm utc;
     strftime(r->started, sizeof r->started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     const char *path[ROLES];
-    generate_paths(o, path);
+    generate_read_paths(o, path);
     ConvertOptions c = checkpoint_options(&o->checkpoint);
     c.interrupt = r->interrupt;
     if (!networks_open(&r->networks, path, &c, sample_discriminates(&o->sample), e))

@@ -9,6 +9,12 @@ void generate_paths(const GenerateOptions *o, const char *path[ROLES]) {
     path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
     path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier;
 }
+/* The files that a run reads: of terms without weight none. */
+void generate_read_paths(const GenerateOptions *o, const char *path[ROLES]) {
+    generate_paths(o, path);
+    if (o->sample.guidance == 1) path[ROLE_GNET] = NULL;
+    if (o->sample.classifier_scale == 0) path[ROLE_CLASSIFIER] = NULL;
+}
 static bool check_discriminator(GenerateOptions *o, const Args *a, Error *e) {
     SampleOptions *s = &o->sample;
     bool own = !o->network || o->extractor, weights = sample_discriminates(s);

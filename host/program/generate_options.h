@@ -20,6 +20,7 @@ typedef struct {
 bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *e);
 /* Whether the files that are asked for can hold the network's images. */
 bool generate_check_images(const GenerateOptions *o, const Networks *n, Error *e);
-void generate_paths(const GenerateOptions *o, const char *path[ROLES]); /* by role; NULL: not given */
-int generate_run(const Args *a, Error *e);                              /* generate.c */
+void generate_paths(const GenerateOptions *o, const char *path[ROLES]);      /* by role; NULL: not given */
+void generate_read_paths(const GenerateOptions *o, const char *path[ROLES]); /* those that the run needs */
+int generate_run(const Args *a, Error *e);                                   /* generate.c */
 #endif

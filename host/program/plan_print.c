@@ -64,19 +64,27 @@ typedef struct {
     double flops; /* of an image */
 } Plan;
 static const Json *config_of(const Plan *p, Role r) { return weights_config(p->n->source[r].weights); }
+/* Every network of a run sees the same images. */
+static bool same_images(const Plan *p, Role r, Shape s, Error *e) {
+    Shape own = p->n->state;
+    return (s.h == own.h && s.w == own.w && s.c == own.c) ||
+           dg_error(e, "the %s takes %dx%dx%d images, the network makes %dx%dx%d", role_name(r), s.h, s.w, s.c, own.h, own.w, own.c);
+}
 static bool print_predictor(Plan *p, Role r, int passes, int calls, Error *e) {
     const Model *m = r == ROLE_NETWORK ? p->n->model : model_find_score(config_of(p, r), e);
     Net *net = net_new("network", p->precision, p->batch * passes, p->fuse);
     const Ports *ports = m ? net_add(net, m, config_of(p, r), "", 0, e) : NULL;
-    if (ports) net_plan(net, ports->out), p->flops += print_role(role_name(r), net->graph, p->batch * passes, calls);
+    bool ok = ports && same_images(p, r, shape_of(net->graph, net->x), e);
+    if (ok) net_plan(net, ports->out), p->flops += print_role(role_name(r), net->graph, p->batch * passes, calls);
     net_free(net);
-    return ports != NULL;
+    return ok;
 }
 static bool print_guide(Plan *p, const char *what, Role r, const Json *head, int calls, Error *e) {
     Guide *g = guide_plan(config_of(p, r), head, p->precision, p->batch, (GuideOptions){.fuse = p->fuse}, e);
-    if (g) p->flops += print_role(what, g->net->graph, p->batch, calls);
+    bool ok = g && same_images(p, r, shape_of(g->net->graph, g->net->x), e);
+    if (ok) p->flops += print_role(what, g->net->graph, p->batch, calls);
     guide_free(g);
-    return g != NULL;
+    return ok;
 }
 bool plan_print_run(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e) {
     Plan p = {.n = n, .precision = precision, .batch = batch, .fuse = fuse};

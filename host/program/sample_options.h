@@ -4,6 +4,7 @@
 #define DG_SAMPLE_OPTIONS_H
 #include "program/cli.h"
 #include "sample/options.h"
+#include <math.h>
 
 enum { MAX_CHANNELS_GUIDED = 4096 };
 /* Rows for the option table of a command whose options, of type T, have a SampleOptions as member; m: the member and a dot, nothing
@@ -73,9 +74,14 @@ enum { MAX_CHANNELS_GUIDED = 4096 };
     SAMPLE_ROW(T, m, NULL, "classifier_interval", NULL, OPTION_TEXT, classifier_interval, "LO,HI", 0, 0, "where it acts")
 /* clang-format on */
 extern const Preset sample_presets[]; /* as Command.preset */
-/* What the command line has said of the solver and of Table 1, which choose the ablation sampler. */
+/* What the command line has said of the solver and of Table 1, which choose the ablation sampler; what it says in other words than its
+ * preset goes before that. */
 static inline void sample_options_given(SampleOptions *o, const Args *a) {
     o->solver_given = args_given(a, "solver");
     o->table_given = args_given(a, "disc") || args_given(a, "schedule") || args_given(a, "scaling");
+    if (!args_given(a, "preset")) return;
+    bool window = args_typed(a, "time_min") || args_typed(a, "time_max");
+    if (args_typed(a, "dg_interval") && !window) o->time_min = o->time_max = (double)NAN;
+    if (args_typed(a, "timestep_respacing") && !args_typed(a, "steps")) o->num_steps = 0;
 }
 #endif

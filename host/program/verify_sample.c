@@ -82,14 +82,23 @@ static int label_limit(const SampleNetworks *n) {
     }
     return least;
 }
+/* EDM's networks take none, a row of zeros; others, and classifiers, need a class. */
+static bool every_label(const SampleNetworks *n, const int *label, Error *e) {
+    const ScoreFacts *f = &n->network->score->facts;
+    bool needed = n->classifier || (f->classes && f->null_class != NO_LABEL);
+    for (int i = 0; needed && i < n->network->batch; i++)
+        if (label[i] < 0) return dg_error(e, "image %d has no class, which the networks take", i);
+    return true;
+}
 static bool replay(const Case *c, Sampler *s, const Setup *setup, const SampleNetworks *networks, Error *e) {
     int n = networks->network->batch, *label = dg_alloc((size_t)n * sizeof *label), steps = sampler_steps(s);
     Shape image = sampler_shape(s), drawn;
     image.n = n, drawn = image, drawn.n = n * setup->noise_rows;
-    bool draws = setup->o.S_churn > 0 || setup->o.boosting == BOOSTING_ON || st_find(c->file, "noise");
+    bool draws = setup->o.S_churn > 0 || setup->o.boosting == BOOSTING_ON || setup->o.sampler == SAMPLER_DDPM || setup->o.eta > 0 ||
+                 st_find(c->file, "noise");
     double *x = case_images(c, "latents", image, e);
     double **noise = x && draws ? case_draws(c, "noise", steps, drawn, e) : NULL;
-    bool ok = x && (noise || !draws) && case_labels(c, n, label_limit(networks), label, e);
+    bool ok = x && (noise || !draws) && case_labels(c, n, label_limit(networks), label, e) && every_label(networks, label, e);
     if (ok) {
         sampler_begin(s, n, &(SampleNoise){.latents = x, .noise = (const double *const *)noise}, label);
         while (sampler_step(s)) {}

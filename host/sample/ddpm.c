@@ -27,6 +27,10 @@ static void *plan(const SampleOptions *o, const Score *score, Steps *steps, Erro
     Ancestral a = {.ddim = o->sampler == SAMPLER_DDIM, .clip = o->clip_denoised ? o->clip_denoised == CLIP_ON : !f->latent};
     char spread[16];
     snprintf(spread, sizeof spread, "%d", o->num_steps);
+    if (!o->timestep_respacing && o->num_steps < 2) {
+        dg_error(e, "--steps %d: %s takes at least 2", o->num_steps, sampler_name(o->sampler));
+        return NULL;
+    }
     if (!choose_variance(o, f, &a.variance, e)) return NULL;
     Diffusion *d = diffusion_new(cosine ? NOISE_COSINE : NOISE_LINEAR, base, o->timestep_respacing ? o->timestep_respacing : spread, e);
     if (!d) return NULL;

@@ -23,14 +23,24 @@ typedef struct {
     double t[]; /* [num_steps + 1] */
 } Edm;
 
+/* The time t_hat that noise of this strength leads to from t. */
+static double churned(const SampleOptions *o, const TimeMap *map, const Score *score, double t, double churn) {
+    double sigma = time_sigma(map, t);
+    double gamma = sigma >= o->S_min && sigma <= o->S_max ? fmin(churn / o->num_steps, sqrt(2) - 1) : 0;
+    return gamma > 0 ? time_of_sigma(map, score_round(score, sigma * (1 + gamma))) : t;
+}
 static void *plan(const SampleOptions *o, const Score *score, Steps *steps, Error *e) {
     Edm *m = dg_alloc(sizeof *m + (size_t)(o->num_steps + 1) * sizeof *m->t);
     if (!schedule_steps(o, score, &m->map, m->t, e)) {
         free(m);
         return NULL;
     }
-    *steps = (Steps){.count = o->num_steps, .twice = o->solver == SOLVER_HEUN, .level = dg_alloc((size_t)o->num_steps * sizeof(Level))};
-    for (int i = 0; i < o->num_steps; i++) steps->level[i] = (Level){1, time_sigma(&m->map, m->t[i])};
+    size_t bytes = (size_t)o->num_steps * sizeof(Level);
+    *steps = (Steps){.count = o->num_steps, .twice = o->solver == SOLVER_HEUN, .level = dg_alloc(bytes), .again = dg_alloc(bytes)};
+    for (int i = 0; i < o->num_steps; i++) {
+        double t_hat = churned(o, &m->map, score, m->t[i], o->S_churn);
+        steps->again[i] = (Level){1, time_sigma(&m->map, m->t[i])}, steps->level[i] = (Level){1, time_sigma(&m->map, t_hat)};
+    }
     return m;
 }
 static double latent(const Sampler *s) {
@@ -95,8 +105,7 @@ static int plan_churn(Sampler *s, int step) {
     for (int i = 0; i < s->rows; i++) {
         bool boosted = boosts && s->array[LOG_RATIO][i] < 0;
         double churn = boosted ? BOOST_CHURN : s->o.S_churn, S_noise = boosted ? BOOST_NOISE : s->o.S_noise;
-        double gamma = sigma >= s->o.S_min && sigma <= s->o.S_max ? fmin(churn / s->o.num_steps, sqrt(2) - 1) : 0;
-        t_hat[i] = gamma > 0 ? time_of_sigma(&m->map, score_round(s->n.network->score, sigma * (1 + gamma))) : t;
+        t_hat[i] = churned(&s->o, &m->map, s->n.network->score, t, churn);
         double reached = time_sigma(&m->map, t_hat[i]), scale = time_scale(&m->map, t_hat[i]);
         keep[i] = scale / time_scale(&m->map, t);
         noise[i] = sqrt(fmax(0, reached * reached - sigma * sigma)) * scale * S_noise;

@@ -20,7 +20,10 @@ static void *plan(const SampleOptions *o, const Score *score, Steps *steps, Erro
         double t = *first * (o->num_steps - i) / o->num_steps;
         steps->level[i] = (Level){1 - t, t};
     }
-    return first;
+    Level last = steps->level[o->num_steps - 1];
+    if (score_covers(score, last.sigma / last.alpha, score->lo, e)) return first;
+    free(first);
+    return NULL;
 }
 static double latent(const Sampler *s) { return *(const double *)s->own; }
 static void work(Sampler *s, int parts) {

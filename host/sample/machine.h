@@ -11,10 +11,11 @@ enum { GRADIENTS = 2 /* the discriminator's, the classifier's */, EVALUATIONS = 
 enum {
     PART_DRAW = 1 << 8,    /* noise from the generator (recorded noise is uploaded instead); comes first */
     PART_LATENTS = 1 << 9, /* the first x from noise */
+    OPEN_SHIFT = 10,
     OPEN_BITS = TERM_KINDS /* of each evaluation: the terms that are open */
 };
-static inline int open_part(int k, unsigned open) { return (int)(open << (10 + k * OPEN_BITS)); }
-static inline unsigned part_open(int k, int parts) { return (unsigned)parts >> (10 + k * OPEN_BITS) & ((1u << OPEN_BITS) - 1); }
+static inline int open_part(int k, unsigned open) { return (int)(open << (OPEN_SHIFT + k * OPEN_BITS)); }
+static inline unsigned part_open(int k, int parts) { return (unsigned)parts >> (OPEN_SHIFT + k * OPEN_BITS) & ((1u << OPEN_BITS) - 1); }
 static inline bool is_open(unsigned open, TermKind k) { return open >> k & 1; }
 
 typedef struct {                                /* what an evaluation takes from the host; the columns have a value an image */
@@ -39,7 +40,8 @@ typedef struct {         /* all but `device` point into `host`; [batch], of whic
 
 typedef struct { /* of a run, before anything is known of the images in it */
     int count;
-    Level *level;       /* [count]: where each step begins */
+    Level *level;       /* [count]: where each step's first evaluation is */
+    Level *again;       /* [count]: where each step begins, if that is elsewhere; or NULL */
     Diffusion *process; /* of which the levels are; or NULL */
     double *timestep;   /* [count]: of that process */
     bool twice;         /* each step but the last has a second evaluation, where the next one begins */

@@ -70,7 +70,11 @@ static bool check_sampler(const SampleOptions *o, Error *e) {
                         : o->diffusion_steps  ? "diffusion_steps"
                                               : "clip_denoised",
                         name);
-    if (k != SAMPLER_EDM && k != SAMPLER_ABLATION && o->S_churn > 0) return dg_error(e, "--S_churn: the sampler %s has no churn", name);
+    bool churn = o->S_churn > 0 || o->S_min > 0 || isfinite(o->S_max) || o->S_noise != 1;
+    if (k != SAMPLER_EDM && k != SAMPLER_ABLATION && churn)
+        return dg_error(e, "--S_churn, --S_min, --S_max and --S_noise: the sampler %s has no churn", name);
+    if (k == SAMPLER_FLOW && (!isnan(o->sigma_min) || o->rho != 7))
+        return dg_error(e, "--sigma_min and --rho: the steps of %s are equal, and end at 0", name);
     if (diffuses(k) && !(isnan(o->sigma_min) && isnan(o->sigma_max) && o->rho == 7))
         return dg_error(e, "--sigma_min, --sigma_max and --rho: the noise levels of %s are those of --noise_schedule", name);
     return true;
@@ -118,6 +122,6 @@ void sample_resolve(SampleOptions *o, SamplerKind usual) {
     if (o->dg_interval && interval_parse("dg_interval", o->dg_interval, &lo, &hi, NULL)) o->time_min = lo, o->time_max = hi;
     o->dg_interval = NULL;
     if (isnan(o->time_min)) o->time_min = unit == UNIT_TIMESTEP ? 100 : .01; /* the official defaults */
-    if (isnan(o->time_max)) o->time_max = unit == UNIT_TIMESTEP ? 1000 : 1;
+    if (isnan(o->time_max)) o->time_max = unit == UNIT_TIMESTEP ? (double)INFINITY : 1;
     if (!isnan(o->LT_cfg) && isnan(o->branch_time)) o->branch_time = 200;
 }

@@ -7,7 +7,7 @@
 
 enum { STEP_SLOT = SAMPLER_SLOTS }; /* of the device: the images' slots, then two for the steps */
 _Static_assert(STEP_SLOT + 2 <= DEVICE_SLOTS, "slots for images and steps");
-_Static_assert(10 + EVALUATIONS * OPEN_BITS < 31, "the parts of a piece of work in an int");
+_Static_assert(OPEN_SHIFT + EVALUATIONS * OPEN_BITS < 31, "the parts of a piece of work in an int");
 
 static const Program *program_of(SamplerKind k) {
     switch (k) {
@@ -20,15 +20,17 @@ static const Program *program_of(SamplerKind k) {
 }
 
 /* ---- what fits together ------------------------------------------------------------------------------------------------------ */
-static bool check_guide(const Guide *g, TermKind k, const Predictor *p, Error *e) {
+/* classes: of the labels. */
+static bool check_guide(const Guide *g, TermKind k, const Predictor *p, int classes, Error *e) {
     Shape s = p->state;
-    int classes = p->score->facts.classes, size = g->extractor->image_size;
+    int size = g->extractor->image_size;
     const char *what = k == TERM_CLASSIFIER ? "classifier" : "discriminator";
     if (g->per_sample != p->per_sample || g->extractor->in_channels != s.c)
         return dg_error(e, "the %s takes %dx%dx%d images, the network makes %dx%dx%d", k == TERM_CLASSIFIER ? "classifier" : "extractor",
                         size, size, g->extractor->in_channels, s.h, s.w, s.c);
     if (guide_classes(g) && classes > guide_classes(g))
-        return dg_error(e, "the network has %d classes, the %s %d", classes, what, guide_classes(g));
+        return dg_error(e, "the %s has %d classes, the %s %d", p->score->facts.classes ? "network" : "classifier", classes, what,
+                        guide_classes(g));
     DG_CHECK(g->batch == p->batch, "%s and network of two batch sizes", what);
     return true;
 }
@@ -44,10 +46,11 @@ static bool check_guiding(const Predictor *p, const Predictor *q, Error *e) {
 }
 /* Every term has its network, and what is there is used or harmless. */
 static bool check_fit(const SampleOptions *o, const Guidance *g, const SampleNetworks *n, Error *e) {
-    if (n->discriminator && o->sampler == SAMPLER_ABLATION)
+    int own = n->network->score->facts.classes, classes = own ? own : n->classifier ? guide_classes(n->classifier) : 0;
+    if (n->discriminator && guidance_has(g, TERM_DISCRIMINATOR) && o->sampler == SAMPLER_ABLATION)
         return dg_error(e, "discriminator guidance works with EDM's sampler, not with solver, disc, schedule or scaling");
-    if (n->discriminator && !check_guide(n->discriminator, TERM_DISCRIMINATOR, n->network, e)) return false;
-    if (n->classifier && !check_guide(n->classifier, TERM_CLASSIFIER, n->network, e)) return false;
+    if (n->discriminator && !check_guide(n->discriminator, TERM_DISCRIMINATOR, n->network, classes, e)) return false;
+    if (n->classifier && !check_guide(n->classifier, TERM_CLASSIFIER, n->network, classes, e)) return false;
     if (n->guiding && !check_guiding(n->network, n->guiding, e)) return false;
     if (guidance_has(g, TERM_AUTO) && !n->guiding) return dg_error(e, "--guidance needs --gnet, the network that guides");
     if (guidance_has(g, TERM_CLASSIFIER) && !n->classifier) return dg_error(e, "--classifier_scale needs --classifier");
@@ -117,6 +120,13 @@ static bool device_memory(Sampler *s, Error *e) {
     return dg_out_of_memory(e, "not enough memory on device %s for the sampler's state (%zu bytes)", be->name,
                             (size_t)(2 + s->program->states) * state + s->table.bytes + images);
 }
+/* Whether a second network knows the levels that the first one's are made of. */
+static bool check_levels(const Steps *p, const Score *score, Error *e) {
+    double lo = (double)INFINITY, hi = 0;
+    for (int i = 0; i < p->count; i++)
+        lo = fmin(lo, p->level[i].sigma / p->level[i].alpha), hi = fmax(hi, p->level[i].sigma / p->level[i].alpha);
+    return score_covers(score, lo, hi, e) || dg_error_context(e, "--gnet");
+}
 Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) {
     if (!sample_check(o, e)) return NULL;
     const Predictor *p = n->network;
@@ -130,6 +140,7 @@ Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) 
               (s->own = s->program->plan(&s->o, p->score, &s->steps, e));
     for (int i = 0; i < s->guidance.count; i++)
         if (s->guidance.term[i].kind == TERM_CFG && s->guidance.term[i].channels < p->state.c) s->head = s->guidance.term[i].channels;
+    ok = ok && (!n->guiding || check_levels(&s->steps, n->guiding->score, e));
     if (ok) host_arrays(s), ok = device_memory(s, e);
     if (ok) return s;
     sampler_free(s);
@@ -137,7 +148,7 @@ Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) 
 }
 static void steps_free(Steps *p) {
     diffusion_free(p->process);
-    free(p->level), free(p->timestep);
+    free(p->level), free(p->again), free(p->timestep);
 }
 void sampler_free(Sampler *s) {
     if (!s) return;
@@ -226,14 +237,13 @@ int machine_noise(Sampler *s, int step) {
  * position counts for all. Returns whether it acts on any.                                                                  */
 static bool add_term(Sampler *s, const GuidanceTerm *t, double timestep, bool again) {
     double w = again ? t->weight_again : t->weight, least = (double)INFINITY;
-    bool gradient = t->kind == TERM_DISCRIMINATOR || t->kind == TERM_CLASSIFIER, any = false;
+    bool any = false;
     double *sum = t->kind == TERM_CFG ? s->without_class : t->kind == TERM_AUTO ? s->away : s->weight[t->kind == TERM_CLASSIFIER];
-    if (gradient && w == 0) return false;
     for (int i = 0; i < s->rows; i++) least = fmin(least, term_position(t->unit, s->level[i], timestep));
     for (int i = 0; i < s->rows; i++) {
         double position = t->gate == GATE_BATCH ? least : term_position(t->unit, s->level[i], timestep);
-        if (!term_open(t, position) || (gradient && s->level[i].alpha == 0)) continue; /* there is no image yet: no gradient of it */
-        sum[i] += gradient ? w : w - 1;
+        if (!term_acts(t, s->level[i], position, again)) continue;
+        sum[i] += term_is_gradient(t->kind) ? w : w - 1;
         any = true;
     }
     return any;
@@ -338,9 +348,7 @@ static void count_evaluation(const Guidance *g, Level l, double timestep, bool a
     bool open[TERM_KINDS] = {false};
     for (int i = 0; i < g->count; i++) {
         const GuidanceTerm *t = &g->term[i];
-        bool gradient = t->kind == TERM_DISCRIMINATOR || t->kind == TERM_CLASSIFIER;
-        bool acts = !gradient || ((again ? t->weight_again : t->weight) != 0 && l.alpha > 0);
-        open[t->kind] |= acts && term_open(t, term_position(t->unit, l, timestep));
+        open[t->kind] |= term_acts(t, l, term_position(t->unit, l, timestep), again);
     }
     c->network += open[TERM_CFG] ? 2 : 1, c->guiding += open[TERM_AUTO];
     for (int k = 0; k < TERM_KINDS; k++) c->term[k] += open[k];
@@ -356,7 +364,7 @@ bool sample_count(const SampleOptions *o, const Score *score, SampleCounts *c, E
     void *own = guidance_list(&g, &resolved, score, e) ? program->plan(&resolved, score, &p, e) : NULL;
     c->steps = p.count;
     for (int i = 0; own && i < p.count; i++) {
-        if (i && p.twice) count_evaluation(&g, p.level[i], p.timestep ? p.timestep[i] : (double)NAN, true, c);
+        if (i && p.twice) count_evaluation(&g, p.again ? p.again[i] : p.level[i], p.timestep ? p.timestep[i] : (double)NAN, true, c);
         count_evaluation(&g, p.level[i], p.timestep ? p.timestep[i] : (double)NAN, false, c);
     }
     if (own) program->release(own);

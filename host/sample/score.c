@@ -84,10 +84,10 @@ Affine score_affine(const Score *s, Level l) {
     return (Affine){1 / size, -l.sigma / size, 1 / size, l.sigma / size};
 }
 bool score_covers(const Score *s, double lo, double hi, Error *e) {
-    const double slack = 1 + 1e-6; /* a process's own first and last levels, computed in another way */
+    const double slack = 1 + 1e-4; /* a process's own first and last levels, computed in another way, or in fp32 */
     if (lo * slack >= s->lo && hi <= s->hi * slack) return true;
     return dg_error(e,
-                    "the sampler's noise levels run from %g down to %g, the network's from %g down to %g: another sampler, --sigma_max, "
-                    "--sigma_min or --noise_schedule has others",
+                    "the sampler's noise levels run from %g down to %g, the network knows %g down to %g: choose another sampler, fewer "
+                    "steps or another --noise_schedule",
                     hi, lo, s->hi, s->lo);
 }

@@ -27,9 +27,9 @@ bool interval_check(const char *option, double lo, double hi, Unit u, Error *e) 
     for (int i = 0; i < 2; i++) {
         double v = value[i];
         if (u == UNIT_TIMESTEP && v > 0 && v < 1)
-            return dg_error(e, "--%s: %g is no timestep: this sampler counts in timesteps (0 to 999), not in sigma or tau", option, v);
+            return dg_error(e, "--%s: %g is no timestep: this sampler counts in whole timesteps, not in sigma or tau", option, v);
         if ((u == UNIT_TAU || u == UNIT_TIME) && v > 1)
-            return dg_error(e, "--%s: %g is above 1: with this sampler it is a %s", option, v, unit_name(u));
+            return dg_error(e, "--%s: %g is above 1: with this sampler it is %s", option, v, unit_name(u));
     }
     return true;
 }
@@ -55,11 +55,12 @@ static bool add_cfg(Guidance *g, const SampleOptions *o, const ScoreFacts *f, Er
     GuidanceTerm t = {.kind = TERM_CFG, .channels = o->cfg_channels ? o->cfg_channels : f ? f->guided_channels : 0};
     bool branch = !isnan(o->LT_cfg);
     double weight = isnan(o->cfg_scale) ? 1 : o->cfg_scale;
+    if (!interval_of(&t, o->sampler, "cfg_interval", o->cfg_interval, e)) return false;
+    if (branch && !interval_check("branch_time", 0, o->branch_time, t.unit, e)) return false;
     if (weight == 1 && !branch) return true;
     if (f && !f->classes) return dg_error(e, "classifier-free guidance: this network is unconditional, it has no class to leave out");
     if (f && f->null_class == NO_NULL_CLASS)
         return dg_error(e, "classifier-free guidance: this network was trained with classes alone, it has none that stands for no class");
-    if (!interval_of(&t, o->sampler, "cfg_interval", o->cfg_interval, e)) return false;
     if (!branch) {
         t.weight = t.weight_again = weight;
         add(g, t);
@@ -77,10 +78,8 @@ bool guidance_list(Guidance *g, const SampleOptions *o, const Score *score, Erro
     *g = (Guidance){.count = 0};
     if (!add_cfg(g, o, score ? &score->facts : NULL, e)) return false;
     GuidanceTerm t = {.kind = TERM_AUTO, .weight = o->guidance, .weight_again = o->guidance};
-    if (!isnan(o->guidance) && o->guidance != 1) {
-        if (!interval_of(&t, o->sampler, "guidance_interval", o->guidance_interval, e)) return false;
-        add(g, t);
-    }
+    if (!interval_of(&t, o->sampler, "guidance_interval", o->guidance_interval, e)) return false;
+    if (!isnan(o->guidance) && o->guidance != 1) add(g, t);
     t = (GuidanceTerm){.kind = TERM_DISCRIMINATOR, .weight = o->dg_weight_1st_order, .gate = o->dg_gate};
     t.weight_again = o->sampler == SAMPLER_EDM ? o->dg_weight_2nd_order : t.weight;
     if (t.weight != 0 || t.weight_again != 0) {
@@ -89,9 +88,8 @@ bool guidance_list(Guidance *g, const SampleOptions *o, const Score *score, Erro
         add(g, t);
     }
     t = (GuidanceTerm){.kind = TERM_CLASSIFIER, .weight = o->classifier_scale, .weight_again = o->classifier_scale};
-    if (isnan(o->classifier_scale) || o->classifier_scale == 0) return true;
     if (!interval_of(&t, o->sampler, "classifier_interval", o->classifier_interval, e)) return false;
-    add(g, t);
+    if (!isnan(o->classifier_scale) && o->classifier_scale != 0) add(g, t);
     return true;
 }
 bool guidance_has(const Guidance *g, TermKind k) {
@@ -107,5 +105,10 @@ double term_position(Unit u, Level l, double timestep) {
     case UNIT_TIME: break;
     }
     return l.sigma / (l.alpha + l.sigma);
+}
+bool term_is_gradient(TermKind k) { return k == TERM_DISCRIMINATOR || k == TERM_CLASSIFIER; }
+bool term_acts(const GuidanceTerm *t, Level l, double position, bool again) {
+    bool nothing = term_is_gradient(t->kind) && ((again ? t->weight_again : t->weight) == 0 || l.alpha == 0);
+    return !nothing && term_open(t, position);
 }
 bool term_open(const GuidanceTerm *t, double position) { return (t->closed ? position >= t->lo : position > t->lo) && position <= t->hi; }

@@ -35,6 +35,9 @@ bool guidance_has(const Guidance *g, TermKind k);
 /* Where a level lies. timestep: of the diffusion process, where the sampler has one. */
 double term_position(Unit u, Level l, double timestep);
 bool term_open(const GuidanceTerm *t, double position);
+bool term_is_gradient(TermKind k);
+/* Whether it changes an evaluation of an image at this level: a gradient of no weight does not, nor where there is no image yet. */
+bool term_acts(const GuidanceTerm *t, Level l, double position, bool again);
 Unit sampler_unit(SamplerKind k, TermKind term); /* of a term's interval with that sampler */
 /* "LO,HI" of an option; and whether the bounds can be of that unit. */
 bool interval_parse(const char *option, const char *text, double *lo, double *hi, Error *e);
