@@ -52,6 +52,7 @@ static void describe(const Run *r) {
     fputs("network ", stdout);
     print_text(stdout, weights_name(n->source[ROLE_NETWORK].weights));
     printf(": %dx%d, ", n->state.h, n->state.w);
+    if (n->source[ROLE_VAE].weights) printf("decoded to %dx%d, ", n->picture.h, n->picture.w);
     if (n->score->facts.classes) printf("%d classes; ", n->score->facts.classes);
     else printf("unconditional; ");
     plan_print_sampling(&r->sample, n->score);
@@ -75,7 +76,7 @@ static bool dry_run(const Run *r, Error *e) {
 static bool open_grid(Run *r, int *code, Error *e) {
     const GenerateOptions *o = r->o;
     const char *input[ROLES];
-    Shape s = r->networks.state;
+    Shape s = r->networks.picture;
     int n = (int)r->wanted.count, columns = o->grid_columns ? o->grid_columns : (int)ceil(sqrt(n));
     Grid g;
     if (!o->grid) return true;
@@ -87,7 +88,7 @@ static bool open_grid(Run *r, int *code, Error *e) {
 }
 static Outcome open_output(Run *r, Error *e) {
     const GenerateOptions *o = r->o;
-    Shape s = r->networks.state;
+    Shape s = o->save_latents ? r->networks.state : r->networks.picture;
     OutputOptions q = {.store = {.dir = o->outdir,
                                  .format = (ImageFormat)o->format,
                                  .keys = (StoreKeys)o->npz_keys,
@@ -165,6 +166,7 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     c.interrupt = r->interrupt;
     if (!networks_open(&r->networks, path, &c, sample_discriminates(&o->sample), e))
         return interrupted(r->interrupt) ? OUTCOME_INTERRUPTED : OUTCOME_FAILED;
+    r->networks.vae_batch = o->vae_batch;
     r->hashes = hashes_start(&r->networks);
     if (!settle_sampling(r, e) || !choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;

@@ -7,7 +7,7 @@ static const char DEFAULT_OUTDIR[] = "out";
 
 void generate_paths(const GenerateOptions *o, const char *path[ROLES]) {
     path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
-    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier;
+    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier, path[ROLE_VAE] = o->vae;
 }
 /* The files that a run reads: of terms without weight none. */
 void generate_read_paths(const GenerateOptions *o, const char *path[ROLES]) {
@@ -33,6 +33,9 @@ static bool check_files(GenerateOptions *o, const Args *a, Error *e) {
     if (o->save_latents && args_given(a, "npz-keys") && o->npz_keys != STORE_KEYS_DG)
         return dg_error(e, "--save-latents: floats are stored as samples and label, which are --npz-keys dg");
     if (o->save_latents && o->grid) return dg_error(e, "--grid shows pixels, --save-latents stores something else: leave one of them out");
+    if (o->save_latents && o->vae)
+        return dg_error(e, "--vae makes pictures of latents, --save-latents stores them as they are: leave one of them out");
+    if (!o->vae && args_given(a, "vae-batch")) return dg_error(e, "--vae-batch needs --vae, the file of an autoencoder");
     if (o->save_latents) o->npz_keys = STORE_KEYS_DG;
     if (!o->outdir && !o->grid) o->outdir = DEFAULT_OUTDIR;
     if (!o->outdir && (o->subdirs || o->overwrite || args_given(a, "format")))
@@ -51,10 +54,11 @@ bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *
 }
 /* Whether the files that are asked for can hold the network's images. */
 bool generate_check_images(const GenerateOptions *o, const Networks *n, Error *e) {
-    Shape s = n->state;
+    Shape s = n->picture;
     bool png = o->grid || (o->outdir && o->format == FORMAT_PNG);
-    if (n->score->facts.latent && !o->save_latents)
-        return dg_error(e, "this network makes latents, not pictures, and there is no decoder here yet: add --format npz --save-latents");
+    if (n->score->facts.latent && !o->vae && !o->save_latents)
+        return dg_error(e, "this network makes latents, not pictures: add --vae FILE, the autoencoder that decodes them, or --format npz "
+                           "--save-latents");
     if (png && !image_png_available(e)) return false;
     if (png && !image_fits_png(s.h, s.w, s.c, e)) return dg_error_context(e, "the images");
     if (s.c == 4 && !o->save_latents)

@@ -9,7 +9,8 @@ enum { MAX_GRID_SCALE = 32 };
 
 static void defaults(void *options) {
     GenerateOptions *o = options;
-    *o = (GenerateOptions){.seeds = "0-63", .class_name = "seeded", .batch = 64, .grid_scale = 1, .sample = sample_defaults()};
+    *o = (GenerateOptions){
+        .seeds = "0-63", .class_name = "seeded", .batch = 64, .vae_batch = DECODER_ROWS, .grid_scale = 1, .sample = sample_defaults()};
 }
 #define AT(member) offsetof(GenerateOptions, member)
 static const Option option[] = {
@@ -23,6 +24,8 @@ static const Option option[] = {
     {NULL, "gnet", NULL, OPTION_TEXT, AT(gnet), "FILE", 0, 0, false, "score network that guides, by --guidance (autoguidance, EDM2)"},
     {NULL, "classifier", "classifier_path", OPTION_TEXT, AT(classifier), "FILE", 0, 0, false,
      "classifier of noisy images, for --classifier_scale"},
+    {NULL, "vae", NULL, OPTION_TEXT, AT(vae), "FILE", 0, 0, false,
+     "autoencoder (Stable Diffusion's, KL-f8) that makes pictures of latents: for networks like DiT"},
 
     {"What to make", "seeds", NULL, OPTION_TEXT, AT(seeds), "LIST", 0, 0, false,
      "one image for each seed, for example 0-63,70; an image depends on its seed and the options alone"},
@@ -30,6 +33,8 @@ static const Option option[] = {
      "of conditional networks: a class (its number, or its name where the network has names), seeded (drawn from the seed) or balanced "
      "(seed modulo the number of classes)"},
     {NULL, "batch", "max_batch_size batch_size", OPTION_INT, AT(batch), "N", 1, MAX_BATCH, false, "images at a time; does not change them"},
+    {NULL, "vae-batch", NULL, OPTION_INT, AT(vae_batch), "N", 1, MAX_BATCH, false,
+     "images that --vae decodes at a time: its feature maps are large; does not change them"},
 
     {"Where to", "outdir", NULL, OPTION_TEXT, AT(outdir), "DIR", 0, 0, false,
      "folder for the images and manifest.json; default: out, or nothing when --grid is given"},

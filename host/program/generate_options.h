@@ -8,8 +8,8 @@
 #include "program/sample_options.h"
 
 typedef struct {
-    const char *network, *extractor, *discriminator, *gnet, *classifier, *preset, *seeds, *class_name, *outdir, *grid;
-    int format, npz_keys, batch, grid_columns, grid_scale;
+    const char *network, *extractor, *discriminator, *gnet, *classifier, *vae, *preset, *seeds, *class_name, *outdir, *grid;
+    int format, npz_keys, batch, vae_batch, grid_columns, grid_scale;
     bool save_latents, subdirs, overwrite, dry_run;
     SampleOptions sample;
     CheckpointOptions checkpoint;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 const char *role_name(Role r) {
-    static const char *const names[ROLES] = {"network", "extractor", "discriminator", "gnet", "classifier"};
+    static const char *const names[ROLES] = {"network", "extractor", "discriminator", "gnet", "classifier", "vae"};
     return names[r];
 }
 /* The example model's part. */
@@ -30,7 +30,7 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
     s->weights = s->path ? weights_open_any(s->path, &own, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
     if (!s->weights) return false;
     if (notice[0]) print_text(stdout, notice), putchar('\n');
-    static const char *const kind[ROLES] = {NULL, "extractor", "head", NULL, "extractor"}; /* NULL: any score network */
+    static const char *const kind[ROLES] = {NULL, "extractor", "head", NULL, "extractor", "vae"}; /* NULL: any score network */
     return !kind[r] || model_find(weights_config(s->weights), kind[r], e) ||
            dg_error_context(e, "--%s %s", role_name(r), weights_name(s->weights));
 }
@@ -43,11 +43,21 @@ static bool describe_network(Networks *n, const Weights *w, Error *e) {
     const Ports *p = net_add(plan, n->model, weights_config(w), "", 0, e);
     if (p) n->state = shape_of(plan->graph, p->x);
     net_free(plan);
+    n->picture = n->state;
     return p != NULL;
 }
+static bool describe_vae(Networks *n, const Weights *vae, Error *e) {
+    Decoder *plan = decoder_plan(weights_config(vae), n->state, (Precision){DG_F32, false}, 1, false, e);
+    if (!plan) return dg_error_context(e, "--vae %s", weights_name(vae));
+    n->picture = plan->picture;
+    decoder_free(plan);
+    return true;
+}
 bool networks_describe(Networks *n, Error *e) {
-    const Weights *w = n->source[ROLE_NETWORK].weights, *classifier = n->source[ROLE_CLASSIFIER].weights;
+    const Weights *w = n->source[ROLE_NETWORK].weights, *classifier = n->source[ROLE_CLASSIFIER].weights,
+                  *vae = n->source[ROLE_VAE].weights;
     if (w && !describe_network(n, w, e)) return false;
+    if (w && vae && !describe_vae(n, vae, e)) return false;
     n->classes = w ? n->score->facts.classes : 0;
     if (n->classes || !classifier) return true;
     EncoderConfig *c = model_config(&model_classifier, weights_config(classifier), e);
@@ -79,6 +89,10 @@ bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOpti
     networks_close(n);
     return false;
 }
+bool networks_open_vae(Networks *n, const char *path, const ConvertOptions *o, Error *e) {
+    *n = (Networks){.source[ROLE_VAE] = {.path = path}};
+    return open_source(&n->source[ROLE_VAE], ROLE_VAE, o, e);
+}
 void networks_close(Networks *n) {
     for (Role r = 0; r < ROLES; r++) weights_free(n->source[r].weights);
     score_free(n->score);
@@ -89,8 +103,13 @@ bool networks_class(const Networks *n, const char *text, int *out, Error *e) {
     int classes = n->classes;
     if (!classes) return dg_error(e, "--class %s: this network is unconditional, it knows no classes", text);
     const Json *names = json_get(weights_config(n->source[ROLE_NETWORK].weights), "classes"), *name = names ? names->child : NULL;
-    for (int i = 0; name && i < classes; i++, name = name->next)
-        if (name->kind == JSON_STRING && !strcmp(name->string, text)) return *out = i, true;
+    int found = -1;
+    for (int i = 0; name && i < classes; i++, name = name->next) {
+        if (name->kind != JSON_STRING || strcmp(name->string, text)) continue;
+        if (found >= 0) return dg_error(e, "--class \"%s\": classes %d and %d are both called so: give the number", text, found, i);
+        found = i;
+    }
+    if (found >= 0) return *out = found, true;
     char *end;
     long k = strtol(text, &end, 10);
     if (end == text || *end)
@@ -149,16 +168,19 @@ bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e) {
 /* ---- engine ---------------------------------------------------------------------------------------------------------- */
 /* A network for each term; the score network makes two passes where one of them is without a class. */
 static bool open_networks(SampleNetworks *to, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e) {
-    Weights *const w[ROLES] = {n->source[0].weights, n->source[1].weights, n->source[2].weights, n->source[3].weights,
-                               n->source[4].weights};
+    Weights *w[ROLES];
+    int rows = n->vae_batch ? n->vae_batch : DECODER_ROWS;
+    for (Role r = 0; r < ROLES; r++) w[r] = n->source[r].weights;
     GuideOptions guide = {.fuse = fuse};
     Guidance g;
     if (!guidance_list(&g, o, n->score, e)) return false;
     if (!(to->network = predictor_new(d, w[ROLE_NETWORK], batch, guidance_has(&g, TERM_CFG) ? 2 : 1, fuse, e))) return false;
     if (guidance_has(&g, TERM_AUTO) && w[ROLE_GNET] && !(to->guiding = predictor_new(d, w[ROLE_GNET], batch, 1, fuse, e))) return false;
     if (w[ROLE_EXTRACTOR] && !(to->discriminator = guide_new(d, w[ROLE_EXTRACTOR], w[ROLE_DISCRIMINATOR], batch, guide, e))) return false;
-    return !guidance_has(&g, TERM_CLASSIFIER) || !w[ROLE_CLASSIFIER] ||
-           (to->classifier = guide_new(d, w[ROLE_CLASSIFIER], NULL, batch, guide, e));
+    if (guidance_has(&g, TERM_CLASSIFIER) && w[ROLE_CLASSIFIER] &&
+        !(to->classifier = guide_new(d, w[ROLE_CLASSIFIER], NULL, batch, guide, e)))
+        return false;
+    return !w[ROLE_VAE] || (to->decoder = decoder_new(d, w[ROLE_VAE], n->state, rows < batch ? rows : batch, fuse, e));
 }
 bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e) {
     SampleOptions resolved = *o;
@@ -172,5 +194,6 @@ void engine_free(Engine *g) {
     sampler_free(g->sampler);
     guide_free(g->n.discriminator), guide_free(g->n.classifier);
     predictor_free(g->n.network), predictor_free(g->n.guiding);
+    decoder_free(g->n.decoder);
     *g = (Engine){.batch = g->batch};
 }

@@ -5,7 +5,7 @@
 #include "sample/sampler.h"
 #include "base/sha256.h"
 
-typedef enum { ROLE_NETWORK, ROLE_EXTRACTOR, ROLE_DISCRIMINATOR, ROLE_GNET, ROLE_CLASSIFIER, ROLES } Role;
+typedef enum { ROLE_NETWORK, ROLE_EXTRACTOR, ROLE_DISCRIMINATOR, ROLE_GNET, ROLE_CLASSIFIER, ROLE_VAE, ROLES } Role;
 const char *role_name(Role r); /* "network", as the option is called */
 typedef struct {
     const char *path; /* of the file given; NULL: the example model, whose bytes are: */
@@ -19,13 +19,17 @@ typedef struct {
     const Model *model;
     void *config; /* of the model's own type */
     Score *score;
-    Shape state; /* of one image of the sampler's */
-    int classes; /* that an image may have: the network's, or of an unconditional one its classifier's; 0: none */
+    Shape state;   /* of one image of the sampler's */
+    Shape picture; /* of one image that comes out: the autoencoder's, or the state */
+    int classes;   /* that an image may have: the network's, or of an unconditional one its classifier's; 0: none */
+    int vae_batch; /* images that the autoencoder takes at a time; 0: DECODER_ROWS */
 } Networks;
 /* Opens files of any format (weights_tools.h), by role. Without a network it opens the example model, with its own extractor and
- * discriminator unless others are given. Extractor and discriminator are opened only when `guided`, the guiding network and the
- * classifier where there is a path. Notices go to standard output.                                                        */
+ * discriminator unless others are given. Extractor and discriminator are opened only when `guided`, the guiding network, the
+ * classifier and the autoencoder where there is a path. Notices go to standard output.                                    */
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e);
+/* The autoencoder alone: what decodes latents that were stored. */
+bool networks_open_vae(Networks *n, const char *path, const ConvertOptions *o, Error *e);
 /* Whether every term of the guidance has its network, and the networks given are a part of it; before any file is opened. */
 bool networks_check(const char *const path[ROLES], const SampleOptions *o, Error *e);
 /* What follows from the weights that are there; networks_open does it. */

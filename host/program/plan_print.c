@@ -86,6 +86,17 @@ static bool print_guide(Plan *p, const char *what, Role r, const Json *head, int
     guide_free(g);
     return ok;
 }
+/* Decoding comes once for an image. */
+static bool print_decoder(Plan *p, Error *e) {
+    int rows = p->n->vae_batch ? p->n->vae_batch : DECODER_ROWS;
+    if (rows > p->batch) rows = p->batch;
+    Decoder *d = decoder_plan(config_of(p, ROLE_VAE), p->n->state, decoder_precision(p->precision), rows, p->fuse, e);
+    if (!d) return false;
+    p->flops += print_role("vae", d->net->graph, rows, 1);
+    printf("  %-12s decodes %d image%s at a time\n", "", rows, rows > 1 ? "s" : "");
+    decoder_free(d);
+    return true;
+}
 bool plan_print_run(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e) {
     Plan p = {.n = n, .precision = precision, .batch = batch, .fuse = fuse};
     const SampleCounts *c = &p.counts;
@@ -98,6 +109,7 @@ bool plan_print_run(const Networks *n, const SampleOptions *o, Precision precisi
         return false;
     if (n->source[ROLE_CLASSIFIER].weights && !print_guide(&p, "classifier", ROLE_CLASSIFIER, NULL, c->term[TERM_CLASSIFIER], e))
         return false;
+    if (n->source[ROLE_VAE].weights && !print_decoder(&p, e)) return false;
     for (int k = 0; k < TERM_KINDS; k++)
         if (c->term[k])
             printf("  %s: in %d of %d evaluations (%d steps)\n", term_name((TermKind)k), c->term[k], c->network - c->term[TERM_CFG],

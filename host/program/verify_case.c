@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const CaseKind *const kinds[] = {&case_denoise,    &case_guidance, &case_sample, &case_adm_sample,
-                                        &case_dit_sample, &case_adm_unet, &case_dit,    &case_vae};
+static const CaseKind *const kinds[] = {&case_denoise,   &case_guidance, &case_sample, &case_adm_sample, &case_dit_sample,
+                                        &case_dit_chain, &case_adm_unet, &case_dit,    &case_vae};
 const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full", "large"};
 
 enum { ERROR_TENSORS = 16 };
@@ -265,6 +265,36 @@ bool case_compare_values(const Case *c, const char *tensor, const double *found,
     free(wanted);
     return ok;
 }
+static double *byte_images(const Case *c, Shape s, Error *e) {
+    const StTensor *t = find(c, "bytes", 4, (const int64_t[]){s.n, s.c, s.h, s.w}, e);
+    if (!t) return NULL;
+    if (t->dtype != DG_U8) return dg_error(e, "tensor bytes does not hold bytes"), NULL;
+    double *v = dg_alloc(t->count * sizeof *v), *out = dg_alloc(t->count * sizeof *out);
+    st_to_f64(t, v);
+    to_nhwc(v, s, out);
+    free(v);
+    return out;
+}
+bool case_compare_bytes(const Case *c, const uint8_t *found, const double *own, Shape s, Error *e) {
+    double near;
+    size_t count = shape_count(s), differ = 0, wrong = 0;
+    if (!expected(c, "bytes") || c->record) return true;
+    if (!json_get_double(expected(c, "bytes"), "near", 0, &near, e)) return false;
+    double *official = c->base ? NULL : case_images(c, "decoded", s, e), *bytes = official ? byte_images(c, s, e) : NULL;
+    bool read = c->base || bytes;
+    const double *y = official ? official : own;
+    for (size_t i = 0; i < count && read; i++) {
+        double exact = 127.5 * y[i] + 128, wanted = bytes ? bytes[i] : floor(fmin(fmax(exact, 0), 255));
+        bool close = fabs(exact - rint(exact)) <= near && fabs(found[i] - wanted) <= 1;
+        differ += found[i] != wanted, wrong += found[i] != wanted && !close;
+    }
+    if (read) c->r->compared++, c->r->failed += wrong > 0;
+    if (read && c->out)
+        fprintf(c->out, "%-28s %-10s %zu of %zu differ, %zu of them by more than rounding  %s\n", c->name, "bytes", differ, count, wrong,
+                wrong ? "FAIL" : "ok");
+    free(official), free(bytes);
+    return read;
+}
 /* Every tensor that is expected is one that this kind computes, and has a tolerance. */
 static bool check_expect(const Case *c, Error *e) {
     const Json *expect = json_get(c->json, "expect");
@@ -274,8 +304,9 @@ static bool check_expect(const Case *c, Error *e) {
         if (!j->key) break;
         for (const char *const *name = c->kind->outputs; *name; name++) known |= !strcmp(*name, j->key);
         if (!known) return dg_error(e, "\"expect\" names %s, which a case of kind %s does not compute", j->key, c->kind->kind);
-        if (!json_get_double(j, "tol", NAN, &tol, e)) return dg_error_context(e, "\"expect\", %s", j->key);
-        if (!(tol >= 0)) return dg_error(e, "\"expect\", %s: there is no \"tol\", its tolerance", j->key);
+        const char *what = strcmp(j->key, "bytes") ? "tol" : "near";
+        if (!json_get_double(j, what, NAN, &tol, e)) return dg_error_context(e, "\"expect\", %s", j->key);
+        if (!(tol >= 0)) return dg_error(e, "\"expect\", %s: there is no \"%s\", its tolerance", j->key, what);
     }
     return (expect && expect->count) || dg_error(e, "the case expects nothing");
 }

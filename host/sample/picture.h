@@ -8,6 +8,7 @@ typedef struct {
     int height, width, channels;
     double scale, offset; /* bytes are trunc(clamp(scale x + offset, 0, 255)) */
 } Picture;
-Picture picture_of_state(Shape state, Quantize q, const ScoreFacts *f); /* where the state is the picture */
+/* Of values of this shape, one image's. f: of the network that makes them; or NULL. */
+Picture picture_of(Shape s, Quantize q, const ScoreFacts *f);
 size_t picture_bytes(const Picture *p);
 #endif

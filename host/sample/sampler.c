@@ -134,7 +134,7 @@ Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) 
     s->o = *o, s->n = *n, s->dev = p->net->dev, s->batch = s->rows = p->batch, s->per_sample = p->per_sample;
     sample_resolve(&s->o, score_sampler(p->score));
     s->program = program_of(s->o.sampler);
-    s->picture = picture_of_state(p->state, s->o.quantize, &p->score->facts);
+    s->picture = picture_of(n->decoder ? n->decoder->picture : p->state, s->o.quantize, &p->score->facts);
     bool ok = sample_check(&s->o, e) && score_apply(p->score, &s->o, e) && (!n->guiding || score_apply(n->guiding->score, &s->o, e)) &&
               guidance_list(&s->guidance, &s->o, p->score, e) && check_fit(&s->o, &s->guidance, n, e) &&
               (s->own = s->program->plan(&s->o, p->score, &s->steps, e));
@@ -334,7 +334,10 @@ Picture sampler_picture(const Sampler *s) { return s->picture; }
 void sampler_images_begin(Sampler *s, int slot) {
     const Backend *be = s->dev->be;
     size_t bytes = (size_t)s->rows * picture_bytes(&s->picture), bad_bytes = (size_t)s->rows * sizeof(int);
-    be->to_u8(s->dev, s->image[slot].bytes, s->x, DG_F64, s->rows, s->per_sample, s->picture.scale, s->picture.offset, s->image[slot].bad);
+    if (s->n.decoder) decoder_enqueue(s->n.decoder, s->rows, s->x, &s->picture, s->image[slot].bytes, s->image[slot].bad);
+    else
+        be->to_u8(s->dev, s->image[slot].bytes, s->x, DG_F64, s->rows, s->per_sample, s->picture.scale, s->picture.offset,
+                  s->image[slot].bad);
     be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
     be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
 }

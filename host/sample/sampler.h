@@ -5,8 +5,8 @@
  *     while (sampler_step(s)) { ... }                                                                                   */
 #ifndef DG_SAMPLER_H
 #define DG_SAMPLER_H
+#include "sample/decoder.h"
 #include "sample/guidance.h"
-#include "sample/picture.h"
 #include "sample/predictor.h"
 #include "sample/terms.h"
 
@@ -15,6 +15,7 @@ typedef struct {          /* what a sampler computes with; all of one batch size
     Predictor *guiding;   /* autoguidance's, or NULL */
     Guide *discriminator; /* or NULL */
     Guide *classifier;    /* or NULL */
+    Decoder *decoder;     /* of latents, to pictures; NULL: the state is the picture */
 } SampleNetworks;
 typedef struct {                                   /* evaluations, for one image */
     int steps, network, guiding, term[TERM_KINDS]; /* network: passes, those of the null class included */
