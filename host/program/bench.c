@@ -17,8 +17,8 @@
 #include <time.h>
 
 typedef struct {
-    const char *network, *extractor, *discriminator, *gnet, *classifier, *synthetic, *synthetic_guide, *preset, *json;
-    int batch, repeats, warmup, runs;
+    const char *network, *extractor, *discriminator, *gnet, *classifier, *vae, *synthetic, *synthetic_guide, *preset, *json;
+    int batch, vae_batch, repeats, warmup, runs;
     bool ops;
     SampleOptions sample;
     CheckpointOptions checkpoint;
@@ -27,7 +27,8 @@ typedef struct {
 enum { MAX_REPEATS = 100000 };
 
 static void defaults(void *options) {
-    *(BenchOptions *)options = (BenchOptions){.batch = 8, .repeats = 5, .warmup = 1, .sample = sample_defaults()};
+    *(BenchOptions *)options =
+        (BenchOptions){.batch = 8, .vae_batch = DECODER_ROWS, .repeats = 5, .warmup = 1, .sample = sample_defaults()};
 }
 #define AT(member) offsetof(BenchOptions, member)
 static const Option option[] = {
@@ -38,17 +39,21 @@ static const Option option[] = {
     {NULL, "discriminator", "discriminator_ckpt", OPTION_TEXT, AT(discriminator), "FILE", 0, 0, false, "discriminator head"},
     {NULL, "gnet", NULL, OPTION_TEXT, AT(gnet), "FILE", 0, 0, false, "score network that guides, by --guidance"},
     {NULL, "classifier", "classifier_path", OPTION_TEXT, AT(classifier), "FILE", 0, 0, false, "classifier, for --classifier_scale"},
+    {NULL, "vae", NULL, OPTION_TEXT, AT(vae), "FILE", 0, 0, false, "autoencoder that makes pictures of latents"},
     {NULL, "synthetic", NULL, OPTION_TEXT, AT(synthetic), "FILE", 0, 0, false,
      "networks of this configuration with made-up weights: a network's arguments as JSON, or a golden case (.json, .safetensors)"},
     {NULL, "synthetic-guide", NULL, OPTION_TEXT, AT(synthetic_guide), "FILE", 0, 0, false,
      "the same for extractor and head: a golden case of the kind guidance"},
 
     {"What to measure", "batch", "batch_size max_batch_size", OPTION_INT, AT(batch), "N", 1, MAX_BATCH, false, "images in a call"},
+    {NULL, "vae-batch", NULL, OPTION_INT, AT(vae_batch), "N", 1, MAX_BATCH, false, "images in a call of the autoencoder's"},
     {NULL, "repeats", NULL, OPTION_INT, AT(repeats), "N", 1, MAX_REPEATS, false, "timed calls; the median is printed"},
     {NULL, "warmup", NULL, OPTION_INT, AT(warmup), "N", 0, MAX_REPEATS, false, "calls before those"},
     {NULL, "runs", NULL, OPTION_INT, AT(runs), "N", 0, MAX_REPEATS, false,
      "whole runs of --steps steps to time too, the images brought home"},
-    {NULL, "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false, "published settings, listed below; options given beside it win"},
+    {NULL, "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false,
+     "published settings, listed below; options given beside it win. Those of DiT also say which networks, with made-up weights where no "
+     "files are given"},
     {NULL, "ops", NULL, OPTION_FLAG, AT(ops), NULL, 0, 0, false, "a table of the ops too, by kind and shape"},
     {NULL, "json", NULL, OPTION_TEXT, AT(json), "FILE", 0, 0, false, "write the figures to FILE as well, for scripts"},
 
@@ -67,7 +72,8 @@ static const char details[] =
     "than are counted (Winograd, on the CPU) and tensors that stay in caches can exceed 100%.\n\n"
     "Examples:\n"
     "  dg_cuda bench --batch 64 --ops\n"
-    "  dg_cuda bench --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n";
+    "  dg_cuda bench --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n"
+    "  dg_cuda bench --preset dit-xl-2-256-dg --batch 1 --repeats 1\n";
 
 /* ---- the networks -------------------------------------------------------------------------------------------------------- */
 /* A golden case, or a configuration alone, from a JSON file or a safetensors file's metadata. */
@@ -83,18 +89,23 @@ static Json *read_case(const char *path, Error *e) {
     st_close(f);
     return j;
 }
-static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
-    Json *j = read_case(path, e);
-    if (!j) return false;
-    const char *const key[ROLES] = {"network", "extractor", "head", "gnet", "classifier"};
+/* Those of the roles from `first` on that the case names. Whether there is any. */
+static bool add_configs(Networks *n, const Json *j, Role first, bool discriminates) {
+    static const char *const key[ROLES] = {"network", "extractor", "head", "gnet", "classifier", "vae"};
     bool any = false;
-    for (Role r = guide ? ROLE_EXTRACTOR : ROLE_NETWORK; r < ROLES; r++) {
+    for (Role r = first; r < ROLES; r++) {
         const Json *config = json_get(j, key[r]);
         if (!config && r == ROLE_NETWORK && json_get(j, "model_type")) config = j;
-        if (!config || n->source[r].weights) continue;
+        if (!config || n->source[r].weights || ((r == ROLE_EXTRACTOR || r == ROLE_DISCRIMINATOR) && !discriminates)) continue;
         n->source[r].weights = weights_synthetic((uint64_t)r + 1, config);
         any = true;
     }
+    return any;
+}
+static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
+    Json *j = read_case(path, e);
+    if (!j) return false;
+    bool any = add_configs(n, j, guide ? ROLE_EXTRACTOR : ROLE_NETWORK, true);
     json_free(j);
     return any || dg_error(e, "%s: neither the configuration of a network nor a case with one", path);
 }
@@ -102,7 +113,7 @@ enum { INPUTS = ROLES + 2 };
 /* The files that are read, those of the roles first. */
 static void input_paths(const BenchOptions *o, const char *path[INPUTS]) {
     path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
-    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier;
+    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier, path[ROLE_VAE] = o->vae;
     path[ROLES] = o->synthetic, path[ROLES + 1] = o->synthetic_guide;
 }
 static bool check_usage(const BenchOptions *o, Error *e) {
@@ -117,10 +128,18 @@ static bool check_usage(const BenchOptions *o, Error *e) {
     return sample_check(&o->sample, e);
 }
 static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
+    const char *path[INPUTS], *of_preset = preset_networks(o->preset);
+    bool any = false;
     *n = (Networks){0};
+    input_paths(o, path);
+    for (int i = 0; i < INPUTS; i++) any |= path[i] != NULL;
+    if (of_preset && !any) {
+        Json *j = json_parse(of_preset, strlen(of_preset), e);
+        add_configs(n, j, ROLE_NETWORK, sample_discriminates(&o->sample));
+        json_free(j);
+        return networks_describe(n, e);
+    }
     if (!o->synthetic && !o->synthetic_guide) {
-        const char *path[INPUTS];
-        input_paths(o, path);
         ConvertOptions c = checkpoint_options(&o->checkpoint);
         return networks_open(n, path, &c, !o->network || o->extractor, e);
     }
@@ -154,23 +173,42 @@ typedef struct {
     double *x;            /* device, f64 noise */
     StateWork timer;      /* the engine's device, where it `times`; elsewhere that is `device` itself */
     bool times;
-    Timing network, guide, step, state; /* state: what of a step is not networks */
-    double state_share;                 /* of a step */
-    double network_flops, guide_flops;  /* of one image */
+    Timing step, state;   /* state: what of a step is not networks */
+    double state_share;   /* of a step */
+    Predictor *predictor; /* what is timed now, and its passes */
+    int passes;
+    Guide *guide;
 } Bench;
+typedef struct { /* calls of one kind, of which a run has so many */
+    const char *name;
+    double seconds; /* a call */
+    int calls;
+} Phase;
+enum { MAX_PHASES = 8 };
+typedef struct {
+    Phase phase[MAX_PHASES];
+    int count;
+} Phases;
 
-static void call_network(Bench *b, const double *sigma) {
-    Predictor *p = b->engine.n.network;
+static void call_predictor(Bench *b, const double *sigma) {
+    Predictor *p = b->predictor;
+    Net *n = p->net;
     Level *level = dg_alloc((size_t)p->batch * sizeof *level);
     for (int i = 0; i < p->batch; i++) level[i] = (Level){1, sigma[i]};
-    predictor_fill(p, p->batch, 1, p->net->host_table, NULL, level);
-    net_run_filled(p->net, p->batch, b->x);
+    predictor_fill(p, p->batch, b->passes, n->host_table, NULL, level);
+    exec_set(n->exec, n->table, n->graph->t[n->table].dtype, n->host_table);
+    predictor_enqueue(p, p->batch, b->passes, b->x, n->exec->data[n->table]);
     free(level);
 }
 static void call_guide(Bench *b, const double *sigma) {
     double *coef = dg_alloc((size_t)b->o->batch * sizeof *coef);
-    guide_run(b->engine.n.discriminator, b->x, sigma, coef);
+    guide_run(b->guide, b->x, sigma, coef);
     free(coef);
+}
+static void call_decoder(Bench *b, const double *sigma) {
+    const Decoder *d = b->engine.n.decoder;
+    (void)sigma;
+    net_enqueue(d->net, d->rows, 1, b->x, d->net->exec->data[d->net->table]);
 }
 static Timing time_calls(Bench *b, void (*call)(Bench *, const double *)) {
     size_t n = (size_t)b->o->batch;
@@ -282,37 +320,77 @@ static void print_state_work(const Bench *b, Text *json) {
     text_printf(json, ", \"state work\": {\"ms\": %.6f, \"least\": %.6f, \"most\": %.6f, \"share\": %.6f}", t->median * 1e3, t->least * 1e3,
                 t->most * 1e3, b->state_share);
 }
+/* Times a network's call, which is FLOPs of all its images; a run has `calls` of it. */
+static void measure_phase(Bench *b, Phases *p, const char *name, void (*call)(Bench *, const double *), double flops, int calls,
+                          Text *json) {
+    Timing t = time_calls(b, call);
+    print_timing(json, name, t, flops);
+    p->phase[p->count++] = (Phase){name, t.median, calls};
+}
+static void measure_predictor(Bench *b, Phases *p, const char *name, Predictor *of, int passes, int calls, Text *json) {
+    b->predictor = of, b->passes = passes;
+    measure_phase(b, p, name, call_predictor, graph_flops(of->net->graph) / of->passes * passes, calls, json);
+}
+static void measure_guide(Bench *b, Phases *p, const char *name, Guide *of, int calls, Text *json) {
+    b->guide = of;
+    measure_phase(b, p, name, call_guide, graph_flops(of->net->graph), calls, json);
+}
+/* What a run of a batch is of its phases, and the images a second that follow. */
+static void print_phases(const Bench *b, const Phases *p, const SampleCounts *c, Text *json) {
+    double run = 0;
+    for (int i = 0; i < p->count; i++) run += p->phase[i].calls * p->phase[i].seconds;
+    printf("%-16s %8s %14s %10s\n", "a run of", "calls", "seconds", "share");
+    text_printf(json, ", \"phases\": {");
+    for (int i = 0; i < p->count; i++) {
+        const Phase *x = &p->phase[i];
+        double seconds = x->calls * x->seconds;
+        printf("  %-14s %8d %14.4g %9.2f%%\n", x->name, x->calls, seconds, 100 * seconds / run);
+        text_printf(json, "%s\"%s\": {\"calls\": %d, \"seconds\": %.6g}", i ? ", " : "", x->name, x->calls, seconds);
+    }
+    int guided = b->engine.n.discriminator ? c->term[TERM_DISCRIMINATOR] : 0;
+    printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", b->o->batch / run, c->steps, c->network, guided);
+    text_printf(json, "}, \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", b->o->batch / run, c->steps, guided);
+}
+static void print_memories(const SampleNetworks *n, Text *json) {
+    if (n->network) print_memory(json, "network memory", n->network->net->exec);
+    if (n->guiding) print_memory(json, "gnet memory", n->guiding->net->exec);
+    if (n->discriminator) print_memory(json, "guide memory", n->discriminator->net->exec);
+    if (n->classifier) print_memory(json, "classifier mem", n->classifier->net->exec);
+    if (n->decoder) print_memory(json, "vae memory", n->decoder->net->exec);
+}
 /* Each network's call, and what a run is of them. */
 static bool measure_calls(Bench *b, Text *json, Error *e) {
     const SampleNetworks *n = &b->engine.n;
-    if (n->network) print_memory(json, "network memory", n->network->net->exec);
-    if (n->discriminator) print_memory(json, "guide memory", n->discriminator->net->exec);
-    if (n->network) {
-        b->network_flops = graph_flops(n->network->net->graph) / n->network->passes;
-        print_timing(json, "network call", b->network = time_calls(b, call_network), b->network_flops);
-    }
-    if (n->discriminator) {
-        b->guide_flops = graph_flops(n->discriminator->net->graph);
-        print_timing(json, "guide call", b->guide = time_calls(b, call_guide), b->guide_flops);
+    Phases p = {0};
+    SampleCounts c = {0};
+    int batch = b->o->batch;
+    print_memories(n, json);
+    if (b->engine.sampler && !sample_count(&b->sample, b->networks.score, &c, e)) return false;
+    int twice = c.term[TERM_CFG], evaluations = c.network - twice;
+    if (n->network) measure_predictor(b, &p, "network call", n->network, 1, evaluations - twice, json);
+    if (n->network && n->network->passes > 1) measure_predictor(b, &p, "two passes", n->network, 2, twice, json);
+    if (n->guiding) measure_predictor(b, &p, "gnet call", n->guiding, 1, c.guiding, json);
+    if (n->discriminator) measure_guide(b, &p, "guide call", n->discriminator, c.term[TERM_DISCRIMINATOR], json);
+    if (n->classifier) measure_guide(b, &p, "classifier", n->classifier, c.term[TERM_CLASSIFIER], json);
+    if (n->decoder) {
+        int rows = n->decoder->rows;
+        measure_phase(b, &p, "vae call", call_decoder, graph_flops(n->decoder->net->graph), (batch + rows - 1) / rows, json);
     }
     if (!b->engine.sampler) return true;
-    SampleCounts c;
-    if (!sample_count(&b->sample, b->networks.score, &c, e)) return false;
-    int evaluations = c.network - c.term[TERM_CFG], guided = n->discriminator ? c.term[TERM_DISCRIMINATOR] : 0;
-    bool plain = !n->guiding && !n->classifier && n->network->passes == 1; /* of networks that were timed */
-    double flops = (evaluations > c.steps ? 2 : 1) * b->network_flops + b->guide_flops;
+    bool plain = !n->guiding && !n->classifier && n->network->passes == 1; /* the same in every step, but for the window of the guide */
+    double flops = (evaluations > c.steps ? 2 : 1) * graph_flops(n->network->net->graph) +
+                   (n->discriminator ? graph_flops(n->discriminator->net->graph) : 0);
     time_steps(b);
     print_timing(json, n->discriminator ? "guided step" : "step", b->step, plain ? flops : 0);
     print_state_work(b, json);
-    if (!plain) return true;
-    double run = c.network * b->network.median + guided * b->guide.median;
-    printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", b->o->batch / run, c.steps, c.network, guided);
-    text_printf(json, ", \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", b->o->batch / run, c.steps, guided);
+    if (b->times) p.phase[p.count++] = (Phase){"state work", b->state.median, c.steps};
+    print_phases(b, &p, &c, json);
     return true;
 }
 static bool measure(Bench *b, Text *json, Error *e) {
     const Engine *g = &b->engine;
     int batch = b->o->batch;
+    preset_print(b->o->preset);
     printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, precision_name(b->device->precision), batch, b->o->repeats);
     text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
                 precision_name(b->device->precision), batch);
@@ -330,6 +408,7 @@ static bool measure(Bench *b, Text *json, Error *e) {
         Ceilings c = ceilings_measure(b->device);
         ceilings_print(&c, b->device, json);
         if (g->n.network) op_table("network", g->n.network->net->exec, b->o->repeats, &c, json);
+        if (g->n.decoder) op_table("vae", g->n.decoder->net->exec, b->o->repeats, &c, json);
         if (g->n.discriminator) op_table("guide", g->n.discriminator->net->exec, b->o->repeats, &c, json);
     }
     text_printf(json, "}\n");
@@ -349,7 +428,7 @@ static bool open_engine(Bench *b, Error *e) {
     size_t per_sample;
     b->times = state_work_of(&b->timer, b->device);
     Device *d = b->times ? &b->timer.device : b->device;
-    b->sample = b->o->sample;
+    b->sample = b->o->sample, b->networks.vae_batch = b->o->vae_batch;
     if (!n->source[ROLE_EXTRACTOR].weights) b->sample.dg_weight_1st_order = b->sample.dg_weight_2nd_order = 0;
     if (n->source[ROLE_NETWORK].weights) {
         sample_resolve(&b->sample, score_sampler(n->score));

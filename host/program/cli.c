@@ -225,14 +225,15 @@ static bool set_option(Args *a, const Option *o, const char *value, Error *e) {
     a->given[o - a->command->option] = true;
     return set_value(o, a->options, value, e);
 }
+const Preset *preset_find(const Preset *table, const char *name) {
+    for (const Preset *p = table; p && p->name; p++)
+        if (same_name(p->name, strlen(p->name), name, strlen(name))) return p;
+    return NULL;
+}
 static bool apply_preset(Args *a, const char *name, Error *e) {
     const Command *c = a->command;
-    Nearest near = {name, strlen(name), INT_MAX, ""};
-    for (const Preset *p = c->preset; p && p->name; p++) {
-        if (!same_name(p->name, strlen(p->name), name, strlen(name))) {
-            consider(&near, p->name, strlen(p->name));
-            continue;
-        }
+    const Preset *p = preset_find(c->preset, name);
+    if (p) {
         char *copy = dg_strdup(p->settings), *rest = NULL;
         for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
             char *equals = strchr(word, '=');
@@ -243,6 +244,8 @@ static bool apply_preset(Args *a, const char *name, Error *e) {
         free(copy);
         return true;
     }
+    Nearest near = {name, strlen(name), INT_MAX, ""};
+    for (p = c->preset; p && p->name; p++) consider(&near, p->name, strlen(p->name));
     if (near.best < INT_MAX) return dg_error(e, "--preset: there is no \"%s\": did you mean %s?", name, near.name);
     return dg_error(e, "--preset: there is no \"%s\": dg_cuda %s --help lists them", name, c->name);
 }
@@ -343,7 +346,7 @@ static void print_help(const Command *c) {
         if (p == c->preset) printf("\nPresets:\n");
         int at = printf("  %s", p->name);
         Text t = {0};
-        text_printf(&t, "%s: %s", p->help, p->settings);
+        text_printf(&t, "%s: %s (%s)", p->help, p->settings, p->source);
         wrap(t.text, at);
         text_free(&t);
     }

@@ -30,6 +30,7 @@ typedef struct {
 typedef struct {
     const char *name, *settings; /* "steps=18 rho=7" */
     const char *help;
+    const char *source; /* where the settings are published */
 } Preset;
 
 typedef struct {
@@ -65,6 +66,7 @@ int cli_run(const Command *const *command, int commands, int argc, char **argv, 
 bool options_from_json(const Option *option, int count, void *options, const Json *j, const char *skip, Error *e);
 bool args_given(const Args *a, const char *name);
 bool args_typed(const Args *a, const char *name);                  /* on the command line itself */
+const Preset *preset_find(const Preset *table, const char *name);  /* NULL: none has this name */
 void option_json(const Option *o, const void *options, Text *out); /* its value */
 void text_json_double(Text *out, double value);                    /* the shortest digits that give value back */
 #endif

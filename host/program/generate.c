@@ -49,6 +49,7 @@ static bool settle_sampling(Run *r, Error *e) {
 }
 static void describe(const Run *r) {
     const Networks *n = &r->networks;
+    preset_print(r->o->preset);
     fputs("network ", stdout);
     print_text(stdout, weights_name(n->source[ROLE_NETWORK].weights));
     printf(": %dx%d, ", n->state.h, n->state.w);

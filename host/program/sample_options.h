@@ -74,6 +74,10 @@ enum { MAX_CHANNELS_GUIDED = 4096 };
     SAMPLE_ROW(T, m, NULL, "classifier_interval", NULL, OPTION_TEXT, classifier_interval, "LO,HI", 0, 0, "where it acts")
 /* clang-format on */
 extern const Preset sample_presets[]; /* as Command.preset */
+/* What a preset sets and where that is published, as a line; nothing where there is none (NULL). */
+void preset_print(const char *name);
+/* The networks that a preset is for, as a golden case names them: their configurations, as JSON. NULL: it does not say. */
+const char *preset_networks(const char *name);
 /* What the command line has said of the solver and of Table 1, which choose the ablation sampler; what it says in other words than its
  * preset goes before that. */
 static inline void sample_options_given(SampleOptions *o, const Args *a) {
