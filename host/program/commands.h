@@ -3,5 +3,5 @@
 #define DG_COMMANDS_H
 #include "program/cli.h"
 
-extern const Command command_generate, command_verify, command_info, command_bench, command_convert, command_cache;
+extern const Command command_generate, command_verify, command_info, command_bench, command_convert, command_cache, command_decode;
 #endif
