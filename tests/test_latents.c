@@ -73,6 +73,41 @@ static void check_bytes(const char *what, const uint8_t *found, const double *ex
     CHECK(wrong == 0, "%s: %d of %d bytes are not those of the latents", what, wrong, count);
     CHECK(inside > count / 2, "%s: only %d of %d bytes are neither black nor white", what, inside, count);
 }
+/* Any number of images, a few at a time: each is what it is alone, and what is not finite is told of the image that it is in. */
+static void chunks(const Setup *s) {
+    enum { N = 5, ROWS = 2, BAD = 3 };
+    Error e = {0};
+    Device *d = device_open(s->device, NULL, &e);
+    Weights *w = weights_open(at(s, "vae.safetensors"), &e);
+    uint8_t bytes[2][N * BYTES];
+    int bad[N];
+    double x[N * VALUES];
+    for (int i = 0; i < N * VALUES; i++) x[i] = .2 * sin(i * .7);
+    for (int pass = 0; pass < 2; pass++) {
+        Decoder *c = w ? decoder_new(d, w, (Shape){1, SIDE, SIDE, CHANNELS}, pass ? ROWS : N, true, &e) : NULL;
+        if (!CHECK(c && c->picture.h == PICTURE && c->picture.c == 3, "%s", e.text)) break;
+        Picture p = picture_of(c->picture, QUANTIZE_OF_NETWORK, NULL);
+        if (pass) x[BAD * VALUES + 5] = NAN;
+        double *device_x = d->be->alloc(d, sizeof x);
+        uint8_t *device_bytes = d->be->alloc(d, sizeof bytes[0]);
+        int *device_bad = d->be->alloc(d, sizeof bad);
+        d->be->upload(d, device_x, x, sizeof x);
+        decoder_enqueue(c, N, device_x, &p, device_bytes, device_bad);
+        d->be->download(d, bytes[pass], device_bytes, sizeof bytes[0]);
+        d->be->download(d, bad, device_bad, sizeof bad);
+        for (int i = 0; i < N; i++) {
+            bool same = !memcmp(bytes[0] + i * BYTES, bytes[pass] + i * BYTES, BYTES), wrong = pass && i == BAD;
+            CHECK(wrong ? bad[i] > 0 : bad[i] == 0 && same, "image %d of %d, %d at a time: %d values are not finite, %s bytes", i, N,
+                  c->rows, bad[i], same ? "the same" : "other");
+        }
+        d->be->release(d, device_x), d->be->release(d, device_bytes), d->be->release(d, device_bad);
+        decoder_free(c);
+    }
+    weights_free(w);
+    device_close(d);
+    CHECK(decoder_precision((Precision){DG_F16, false}).act == DG_BF16 && decoder_precision((Precision){DG_F32, true}).tf32,
+          "an autoencoder's precision is not bf16 for fp16, and the device's own otherwise");
+}
 /* `generate` with and without the autoencoder, and `decode`: the same pictures, and the right ones. */
 static void pictures(const Setup *s) {
     enum { N = 5 };
@@ -134,10 +169,16 @@ static void folders(const Setup *s) {
     Result *r = program(s, "decode " LATENTS " --vae vae.safetensors --outdir d");
     if (succeeds(r, "decode again"))
         CHECK(strstr(r->out, "4 of 5 pictures are there already") && count_files(s, "d", ".png") == 5, "not continued: %s", r->out);
+}
+/* What was decoded is not mixed with something else. */
+static void owners(const Setup *s) {
+#define DECODED " --format npz --outdir decoded"
     succeeds(program(s, DIT "--seeds 0-4 --class 1 --format npz --save-latents --outdir l2"), "other latents");
-    fails(program(s, "decode l2/samples.npz --vae vae.safetensors --outdir d"), "other latents", 1, "sha256 was .*, is now");
-    fails(program(s, "decode " LATENTS " --vae other.safetensors --outdir d"), "another autoencoder", 1, "vae sha256 was .*, is now");
-    fails(program(s, DIT "--seeds 0-4 --vae vae.safetensors --outdir d"), "generate into decode's", 1, "were made with other options");
+    fails(program(s, "decode l2/samples.npz --vae vae.safetensors" DECODED), "other latents", 1, "sha256 was .*, is now");
+    fails(program(s, "decode " LATENTS " --vae other.safetensors" DECODED), "another autoencoder", 1, "vae sha256 was .*, is now");
+    fails(program(s, DIT "--seeds 0-4 --vae vae.safetensors" DECODED), "generate into decode's", 1, "were made with other options");
+    Result *r = program(s, "decode " LATENTS " --vae vae.safetensors" DECODED);
+    if (succeeds(r, "decode again")) CHECK(strstr(r->out, "5 of 5 pictures are there already"), "made anew: %s", r->out);
 }
 
 /* ---- what does not fit ---------------------------------------------------------------------------------------------------------- */
@@ -199,6 +240,8 @@ static const struct {
     {DIT "--seeds 0 --vae head.safetensors", 1, "--vae head.safetensors: this file holds a head, not an autoencoder"},
     {"generate --seeds 0 --vae vae.safetensors", 1, "--vae vae.safetensors: the autoencoder takes 4 channels here and is given 3"},
     {DIT "--seeds 0 --vae bad.safetensors", 1, "bad.safetensors.*\"scaling_factor\" is 0, not a positive number"},
+    {DIT "--seeds 0 --vae vae.safetensors --extractor pixels.safetensors --discriminator head.safetensors", 1,
+     "the extractor takes 8x8x3 images, the network makes 8x8x4"},
     {DIT "--class crane --vae vae.safetensors", 2, "--class \"crane\": classes 0 and 2 are both called so: give the number"},
     {DIT "--class tank --vae vae.safetensors", 2, "--class: \"tank\" is none of this network's classes"},
     {"decode " LATENTS, 2, "decode needs --vae"},
@@ -279,6 +322,18 @@ static void check_presets(const Setup *s) {
                   "%s: nothing of the autoencoder: %s", name, r->out);
     }
 }
+/* The weights change between timesteps 201 and 197, the discriminator acts from 104 on: strictly above 200 and 100. */
+static void gates(const Setup *s) {
+    static const char *const one[] = {"--ST_cfg 1", "--LT_cfg 1"}, *const acts[] = {"in 200 of 250 evaluations",
+                                                                                    "in 50 of 250 evaluations"};
+    for (int i = 0; i < 2; i++) {
+        char args[256];
+        snprintf(args, sizeof args, "generate --dry-run --preset dit-xl-2-256-dg --network dit.safetensors " GUIDED "%s", one[i]);
+        Result *r = program(s, args);
+        if (succeeds(r, args))
+            CHECK(strstr(r->out, acts[i]) && strstr(r->out, "in 224 of 250 evaluations"), "%s: not %s: %s", args, acts[i], r->out);
+    }
+}
 /* The networks of DiT's presets are the official ones: parameters, and billions of multiply-adds, as published. */
 static void preset_models(void) {
     static const struct {
@@ -344,7 +399,8 @@ static bool write_models(const Setup *s, Error *e) {
     return tiny_write(at(s, "dit.safetensors"), dit_config, 1, e) && tiny_write(at(s, "vae.safetensors"), vae_config, 1, e) &&
            tiny_write(at(s, "other.safetensors"), other_vae_config, 1, e) && tiny_write(at(s, "bad.safetensors"), bad, 1, e) &&
            tiny_write(at(s, "extractor.safetensors"), extractor_config, 1, e) &&
-           tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e);
+           tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e) &&
+           tiny_write(at(s, "pixels.safetensors"), tiny_extractor_config, 1, e);
 }
 int main(int argc, char **argv) {
     Setup s = {.device = "cpu", .dir = "/tmp/dg_test_latents_XXXXXX"};
@@ -356,9 +412,12 @@ int main(int argc, char **argv) {
         return check_done("test_latents");
     pictures(&s);
     batches(&s);
+    chunks(&s);
     folders(&s);
+    owners(&s);
     refusals(&s);
     check_presets(&s);
+    gates(&s);
     preset_models();
     phases(&s);
     remove_folder(s.dir);
