@@ -239,8 +239,8 @@ static const struct {
     {DIT "--seeds 0 --vae missing.safetensors", 1, "missing.safetensors"},
     {DIT "--seeds 0 --vae head.safetensors", 1, "--vae head.safetensors: this file holds a head, not an autoencoder"},
     {"generate --seeds 0 --vae vae.safetensors", 1, "--vae vae.safetensors: the autoencoder takes 4 channels here and is given 3"},
-    {DIT "--seeds 0 --vae bad.safetensors", 1, "bad.safetensors.*\"scaling_factor\" is 0, not a positive number"},
-    {DIT "--seeds 0 --vae vae.safetensors --extractor pixels.safetensors --discriminator head.safetensors", 1,
+    {DIT "--seeds 0 --format npz --vae bad.safetensors", 1, "bad.safetensors.*\"scaling_factor\" is 0, not a positive number"},
+    {DIT "--seeds 0 --format npz --vae vae.safetensors --extractor pixels.safetensors --discriminator head.safetensors", 1,
      "the extractor takes 8x8x3 images, the network makes 8x8x4"},
     {DIT "--class crane --vae vae.safetensors", 2, "--class \"crane\": classes 0 and 2 are both called so: give the number"},
     {DIT "--class tank --vae vae.safetensors", 2, "--class: \"tank\" is none of this network's classes"},
@@ -322,12 +322,19 @@ static void check_presets(const Setup *s) {
                   "%s: nothing of the autoencoder: %s", name, r->out);
     }
 }
-/* The weights change between timesteps 201 and 197, the discriminator acts from 104 on: strictly above 200 and 100. */
+/* The weights change between timesteps 201 and 197, the discriminator acts from 104 on: strictly above 200 and 100.
+ * And a network on latents computes in bf16 where nobody asks for fp16. */
 static void gates(const Setup *s) {
     static const char *const one[] = {"--ST_cfg 1", "--LT_cfg 1"}, *const acts[] = {"in 200 of 250 evaluations",
                                                                                     "in 50 of 250 evaluations"};
+    static const struct {
+        const char *args, *line;
+    } types[] = {{"", "device rounded, bf16\n"}, {" --dtype fp16", "device rounded, fp16\n"}};
     for (int i = 0; i < 2; i++) {
         char args[256];
+        snprintf(args, sizeof args, "generate --dry-run --network dit.safetensors --device rounded%s", types[i].args);
+        Result *of = run(s, args);
+        if (succeeds(of, args)) CHECK(strstr(of->out, types[i].line), "%s: not %s%s", args, types[i].line, of->out);
         snprintf(args, sizeof args, "generate --dry-run --preset dit-xl-2-256-dg --network dit.safetensors " GUIDED "%s", one[i]);
         Result *r = program(s, args);
         if (succeeds(r, args))

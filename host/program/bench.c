@@ -426,6 +426,7 @@ static bool open_engine(Bench *b, Error *e) {
     const Networks *n = &b->networks;
     bool fuse = !b->o->device.no_fuse;
     size_t per_sample;
+    if (n->score && n->score->facts.latent) device_for_latents(b->device, &b->o->device);
     b->times = state_work_of(&b->timer, b->device);
     Device *d = b->times ? &b->timer.device : b->device;
     b->sample = b->o->sample, b->networks.vae_batch = b->o->vae_batch;

@@ -81,6 +81,7 @@ static bool open_decoder(Run *r, Error *e) {
     const DecodeOptions *o = r->o;
     int rows = l->count < (size_t)o->vae_batch ? (int)l->count : o->vae_batch;
     if (!(r->device = device_from_options(&o->device, e))) return false;
+    device_for_latents(r->device, &o->device);
     Shape state = {1, l->height, l->width, l->channels};
     r->decoder = decoder_new(r->device, r->networks.source[ROLE_VAE].weights, state, rows, !o->device.no_fuse, e);
     if (!r->decoder) return e->out_of_memory && rows > 1 ? dg_error_context(e, "--vae-batch %d is too much", rows) : false;

@@ -40,3 +40,7 @@ Device *device_from_options(const DeviceOptions *o, Error *e) {
     if (d) d->autotune = o->autotune;
     return d;
 }
+void device_for_latents(Device *d, const DeviceOptions *o) {
+    Precision p;
+    if (!o->dtype && d->precision.act == DG_F16 && device_precision(d, "bf16", &p, NULL)) d->precision = p;
+}

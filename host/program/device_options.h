@@ -20,7 +20,7 @@ enum { MAX_THREADS = 1024 };
     {"Where it runs", "device", NULL, OPTION_TEXT, offsetof(T, m.device), "NAME", 0, 0, false,                         \
      "cuda, cuda:N, cpu, ref (plain loops), ref64 (the same in double), rounded (cpu, every result rounded to fp16, bf16 or tf32); default: cuda where there is a GPU, else cpu"}, \
         {NULL, "dtype", NULL, OPTION_CHOICE, offsetof(T, m.dtype), DTYPE_CHOICE, 0, 0, false,                          \
-         "storage of images and feature maps; auto: fp16 on cuda, fp32 elsewhere; sums are fp32 always"},              \
+         "storage of images and feature maps; auto: on cuda fp16, of networks on latents and their autoencoder bf16; fp32 elsewhere; sums are fp32 always"},              \
         {NULL, "no-fuse", NULL, OPTION_FLAG, offsetof(T, m.no_fuse), NULL, 0, 0, true,                                 \
          "run the networks op by op as they are written, to find mistakes"},                                           \
         {NULL, "autotune", NULL, OPTION_CHOICE, offsetof(T, m.autotune), "off|on", 0, 0, true,                         \
@@ -32,4 +32,6 @@ enum { MAX_THREADS = 1024 };
 /* How many threads will compute: --threads or OMP_NUM_THREADS where given, fewer where that many cannot be had. */
 int threads_from_options(const DeviceOptions *o);
 Device *device_from_options(const DeviceOptions *o, Error *e);
+/* For networks on latents, before any is opened: bf16 where nobody named a type and the device would take fp16. */
+void device_for_latents(Device *d, const DeviceOptions *o);
 #endif

@@ -171,6 +171,7 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     r->hashes = hashes_start(&r->networks);
     if (!settle_sampling(r, e) || !choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;
+    if (r->networks.score->facts.latent) device_for_latents(r->device, &o->device);
     describe(r);
     if (o->dry_run) return dry_run(r, e) ? OUTCOME_DONE : OUTCOME_FAILED;
     if (!generate_check_images(o, &r->networks, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;

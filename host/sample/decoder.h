@@ -12,7 +12,7 @@ typedef struct {
     Shape picture; /* of one image */
 } Decoder;
 
-/* What an autoencoder computes in, on a device of this precision: bf16 for fp16, whose range its feature maps exceed. */
+/* What an autoencoder computes in, on a device of this precision: bf16 for fp16, as its feature maps can exceed the range of fp16. */
 Precision decoder_precision(Precision device);
 /* state: of one image. Checks that the autoencoder takes such latents. */
 Decoder *decoder_new(Device *d, Weights *w, Shape state, int rows, bool fuse, Error *e);
