@@ -73,16 +73,17 @@ static void check_bytes(const char *what, const uint8_t *found, const double *ex
     CHECK(wrong == 0, "%s: %d of %d bytes are not those of the latents", what, wrong, count);
     CHECK(inside > count / 2, "%s: only %d of %d bytes are neither black nor white", what, inside, count);
 }
-/* Any number of images, a few at a time: each is what it is alone, and what is not finite is told of the image that it is in. */
+/* Any number of images, a few at a time: no more than these are made, each is what it is alone, and what is not finite is told of the image that it is in. */
 static void chunks(const Setup *s) {
     enum { N = 5, ROWS = 2, BAD = 3 };
     Error e = {0};
     Device *d = device_open(s->device, NULL, &e);
     Weights *w = weights_open(at(s, "vae.safetensors"), &e);
-    uint8_t bytes[2][N * BYTES];
-    int bad[N];
-    double x[N * VALUES];
-    for (int i = 0; i < N * VALUES; i++) x[i] = .2 * sin(i * .7);
+    static const uint8_t GUARD = 0x5a;
+    uint8_t bytes[2][(N + 1) * BYTES];
+    int bad[N + 1];
+    double x[(N + 1) * VALUES];
+    for (int i = 0; i < (N + 1) * VALUES; i++) x[i] = .2 * sin(i * .7);
     for (int pass = 0; pass < 2; pass++) {
         Decoder *c = w ? decoder_new(d, w, (Shape){1, SIDE, SIDE, CHANNELS}, pass ? ROWS : N, true, &e) : NULL;
         if (!CHECK(c && c->picture.h == PICTURE && c->picture.c == 3, "%s", e.text)) break;
@@ -91,7 +92,8 @@ static void chunks(const Setup *s) {
         double *device_x = d->be->alloc(d, sizeof x);
         uint8_t *device_bytes = d->be->alloc(d, sizeof bytes[0]);
         int *device_bad = d->be->alloc(d, sizeof bad);
-        d->be->upload(d, device_x, x, sizeof x);
+        memset(bytes[pass], GUARD, sizeof bytes[0]);
+        d->be->upload(d, device_x, x, sizeof x), d->be->upload(d, device_bytes, bytes[pass], sizeof bytes[0]);
         decoder_enqueue(c, N, device_x, &p, device_bytes, device_bad);
         d->be->download(d, bytes[pass], device_bytes, sizeof bytes[0]);
         d->be->download(d, bad, device_bad, sizeof bad);
@@ -100,6 +102,8 @@ static void chunks(const Setup *s) {
             CHECK(wrong ? bad[i] > 0 : bad[i] == 0 && same, "image %d of %d, %d at a time: %d values are not finite, %s bytes", i, N,
                   c->rows, bad[i], same ? "the same" : "other");
         }
+        for (int i = N * BYTES; i < (N + 1) * BYTES; i++)
+            if (!CHECK(bytes[pass][i] == GUARD, "%d at a time: one image too many was made", c->rows)) break;
         d->be->release(d, device_x), d->be->release(d, device_bytes), d->be->release(d, device_bad);
         decoder_free(c);
     }
