@@ -12,8 +12,6 @@
 enum { SIDE = 8, CHANNELS = 4, PICTURE = 16, VALUES = SIDE * SIDE * CHANNELS, BYTES = PICTURE * PICTURE * 3 };
 static const char dit_config[] = "{\"kind\": \"dit\", \"input_size\": 8, \"patch_size\": 2, \"hidden_size\": 16, \"depth\": 1, "
                                  "\"num_heads\": 2, \"num_classes\": 3, \"classes\": [\"crane\", \"tench\", \"crane\"]}";
-static const char vae_config[] = "{\"kind\": \"vae\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"latent_channels\": 4, "
-                                 "\"norm_num_groups\": 4, \"sample_size\": 32}";
 static const char other_vae_config[] = "{\"kind\": \"vae\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"latent_channels\": "
                                        "4, \"norm_num_groups\": 4, \"sample_size\": 32, \"scaling_factor\": 0.5}";
 static const char extractor_config[] =
@@ -407,8 +405,8 @@ static void phases(const Setup *s) {
 
 static bool write_models(const Setup *s, Error *e) {
     char bad[512];
-    snprintf(bad, sizeof bad, "%.*s, \"scaling_factor\": 0}", (int)sizeof vae_config - 2, vae_config);
-    return tiny_write(at(s, "dit.safetensors"), dit_config, 1, e) && tiny_write(at(s, "vae.safetensors"), vae_config, 1, e) &&
+    snprintf(bad, sizeof bad, "%.*s, \"scaling_factor\": 0}", (int)sizeof tiny_vae_config - 2, tiny_vae_config);
+    return tiny_write(at(s, "dit.safetensors"), dit_config, 1, e) && tiny_write(at(s, "vae.safetensors"), tiny_vae_config, 1, e) &&
            tiny_write(at(s, "other.safetensors"), other_vae_config, 1, e) && tiny_write(at(s, "bad.safetensors"), bad, 1, e) &&
            tiny_write(at(s, "extractor.safetensors"), extractor_config, 1, e) &&
            tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e) &&

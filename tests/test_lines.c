@@ -2,11 +2,12 @@
  * sentence with exit code 1 or 2. Usage: test_lines [LINES [FIRST [PROGRAM]]]; the lines depend on their numbers alone.      */
 #include "base/rng.h"
 #include "program.h"
+#include "files/npz.h"
 #include "program/commands.h"
 #include "tiny_model.h"
 
 enum { MAX_WORDS = 40, SECONDS = 3 /* then it is asked to end */, GRACE = 60 /* and then made to */ };
-static const Command *const commands[] = {&command_generate, &command_verify, &command_info,
+static const Command *const commands[] = {&command_generate, &command_decode, &command_verify, &command_info,
                                           &command_convert,  &command_bench,  &command_cache};
 static const char *const valid[] = {
     "generate --network tiny.safetensors --seeds 0-3 --steps 2 --outdir out",
@@ -18,6 +19,10 @@ static const char *const valid[] = {
     "generate --preset edm-cifar10-cond-dg --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors "
     "--dry-run",
     "generate --network tiny.safetensors --seeds 0-1 --steps 1 --dtype fp32 --device ref --threads 2 --outdir out4 --batch 1",
+    "generate --network dit.safetensors --vae vae.safetensors --seeds 0-2 --steps 2 --outdir out5 --format npz --vae-batch 2",
+    "generate --network dit.safetensors --preset dit-xl-2-256 --steps 2 --seeds 0-2 --outdir out6 --format npz --save-latents",
+    "decode latents.npz --vae vae.safetensors --outdir out7 --format npz --vae-batch 2",
+    "decode latents.npz --vae vae.safetensors --outdir out8 --overwrite --device cpu",
     "verify --device cpu --tolerance-factor 2 case.safetensors",
     "info tiny.safetensors --tensors --batch 4",
     "info extractor.safetensors",
@@ -83,6 +88,9 @@ static const char *const values[] = {
     "uncond.safetensors",
     "extractor.safetensors",
     "head.safetensors",
+    "dit.safetensors",
+    "vae.safetensors",
+    "latents.npz",
     "notes.txt",
     "empty",
     "folder",
@@ -219,6 +227,16 @@ static bool wait_up_to(pid_t pid, int *status, int seconds) {
     return false;
 }
 /* A copy: a line may ask for it to be replaced. */
+static bool write_latents(const char *path, Error *e) {
+    enum { VALUES_OF_ONE = 4 * 8 * 8 };
+    static const float values_of[2 * VALUES_OF_ONE];
+    NpzWriter *w = npz_writer_open(path, e);
+    if (w && npz_writer_array(w, "samples", 'f', 4, 4, (const int64_t[]){2, 4, 8, 8}, e) &&
+        npz_writer_data(w, values_of, sizeof values_of, e))
+        return npz_writer_finish(w, e);
+    npz_writer_abandon(w);
+    return false;
+}
 static bool copy_file(const char *from, const char *to, Error *e) {
     FileMap m;
     if (!file_map(from, &m, e)) return false;
@@ -235,7 +253,10 @@ static bool prepare(const Setup *s) {
     mkdir(at(s, "folder"), 0777);
     if (!exists(s, "pipe")) mkfifo(at(s, "pipe"), 0666);
     if (symlink("loop", at(s, "loop")) != 0) {}
-    return CHECK(copy_file("tests/golden/nets/edm_tiny_ddpmpp.safetensors", at(s, "case.safetensors"), &e) &&
+    return CHECK(write_latents(at(s, "latents.npz"), &e) && tiny_write(at(s, "dit.safetensors"), tiny_dit_config, 1, &e) &&
+                     tiny_write(at(s, "vae.safetensors"), tiny_vae_config, 1, &e),
+                 "%s", e.text) &&
+           CHECK(copy_file("tests/golden/nets/edm_tiny_ddpmpp.safetensors", at(s, "case.safetensors"), &e) &&
                      tiny_write(at(s, "tiny.safetensors"), tiny_network_config, 1, &e) &&
                      tiny_write(at(s, "uncond.safetensors"), tiny_uncond_config, 1, &e) &&
                      tiny_write(at(s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&

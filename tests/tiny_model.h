@@ -24,6 +24,13 @@ static const char tiny_head_config[] =
     "\"resblock_updown\": true,"
     " \"pool\": \"attention\", \"condition\": true, \"num_class\": 3}";
 
+/* A DiT on latents of 8x8x4, and the autoencoder that makes pictures of 16x16 of them. */
+__attribute__((unused)) static const char tiny_dit_config[] =
+    "{\"kind\": \"dit\", \"input_size\": 8, \"patch_size\": 2, \"hidden_size\": 16, \"depth\": 1, \"num_heads\": 2, \"num_classes\": 3}";
+__attribute__((unused)) static const char tiny_vae_config[] =
+    "{\"kind\": \"vae\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"latent_channels\": 4, "
+    "\"norm_num_groups\": 4, \"sample_size\": 32}";
+
 /* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. m NULL: the model that the
  * configuration names.                                                                                                    */
 __attribute__((unused)) static bool tiny_write_model(const Model *m, const char *path, const char *config, float gain, Error *e) {
