@@ -325,6 +325,22 @@ static void check_presets(const Setup *s) {
                   "%s: nothing of the autoencoder: %s", name, r->out);
     }
 }
+/* What the command line says of classifier-free guidance in other words than the preset goes before it. */
+static void other_words(const Setup *s) {
+    static const struct {
+        const char *args, *line;
+    } of[] = {{"--preset dit-xl-2-256-dg --cfg_scale 2", " 2; discriminator 1;"},
+              {"--preset dit-xl-2-256-dg --cfg_scale 2", "\n  --LT_cfg = null\n"},
+              {"--LT_cfg 1.5 --ST_cfg 3 --preset dit-xl-2-256", "\n  --cfg_scale = null\n"},
+              {"--preset dit-xl-2-256 --timestep_respacing ddim25", "ddpm, 25 steps"},
+              {"--preset dit-xl-2-256-dg --ST_cfg 4", "\n  --LT_cfg = 1.25\n"}};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        char args[256];
+        snprintf(args, sizeof args, "generate --dry-run --network dit.safetensors " GUIDED "%s", of[i].args);
+        Result *r = program(s, args);
+        if (succeeds(r, args)) CHECK(strstr(r->out, of[i].line), "%s: no \"%s\": %s", args, of[i].line, r->out);
+    }
+}
 /* The weights change between timesteps 201 and 197, the discriminator acts from 104 on: strictly above 200 and 100.
  * And a network on latents computes in bf16 where nobody asks for fp16. */
 static void gates(const Setup *s) {
@@ -430,6 +446,7 @@ int main(int argc, char **argv) {
         refusals(&s);
         check_presets(&s);
         gates(&s);
+        other_words(&s);
         preset_models();
         phases(&s);
     }

@@ -87,5 +87,8 @@ static inline void sample_options_given(SampleOptions *o, const Args *a) {
     bool window = args_typed(a, "time_min") || args_typed(a, "time_max");
     if (args_typed(a, "dg_interval") && !window) o->time_min = o->time_max = (double)NAN;
     if (args_typed(a, "timestep_respacing") && !args_typed(a, "steps")) o->num_steps = 0;
+    bool branch = args_typed(a, "LT_cfg") || args_typed(a, "ST_cfg") || args_typed(a, "branch_time");
+    if (args_typed(a, "cfg_scale") && !branch) o->LT_cfg = o->ST_cfg = o->branch_time = (double)NAN;
+    if (branch && !args_typed(a, "cfg_scale")) o->cfg_scale = (double)NAN;
 }
 #endif
