@@ -16,9 +16,10 @@ static const Option option[] = {
 };
 static const char details[] =
     "A case is a safetensors file with inputs and outputs of the official programs, and networks whose weights are defined by\n"
-    "their names. Each line shows one output: the worst relative L2 error over the samples, and the tolerance. The exit code is 0\n"
-    "when all are within their tolerances and at least one was compared. In fp16, bf16 or tf32 the tolerance is three times the\n"
-    "error that the same case has on device rounded, which is run first, plus the case's own.\n\n"
+    "their names. Each line shows one output: the worst relative L2 error over the samples, and the tolerance; of bytes, how many\n"
+    "differ, and how many of these where that is more than rounding. The exit code is 0 when all are within their tolerances and at\n"
+    "least one was compared. In fp16, bf16 or tf32 the tolerance is three times the error that the same case has on device rounded,\n"
+    "which is run first, plus the case's own; bytes are then compared with those of the numbers that were computed.\n\n"
     "Example:\n"
     "  dg_cuda verify tests/golden/*/*.safetensors\n";
 
