@@ -104,14 +104,23 @@ static bool open_tiny(const Setup *s, Networks *n, Error *e) {
     ConvertOptions o = {0};
     return networks_open(n, path, &o, true, e);
 }
+/* A network on latents, and the autoencoder that makes pictures of them. */
+static bool open_latents(const Setup *s, Networks *n, Error *e) {
+    char network[128], vae[128];
+    snprintf(network, sizeof network, "%s/dit.safetensors", s->dir), snprintf(vae, sizeof vae, "%s/vae.safetensors", s->dir);
+    const char *const path[ROLES] = {[ROLE_NETWORK] = network, [ROLE_VAE] = vae};
+    ConvertOptions o = {0};
+    return networks_open(n, path, &o, false, e);
+}
 /* Every allocation fails once: nothing is left of the engine, and the sentence says how much was wanted. */
-static void fail_each(const Setup *s) {
+static void fail_each(const Setup *s, bool latents) {
     Error e = {""};
     Networks n;
     Engine g;
     SampleOptions o = sample_defaults();
+    if (latents) o.dg_weight_1st_order = 0, o.cfg_scale = 2;
     Device *d = device_open("emu", NULL, &e);
-    if (!CHECK(d && open_tiny(s, &n, &e), "%s", e.text)) return;
+    if (!CHECK(d && (latents ? open_latents : open_tiny)(s, &n, &e), "%s", e.text)) return;
     enum { ENOUGH = 1 << 22 };
     set_memory(ENOUGH);
     int k = 0;
@@ -229,10 +238,12 @@ int main(int argc, char **argv) {
     bool ready = CHECK(real, "no program dg_cuda-emu") && CHECK(mkdtemp(s.dir), "no temporary folder") &&
                  CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e) &&
                            tiny_write(at(&s, "extractor.safetensors"), tiny_extractor_config, 1, &e) &&
-                           tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e),
+                           tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e) &&
+                           tiny_write(at(&s, "dit.safetensors"), tiny_dit_config, 1, &e) &&
+                           tiny_write(at(&s, "vae.safetensors"), tiny_vae_config, 1, &e),
                        "%s", e.text);
     if (ready) {
-        fail_each(&s);
+        fail_each(&s, false), fail_each(&s, true);
         too_little(&s);
         remove_folder(s.dir);
     }
