@@ -12,12 +12,13 @@ typedef struct {
     const char *kind;
     const char *const *outputs; /* the tensors that `expect` may name; NULL-terminated */
     bool logits;                /* a logit is among them: in reduced precision the worst of two roundings counts */
+    bool fp32;                  /* computed in it on devices of any precision that take it */
     bool (*run)(Case *c, Error *e);
     bool (*cost)(Case *c, CaseCost *cost, Error *e); /* fills flops and size */
 } CaseKind;
 static const double QUICK_FLOPS = 1e9; /* a call for one image; below it a case is CASE_QUICK */
 static const double LARGE_BYTES = 2e9; /* of weights in fp32; above it a case is CASE_LARGE */
-extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit, case_vae;
+extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit, case_vae, case_inception;
 
 typedef struct CaseErrors CaseErrors;
 struct Case {
@@ -53,6 +54,7 @@ double *case_upload(const Case *c, const double *host, size_t count, Error *e);
 /* Outputs: nothing is done where the case does not expect the tensor. False: it cannot be compared. */
 bool case_compare_images(const Case *c, const char *tensor, const double *found, Shape s, Error *e); /* NHWC */
 bool case_compare_values(const Case *c, const char *tensor, const double *found, int n, Error *e);
+bool case_compare_rows(const Case *c, const char *tensor, const double *found, int n, int per, Error *e); /* [n,per] */
 
 /* What kinds share. flops: of one call for one image. */
 typedef struct {
