@@ -93,10 +93,11 @@ static Tid mixed_7a(const Builder *b, Tid x) {
 static Tid mixed_7(const Builder *b, Tid x, bool max) {
     Tid one = CHAIN(b, x, {"branch1x1", 320, 1, 1, 1, SAME});
     Tid three = CHAIN(b, x, {"branch3x3_1", 384, 1, 1, 1, SAME});
-    three = CONCAT(b, CHAIN(b, three, {"branch3x3_2a", 384, 1, 3, 1, SAME}), CHAIN(b, three, {"branch3x3_2b", 384, 3, 1, 1, SAME}));
+    Tid wide = CHAIN(b, three, {"branch3x3_2a", 384, 1, 3, 1, SAME}), tall = CHAIN(b, three, {"branch3x3_2b", 384, 3, 1, 1, SAME});
+    three = CONCAT(b, wide, tall);
     Tid twice = CHAIN(b, x, {"branch3x3dbl_1", 448, 1, 1, 1, SAME}, {"branch3x3dbl_2", 384, 3, 3, 1, SAME});
-    twice = CONCAT(b, CHAIN(b, twice, {"branch3x3dbl_3a", 384, 1, 3, 1, SAME}), CHAIN(b, twice, {"branch3x3dbl_3b", 384, 3, 1, 1, SAME}));
-    return CONCAT(b, one, three, twice, pool_branch(b, x, max, 192));
+    wide = CHAIN(b, twice, {"branch3x3dbl_3a", 384, 1, 3, 1, SAME}), tall = CHAIN(b, twice, {"branch3x3dbl_3b", 384, 3, 1, 1, SAME});
+    return CONCAT(b, one, three, CONCAT(b, wide, tall), pool_branch(b, x, max, 192));
 }
 
 /* ---- the network ------------------------------------------------------------------------------------------------------------- */
