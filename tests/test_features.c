@@ -44,12 +44,14 @@ static const struct {
     {512, 512, RESIZE_HALF, 34195564.141, {144.8024, 116.9462, 113.4169, 147.2504, 138.0715, 166.5562, 95.71594, 237.0358}},
     {512, 512, RESIZE_PIL_BICUBIC, 34195929.7047, {157.773, 121.0921, 113.9162, 145.5707, 141.1513, 169.579, 85.194, 189.1262}},
 };
+static Precision fp32_of(const Device *d) { /* as features_open takes it */
+    Precision p;
+    return device_precision(d, "fp32", &p, NULL) ? p : d->precision;
+}
 /* In grey levels. */
 static float *resize(Device *d, int height, int width, ResizeRule rule) {
     Error e = {""};
-    Precision p;
-    if (!device_precision(d, "fp32", &p, &e)) p = d->precision;
-    Graph *g = graph_new(p);
+    Graph *g = graph_new(fp32_of(d));
     uint8_t *bytes = picture(height, width, 1);
     size_t count = (size_t)(height * width) * 3;
     float *in = dg_alloc(count * sizeof *in), *out = dg_alloc((size_t)(SIZE * SIZE) * 3 * sizeof *out);
@@ -370,8 +372,10 @@ static void test_extractor(Device *d) {
     DG_CHECK(w, "%s", e.text);
     FeatureOptions o = {.height = SIDE, .width = SIDE, .batch = 2, .wanted = 1u << FEATURE_POOL};
     Features *f = features_open(d, w, &o, &e);
-    Net *n = f ? net_open(d, &model_extractor, w, N, true, &e) : NULL;
-    if (CHECK(n, "%s", e.text)) {
+    Net *n = net_new("extractor", fp32_of(d), N, true);
+    const Ports *ports = net_add(n, &model_extractor, weights_config(w), "", 0, &e);
+    if (ports) net_plan(n, ports->out);
+    if (CHECK(f && ports && net_bind(n, d, &w, &e), "%s", e.text)) {
         uint8_t *images = picture(SIDE, SIDE, N);
         float **out = room(f, N);
         Shape s = shape_of(n->graph, n->out);
