@@ -311,13 +311,15 @@ bool image_source_has_jpeg(const ImageSource *s) {
     return false;
 }
 bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e) {
-    size_t bytes = (size_t)s->height * (size_t)s->width * 3, wrong = n;
+    size_t bytes = (size_t)s->height * (size_t)s->width * 3, wrong = n, files = 0;
     for (size_t i = 0; i < n; i++) {
         DG_CHECK(index[i] < s->count, "image %zu of %zu", index[i], s->count);
         ImagePart *p = part_of(s, index[i]);
+        files += !p->npz;
         if (p->npz && !read_array(p, index[i] - p->first, pixels + i * bytes, e)) return false;
     }
-#pragma omp parallel for schedule(dynamic)
+    if (!files) return true;
+#pragma omp parallel for schedule(dynamic) if (n > 1)
     for (size_t i = 0; i < n; i++) {
         Error own = {""};
         const ImagePart *p = part_of(s, index[i]);
