@@ -10,7 +10,7 @@ typedef struct {
     int num_classes, image_size;
     double depth_multiplier; /* of all widths, as in TensorFlow's builder; 1 officially */
 } InceptionConfig;
-enum { SPATIAL_CHANNELS = 7, LEAST_SIZE = 75, MIN_DEPTH = 16 };
+enum { SPATIAL_CHANNELS = 7, LEAST_SIZE = 107, MIN_DEPTH = 16 }; /* of smaller images the last blocks have a single pixel */
 static const double BN_EPS = .001;
 _Static_assert((int)INCEPTION_TAPS <= (int)PORT_TAPS, "the ports have room for every tap");
 
