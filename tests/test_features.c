@@ -402,7 +402,7 @@ static void test_extractor(Device *d) {
     o.width = 33;
     CHECK(!features_open(d, w, &o, &e) && strstr(e.text, "an extractor of images of 32x32, and these are 33x32"), "%s", e.text);
     o.width = 32, o.wanted |= 1u << FEATURE_SPATIAL;
-    CHECK(!features_open(d, w, &o, &e) && strstr(e.text, "gives no features of kind 1"), "%s", e.text);
+    CHECK(!features_open(d, w, &o, &e) && strstr(e.text, "an extractor gives no spatial features"), "%s", e.text);
     weights_free(w);
 }
 

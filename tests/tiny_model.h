@@ -5,6 +5,7 @@
 #include "models/models.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char tiny_network_config[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": "
                                           "3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
