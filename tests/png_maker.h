@@ -10,6 +10,7 @@ typedef struct {
     bool interlaced;
     int filter;            /* of every row; -1: another each row */
     int pieces;            /* IDAT chunks */
+    int extra;             /* bytes behind the packed pixels in them */
     const uint8_t *colors; /* of a palette, 3 bytes each */
     int palette;           /* how many */
 } PngMaker;
@@ -69,8 +70,9 @@ static inline Made png_make(const PngMaker *p, const uint8_t *samples) {
     uLongf room = compressBound((uLong)raw.bytes);
     packed.data = dg_alloc(room);
     DG_CHECK(compress(packed.data, &room, raw.data, (uLong)raw.bytes) == Z_OK, "zlib does not compress");
-    packed.bytes = room;
+    packed.bytes = packed.capacity = room;
 #endif
+    for (int i = 0; i < p->extra; i++) made_put(&packed, 7, 1);
     made_bytes(&m, "\x89PNG\r\n\x1a\n", 8);
     png_chunk(&m, "IHDR", head.data, head.bytes);
     if (p->colors) png_chunk(&m, "PLTE", p->colors, (size_t)p->palette * 3);

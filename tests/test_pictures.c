@@ -166,6 +166,18 @@ static void test_wrong_png(void) {
     m = png_make(&beyond, samples);
     refuse("a colour beyond the palette", m.data, m.bytes, "not in its palette");
     made_free(&m);
+    for (int taller = 0; taller < 2; taller++) { /* what follows the pixels is left alone, and is no substitute for them */
+        Error e = {""};
+        PngMaker padded = p;
+        padded.extra = 100;
+        m = png_make(&padded, samples);
+        m.data[23] = (uint8_t)(m.data[23] + taller);
+        uint32_t crc = crc32_of(0, m.data + 12, 17);
+        for (int k = 0; k < 4; k++) m.data[29 + k] = (uint8_t)(crc >> (24 - 8 * k));
+        if (taller) refuse("a PNG of fewer rows than it says, and more", m.data, m.bytes, "its pixels are cut off");
+        else CHECK(read_any(m.data, m.bytes, &e), "something behind the pixels: %s", e.text);
+        made_free(&m);
+    }
     /* the header of a larger image: its CRC right, its pixels missing, its size absurd */
     static const struct {
         uint32_t height, width;
