@@ -45,7 +45,7 @@ static inline void png_pass(Made *raw, const PngMaker *p, const uint8_t *samples
         for (int i = 0; i < columns * per; i++) {
             int v = samples[((size_t)y * (size_t)p->width + (size_t)(x0 + i / per * right)) * (size_t)per + (size_t)(i % per)];
             if (p->depth == 16) row[2 * i] = (uint8_t)v;
-            else row[i * p->depth / 8] |= (uint8_t)(v << (8 - p->depth - i * p->depth % 8));
+            else row[i * p->depth / 8] |= (uint8_t)(v << ((8 - p->depth - i * p->depth % 8) & 7)); /* of no depth: anything */
         }
         int filter = p->filter < 0 ? lines % 5 : p->filter;
         made_put(raw, (uint64_t)filter, 1);
