@@ -2,7 +2,7 @@
 #include "base/folder.h"
 #include "base/text.h"
 #include "files/image_parts.h"
-#include "files/picture.h"
+#include "files/image_file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -46,10 +46,10 @@ static bool scan_entry(Scan *s, char *name, const char *last, int depth, Error *
     struct stat st, own;
     char *path = path_join(s->root, name);
     bool there = lstat(path, &own) == 0 && stat(path, &st) == 0, folder = there && S_ISDIR(st.st_mode), ok = true;
-    const char *other = picture_of_others(last);
+    const char *other = image_file_of_others(last);
     free(path);
     if (folder && !s->flat && !S_ISLNK(own.st_mode)) ok = scan_folder(s, name, depth + 1, e); /* links may lead in circles */
-    else if (there && S_ISREG(st.st_mode) && picture_named(last)) return names_add(&s->images, name), true;
+    else if (there && S_ISREG(st.st_mode) && image_file_named(last)) return names_add(&s->images, name), true;
     else if (there && S_ISREG(st.st_mode) && is_samples(last)) return names_add(&s->arrays, name), true;
     else if (there && S_ISREG(st.st_mode) && other)
         ok = dg_error(e, "%s/%s: a %s file, which dg_cuda does not read: only PNG and JPEG images are", s->root, name, other);
@@ -93,8 +93,8 @@ static bool add_array(ImageSource *s, const char *path, Npz *z, Error *e) {
     const char *array = array_of_images(z, path, e);
     NpzStream *stream = array ? npz_stream_open(z, array, &head, e) : NULL;
     const int64_t *shape = head.shape;
-    bool images = head.dims == 4 && (shape[3] == 3 || shape[3] == 1) && shape[1] > 0 && shape[1] <= PICTURE_SIDE && shape[2] > 0 &&
-                  shape[2] <= PICTURE_SIDE && shape[1] * shape[2] <= PICTURE_PIXELS;
+    bool images = head.dims == 4 && (shape[3] == 3 || shape[3] == 1) && shape[1] > 0 && shape[1] <= IMAGE_FILE_SIDE && shape[2] > 0 &&
+                  shape[2] <= IMAGE_FILE_SIDE && shape[1] * shape[2] <= IMAGE_FILE_PIXELS;
     if (stream && !(images && head.dtype == 'u' && head.bytes == 1)) {
         Text t = {0};
         for (int i = 0; i < head.dims; i++) text_printf(&t, i ? ",%lld" : "%lld", (long long)shape[i]);
@@ -145,10 +145,10 @@ static bool add_zip(ImageSource *s, const char *path, Error *e) {
     bool ok = true;
     for (int i = 0; i < z->count && ok; i++) {
         const char *name = z->entry[i].name, *slash = strrchr(name, '/'), *last = slash ? slash + 1 : name;
-        const char *other = picture_of_others(last);
+        const char *other = image_file_of_others(last);
         if (other)
             ok = dg_error(e, "%s: it holds %s, a %s file, which dg_cuda does not read: only PNG and JPEG images are", path, name, other);
-        else if (picture_named(last) && (!slash || !s->rules.flat)) entry[count++] = &z->entry[i];
+        else if (image_file_named(last) && (!slash || !s->rules.flat)) entry[count++] = &z->entry[i];
     }
     if (ok && !count) ok = dg_error(e, "%s: the archive holds no PNG or JPEG files, and no arrays", path);
     if (!ok) {
@@ -211,13 +211,12 @@ static bool check_size(const ImageSource *s, const char *name, int height, int w
 /* pixels NULL: the size alone, which becomes that of the set. */
 static bool read_file(ImageSource *s, const ImagePart *p, size_t k, uint8_t *pixels, Error *e) {
     Loaded file;
-    Picture picture;
+    ImageFile image;
     char *name = name_of(p, k);
-    bool ok = load(p, k, name, &file, e) && picture_head(file.data, file.bytes, name, &picture, e);
-    if (ok && s->rules.refuse_alpha && picture.alpha) ok = dg_error(e, "%s: it has an alpha channel, which EDM's tools refuse", name);
-    if (ok && !pixels) s->height = picture.height, s->width = picture.width;
-    else if (ok)
-        ok = check_size(s, name, picture.height, picture.width, e) && picture_read(file.data, file.bytes, name, &picture, pixels, e);
+    bool ok = load(p, k, name, &file, e) && image_file_head(file.data, file.bytes, name, &image, e);
+    if (ok && s->rules.refuse_alpha && image.alpha) ok = dg_error(e, "%s: it has an alpha channel, which EDM's tools refuse", name);
+    if (ok && !pixels) s->height = image.height, s->width = image.width;
+    else if (ok) ok = check_size(s, name, image.height, image.width, e) && image_file_read(file.data, file.bytes, name, &image, pixels, e);
     unload(&file);
     free(name);
     return ok;

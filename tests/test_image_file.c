@@ -1,10 +1,10 @@
-/* test_pictures.c -- PNG and JPEG files as RGB bytes: those that Pillow made give Pillow's pixels; PNG files of every kind that the
+/* test_image_file.c -- PNG and JPEG files as RGB bytes: those that Pillow made give Pillow's pixels; PNG files of every kind that the
  * format has give what they were made of; and cut, changed or lying files are refused in a sentence.                          */
 #include "base/file.h"
 #include "base/rng.h"
 #include "files/image.h"
 #include "files/jpeg.h"
-#include "files/picture.h"
+#include "files/image_file.h"
 #include "hostile.h"
 #include "png_maker.h"
 #include <unistd.h>
@@ -21,10 +21,10 @@ static const bool have_jpeg = false;
 #endif
 static const char file_name[] = "some.file";
 static bool read_any(const uint8_t *data, size_t bytes, Error *e) {
-    Picture p;
-    if (!picture_head(data, bytes, file_name, &p, e)) return false;
+    ImageFile p;
+    if (!image_file_head(data, bytes, file_name, &p, e)) return false;
     uint8_t *rgb = malloc((size_t)p.height * (size_t)p.width * 3);
-    bool ok = rgb ? picture_read(data, bytes, file_name, &p, rgb, e) : dg_error(e, "%s: no memory for it", file_name);
+    bool ok = rgb ? image_file_read(data, bytes, file_name, &p, rgb, e) : dg_error(e, "%s: no memory for it", file_name);
     free(rgb);
     return ok;
 }
@@ -61,10 +61,10 @@ static void test_pillow(void) {
         }
         Error e = {""};
         FileMap m = open_file(name);
-        Picture p;
-        if (CHECK(picture_head(m.data, m.bytes, name, &p, &e), "%s", e.text)) {
+        ImageFile p;
+        if (CHECK(image_file_head(m.data, m.bytes, name, &p, &e), "%s", e.text)) {
             uint8_t *rgb = dg_alloc((size_t)p.height * (size_t)p.width * 3);
-            bool ok = picture_read(m.data, m.bytes, name, &p, rgb, &e),
+            bool ok = image_file_read(m.data, m.bytes, name, &p, rgb, &e),
                  alpha = !strcmp(name, "rgba.png") || !strcmp(name, "gray_alpha.png");
             uint32_t crc = crc32_of(0, rgb, (size_t)p.height * (size_t)p.width * 3);
             CHECK(ok && p.height == 21 && p.width == 35 && crc == pillow[i].crc, "%s: %dx%d, pixels %08x, not %08x: %s", name, p.width,
@@ -102,9 +102,9 @@ static void test_kind(PngMaker p) {
     uint8_t *wanted = dg_alloc(bytes), *found = dg_alloc(bytes);
     rgb_of(&p, samples, wanted);
     Made m = png_make(&p, samples);
-    Picture picture;
-    bool ok = picture_head(m.data, m.bytes, file_name, &picture, &e) && picture.height == p.height && picture.width == p.width &&
-              picture_read(m.data, m.bytes, file_name, &picture, found, &e);
+    ImageFile picture;
+    bool ok = image_file_head(m.data, m.bytes, file_name, &picture, &e) && picture.height == p.height && picture.width == p.width &&
+              image_file_read(m.data, m.bytes, file_name, &picture, found, &e);
     CHECK(ok && !memcmp(found, wanted, bytes), "colour type %d of %d bits, %dx%d%s, filter %d: %s", p.color, p.depth, p.width, p.height,
           p.interlaced ? ", interlaced" : "", p.filter, ok ? "other pixels" : e.text);
     made_bytes(&m, "behind", 6);
@@ -218,10 +218,11 @@ static void test_wrong_jpeg(void) {
     refuse("text", "some text", 9, "it begins as no PNG or JPEG file does");
 }
 static void test_names(void) {
-    CHECK(picture_named("a.png") && picture_named("b/c.JPEG") && picture_named("x.y.Jpg") && !picture_named("png") &&
-              !picture_named("a.npz"),
+    CHECK(image_file_named("a.png") && image_file_named("b/c.JPEG") && image_file_named("x.y.Jpg") && !image_file_named("png") &&
+              !image_file_named("a.npz"),
           "which names are images");
-    CHECK(picture_of_others("x.WEBP") && !picture_of_others("x.txt") && !picture_of_others("x.png"), "which names are other images");
+    CHECK(image_file_of_others("x.WEBP") && !image_file_of_others("x.txt") && !image_file_of_others("x.png"),
+          "which names are other images");
 }
 int main(void) {
     test_names();
@@ -230,5 +231,5 @@ int main(void) {
     else not_run("PNG of every kind, and wrong ones: this build has no zlib");
     if (have_jpeg) test_wrong_jpeg();
     else not_run("wrong JPEG files: this build has no libjpeg");
-    return check_done("test_pictures");
+    return check_done("test_image_file");
 }

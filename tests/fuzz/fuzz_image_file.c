@@ -1,6 +1,6 @@
-/* fuzz_picture.c -- any bytes as a PNG or JPEG file: refused with a sentence, or all of its pixels are there, the same twice. */
+/* fuzz_image_file.c -- any bytes as a PNG or JPEG file: refused with a sentence, or all of its pixels are there, the same twice. */
 #include "base/crc32.h"
-#include "files/picture.h"
+#include "files/image_file.h"
 #include "files/png.h"
 #include "fuzz.h"
 #include <stdlib.h>
@@ -9,14 +9,14 @@
 static void try(const uint8_t *data, size_t bytes) {
     enum { LARGEST = 1 << 22 };
     Error e = {""}, again = {""};
-    Picture p;
-    if (!picture_head(data, bytes, fuzz_name, &p, &e)) return fuzz_refused(&e);
+    ImageFile p;
+    if (!image_file_head(data, bytes, fuzz_name, &p, &e)) return fuzz_refused(&e);
     size_t size = (size_t)p.height * (size_t)p.width * 3;
     if (size > LARGEST) return;
     uint8_t *a = malloc(size), *b = malloc(size);
     memset(a, 1, size), memset(b, 2, size);
-    bool ok = picture_read(data, bytes, fuzz_name, &p, a, &e);
-    DG_CHECK(picture_read(data, bytes, fuzz_name, &p, b, &again) == ok, "read once and refused once");
+    bool ok = image_file_read(data, bytes, fuzz_name, &p, a, &e);
+    DG_CHECK(image_file_read(data, bytes, fuzz_name, &p, b, &again) == ok, "read once and refused once");
     if (!ok) fuzz_refused(&e);
     else DG_CHECK(!memcmp(a, b, size), "other pixels the second time");
     free(a), free(b);

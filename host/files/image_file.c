@@ -1,5 +1,5 @@
-/* picture.c -- the file of one image, PNG or JPEG, as RGB bytes. */
-#include "files/picture.h"
+/* image_file.c -- the file of one image, PNG or JPEG, as RGB bytes. */
+#include "files/image_file.h"
 #include "files/jpeg.h"
 #include "files/png.h"
 #include <stdlib.h>
@@ -12,26 +12,26 @@ static const char *ending(const char *name, const char *const *list) {
         if (!strcasecmp(dot, *list)) return *list;
     return NULL;
 }
-bool picture_named(const char *name) {
+bool image_file_named(const char *name) {
     static const char *const read[] = {".png", ".jpg", ".jpeg", NULL};
     return ending(name, read) != NULL;
 }
-const char *picture_of_others(const char *name) {
+const char *image_file_of_others(const char *name) {
     static const char *const others[] = {".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp", NULL};
     return ending(name, others);
 }
-static bool check_size(const Picture *p, const char *name, Error *e) {
-    bool fits = p->height <= PICTURE_SIDE && p->width <= PICTURE_SIDE && (int64_t)p->height * p->width <= PICTURE_PIXELS;
+static bool check_size(const ImageFile *p, const char *name, Error *e) {
+    bool fits = p->height <= IMAGE_FILE_SIDE && p->width <= IMAGE_FILE_SIDE && (int64_t)p->height * p->width <= IMAGE_FILE_PIXELS;
     return fits || dg_error(e, "%s: an image of %dx%d pixels, which is more than is read (%d million)", name, p->width, p->height,
-                            PICTURE_PIXELS / 1000000);
+                            IMAGE_FILE_PIXELS / 1000000);
 }
-bool picture_head(const uint8_t *data, size_t bytes, const char *name, Picture *p, Error *e) {
-    *p = (Picture){0};
+bool image_file_head(const uint8_t *data, size_t bytes, const char *name, ImageFile *p, Error *e) {
+    *p = (ImageFile){0};
     if (png_recognise(data, bytes)) {
         PngHead h;
         const char *fault = png_head_fault(data, bytes, &h);
         if (fault) return dg_error(e, "%s: not a PNG file: %s", name, fault);
-        *p = (Picture){h.height, h.width, h.color == PNG_GRAY_ALPHA || h.color == PNG_RGBA, false};
+        *p = (ImageFile){h.height, h.width, h.color == PNG_GRAY_ALPHA || h.color == PNG_RGBA, false};
     } else if (jpeg_recognise(data, bytes)) {
         p->jpeg = true;
         if (!jpeg_head(data, bytes, &p->height, &p->width, e)) return dg_error_context(e, "%s: not a JPEG file", name);
@@ -40,7 +40,7 @@ bool picture_head(const uint8_t *data, size_t bytes, const char *name, Picture *
     }
     return check_size(p, name, e);
 }
-static const char *read_png(const uint8_t *data, size_t bytes, const Picture *p, uint8_t *rgb) {
+static const char *read_png(const uint8_t *data, size_t bytes, const ImageFile *p, uint8_t *rgb) {
     PngHead h;
     const char *fault = png_fault(data, bytes, true);
     if (!fault) fault = png_head_fault(data, bytes, &h);
@@ -55,7 +55,7 @@ static const char *read_png(const uint8_t *data, size_t bytes, const Picture *p,
     free(own);
     return fault;
 }
-bool picture_read(const uint8_t *data, size_t bytes, const char *name, const Picture *p, uint8_t *rgb, Error *e) {
+bool image_file_read(const uint8_t *data, size_t bytes, const char *name, const ImageFile *p, uint8_t *rgb, Error *e) {
     if (p->jpeg) return jpeg_decode(data, bytes, p->height, p->width, rgb, e) || dg_error_context(e, "%s: not a whole JPEG file", name);
     const char *fault = read_png(data, bytes, p, rgb);
     return !fault || dg_error(e, "%s: not a whole PNG file: %s", name, fault);
