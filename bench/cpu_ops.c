@@ -1,16 +1,11 @@
 /* cpu_ops.c -- ops of the CPU backend at the shapes of real networks, each beside what it is to be held against: a convolution beside
  * a direct 3x3 of stride 1 and equal work, a pass over memory beside a copy of as many bytes.
  *   build/bench/cpu_ops [ROUNDS [WORD]]     11 rounds; only rows whose name contains WORD
- * A row and its yardstick take turns. Times are processor time of all threads, so that other jobs disturb them little: a rate is
- * one of a processor. Medians of the rounds; the ratio is the median of the rounds' ratios, with the least and the greatest. To add a
- * row: a builder, if there is none for its op, and a line in `rows`.                                                             */
-#include "device/device.h"
+ * A row and its yardstick take turns (turns.h). Medians of the rounds; the ratio is the median of the rounds' ratios, with the least
+ * and the greatest. To add a row: a builder, if there is none for its op, and a line in `rows`.                                   */
+#include "bench/turns.h"
 #include "graph/weights.h"
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 /* ---- rows ---------------------------------------------------------------------------------------------------------------------- */
 typedef struct Row Row;
@@ -106,7 +101,7 @@ static const Row rows[] = {
     {"resize, 128x128x32 -> 64x64", {64, 128, 128, 32}, build_resize, .resize = {64}},
 };
 /* clang-format on */
-enum { ROWS = sizeof rows / sizeof *rows, ROUNDS = 11, MOST_ROUNDS = 1001 };
+enum { ROWS = sizeof rows / sizeof *rows };
 
 /* Of equal work: a 3x3 with pads, with as many outputs, and with the number of channels that comes next to as many products. From 32
  * channels on it is no multiple of 8, so that Winograd's way does not take it.                                                 */
@@ -116,22 +111,12 @@ static Row yardstick(const Row *row, Shape out) {
     return (Row){"", {out.n, out.h, out.w, c}, build_conv, .conv = {row->conv.k, 3, 3, {1, 1, 1, 1, 1, 1, ACT_NONE}}};
 }
 
-/* ---- what takes its turn: a graph of one row, or a copy ---------------------------------------------------------------------- */
+/* ---- a graph of one row -------------------------------------------------------------------------------------------------------- */
 typedef struct {
     Graph *g;
     Weights *w;
-    Exec *e; /* NULL: a copy */
-    char *from, *to;
-    size_t bytes;
-    int calls;      /* of one turn */
-    double seconds; /* of a call */
-} Subject;
-
-static double processor_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+    Exec *e;
+} Network;
 static void fill(Exec *e, Tid t) {
     size_t n = shape_count(shape_of(e->g, t));
     float *v = dg_alloc(n * sizeof *v);
@@ -140,94 +125,64 @@ static void fill(Exec *e, Tid t) {
     exec_set(e, t, DG_F32, v);
     free(v);
 }
-static Subject subject_of(const Row *row, Device *d) {
-    Subject s = {.g = graph_new(d->precision), .w = weights_synthetic(1, NULL)};
-    Tid y = row->build(s.g, g_input(s.g, "x", row->x), row);
-    graph_fuse(s.g);
-    g_output(s.g, y);
-    graph_plan(s.g);
+static Network network_of(const Row *row, Device *d) {
+    Network n = {.g = graph_new(d->precision), .w = weights_synthetic(1, NULL)};
+    Tid y = row->build(n.g, g_input(n.g, "x", row->x), row);
+    graph_fuse(n.g);
+    g_output(n.g, y);
+    graph_plan(n.g);
     Error e;
-    s.e = exec_new(s.g, d, weights_alone(s.w), &e);
-    DG_CHECK(s.e, "%s: %s", row->name, e.text);
-    for (Tid t = 1; t < s.g->nt; t++)
-        if (s.g->t[t].kind == T_INPUT) fill(s.e, t);
-    return s;
+    n.e = exec_new(n.g, d, weights_alone(n.w), &e);
+    DG_CHECK(n.e, "%s: %s", row->name, e.text);
+    for (Tid t = 1; t < n.g->nt; t++)
+        if (n.g->t[t].kind == T_INPUT) fill(n.e, t);
+    return n;
 }
-static Subject subject_copy(double bytes) { /* half of them read, half written */
-    Subject s = {.bytes = (size_t)(bytes / 2)};
-    s.from = dg_alloc(s.bytes), s.to = dg_alloc(s.bytes);
-    memset(s.from, 1, s.bytes);
-    return s;
+static void network_call(void *exec) {
+    Exec *e = exec;
+    exec_run(e, e->g->batch);
 }
-static void subject_free(Subject *s) {
-    exec_free(s->e);
-    graph_free(s->g);
-    weights_free(s->w);
-    free(s->from);
-    free(s->to);
-}
-static void copy(const Subject *s) {
-    const size_t piece = 1 << 16;
-#pragma omp parallel for
-    for (size_t at = 0; at < s->bytes; at += piece) memcpy(s->to + at, s->from + at, s->bytes - at < piece ? s->bytes - at : piece);
-}
-static double turn(Subject *s) {
-    double start = processor_seconds();
-    for (int i = 0; i < s->calls; i++) {
-        if (s->e) exec_run(s->e, s->g->batch);
-        else copy(s);
-    }
-    return s->seconds = (processor_seconds() - start) / s->calls;
-}
-static void settle(Subject *s) { /* as many calls as take long enough for the clock and the caches */
-    for (s->calls = 1; turn(s) * s->calls < 0.03; s->calls *= 2) {}
+static Subject network_subject(Network *n, double work) { return (Subject){.call = network_call, .context = n->e, .work = work}; }
+static void network_free(Network *n) {
+    exec_free(n->e);
+    graph_free(n->g);
+    weights_free(n->w);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------------------------------------------ */
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-static double median(double *v, int n) {
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
 static void measure(const Row *row, Device *d, int rounds) {
-    Subject a = subject_of(row, d);
-    DG_CHECK(a.g->nop == 1, "%s: %d ops", row->name, a.g->nop);
-    bool conv = a.g->op[0].kind == OP_CONV && !row->by_bytes;
-    Row other = conv ? yardstick(row, shape_of(a.g, a.g->op[0].out)) : (Row){0};
-    Subject b = conv ? subject_of(&other, d) : subject_copy(op_bytes(a.g, 0));
-    double work = conv ? op_flops(a.g, 0) : op_bytes(a.g, 0), standard = conv ? op_flops(b.g, 0) : 2 * (double)b.bytes;
-    double rate[MOST_ROUNDS], best[MOST_ROUNDS], ratio[MOST_ROUNDS];
-    settle(&a), settle(&b);
-    for (int i = 0; i < rounds; i++) {
-        if (i % 2) turn(&a), turn(&b);
-        else turn(&b), turn(&a);
-        rate[i] = work / a.seconds * 1e-9, best[i] = standard / b.seconds * 1e-9, ratio[i] = rate[i] / best[i];
+    Network n = network_of(row, d);
+    DG_CHECK(n.g->nop == 1, "%s: %d ops", row->name, n.g->nop);
+    bool conv = n.g->op[0].kind == OP_CONV && !row->by_bytes;
+    double work = conv ? op_flops(n.g, 0) : op_bytes(n.g, 0);
+    Subject a = network_subject(&n, work);
+    Rates r;
+    if (conv) {
+        Row other = yardstick(row, shape_of(n.g, n.g->op[0].out));
+        Network direct = network_of(&other, d);
+        Subject b = network_subject(&direct, op_flops(direct.g, 0));
+        r = take_turns(&a, &b, rounds);
+        network_free(&direct);
+    } else {
+        Copy copy = copy_new(work);
+        Subject b = copy_subject(&copy);
+        r = take_turns(&a, &b, rounds);
+        copy_free(&copy);
     }
-    double middle = median(ratio, rounds);
-    printf("| %s | %d | %.4g | %.3g | %.1f | %.1f | **%.2f** (%.2f to %.2f) |\n", row->name, row->x.n, work * 1e-6, work / op_bytes(a.g, 0),
-           median(rate, rounds), median(best, rounds), middle, ratio[0], ratio[rounds - 1]);
+    printf("| %s | %d | %.4g | %.3g | %.1f | %.1f | **%.2f** (%.2f to %.2f) |\n", row->name, row->x.n, work * 1e-6, work / op_bytes(n.g, 0),
+           r.rate * 1e-9, r.other * 1e-9, r.ratio, r.least, r.greatest);
     fflush(stdout);
-    subject_free(&a), subject_free(&b);
+    network_free(&n);
 }
 int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS, shown = 0;
-    if (argc > 3 || rounds < 1 || rounds > MOST_ROUNDS) {
-        fprintf(stderr, "usage: cpu_ops [ROUNDS, 1 to %d [WORD]]\n", MOST_ROUNDS);
-        return 2;
-    }
-    Error e;
-    Device *d = device_open("cpu", NULL, &e);
-    DG_CHECK(d, "%s", e.text);
+    const Asked a = asked(argc, argv, "cpu_ops");
+    int shown = 0;
+    if (!a.rounds) return 2;
     printf("| op | images | MFLOP or MB | FLOP a byte | GFLOP/s or GB/s | of the 3x3 or a copy | ratio |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < ROWS; i++) {
-        if (argc > 2 && !strstr(rows[i].name, argv[2])) continue;
-        measure(&rows[i], d, rounds);
+        if (!strstr(rows[i].name, a.word)) continue;
+        measure(&rows[i], a.d, a.rounds);
         shown++;
     }
-    device_close(d);
-    if (!shown) fprintf(stderr, "cpu_ops: no row's name contains '%s'\n", argv[2]);
-    return !shown;
+    return asked_end(&a, shown, "cpu_ops");
 }

@@ -171,6 +171,7 @@ check() {
     for p in "${precisions[@]}"; do beside "ops-$p" 60 "$programs/tests/test_ops" "$device" "$p" & pids+=($!); done
     join
     tests state 30 "$programs/tests/test_state" "$device"
+    tests posterior 30 "$programs/tests/test_posterior" "$device"
     for p in "${verified[@]}"; do
         [ "$p" = fp32 ] && cases=(quick cifar10_uncond) || cases=(edm_tiny disc_tiny. cifar10_uncond)
         beside "golden-$p" 90 "$programs/tests/test_golden" "$device=$p" "${cases[@]}" & pids+=($!)

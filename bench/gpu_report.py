@@ -186,7 +186,7 @@ def primitives(r, o):
 def correctness(r, o):
     environment(r, o)
     b, dry = o.build, o.dry
-    tests = ["%s/tests/%s" % (b, t) for t in ("test_ops", "test_state", "test_golden", "test_sampler", "test_batch", "test_extremes")]
+    tests = ["%s/tests/%s" % (b, t) for t in ("test_ops", "test_state", "test_golden", "test_sampler", "test_batch", "test_extremes", "test_posterior")]
     if not build(r, o, ["all"] + tests):
         return
     primitives(r, o)
@@ -194,6 +194,7 @@ def correctness(r, o):
     for p in precisions:
         r.run("ops " + p, [tests[0], device, p] + (["conv1_odd"] if dry else []), 90, read_counts)
     r.run("sampler state", [tests[1], device], 60, read_counts)
+    r.run("steps of discrete processes", [tests[6], device], 60, read_counts)
     for p in precisions:
         spec = device if dry else "cuda=" + p
         r.run("golden cases " + p, [tests[2], spec] + (["edm_tiny_adm."] if dry else ["quick", "sample"]), 90, read_counts)

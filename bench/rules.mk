@@ -28,7 +28,7 @@ given = $(if $(filter command environment,$(firstword $(origin $(1)))),$($(1)),$
 pack:
 	$(Q)$(MAKE) BUILD=$(BUILD)/pack ARCH="$(call given,ARCH,90)" MARCH=$(call given,MARCH,x86-64-v3) LAPACKE=0 STATIC=1 PACK=$(BUILD)/pack.tar.xz pack-file
 $(BUILD)/pack.tar.xz: pack ;
-PACKED := dg_cuda $(addprefix tests/,test_ops test_state test_golden test_sampler) \
+PACKED := dg_cuda $(addprefix tests/,test_ops test_state test_posterior test_golden test_sampler) \
           $(if $(filter 1,$(CUDA)),$(patsubst $(BUILD)/%,%,$(PRIMS) $(CEILINGS)))
 pack-file: $(PACKED:%=$(BUILD)/%)
 	$(Q)rm -rf $(BUILD)/stripped && mkdir -p $(addprefix $(BUILD)/stripped/,. tests cuda)

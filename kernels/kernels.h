@@ -7,7 +7,7 @@
  * The result for an image depends on that image alone, bit for bit: never on n or on its place.                          */
 #ifndef DG_KERNELS_H
 #define DG_KERNELS_H
-#include "base/term.h"
+#include "base/posterior.h"
 #include "graph/graph.h"
 #ifdef __cplusplus
 extern "C" {
@@ -194,11 +194,12 @@ typedef struct { /* OP_SOFTMAX: {n,c} */
 } SoftmaxArgs;
 int cuda_softmax(const SoftmaxArgs *a, void *stream);
 
-/* ---- sampler state: the contracts are Backend's combine, randn and to_u8 (device/device.h). All memory is the device's, but for the array of
- * terms, which has been read when the call returns.                                                                       */
+/* ---- sampler state: the contracts are Backend's combine, randn, posterior and to_u8 (device/device.h). All memory is the device's,
+ * but for the array of terms and the Posterior, which have been read when the call returns.                               */
 int cuda_combine(void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms, void *stream);
 int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step, void *stream);
-int cuda_to_u8(uint8_t *out, const double *x, int n, size_t per_sample, int *bad, void *stream);
+int cuda_posterior(double *x, int n, size_t per_sample, const Posterior *p, void *stream);
+int cuda_to_u8(uint8_t *out, const void *x, DType type, int n, size_t per_sample, double scale, double offset, int *bad, void *stream);
 
 #ifdef __cplusplus
 }

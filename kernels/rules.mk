@@ -82,6 +82,7 @@ $(BUILD)/dg_cuda-emu: $(BUILD)/host/program/main.o $(EMU_OBJ) $(LIB)
 # any test program, with emu instead of cuda among its devices
 $(BUILD)/emu/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/emu/tests/test_toy_model: $(BUILD)/tests/toy_model.o
+$(BUILD)/emu/tests/test_programs: $(BUILD)/tests/gauss_model.o
 $(BUILD)/emu/tests/test_memory $(BUILD)/emu/tests/test_bench: | $(BUILD)/dg_cuda-emu
 $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 	@mkdir -p $(@D)

@@ -15,7 +15,8 @@ typedef struct { /* field names are the official argument names (unet.py, script
     bool use_scale_shift_norm, resblock_updown, conv_resample, use_new_attention_order;
     bool condition; /* adds label_emb[class] to the time embedding */
     int num_class;
-    bool cosine_time; /* extractor, "time": "cosine": tau is re-parameterised (64x64 OpenAI classifier) */
+    bool cosine_schedule; /* U-Net, "noise_schedule": "cosine" */
+    bool cosine_time;     /* extractor, "time": "cosine": tau is re-parameterised (64x64 OpenAI classifier) */
 } AdmConfig;
 typedef struct {
     const AdmConfig *c;

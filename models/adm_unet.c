@@ -1,6 +1,7 @@
 /* adm_unet.c -- guided-diffusion's UNetModel (unet.py): ADM's score networks, and its upsamplers, whose six input channels are the
  * noisy image and the small one, enlarged. The output is eps, and then, of six channels, the code of the variance.          */
 #include "models/adm_blocks.h"
+#include <string.h>
 
 /* The last of a level's output blocks doubles the resolution: as a residual block, as a convolution behind it, or as neither. */
 static Tid double_size(const Adm *n, Tid x) {
@@ -45,9 +46,30 @@ static bool read_config(void *into, const Json *config, Error *e) {
         !json_get_bool(config, "conv_resample", true, &c->conv_resample, e) ||
         !json_get_bool(config, "use_new_attention_order", false, &c->use_new_attention_order, e))
         return false;
+    const char *schedule;
+    if (!json_get_string(config, "noise_schedule", "linear", &schedule, e)) return false;
+    c->cosine_schedule = !strcmp(schedule, "cosine");
+    if (!c->cosine_schedule && strcmp(schedule, "linear"))
+        return dg_error(e, "\"noise_schedule\" is \"%s\", neither linear nor cosine", schedule);
     c->condition = c->num_class > 0;
     return c->num_head_channels != 0 ||
            dg_error(e, "\"num_head_channels\" is 0: it is a number of channels, or -1 for heads that \"num_heads\" counts");
+}
+static bool score(const void *config, ScoreFacts *f, Error *e) {
+    const AdmConfig *c = config;
+    if (c->out_channels != c->in_channels && c->out_channels != 2 * c->in_channels)
+        return dg_error(e, "it takes %d channels and gives %d: an upsampler, which makes no images by itself", c->in_channels,
+                        c->out_channels);
+    if (c->out_channels == c->in_channels && c->in_channels == 6)
+        return dg_error(e, "it takes 6 channels, 3 of them of a small image: an upsampler, which makes no images by itself");
+    *f = (ScoreFacts){.prediction = PREDICTS_EPS,
+                      .cosine = c->cosine_schedule,
+                      .diffusion_steps = 1000,
+                      .learned_range = c->out_channels > c->in_channels,
+                      .adm_bytes = true,
+                      .classes = c->num_class,
+                      .null_class = NO_NULL_CLASS};
+    return true;
 }
 static const char *const unused[] = {NULL};
 const Model model_adm_unet = {.kind = "adm_unet",
@@ -56,4 +78,5 @@ const Model model_adm_unet = {.kind = "adm_unet",
                               .config = read_config,
                               .build = build,
                               .time_features = time_features,
+                              .score = score,
                               .unused = unused};

@@ -77,4 +77,5 @@ const Model model_dhariwal_unet = {.kind = "denoiser",
                                    .config = read_config,
                                    .build = build,
                                    .time_features = time_features,
+                                   .score = edm_score,
                                    .unused = unused};

@@ -97,6 +97,18 @@ static bool read_config(void *into, const Json *j, Error *e) {
     return c->hidden_size % c->num_heads == 0 ||
            dg_error(e, "\"hidden_size\" %d does not split into \"num_heads\" %d", c->hidden_size, c->num_heads);
 }
+static bool score(const void *config, ScoreFacts *f, Error *e) {
+    const DitConfig *c = config;
+    (void)e;
+    *f = (ScoreFacts){.prediction = PREDICTS_EPS,
+                      .diffusion_steps = 1000,
+                      .learned_range = c->learn_sigma,
+                      .latent = true,
+                      .classes = c->num_classes,
+                      .null_class = c->num_classes,
+                      .guided_channels = 3};
+    return true;
+}
 static const char *const unused[] = {NULL};
 const Model model_dit = {.kind = "dit",
                          .noun = "a DiT",
@@ -104,4 +116,5 @@ const Model model_dit = {.kind = "dit",
                          .config = read_config,
                          .build = build,
                          .time_features = time_features,
+                         .score = score,
                          .unused = unused};

@@ -7,7 +7,7 @@
 typedef enum { PRECOND_EDM, PRECOND_VP, PRECOND_VE, PRECOND_IDDPM } Precond;
 typedef enum { EMBEDDING_POSITIONAL, EMBEDDING_FOURIER } EmbeddingType;
 typedef enum { CODER_STANDARD, CODER_SKIP, CODER_RESIDUAL } CoderType;
-typedef struct { /* field names are the official argument names (training/networks.py of NVlabs/edm) */
+struct NetworkConfig { /* field names are the official argument names (training/networks.py of NVlabs/edm) */
     Precond precond;
     EmbeddingType embedding_type;         /* this and the next line: SongUNet's */
     CoderType encoder_type, decoder_type; /* the decoder: standard or skip */
@@ -21,7 +21,7 @@ typedef struct { /* field names are the official argument names (training/networ
     double beta_d, beta_min, epsilon_t;      /* VP */
     double C_1, C_2;                         /* iDDPM */
     int M;                                   /* VP, iDDPM: number of discrete steps */
-} NetworkConfig;
+};
 /* Finds the row, reads the configuration, and walks its builder. NULL: e says what is wrong. */
 const Model *network_config(NetworkConfig *c, const Json *config, Error *e);
 

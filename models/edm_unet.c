@@ -52,3 +52,9 @@ Tid edm_output(const NetworkConfig *c, Graph *g, Tid f) {
     if (edm_out_channels(c) > c->img_channels) f = g_slice(g, f, 0, c->img_channels); /* iDDPM: the rest is the variance */
     return g_output(g, f);
 }
+bool edm_score(const void *config, ScoreFacts *f, Error *e) {
+    const NetworkConfig *c = config;
+    *f = (ScoreFacts){.prediction = PREDICTS_PRECONDITIONED, .edm = c, .classes = c->label_dim, .null_class = NO_LABEL};
+    (void)e;
+    return true;
+}

@@ -27,6 +27,7 @@ bool edm_attends(const NetworkConfig *c, int resolution);
 void edm_inputs(const NetworkConfig *c, Graph *g, int batch, Ports *p);
 int edm_out_channels(const NetworkConfig *c); /* of the U-Net itself: iDDPM's has twice the image's */
 Tid edm_output(const NetworkConfig *c, Graph *g, Tid f);
+bool edm_score(const void *config, ScoreFacts *f, Error *e);
 
 enum { MAX_SKIPS = MAX_LEVELS * (MAX_BLOCKS + 2) };
 typedef struct { /* outputs of the encoder that the decoder takes, the last one first */

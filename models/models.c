@@ -41,6 +41,14 @@ const Model *model_find(const Json *config, const char *kind, Error *e) {
     else if (!m) dg_error(e, "the configuration has no \"model_type\"");
     return m;
 }
+const Model *model_find_score(const Json *config, Error *e) {
+    static const char first[] = "denoiser"; /* of a configuration that does not say */
+    const char *kind = first;
+    if (config && config->kind == JSON_OBJECT && !json_get_string(config, "kind", first, &kind, e)) return NULL;
+    for (int i = 0; i < MODEL_COUNT; i++)
+        if (models[i]->score && !strcmp(models[i]->kind, kind)) return model_find(config, kind, e);
+    return model_find(config, first, e);
+}
 bool model_build(const Model *m, Graph *g, const void *config, const char *root, int batch, Ports *p, Error *e) {
     if (batch < 1) return dg_error(e, "a batch of %d images", batch);
     DG_CHECK(strlen(root) < sizeof g->root, "the names' root %s is too long", root);

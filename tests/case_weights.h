@@ -60,7 +60,7 @@ __attribute__((unused)) static void case_weights_close(CaseWeights *c) {
     st_close(c->file);
 }
 
-/* ---- a denoiser and a guide once, from and to host memory [n][per_sample] ------------------------------------------------ */
+/* ---- a predictor and a guide once, from and to host memory [n][per_sample] ------------------------------------------------ */
 __attribute__((unused)) static double *case_to_device(Device *d, const double *host, size_t count) {
     double *p = d->be->alloc(d, count * sizeof *p);
     DG_CHECK(p, "no memory for %zu values on %s", count, d->be->name);
@@ -71,17 +71,17 @@ __attribute__((unused)) static double *case_to_device(Device *d, const double *h
 __attribute__((unused)) static bool case_denoise(const CaseWeights *c, Device *d, int n, const double *x, const double *sigma,
                                                  const int *label, double *out) {
     Error e = {""};
-    Denoiser *u = denoiser_new(d, c->network, n, true, &e);
+    Predictor *u = predictor_new(d, c->network, n, 1, true, &e);
     bool made = u != NULL;
     if (made) {
         size_t count = (size_t)n * u->per_sample;
         double *device = case_to_device(d, x, count);
-        net_set_labels(u->net, u->batch, label);
-        made = denoiser_apply(u, device, sigma, &e);
+        predictor_set_labels(u, n, label);
+        made = predictor_apply(u, device, sigma, &e);
         d->be->download(d, out, device, count * sizeof *out);
         d->be->release(d, device);
     }
-    denoiser_free(u);
+    predictor_free(u);
     return CHECK(made, "%s on %s: %s", c->name, d->be->name, e.text);
 }
 /* G(x; sigma). */
@@ -93,7 +93,7 @@ __attribute__((unused)) static bool case_guidance(const CaseWeights *c, Device *
     if (made) {
         size_t count = (size_t)n * u->per_sample;
         double *device = case_to_device(d, x, count);
-        net_set_labels(u->net, u->batch, label);
+        guide_set_labels(u, n, label);
         made = guide_apply(u, device, sigma, &e);
         d->be->download(d, out, device, count * sizeof *out);
         d->be->release(d, device);

@@ -52,7 +52,7 @@ print(*[s["state"] for s in json.load(open(sys.argv[1]))["steps"] if s["step"] =
 mkdir "$work/pack"
 check "the pack is smaller than 40 MB" [ "$(stat -c %s "$pack")" -lt 40000000 ]
 check "the pack unpacks" tar xJf "$pack" -C "$work/pack"
-for f in dg_cuda tests/test_{ops,state,golden,sampler}; do check "$f is in the pack" [ -x "$work/pack/$f" ]; done
+for f in dg_cuda tests/test_{ops,state,posterior,golden,sampler}; do check "$f is in the pack" [ -x "$work/pack/$f" ]; done
 if [ -e "$work/pack/cuda" ] && [ -n "$(ls "$work/pack/cuda")" ]; then
     for f in prims_test prims_test_80 sm_rates ceilings; do check "cuda/$f is in the pack" [ -x "$work/pack/cuda/$f" ]; done
 else
@@ -96,7 +96,7 @@ program() { # PATH LINE...
     chmod +x "$path"
 }
 counts='echo "t: 5 passed, 0 failed, 0 not run"'
-for t in tests/test_{ops,state,golden,sampler} cuda/prims_test cuda/prims_test_80; do program "$fake/$t" "$counts"; done
+for t in tests/test_{ops,state,posterior,golden,sampler} cuda/prims_test cuda/prims_test_80; do program "$fake/$t" "$counts"; done
 # shellcheck disable=SC2016 # the program's own variables
 program "$fake/dg_cuda" 'while [ $# -gt 1 ]; do [ "$1" = --outdir ] && mkdir -p "$2" && echo images >"$2/samples.npz"; shift; done' 'echo done'
 program "$fake/cuda/sm_rates" 'echo "{\"hmma_interval_clocks\": 6.5}"'

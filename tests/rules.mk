@@ -4,7 +4,8 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_SCRIPTS := $(wildcard tests/test_*.sh)
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/test_toy_model: $(BUILD)/tests/toy_model.o
-$(addprefix $(BUILD)/tests/test_,cli outputs signals limits words lines bench checkpoint cache folders shared): | $(BUILD)/dg_cuda
+$(BUILD)/tests/test_programs: $(BUILD)/tests/gauss_model.o
+$(addprefix $(BUILD)/tests/test_,cli options outputs signals limits words lines bench checkpoint cache folders shared): | $(BUILD)/dg_cuda
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
@@ -17,11 +18,11 @@ EMU := $(BUILD)/emu/tests
 QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
         "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
 EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/test_bench emu" "$(EMU)/test_golden emu quick" \
-            "$(EMU)/test_sampler emu churn second boosting" "$(BUILD)/emu/choice_test" "$(EMU)/test_memory" \
+            "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(EMU)/test_memory" \
             $(foreach p,tf32 fp16 bf16,"$(EMU)/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond. adm_tiny_plain dit_tiny_p2 vae_tiny.") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
             "$(EMU)/test_stats emu fp32" "$(EMU)/test_stats emu fp16" "$(EMU)/test_toy_model emu=fp32" "$(EMU)/test_toy_model emu=fp16" \
-            "$(EMU)/test_state emu" "$(EMU)/test_features emu=fp32" "$(EMU)/test_features emu=fp16" "$(EMU)/test_exec emu" "$(EMU)/test_fuse emu fp32" "$(EMU)/test_fuse emu fp16" "$(EMU)/test_views emu" \
+            "$(EMU)/test_programs emu=fp32" "$(EMU)/test_state emu" "$(EMU)/test_features emu=fp32" "$(EMU)/test_features emu=fp16" "$(EMU)/test_posterior emu" "$(EMU)/test_exec emu" "$(EMU)/test_fuse emu fp32" "$(EMU)/test_fuse emu fp16" "$(EMU)/test_views emu" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour
 LONG = "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" $(FUZZ_QUICK)
@@ -32,7 +33,7 @@ RANDOM_LONG = \
 EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)/test_golden emu cifar10" \
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
-           "$(BUILD)/race/tests/test_state emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
+           "$(BUILD)/race/tests/test_state emu" "$(BUILD)/race/tests/test_posterior emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
            "$(BUILD)/race/prims_test"
 # hours
 WHOLE = "$(BUILD)/tests/test_golden ref sample" "$(BUILD)/tests/test_golden cpu large" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"

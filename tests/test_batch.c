@@ -31,13 +31,16 @@ static void images_free(Images *m) { free(m->state), free(m->bytes); }
 /* The `rows` images order[0], order[1], ... in one run. */
 static void run_batch(Sampler *s, const Setup *setup, const int *order, int rows, Images *out) {
     uint64_t seed[MOST_BATCH];
-    int label[MOST_BATCH], bad[MOST_BATCH];
+    int label[MOST_BATCH];
+    const int *bad;
     double *state = dg_alloc((size_t)rows * out->per_sample * sizeof *state);
-    uint8_t *bytes = dg_alloc((size_t)rows * out->per_sample);
+    uint8_t *bytes;
     for (int i = 0; i < rows; i++) seed[i] = setup->seed[order[i]], label[i] = setup->label[order[i]];
-    sampler_run(s, rows, &(SampleNoise){.seed = seed}, label, NULL, NULL);
+    sampler_begin(s, rows, &(SampleNoise){.seed = seed}, label);
+    while (sampler_step(s)) {}
     sampler_state(s, state);
-    sampler_images(s, bytes, bad);
+    sampler_images_begin(s, 0);
+    sampler_images_end(s, 0, &bytes, &bad);
     for (int i = 0; i < rows; i++) {
         size_t at = (size_t)order[i] * out->per_sample, from = (size_t)i * out->per_sample;
         CHECK(bad[i] == 0, "%s: seed %d has %d values that are no number", setup->name, order[i], bad[i]);
@@ -45,28 +48,27 @@ static void run_batch(Sampler *s, const Setup *setup, const int *order, int rows
         memcpy(out->bytes + at, bytes + from, out->per_sample);
         out->seen[order[i]] = true;
     }
-    free(state), free(bytes);
+    free(state);
 }
 /* The seeds of order[0..count) in batches; what there is of each. */
 static bool run_all(Device *d, const Setup *setup, const int *order, int count, int batch, Images *out) {
     Error e = {""};
-    Denoiser *denoiser = denoiser_new(d, setup->network, batch, true, &e);
-    Guide *guide = denoiser ? guide_new(d, setup->extractor, setup->head, batch, (GuideOptions){.fuse = true}, &e) : NULL;
-    Sampler *s = guide ? sampler_new(&setup->options, denoiser, guide, &e) : NULL;
+    Predictor *network = predictor_new(d, setup->network, batch, 1, true, &e);
+    Guide *guide = network ? guide_new(d, setup->extractor, setup->head, batch, (GuideOptions){.fuse = true}, &e) : NULL;
+    Sampler *s = guide ? sampler_new(&setup->options, &(SampleNetworks){.network = network, .discriminator = guide}, &e) : NULL;
     bool made = CHECK(s, "%s on %s: %s", setup->name, d->be->name, e.text);
     if (made) {
-        *out = images_new(denoiser->per_sample);
+        *out = images_new(network->per_sample);
         for (int first = 0; first < count; first += batch) {
             int left = count - first;
             run_batch(s, setup, order + first, left < batch ? left : batch, out);
         }
-        int guided = 0;
-        sampler_calls(s, &guided);
+        int guided = sampler_counts(s).term[TERM_DISCRIMINATOR];
         CHECK(guided > setup->options.num_steps, "%s: %d guided evaluations: nothing of second order", setup->name, guided);
     }
     sampler_free(s);
     guide_free(guide);
-    denoiser_free(denoiser);
+    predictor_free(network);
     return made;
 }
 /* All of them in one batch, in order; then some in another order: three together, one where three fit, and each alone. */
@@ -97,7 +99,7 @@ static void test_setup(Device *d, const Setup *setup) {
 /* Everything that could mix images: noise added in the course, guidance that is switched by each image's own log ratio. */
 static SampleOptions hard_options(int steps) {
     SampleOptions o = sample_defaults();
-    o.num_steps = steps, o.sigma_min = .05, o.S_churn = steps / 3.0, o.S_noise = 1.003, o.boosting = true, o.dg_weight_2nd_order = .7;
+    o.num_steps = steps, o.sigma_min = .05, o.S_churn = steps / 3.0, o.S_noise = 1.003, o.boosting = BOOSTING_ON, o.dg_weight_2nd_order = .7;
     return o;
 }
 static Setup setup_new(const char *name, Weights *network, Weights *extractor, Weights *head, int classes, int steps) {

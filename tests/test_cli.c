@@ -65,7 +65,7 @@ static const struct {
     {"generate --dg_weight_1st_order inf", 2, "--dg_weight_1st_order"},
     {"generate --solver rk4", 2, "--solver: \"rk4\" is not one of heun.euler"},
     {"generate --disc foo", 2, "--disc: .*edm.vp.ve.iddpm"},
-    {"generate --solver euler", 2, "without guidance only"},
+    {"generate --solver euler", 2, "without guidance by a discriminator"},
     {"generate --format jpg", 2, "--format: .*png.npz"},
     {"generate --subdirs --format npz", 2, "--subdirs"},
     {"generate --subdirs=maybe", 2, "neither 1 nor 0"},
@@ -121,6 +121,10 @@ static const struct {
     {"bench --synthetic empty.json --network tiny.safetensors", 2, "one or the other"},
     {"bench --extractor extractor.safetensors", 2, "go together"},
     {"bench --repeats 0", 2, "--repeats"},
+    {"bench --synthetic empty.json --gnet tiny.safetensors", 2, "--gnet is one: give one or the other"},
+    {"bench --network tiny.safetensors --gnet tiny.safetensors", 2, "--gnet needs --guidance"},
+    {"bench --network tiny.safetensors --classifier head.safetensors --classifier_scale 1 --json head.safetensors", 2,
+     "a file that is read"},
 };
 static void wrong_command_lines(const Setup *s) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -151,8 +155,7 @@ static void help_texts(const Setup *s) {
             CHECK(strstr(r->out, wanted), "%s does not list --%s", args, c->option[i].name);
             CHECK(c->option[i].help && strlen(c->option[i].help) > 5, "--%s has no help", c->option[i].name);
         }
-        for (int i = 0; i < c->presets; i++)
-            CHECK(strstr(r->out, c->preset[i].name), "%s does not list preset %s", args, c->preset[i].name);
+        for (const Preset *p = c->preset; p && p->name; p++) CHECK(strstr(r->out, p->name), "%s does not list preset %s", args, p->name);
     }
     CHECK(strstr(run(s, "--version")->out, DG_VERSION), "--version");
     CHECK(run(s, "help generate")->code == 0, "help generate");
@@ -379,7 +382,7 @@ static void facts(const Setup *s) {
              s->device);
     r = run(s, args);
     succeeds(r, "bench");
-    CHECK(strstr(r->out, "guided step") && strstr(r->out, "norm_bwd"), "%s", r->out);
+    CHECK(strstr(r->out, "guided step") && strstr(r->out, "norm_bwd") && strstr(r->out, "state work"), "%s", r->out);
     Error e = {0};
     Json *j = json_parse_file(at(s, "bench.json"), &e);
     CHECK(j && json_get(json_get(j, "network call"), "ms")->number > 0 && json_get(j, "guide ops")->count > 3, "bench.json: %s", e.text);

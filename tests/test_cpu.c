@@ -2,7 +2,7 @@
  * ways (Winograd's large tile, several blocks of rows and of sums), and whole networks must give every image the same
  * bits in a batch of 1, 7 and 64, on one thread and on several. Also: the memory of a bound network, and GELU-tanh.
  * Tolerance, as in test_ops: 3 x the error of the naive implementation in float, + 4 eps.                              */
-#include "sample/denoiser.h"
+#include "sample/predictor.h"
 #include "sample/guidance.h"
 #include "device/cpu/vector.h"
 #include "check.h"
@@ -213,7 +213,7 @@ static double *run_images(const Net *n, int first, size_t *per_image) {
     return v;
 }
 typedef struct {
-    Denoiser *denoiser;
+    Predictor *network;
     Guide *guide;
     Json *json[2];
     Weights *w[2];
@@ -223,18 +223,18 @@ static Rig rig_new(Device *d, bool guide, int batch) {
     Rig n = {.json = {parse(guide ? extractor_config_text : network_config_text), parse(head_config_text)}};
     for (int i = 0; i < 2; i++) n.w[i] = weights_synthetic((uint64_t)i + 5, n.json[i]);
     if (guide) n.guide = guide_new(d, n.w[0], n.w[1], batch, (GuideOptions){.fuse = true}, &e);
-    else n.denoiser = denoiser_new(d, n.w[0], batch, true, &e);
-    DG_CHECK(n.guide || n.denoiser, "%s", e.text);
+    else n.network = predictor_new(d, n.w[0], batch, 1, true, &e);
+    DG_CHECK(n.guide || n.network, "%s", e.text);
     return n;
 }
 static void rig_free(Rig *n) {
-    denoiser_free(n->denoiser);
+    predictor_free(n->network);
     guide_free(n->guide);
     for (int i = 0; i < 2; i++) weights_free(n->w[i]), json_free(n->json[i]);
 }
 static double *rig_run(Device *d, bool guide, int first, int batch, size_t *per_image) {
     Rig n = rig_new(d, guide, batch);
-    double *v = run_images(guide ? n.guide->net : n.denoiser->net, first, per_image);
+    double *v = run_images(guide ? n.guide->net : n.network->net, first, per_image);
     rig_free(&n);
     return v;
 }
@@ -284,8 +284,8 @@ static void test_memory(void) {
     Device *d = open_device("cpu", 2);
     Rig n = rig_new(d, false, 16);
     size_t per;
-    free(run_images(n.denoiser->net, 0, &per));
-    Exec *e = n.denoiser->net->exec;
+    free(run_images(n.network->net, 0, &per));
+    Exec *e = n.network->net->exec;
     double planned = (double)e->g->arena_bytes + (double)e->weight_bytes + (double)e->workspace_bytes, used = anonymous_bytes() - before;
     CHECK(used <= 1.2 * planned, "memory: %.1f MiB in use, %.1f MiB are planned", used / 1048576, planned / 1048576);
     rig_free(&n);

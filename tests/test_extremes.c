@@ -4,6 +4,7 @@
  *                                                on cuda where there is one
  * Bound: 3 x the error of device "rounded" in the same precision, the rule of the op tests, plus what the case allows fp32.
  * On "rounded" itself: the error of tf32, whose range is that of fp32, up to the luck of rounding (test_precision.c).     */
+#include "models/edm.h"
 #include "device/host_state.h"
 #include "case_weights.h"
 #include "device_spec.h"

@@ -44,7 +44,7 @@ program() { # PATH LINE
     printf '#!/bin/sh\n%s\n' "$2" >"$1"
     chmod +x "$1"
 }
-for t in ops state golden sampler batch extremes; do program "$out/fake/tests/test_$t" 'echo "t: 5 passed, 0 failed, 1 not run"'; done
+for t in ops state golden sampler batch extremes posterior; do program "$out/fake/tests/test_$t" 'echo "t: 5 passed, 0 failed, 1 not run"'; done
 program "$out/fake/tests/test_sampler" 'echo "NOT RUN: 2 golden cases of kinds that this version does not know"; echo "t: 5 passed, 0 failed, 1 not run"'
 program "$out/fake/cuda/prims_test" 'echo "t: 5 passed, 0 failed, 0 not run"'
 program "$out/fake/dg_cuda" 'exit 1'

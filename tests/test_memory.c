@@ -33,22 +33,22 @@ typedef struct {
     const char *path;
     const Json *network, *extractor, *head;
 } Case;
-static Exec *bind(const Case *c, Device *d, int batch, bool fuse, Denoiser **denoiser, Guide **guide, Error *e) {
-    *denoiser = NULL, *guide = NULL;
+static Exec *bind(const Case *c, Device *d, int batch, bool fuse, Predictor **network, Guide **guide, Error *e) {
+    *network = NULL, *guide = NULL;
     Weights *w = weights_synthetic(1, c->network ? c->network : c->extractor), *head = c->head ? weights_synthetic(2, c->head) : NULL;
-    if (c->network) *denoiser = denoiser_new(d, w, batch, fuse, e);
+    if (c->network) *network = predictor_new(d, w, batch, 1, fuse, e);
     else *guide = guide_new(d, w, head, batch, (GuideOptions){.fuse = fuse}, e);
     weights_free(w), weights_free(head);
-    return *denoiser ? (*denoiser)->net->exec : *guide ? (*guide)->net->exec : NULL;
+    return *network ? (*network)->net->exec : *guide ? (*guide)->net->exec : NULL;
 }
 static void predict(const Case *c, Device *d, const char *precision, int batch, bool fuse) {
-    Denoiser *denoiser;
+    Predictor *network;
     Guide *guide;
     Error e = {""};
     char what[256];
     snprintf(what, sizeof what, "%s %s batch %d%s", c->path, precision, batch, fuse ? "" : ", not fused");
     set_memory(UNIT);
-    Exec *x = bind(c, d, batch, fuse, &denoiser, &guide, &e);
+    Exec *x = bind(c, d, batch, fuse, &network, &guide, &e);
     const char *sum = strstr(e.text, "needs "), *opened = sum ? strchr(sum, '(') : NULL;
     size_t needed = 0, activations = 0, weights = 0, workspaces = 0;
     bool said =
@@ -59,19 +59,19 @@ static void predict(const Case *c, Device *d, const char *precision, int batch, 
     CHECK(needed == activations + weights + workspaces && activations > 0 && weights > 0, "%s: %s", what, e.text);
     set_memory(needed - UNIT);
     e = (Error){""};
-    x = bind(c, d, batch, fuse, &denoiser, &guide, &e);
+    x = bind(c, d, batch, fuse, &network, &guide, &e);
     CHECK(!x && e.out_of_memory && strstr(e.text, "needs "), "%s: %zu bytes are not refused: %s", what, needed - UNIT, e.text);
-    if (x) denoiser_free(denoiser), guide_free(guide);
+    if (x) predictor_free(network), guide_free(guide);
     set_memory(needed);
     e = (Error){""};
-    x = bind(c, d, batch, fuse, &denoiser, &guide, &e);
+    x = bind(c, d, batch, fuse, &network, &guide, &e);
     if (CHECK(x, "%s: does not fit into the %zu bytes that it was said to need: %s", what, needed, e.text)) {
         CHECK(!fits(d, 1), "%s: %zu of the %zu bytes predicted are not used", what, free_bytes(d, needed), needed);
         CHECK(x->weight_bytes <= weights && weights - x->weight_bytes < (size_t)x->g->nt * UNIT, "%s: %zu bytes of weights, %zu predicted",
               what, x->weight_bytes, weights);
         CHECK(x->g->arena_bytes == activations, "%s: %zu bytes of activations, %zu predicted", what, x->g->arena_bytes, activations);
     }
-    denoiser_free(denoiser), guide_free(guide);
+    predictor_free(network), guide_free(guide);
     CHECK(fits(d, needed), "%s: memory is lost", what);
 }
 static void predict_case(const char *path, bool full_size) {

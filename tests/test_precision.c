@@ -116,17 +116,16 @@ static double *noisy(Device *d, int res, int channels, const double *level) {
 }
 static void test_network_range(Device *d, const CaseWeights *c) {
     Error e = {""};
-    Denoiser *n = denoiser_new(d, c->network, LEVELS, true, &e);
+    Predictor *n = predictor_new(d, c->network, LEVELS, 1, true, &e);
     if (CHECK(n, "%s: %s", c->name, e.text)) {
-        double *x = noisy(d, n->config->img_resolution, n->config->img_channels, network_level);
-        PrecondCoef coef[LEVELS];
-        denoiser_run(n, x, network_level, coef); /* sets the inputs */
+        double *x = noisy(d, n->state.h, n->state.c, network_level);
+        CHECK(predictor_apply(n, x, network_level, &e), "%s", e.text); /* sets the inputs */
         Range r[2] = {{0}};
         inspect_run(n->net->exec, n->net->graph->nop, r);
         check_range(c->name, "the network's activations", &r[0], UNSCALED);
         d->be->release(d, x);
     }
-    denoiser_free(n);
+    predictor_free(n);
 }
 static void test_guide_range(Device *d, const CaseWeights *c) {
     Error e = {""};

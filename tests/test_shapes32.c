@@ -36,11 +36,14 @@ static void compare(Npz *z, Device *d, int weight, int n, const double *latents,
     const char *const embedded[ROLES] = {NULL};
     bool opened = networks_open(&networks, embedded, NULL, weight != 0, &e);
     if (CHECK(opened && engine_new(&engine, d, &networks, &o, n, true, &e), "%s", e.text)) {
-        size_t per = engine.denoiser->per_sample;
+        const Shape image = sampler_shape(engine.sampler);
+        size_t per = shape_count(image);
         double *found = malloc((size_t)n * per * sizeof *found), *right = nhwc(&wanted, n);
-        sampler_run(engine.sampler, n, &(SampleNoise){.latents = latents}, label, NULL, NULL);
+        sampler_begin(engine.sampler, n, &(SampleNoise){.latents = latents}, label);
+        while (sampler_step(engine.sampler)) {}
         sampler_state(engine.sampler, found);
-        int guided, calls = sampler_calls(engine.sampler, &guided);
+        SampleCounts counts = sampler_counts(engine.sampler);
+        int guided = counts.term[TERM_DISCRIMINATOR], calls = counts.network;
         CHECK(calls == 35 && guided == (weight ? 15 : 0), "%d network calls, %d guided", calls, guided);
         for (int i = 0; i < n; i++) {
             double worst = 0;

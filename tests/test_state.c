@@ -1,34 +1,9 @@
 /* test_state.c -- the sampler's state operations (combine, randn, to_u8) of a device against those in host memory, and copies.
  *   test_state [DEVICE...]     default: every device of this build; a device that cannot be opened is NOT RUN
  * combine and to_u8 agree in every bit, randn within the rounding that its three functions are documented to have.    */
-#include "base/dtype.h"
-#include "device/host_state.h"
 #include "base/rng.h"
-#include "check.h"
-#include <math.h>
-#include <stdlib.h>
+#include "state_check.h"
 
-static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-static double value(uint64_t key, size_t i) { return (double)(int64_t)mix(key * 0x9E3779B97F4A7C15u + i) * 0x1p-62; } /* [-2, 2) */
-
-static void *to_device(Device *d, const void *src, size_t bytes) {
-    void *p = d->be->alloc(d, bytes);
-    DG_CHECK(p, "no memory");
-    d->be->upload(d, p, src, bytes);
-    return p;
-}
-/* Takes the contents of p, and frees it. */
-static void *from_device(Device *d, void *p, size_t bytes) {
-    void *host = dg_alloc(bytes);
-    d->be->download(d, host, p, bytes);
-    d->be->release(d, p);
-    return host;
-}
-static bool same_value(double a, double b) { return a == b ? signbit(a) == signbit(b) : isnan(a) && isnan(b); }
 static bool has_half_types(const Device *d) { return d->precision.act == DG_F16 || d->precision.act == DG_BF16; }
 
 /* ---- combine ------------------------------------------------------------------------------------------------------------ */
@@ -141,14 +116,6 @@ static void check_combine(Device *d, int n, int terms, size_t per_sample, DType 
     sum_free(d, &s);
 }
 /* ---- combine, terms that are not plain ------------------------------------------------------------------------------------ */
-/* One term: where its samples lie in its data, and what it takes from them. */
-typedef struct {
-    DType type;
-    int offset;        /* elements before the first sample that belong to somebody else */
-    int first, stride; /* as Term's; stride 0: as it is */
-    int apart;         /* elements from one sample to the next beyond those that it takes; rows given where > 0 */
-    int head;          /* > 0: with a coefficient of its own for the channels from there on */
-} Layout;
 typedef struct {
     const char *name;
     int channels, pixels;
@@ -187,60 +154,31 @@ static const Mix mixes[] = {
 };
 enum { MIX_IMAGES = 3 };
 static bool is_half(DType t) { return t == DG_F16 || t == DG_BF16; }
-/* Element i of image s of a term, and its coefficient: said once more, with nothing in common with the devices. */
-static size_t mix_element(const Mix *m, const Layout *l, int s, int pixel, int channel) {
-    int width = l->stride ? l->stride : m->channels, row = m->pixels * width + l->apart;
-    return (size_t)(l->offset + s * row + pixel * width + l->first + channel);
-}
-static double mix_coef(const Mix *m, int k, int s, int channel) {
-    bool second = m->term[k].head && channel >= m->term[k].head;
-    if ((s + k + second) % 5 == 0) return 0; /* NaN may stand there */
-    return value((second ? 500 : 400) + (uint64_t)k, (size_t)s);
-}
 static void check_mix(Device *d, const Mix *m, DType out_type) {
+    const Samples samples = {MIX_IMAGES, m->pixels, m->channels};
+    Placed placed[COMBINE_TERMS];
     Term term[COMBINE_TERMS];
-    void *data[COMBINE_TERMS];
-    double *coef[COMBINE_TERMS], *tail[COMBINE_TERMS], *values[COMBINE_TERMS];
+    double coef[COMBINE_TERMS][2][MIX_IMAGES];
     size_t per_sample = (size_t)m->channels * (size_t)m->pixels, count = MIX_IMAGES * per_sample, wrong = 0;
     for (int k = 0; k < m->terms; k++) {
-        const Layout *l = &m->term[k];
-        size_t n = mix_element(m, l, MIX_IMAGES - 1, m->pixels - 1, m->channels - 1) + 1, size = dtype_bytes(l->type);
-        double *v = values[k] = dg_alloc(n * sizeof *v), one[2][MIX_IMAGES];
-        uint8_t *stored = dg_alloc(n * size);
-        for (size_t i = 0; i < n; i++) v[i] = l->type == DG_U8 ? (double)(mix(i) % 256) : value((uint64_t)k + 31, i);
-        for (size_t i = 0; i < n && l->type == DG_U8; i++) stored[i] = (uint8_t)v[i];
-        for (int s = 0; s < MIX_IMAGES && l->type != DG_U8; s++)
-            if (mix_coef(m, k, s, 0) == 0) v[mix_element(m, l, s, 0, 0)] = (double)NAN;
-        if (l->type != DG_U8) dtype_convert(l->type, stored, DG_F64, v, n), dtype_convert(DG_F64, v, l->type, stored, n);
-        data[k] = to_device(d, stored, n * size);
-        for (int s = 0; s < MIX_IMAGES; s++) one[0][s] = mix_coef(m, k, s, 0), one[1][s] = mix_coef(m, k, s, m->channels - 1);
-        coef[k] = to_device(d, one[0], sizeof one[0]), tail[k] = to_device(d, one[1], sizeof one[1]);
-        int width = l->stride ? l->stride : m->channels;
-        term[k] = (Term){.data = (char *)data[k] + (size_t)l->offset * size, .type = l->type, .coef = coef[k], .stride = l->stride};
-        if (l->stride) term[k].first = l->first;
-        if (l->stride || l->head) term[k].channels = m->channels;
-        if (l->head) term[k].head = l->head, term[k].tail = tail[k];
-        if (l->apart) term[k].row = (size_t)(m->pixels * width + l->apart) * size;
-        free(stored);
+        for (int s = 0; s < MIX_IMAGES; s++)
+            for (int second = 0; second < 2; second++)
+                coef[k][second][s] = (s + k + second) % 5 == 0 ? 0 : value((second ? 500 : 400) + (uint64_t)k, (size_t)s);
+        placed[k] = placed_new(d, &m->term[k], &samples, (uint64_t)k + 31, coef[k][0], coef[k][1]);
+        term[k] = placed[k].term;
     }
     void *out = d->be->alloc(d, count * sizeof(double));
     d->be->combine(d, out, out_type, MIX_IMAGES, per_sample, term, m->terms);
     char *found = from_device(d, out, count * sizeof(double));
     for (size_t i = 0; i < count; i++) {
         int s = (int)(i / per_sample), pixel = (int)(i % per_sample) / m->channels, channel = (int)(i % per_sample) % m->channels;
-        volatile double sum = 0, product; /* rounded one by one */
-        for (int k = 0; k < m->terms; k++) {
-            double c = mix_coef(m, k, s, channel);
-            product = c == 0 ? 0 : c * values[k][mix_element(m, &m->term[k], s, pixel, channel)];
-            sum += product;
-        }
-        double is;
+        double is, sum = placed_sum(0, placed, m->terms, &samples, s, pixel, channel);
         dtype_convert(DG_F64, &is, out_type, found + i * dtype_bytes(out_type), 1);
         if (is_half(out_type)) wrong += !nearest(out_type, ((uint16_t *)(void *)found)[i], sum);
         else wrong += !(is == (out_type == DG_F32 ? (double)(float)sum : sum));
     }
     CHECK(wrong == 0, "combine on %s, %s: %zu of %zu values into %s wrong", d->be->name, m->name, wrong, count, dtype_name(out_type));
-    for (int k = 0; k < m->terms; k++) d->be->release(d, data[k]), d->be->release(d, coef[k]), d->be->release(d, tail[k]), free(values[k]);
+    for (int k = 0; k < m->terms; k++) placed_free(d, &placed[k]);
     free(found);
 }
 static void test_mixes(Device *d) {
@@ -284,32 +222,67 @@ static double pixel(size_t i) {
     if (i < (size_t)FIRST_ODD + ODD) return odd[i - FIRST_ODD];
     return value(5, i);
 }
-static void check_to_u8(Device *d, int n, size_t per_sample, size_t first, bool all_bad) {
+typedef struct {
+    const char *name;
+    double scale, offset;
+} ByteRule;
+static const ByteRule byte_rules[] = {{"EDM, DiT", 127.5, 128}, {"ADM", 127.5, 127.5}, {"another", -40.25, 3}};
+static uint8_t byte_of(const ByteRule *r, double x) {
+    volatile double level = r->scale * x;
+    level += r->offset;
+    return isnan(level) ? 0 : (uint8_t)floor(fmin(fmax(level, 0), 255));
+}
+static void check_to_u8(Device *d, const ByteRule *rule, DType type, int n, size_t per_sample, size_t first, bool all_bad) {
     size_t count = (size_t)n * per_sample, wrong = 0;
     double *x = dg_alloc(count * sizeof *x);
     for (size_t i = 0; i < count; i++) x[i] = all_bad ? pixel(FIRST_ODD + i % 3) : pixel(first + i);
-    uint8_t *want = dg_alloc(count);
-    int *want_bad = dg_alloc((size_t)n * sizeof *want_bad);
-    host_to_u8(NULL, want, x, n, per_sample, want_bad);
-    double *dx = to_device(d, x, count * sizeof *x);
+    void *stored = dg_alloc(count * dtype_bytes(type));
+    dtype_convert(type, stored, DG_F64, x, count), dtype_convert(DG_F64, x, type, stored, count);
+    void *dx = to_device(d, stored, count * dtype_bytes(type));
     uint8_t *dout = d->be->alloc(d, count);
     int *dbad = d->be->alloc(d, (size_t)n * sizeof *dbad);
-    d->be->to_u8(d, dout, dx, n, per_sample, dbad);
+    d->be->to_u8(d, dout, dx, type, n, per_sample, rule->scale, rule->offset, dbad);
     uint8_t *found = from_device(d, dout, count);
     int *bad = from_device(d, dbad, (size_t)n * sizeof *bad);
-    for (size_t i = 0; i < count; i++) wrong += found[i] != want[i];
-    CHECK(wrong == 0, "to_u8 on %s: %zu of %zu bytes differ (%d images)", d->be->name, wrong, count, n);
-    for (int i = 0; i < n; i++) CHECK(bad[i] == want_bad[i], "to_u8 on %s: image %d: %d bad, not %d", d->be->name, i, bad[i], want_bad[i]);
+    for (size_t i = 0; i < count; i++) wrong += found[i] != byte_of(rule, x[i]);
+    CHECK(wrong == 0, "to_u8 of %s on %s, %s: %zu of %zu bytes differ (%d images)", dtype_name(type), d->be->name, rule->name, wrong, count,
+          n);
+    for (int s = 0; s < n; s++) {
+        int want = 0;
+        for (size_t i = 0; i < per_sample; i++) want += !isfinite(x[(size_t)s * per_sample + i]);
+        CHECK(bad[s] == want, "to_u8 of %s on %s: image %d: %d bad, not %d", dtype_name(type), d->be->name, s, bad[s], want);
+    }
     d->be->release(d, dx);
-    free(x), free(want), free(want_bad), free(found), free(bad);
+    free(x), free(stored), free(found), free(bad);
+}
+/* Of -1, 0 and 1 both rules have the published bytes. */
+static void check_published_bytes(Device *d) {
+    static const double x[3] = {-1, 0, 1};
+    static const uint8_t want[2][3] = {{0, 128, 255}, {0, 127, 255}};
+    for (int r = 0; r < 2; r++) {
+        double *dx = to_device(d, x, sizeof x);
+        uint8_t *dout = d->be->alloc(d, sizeof want[r]);
+        int *dbad = d->be->alloc(d, sizeof *dbad);
+        d->be->to_u8(d, dout, dx, DG_F64, 1, 3, byte_rules[r].scale, byte_rules[r].offset, dbad);
+        uint8_t *found = from_device(d, dout, sizeof want[r]);
+        CHECK(!memcmp(found, want[r], sizeof want[r]), "to_u8 on %s, %s: %d %d %d of -1, 0, 1", d->be->name, byte_rules[r].name, found[0],
+              found[1], found[2]);
+        d->be->release(d, dx), d->be->release(d, dbad);
+        free(found);
+    }
 }
 static void test_to_u8(Device *d) {
-    check_to_u8(d, 1, 2000, 0, false);
-    check_to_u8(d, 5, 403, 0, false);
-    check_to_u8(d, 1, 1, FIRST_ODD, false); /* one NaN */
-    check_to_u8(d, 3, 2, FIRST_ODD, false);
-    check_to_u8(d, 2, 3 * 32 * 32, 0, false);
-    check_to_u8(d, 2, 3 * 17 * 17, 0, true);
+    static const DType types[] = {DG_F64, DG_F32, DG_F16, DG_BF16};
+    for (size_t r = 0; r < sizeof byte_rules / sizeof *byte_rules; r++)
+        for (int t = 0; t < 4; t++) {
+            check_to_u8(d, &byte_rules[r], types[t], 1, 2000, 0, false);
+            check_to_u8(d, &byte_rules[r], types[t], 5, 403, 0, false);
+        }
+    check_to_u8(d, byte_rules, DG_F64, 1, 1, FIRST_ODD, false); /* one NaN */
+    check_to_u8(d, byte_rules, DG_F64, 3, 2, FIRST_ODD, false);
+    check_to_u8(d, byte_rules, DG_F64, 2, 3 * 32 * 32, 0, false);
+    check_to_u8(d, byte_rules, DG_F64, 2, 3 * 17 * 17, 0, true);
+    check_published_bytes(d);
 }
 
 /* ---- randn ---------------------------------------------------------------------------------------------------------------- */
@@ -409,25 +382,15 @@ static void test_philox(void) {
     }
 }
 
-static void test_device(const char *spec) {
-    Error e;
-    Device *d = device_open(spec, NULL, &e);
-    if (!d) {
-        not_run("%s: %s", spec, e.text);
-        return;
-    }
+static void test_device(Device *d) {
     test_combine(d);
     test_mixes(d);
     test_to_u8(d);
     test_randn(d);
     test_copies(d);
-    device_close(d);
 }
 int main(int argc, char **argv) {
-    static const char *const all[] = {"cpu", "ref", "ref64", "rounded", "cuda", "emu"};
     test_philox();
-    for (int i = 1; i < argc; i++) test_device(argv[i]);
-    for (int i = 0; argc < 2 && i < 6; i++)
-        if (strstr(device_list(), all[i])) test_device(all[i]);
+    test_devices(argc, argv, test_device);
     return check_done("test_state");
 }

@@ -77,7 +77,7 @@ static const Broken broken[] = {
     {.from = EDM, .word = "\"sampler\": \"edm\"", .other = "\"sampler\": \"edn\"", .sentence = "none of edm, dg and ablation"},
     {.from = CHURN, .tensor = "noise", .sentence = "no tensor noise"},
     {.from = CHURN, .tensor = "noise", .change = FLAT, .sentence = "tensor noise has shape"},
-    {.from = CHURN, .word = "\"S_churn\": 2.5", .other = "\"S_churn\": -2.5", .sentence = "none may be negative"},
+    {.from = CHURN, .word = "\"S_churn\": 2.5", .other = "\"S_churn\": -2.5", .sentence = "at least 0 is possible"},
     {.from = BOOST, .tensor = "noise", .sentence = "no tensor noise"},
     {.from = BOOST, .tensor = "class_index", .change = FILLED, .value = 12, .sentence = "class 12, there are 10"},
     {.from = BOOST, .word = "\"head_seed\"", .other = "\"head_sead\"", .sentence = "no head_seed"},

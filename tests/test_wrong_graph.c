@@ -193,6 +193,26 @@ static void terms(const Term *t, size_t per_sample) {
     double out[16];
     d->be->combine(d, out, DG_F64, 1, per_sample, t, 1);
 }
+static void posterior(const Posterior *p, size_t per_sample) {
+    Error e = {""};
+    Device *d = device_open("cpu", NULL, &e);
+    double x[16] = {0};
+    d->be->posterior(d, x, 1, per_sample, p);
+}
+static void step_of_nothing(void) { posterior(&(Posterior){.terms = 0}, 6); }
+static void step_of_too_much(void) { posterior(&(Posterior){.terms = POSTERIOR_TERMS + 1}, 6); }
+static void three_gradients(void) { posterior(&(Posterior){.terms = 1, .gradients = 3}, 6); }
+static void variance_of_another_image(void) {
+    static const double values[16], coef[1];
+    const Term eps = {.data = values, .type = DG_F64, .coef = coef};
+    posterior(&(Posterior){.x0 = {eps}, .terms = 1, .variance = {.data = values, .type = DG_F64, .channels = 3, .first = 3, .stride = 6}},
+              7);
+}
+static void gradient_of_whole_numbers(void) {
+    static const double values[16], coef[1];
+    const Term eps = {.data = values, .type = DG_F64, .coef = coef}, g = {.data = values, .type = DG_I64, .coef = coef};
+    posterior(&(Posterior){.x0 = {eps}, .terms = 1, .gradient = {g}, .gradients = 1}, 6);
+}
 static void channels_beyond_the_last(void) {
     static const double values[16], coef[1];
     terms(&(Term){.data = values, .type = DG_F64, .coef = coef, .channels = 3, .first = 2, .stride = 4}, 6);
@@ -264,6 +284,11 @@ static const struct {
     {channels_beyond_the_last, "combine: channels 2 to 4 of 4"},
     {channels_of_no_pixel, "combine: 7 elements are not pixels of 3 channels"},
     {whole_numbers, "combine of int64"},
+    {step_of_nothing, "posterior: 0 terms"},
+    {step_of_too_much, "posterior: 7 terms"},
+    {three_gradients, "posterior: 3 gradients"},
+    {variance_of_another_image, "posterior: 7 elements are not pixels of 3 channels"},
+    {gradient_of_whole_numbers, "posterior of int64"},
     {rows_between_values, "combine: 20 bytes from one sample of fp64 to the next"},
 };
 /* What the mistake says on standard error, in a process of its own; its end. */

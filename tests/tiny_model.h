@@ -35,12 +35,13 @@ __attribute__((unused)) static bool tiny_tensor(const Tensor *t, int part, char 
     if (folded) strcpy(strrchr(name, '.') + 1, leaf[part]);
     return true;
 }
-/* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. */
-__attribute__((unused)) static bool tiny_write(const char *path, const char *config, float gain, Error *e) {
+/* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. m NULL: the model that the
+ * configuration names.                                                                                                    */
+__attribute__((unused)) static bool tiny_write_model(const Model *m, const char *path, const char *config, float gain, Error *e) {
     Json *j = json_parse(config, strlen(config), e);
     Graph *g = graph_new((Precision){DG_F32, false});
-    const Model *m = j ? model_find(j, json_get(j, "kind")->string, e) : NULL;
-    void *c = m ? model_config(m, j, e) : NULL;
+    if (!m) m = j ? model_find(j, json_get(j, "kind")->string, e) : NULL;
+    void *c = j && m ? model_config(m, j, e) : NULL;
     Ports ports = {0};
     bool ok = c && model_build(m, g, c, "", 1, &ports, e);
     char name[sizeof g->t->name + 16];
@@ -74,5 +75,8 @@ __attribute__((unused)) static bool tiny_write(const char *path, const char *con
     graph_free(g);
     json_free(j);
     return ok;
+}
+__attribute__((unused)) static bool tiny_write(const char *path, const char *config, float gain, Error *e) {
+    return tiny_write_model(NULL, path, config, gain, e);
 }
 #endif

@@ -25,7 +25,8 @@ static inline size_t term_row(const Term *t, size_t per_sample) {
     if (t->row) return t->row;
     return (t->stride ? per_sample / (size_t)t->channels * (size_t)t->stride : per_sample) * dtype_bytes(t->type);
 }
-/* Stops where terms do not describe a combination of samples of per_sample elements. */
+/* Stop where a term, or terms, do not describe a summand of samples of per_sample elements, or a combination; `sum`: what of. */
+void term_check(const char *sum, const Term *t, size_t per_sample);
 void terms_check(const Term *term, int terms, size_t per_sample, DType out_type);
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 /* device.h -- a graph bound to weights and a device, and the table of functions that a device is. Read graph/graph.h first. */
 #ifndef DG_DEVICE_H
 #define DG_DEVICE_H
-#include "base/term.h"
+#include "base/posterior.h"
 #include "graph/graph.h"
 #ifdef __cplusplus
 extern "C" {
@@ -117,12 +117,18 @@ struct Backend {
      * combine: out[i] = sum_k term[k].coef[n] * term[k].data[i], in f64, rounded once to out_type. out may be a term whose
      * data lies as out does. Which element of its data a term takes for element i, and which coefficient: base/term.h.
      * randn: unit normals; element j of sample i depends on (seed[i], *step, j) alone (rng.h), not on n or position.
-     * to_u8: trunc(clamp(127.5 x + 128, 0, 255)), NaN -> 0; bad[i] = number of non-finite elements of sample i.
+     * posterior: a step of a discrete process, of x in place (base/posterior.h), in f64. Sums start at 0 and take their summands in
+     * the order of the formula, each product and each sum rounded. A summand is dropped, whatever there is, where its coefficient is 0,
+     * that of g and that of the noise where both of its numbers are. No data may overlap x, but a term that is x itself. The same
+     * bits on every device.
+     * to_u8: trunc(clamp(scale x + offset, 0, 255)), NaN -> 0, of x in f64, f32, f16 or bf16; bad[i] = number of non-finite elements
+     * of sample i. EDM and DiT have 127.5 x + 128, ADM 127.5 x + 127.5.
      * Every pointer here leads to device memory, those of the coefficients, the seeds and the step included: what is
      * captured once is replayed with other values.                                                                  */
     void (*combine)(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms);
     void (*randn)(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step);
-    void (*to_u8)(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad);
+    void (*posterior)(Device *d, double *x, int n, size_t per_sample, const Posterior *p);
+    void (*to_u8)(Device *d, uint8_t *out, const void *x, DType type, int n, size_t per_sample, double scale, double offset, int *bad);
 };
 extern const Backend backend_ref, backend_ref64, backend_cpu, backend_rounded;
 extern const Backend backend_cuda; /* only where DG_HAVE_CUDA or DG_EMU is defined; named "emu" in the latter */

@@ -25,7 +25,8 @@ const char *host_implementation(const Exec *e, int i);
 bool host_choices(const Device *d, struct Text *chosen, struct Text *measured);
 void host_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms);
 void host_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step);
-void host_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad);
+void host_posterior(Device *d, double *x, int n, size_t per_sample, const Posterior *p);
+void host_to_u8(Device *d, uint8_t *out, const void *x, DType type, int n, size_t per_sample, double scale, double offset, int *bad);
 
 /* The rows of a Backend that all of them have in common. */
 #define HOST_BACKEND                                                                                                                       \
@@ -33,5 +34,5 @@ void host_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_samp
     .alloc_host = host_alloc, .release_host = host_release, .download_async = host_download_async, .mark = host_mark, .wait = host_mark,   \
     .replay = host_replay, .replay_free = host_replay_free, .range_push = host_range_push, .range_pop = host_range_pop,                    \
     .profile = host_profile, .implementation = host_implementation, .choices = host_choices, .combine = host_combine, .randn = host_randn, \
-    .to_u8 = host_to_u8
+    .posterior = host_posterior, .to_u8 = host_to_u8
 #endif

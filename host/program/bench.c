@@ -2,10 +2,12 @@
 #include "program/checkpoint_options.h"
 #include "program/commands.h"
 #include "program/device_options.h"
+#include "program/sample_options.h"
 #include "base/file.h"
 #include "device/host_state.h"
 #include "program/networks.h"
 #include "program/op_table.h"
+#include "program/state_work.h"
 #include "base/progress.h"
 #include "base/version.h"
 #include <math.h>
@@ -15,7 +17,7 @@
 #include <time.h>
 
 typedef struct {
-    const char *network, *extractor, *discriminator, *synthetic, *synthetic_guide, *json;
+    const char *network, *extractor, *discriminator, *gnet, *classifier, *synthetic, *synthetic_guide, *preset, *json;
     int batch, repeats, warmup, runs;
     bool ops;
     SampleOptions sample;
@@ -34,6 +36,8 @@ static const Option option[] = {
     {NULL, "extractor", "pretrained_classifier_ckpt", OPTION_TEXT, AT(extractor), "FILE", 0, 0, false,
      "feature extractor of the discriminator"},
     {NULL, "discriminator", "discriminator_ckpt", OPTION_TEXT, AT(discriminator), "FILE", 0, 0, false, "discriminator head"},
+    {NULL, "gnet", NULL, OPTION_TEXT, AT(gnet), "FILE", 0, 0, false, "score network that guides, by --guidance"},
+    {NULL, "classifier", "classifier_path", OPTION_TEXT, AT(classifier), "FILE", 0, 0, false, "classifier, for --classifier_scale"},
     {NULL, "synthetic", NULL, OPTION_TEXT, AT(synthetic), "FILE", 0, 0, false,
      "networks of this configuration with made-up weights: a network's arguments as JSON, or a golden case (.json, .safetensors)"},
     {NULL, "synthetic-guide", NULL, OPTION_TEXT, AT(synthetic_guide), "FILE", 0, 0, false,
@@ -44,10 +48,12 @@ static const Option option[] = {
     {NULL, "warmup", NULL, OPTION_INT, AT(warmup), "N", 0, MAX_REPEATS, false, "calls before those"},
     {NULL, "runs", NULL, OPTION_INT, AT(runs), "N", 0, MAX_REPEATS, false,
      "whole runs of --steps steps to time too, the images brought home"},
-    {NULL, "steps", "num_steps", OPTION_INT, AT(sample.num_steps), "N", 1, MAX_STEPS, false,
-     "sampling steps that images/s is worked out for"},
+    {NULL, "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false, "published settings, listed below; options given beside it win"},
     {NULL, "ops", NULL, OPTION_FLAG, AT(ops), NULL, 0, 0, false, "a table of the ops too, by kind and shape"},
     {NULL, "json", NULL, OPTION_TEXT, AT(json), "FILE", 0, 0, false, "write the figures to FILE as well, for scripts"},
+
+    SAMPLE_OPTIONS(BenchOptions, sample.),
+    GUIDANCE_OPTIONS(BenchOptions, sample.),
 
     DEVICE_OPTIONS(BenchOptions, device),
     CHECKPOINT_OPTIONS(BenchOptions, checkpoint),
@@ -80,7 +86,7 @@ static Json *read_case(const char *path, Error *e) {
 static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
     Json *j = read_case(path, e);
     if (!j) return false;
-    const char *const key[ROLES] = {"network", "extractor", "head"};
+    const char *const key[ROLES] = {"network", "extractor", "head", "gnet", "classifier"};
     bool any = false;
     for (Role r = guide ? ROLE_EXTRACTOR : ROLE_NETWORK; r < ROLES; r++) {
         const Json *config = json_get(j, key[r]);
@@ -92,15 +98,29 @@ static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
     json_free(j);
     return any || dg_error(e, "%s: neither the configuration of a network nor a case with one", path);
 }
+enum { INPUTS = ROLES + 2 };
+/* The files that are read, those of the roles first. */
+static void input_paths(const BenchOptions *o, const char *path[INPUTS]) {
+    path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
+    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier;
+    path[ROLES] = o->synthetic, path[ROLES + 1] = o->synthetic_guide;
+}
 static bool check_usage(const BenchOptions *o, Error *e) {
-    bool files = o->network || o->extractor || o->discriminator;
-    if (files && (o->synthetic || o->synthetic_guide)) return dg_error(e, "--synthetic stands for files: give one or the other");
-    return !o->extractor == !o->discriminator || dg_error(e, "--extractor and --discriminator go together");
+    const char *path[INPUTS];
+    bool synthetic = o->synthetic || o->synthetic_guide;
+    input_paths(o, path);
+    for (Role r = 0; r < ROLES && synthetic; r++)
+        if (path[r]) return dg_error(e, "--synthetic stands for files, --%s is one: give one or the other", role_name(r));
+    if (!synthetic && !networks_check(path, &o->sample, e)) return false;
+    if (o->json && is_input(o->json, path, INPUTS))
+        return dg_error(e, "--json %s is a file that is read: give the figures another name", o->json);
+    return sample_check(&o->sample, e);
 }
 static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
     *n = (Networks){0};
     if (!o->synthetic && !o->synthetic_guide) {
-        const char *const path[ROLES] = {o->network, o->extractor, o->discriminator};
+        const char *path[INPUTS];
+        input_paths(o, path);
         ConvertOptions c = checkpoint_options(&o->checkpoint);
         return networks_open(n, path, &c, !o->network || o->extractor, e);
     }
@@ -109,8 +129,7 @@ static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
         return false;
     if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights)
         return dg_error(e, "a case for guidance has an extractor and a head");
-    const Weights *w = n->source[ROLE_NETWORK].weights;
-    return !w || (n->model = network_config(&n->config, weights_config(w), e)) || dg_error_context(e, "%s", o->synthetic);
+    return networks_describe(n, e) || dg_error_context(e, "%s", o->synthetic);
 }
 
 /* ---- timing -------------------------------------------------------------------------------------------------------------- */
@@ -130,24 +149,38 @@ typedef struct {
     const BenchOptions *o;
     Device *device;
     Networks networks;
-    Engine engine; /* without a network: the guide alone */
-    double *x;     /* device, f64 noise */
-    Timing network, guide, step;
-    double network_flops, guide_flops; /* of one image */
+    SampleOptions sample; /* resolved */
+    Engine engine;        /* without a network: the guide alone */
+    double *x;            /* device, f64 noise */
+    StateWork timer;      /* the engine's device, where it `times`; elsewhere that is `device` itself */
+    bool times;
+    Timing network, guide, step, state; /* state: what of a step is not networks */
+    double state_share;                 /* of a step */
+    double network_flops, guide_flops;  /* of one image */
 } Bench;
 
-static void call_network(Bench *b, const double *sigma, void *coef) { denoiser_run(b->engine.denoiser, b->x, sigma, coef); }
-static void call_guide(Bench *b, const double *sigma, void *coef) { guide_run(b->engine.guide, b->x, sigma, coef); }
-static Timing time_calls(Bench *b, void (*call)(Bench *, const double *, void *)) {
+static void call_network(Bench *b, const double *sigma) {
+    Predictor *p = b->engine.n.network;
+    Level *level = dg_alloc((size_t)p->batch * sizeof *level);
+    for (int i = 0; i < p->batch; i++) level[i] = (Level){1, sigma[i]};
+    predictor_fill(p, p->batch, 1, p->net->host_table, NULL, level);
+    net_run_filled(p->net, p->batch, b->x);
+    free(level);
+}
+static void call_guide(Bench *b, const double *sigma) {
+    double *coef = dg_alloc((size_t)b->o->batch * sizeof *coef);
+    guide_run(b->engine.n.discriminator, b->x, sigma, coef);
+    free(coef);
+}
+static Timing time_calls(Bench *b, void (*call)(Bench *, const double *)) {
     size_t n = (size_t)b->o->batch;
     double *sigma = dg_alloc(n * sizeof *sigma), *seconds = dg_alloc((size_t)b->o->repeats * sizeof *seconds);
-    void *coef = dg_alloc(n * (sizeof(PrecondCoef) + sizeof(double)));
     double processor = INFINITY;
     for (size_t i = 0; i < n; i++) sigma[i] = 1;
     for (int i = -b->o->warmup; i < b->o->repeats; i++) {
         double start = seconds_now();
         clock_t work = clock();
-        call(b, sigma, coef);
+        call(b, sigma);
         b->device->be->sync(b->device);
         if (i < 0) continue;
         seconds[i] = seconds_now() - start;
@@ -155,55 +188,64 @@ static Timing time_calls(Bench *b, void (*call)(Bench *, const double *, void *)
     }
     Timing t = summary(seconds, b->o->repeats);
     t.processor = processor;
-    free(sigma), free(seconds), free(coef);
+    free(sigma), free(seconds);
     return t;
 }
-typedef struct {
-    Bench *b;
-    double *seconds, start;
-    int done; /* warm-up included */
-} StepClock;
-static bool after_step(void *ctx, int step, int steps) {
-    StepClock *c = ctx;
-    c->b->device->be->sync(c->b->device);
-    double now = seconds_now();
-    if (c->done >= c->b->o->warmup) c->seconds[c->done - c->b->o->warmup] = now - c->start;
-    c->start = now, c->done++;
-    return c->done < c->b->o->warmup + c->b->o->repeats && step < (steps + 1) / 2; /* the late steps are not guided */
+/* The pictures of the run under way, which are made once a run; the seconds of state work that this took. */
+static double finish_images(Bench *b) {
+    const int *bad;
+    uint8_t *images;
+    double before = b->timer.seconds;
+    sampler_images_begin(b->engine.sampler, 0);
+    sampler_images_end(b->engine.sampler, 0, &images, &bad);
+    return b->timer.seconds - before;
 }
-/* Steps with both evaluations, guided where there is a guide, in as many runs as it takes. */
-static Timing time_steps(Bench *b) {
-    size_t n = (size_t)b->o->batch;
+/* Steps with both evaluations, guided where there is a guide, in as many runs as it takes: the late steps are not guided. */
+static void time_steps(Bench *b) {
+    size_t n = (size_t)b->o->batch, repeats = (size_t)b->o->repeats;
+    int done = 0, all = b->o->warmup + b->o->repeats; /* warm-up included */
     uint64_t *seed = dg_alloc(n * sizeof *seed);
     int *label = dg_alloc(n * sizeof *label);
-    StepClock clock = {b, dg_alloc((size_t)b->o->repeats * sizeof(double)), 0, 0};
+    double *seconds = dg_alloc(repeats * sizeof *seconds), *state = dg_alloc(repeats * sizeof *state),
+           *share = dg_alloc(repeats * sizeof *share);
+    Sampler *s = b->engine.sampler;
     for (size_t i = 0; i < n; i++) seed[i] = i;
-    while (clock.done < b->o->warmup + b->o->repeats) {
-        b->device->be->sync(b->device);
-        clock.start = seconds_now();
-        sampler_run(b->engine.sampler, b->o->batch, &(SampleNoise){.seed = seed}, label, after_step, &clock);
+    while (done < all) {
+        int early = (sampler_steps(s) + 1) / 2;
+        sampler_begin(s, b->o->batch, &(SampleNoise){.seed = seed}, label);
+        for (int step = 0; step <= early && done < all; step++, done++) {
+            b->device->be->sync(b->device);
+            double start = seconds_now(), before = b->timer.seconds;
+            if (!sampler_step(s)) break;
+            b->device->be->sync(b->device);
+            if (done < b->o->warmup) continue;
+            seconds[done - b->o->warmup] = seconds_now() - start;
+            state[done - b->o->warmup] = b->timer.seconds - before;
+        }
     }
-    Timing t = summary(clock.seconds, b->o->repeats);
-    free(seed), free(label), free(clock.seconds);
-    return t;
+    double bytes = finish_images(b) / sampler_steps(s);
+    for (size_t i = 0; i < repeats; i++) state[i] += bytes, share[i] = state[i] / (seconds[i] + bytes);
+    b->step = summary(seconds, b->o->repeats), b->state = summary(state, b->o->repeats);
+    b->state_share = summary(share, b->o->repeats).median;
+    free(seed), free(label), free(seconds), free(state), free(share);
 }
 /* Whole runs, the first of which is not counted. */
 static Timing time_runs(Bench *b) {
     size_t n = (size_t)b->o->batch;
     int runs = b->o->runs;
     uint64_t *seed = dg_alloc(n * sizeof *seed);
-    int *label = dg_alloc(n * sizeof *label), *bad = dg_alloc(n * sizeof *bad);
-    uint8_t *images = dg_alloc(n * b->engine.denoiser->per_sample);
+    int *label = dg_alloc(n * sizeof *label);
     double *seconds = dg_alloc((size_t)runs * sizeof *seconds);
     for (size_t i = 0; i < n; i++) seed[i] = i;
     for (int i = -1; i < runs; i++) {
         double start = seconds_now();
-        sampler_run(b->engine.sampler, b->o->batch, &(SampleNoise){.seed = seed}, label, NULL, NULL);
-        sampler_images(b->engine.sampler, images, bad);
+        sampler_begin(b->engine.sampler, b->o->batch, &(SampleNoise){.seed = seed}, label);
+        while (sampler_step(b->engine.sampler)) {}
+        finish_images(b);
         if (i >= 0) seconds[i] = seconds_now() - start;
     }
     Timing t = summary(seconds, runs);
-    free(seed), free(label), free(bad), free(images), free(seconds);
+    free(seed), free(label), free(seconds);
     return t;
 }
 
@@ -229,36 +271,56 @@ static void print_memory(Text *json, const char *what, const Exec *x) {
            (double)x->weight_bytes / 1048576);
     text_printf(json, ", \"%s\": {\"arena_bytes\": %zu, \"weight_bytes\": %zu}", what, x->g->arena_bytes, x->weight_bytes);
 }
+static void print_state_work(const Bench *b, Text *json) {
+    const Timing *t = &b->state;
+    if (!b->times) {
+        printf("%-14s not measured: on device %s a call returns before its work is done\n", "state work", b->device->be->name);
+        return;
+    }
+    printf("%-14s %10.3f ms  (%.3f to %.3f)  %.3g%% of a step: all but the networks\n", "state work", t->median * 1e3, t->least * 1e3,
+           t->most * 1e3, b->state_share * 100);
+    text_printf(json, ", \"state work\": {\"ms\": %.6f, \"least\": %.6f, \"most\": %.6f, \"share\": %.6f}", t->median * 1e3, t->least * 1e3,
+                t->most * 1e3, b->state_share);
+}
+/* Each network's call, and what a run is of them. */
+static bool measure_calls(Bench *b, Text *json, Error *e) {
+    const SampleNetworks *n = &b->engine.n;
+    if (n->network) print_memory(json, "network memory", n->network->net->exec);
+    if (n->discriminator) print_memory(json, "guide memory", n->discriminator->net->exec);
+    if (n->network) {
+        b->network_flops = graph_flops(n->network->net->graph) / n->network->passes;
+        print_timing(json, "network call", b->network = time_calls(b, call_network), b->network_flops);
+    }
+    if (n->discriminator) {
+        b->guide_flops = graph_flops(n->discriminator->net->graph);
+        print_timing(json, "guide call", b->guide = time_calls(b, call_guide), b->guide_flops);
+    }
+    if (!b->engine.sampler) return true;
+    SampleCounts c;
+    if (!sample_count(&b->sample, b->networks.score, &c, e)) return false;
+    int evaluations = c.network - c.term[TERM_CFG], guided = n->discriminator ? c.term[TERM_DISCRIMINATOR] : 0;
+    bool plain = !n->guiding && !n->classifier && n->network->passes == 1; /* of networks that were timed */
+    double flops = (evaluations > c.steps ? 2 : 1) * b->network_flops + b->guide_flops;
+    time_steps(b);
+    print_timing(json, n->discriminator ? "guided step" : "step", b->step, plain ? flops : 0);
+    print_state_work(b, json);
+    if (!plain) return true;
+    double run = c.network * b->network.median + guided * b->guide.median;
+    printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", b->o->batch / run, c.steps, c.network, guided);
+    text_printf(json, ", \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", b->o->batch / run, c.steps, guided);
+    return true;
+}
 static bool measure(Bench *b, Text *json, Error *e) {
     const Engine *g = &b->engine;
-    int batch = b->o->batch, steps = b->o->sample.num_steps;
+    int batch = b->o->batch;
     printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, precision_name(b->device->precision), batch, b->o->repeats);
     text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
                 precision_name(b->device->precision), batch);
-    if (g->denoiser) print_memory(json, "network memory", g->denoiser->net->exec);
-    if (g->guide) print_memory(json, "guide memory", g->guide->net->exec);
-    if (g->denoiser) {
-        b->network_flops = graph_flops(g->denoiser->net->graph);
-        print_timing(json, "network call", b->network = time_calls(b, call_network), b->network_flops);
-    }
-    if (g->guide) {
-        b->guide_flops = graph_flops(g->guide->net->graph);
-        print_timing(json, "guide call", b->guide = time_calls(b, call_guide), b->guide_flops);
-    }
-    if (g->sampler) {
-        double flops = (steps > 1 ? 2 : 1) * b->network_flops + b->guide_flops;
-        print_timing(json, g->guide ? "guided step" : "step", b->step = time_steps(b), flops);
-        int guided = g->guide ? sample_guided_steps(&b->o->sample, &b->networks.config, e) : 0;
-        if (guided < 0) return false;
-        int calls = sample_network_calls(&b->o->sample);
-        double run = calls * b->network.median + guided * b->guide.median;
-        printf("%-14s %10.4g /s   (%d steps: %d network calls, %d guide calls)\n", "images", batch / run, steps, calls, guided);
-        text_printf(json, ", \"images_per_second\": %.6g, \"steps\": %d, \"guided_steps\": %d", batch / run, steps, guided);
-    }
+    if (!measure_calls(b, json, e)) return false;
     if (b->o->runs && g->sampler) {
         Timing run = time_runs(b);
         print_timing(json, "whole run", run, 0);
-        printf("%-14s %10.4g /s   (measured, a run of %d steps)\n", "images", batch / run.median, steps);
+        printf("%-14s %10.4g /s   (measured, a run of %d steps)\n", "images", batch / run.median, sampler_steps(g->sampler));
         text_printf(json, ", \"run_images_per_second\": %.6g", batch / run.median);
     }
     double anonymous = anonymous_bytes();
@@ -267,8 +329,8 @@ static bool measure(Bench *b, Text *json, Error *e) {
     if (b->o->ops) {
         Ceilings c = ceilings_measure(b->device);
         ceilings_print(&c, b->device, json);
-        if (g->denoiser) op_table("network", g->denoiser->net->exec, b->o->repeats, &c, json);
-        if (g->guide) op_table("guide", g->guide->net->exec, b->o->repeats, &c, json);
+        if (g->n.network) op_table("network", g->n.network->net->exec, b->o->repeats, &c, json);
+        if (g->n.discriminator) op_table("guide", g->n.discriminator->net->exec, b->o->repeats, &c, json);
     }
     text_printf(json, "}\n");
     return true;
@@ -280,19 +342,26 @@ static bool save(const char *path, const Text *t, Error *e) {
     out_abandon(f);
     return false;
 }
+/* Without a discriminator its weights are 0, whatever the options say. */
 static bool open_engine(Bench *b, Error *e) {
     const Networks *n = &b->networks;
     bool fuse = !b->o->device.no_fuse;
     size_t per_sample;
+    b->times = state_work_of(&b->timer, b->device);
+    Device *d = b->times ? &b->timer.device : b->device;
+    b->sample = b->o->sample;
+    if (!n->source[ROLE_EXTRACTOR].weights) b->sample.dg_weight_1st_order = b->sample.dg_weight_2nd_order = 0;
     if (n->source[ROLE_NETWORK].weights) {
-        if (!engine_new(&b->engine, b->device, n, &b->o->sample, b->o->batch, fuse, e)) return false;
-        per_sample = b->engine.denoiser->per_sample;
+        sample_resolve(&b->sample, score_sampler(n->score));
+        if (!score_apply(n->score, &b->sample, e)) return false;
+        if (!engine_new(&b->engine, d, n, &b->sample, b->o->batch, fuse, e)) return false;
+        per_sample = b->engine.n.network->per_sample;
     } else {
         b->engine = (Engine){.batch = b->o->batch};
-        b->engine.guide = guide_new(b->device, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch,
-                                    (GuideOptions){.fuse = fuse}, e);
-        if (!b->engine.guide) return false;
-        per_sample = b->engine.guide->per_sample;
+        b->engine.n.discriminator = guide_new(d, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch,
+                                              (GuideOptions){.fuse = fuse}, e);
+        if (!b->engine.n.discriminator) return false;
+        per_sample = b->engine.n.discriminator->per_sample;
     }
     b->x = b->device->be->alloc(b->device, (size_t)b->o->batch * per_sample * sizeof *b->x);
     if (!b->x) return dg_out_of_memory(e, "not enough memory on device %s for the input", b->device->be->name);
@@ -304,12 +373,11 @@ static bool open_engine(Bench *b, Error *e) {
     return true;
 }
 static int bench(const Args *a, Error *e) {
-    Bench b = {.o = a->options};
+    BenchOptions *o = a->options;
+    Bench b = {.o = o};
     Text json = {0};
-    if (!check_usage(b.o, e)) return EXIT_USAGE;
-    const char *const input[] = {b.o->network, b.o->extractor, b.o->discriminator, b.o->synthetic, b.o->synthetic_guide};
-    if (b.o->json && is_input(b.o->json, input, sizeof input / sizeof *input))
-        return dg_error(e, "--json %s is a file that is read: give the figures another name", b.o->json), EXIT_USAGE;
+    sample_options_given(&o->sample, a);
+    if (!check_usage(o, e)) return EXIT_USAGE;
     if (b.o->json && !out_check(b.o->json, e)) return EXIT_FAILED;
     bool ready = open_networks(&b.networks, b.o, e) && (b.device = device_from_options(&b.o->device, e)) && open_engine(&b, e);
     if (!ready && e->out_of_memory && b.o->batch > 1) dg_error_context(e, "--batch %d is too much", b.o->batch);
@@ -329,4 +397,5 @@ const Command command_bench = {.name = "bench",
                                .defaults = defaults,
                                .option = option,
                                .options = sizeof option / sizeof *option,
+                               .preset = sample_presets,
                                .run = bench};

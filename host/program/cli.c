@@ -61,15 +61,16 @@ static const char *next_name(const Option *o, int *state, size_t *len) {
     *len = strcspn(s, " ");
     return *len ? s : NULL;
 }
-static const Option *find_option(const Command *c, const char *name, size_t len) {
-    for (int i = 0; i < c->options; i++) {
+static const Option *find_row(const Option *option, int count, const char *name, size_t len) {
+    for (int i = 0; i < count; i++) {
         size_t n;
         int state = 0;
-        for (const char *s; (s = next_name(&c->option[i], &state, &n));)
-            if (same_name(s, n, name, len)) return &c->option[i];
+        for (const char *s; (s = next_name(&option[i], &state, &n));)
+            if (same_name(s, n, name, len)) return &option[i];
     }
     return NULL;
 }
+static const Option *find_option(const Command *c, const char *name, size_t len) { return find_row(c->option, c->options, name, len); }
 static bool listed(const char *names, const char *name, size_t len) { /* separated by spaces */
     for (const char *s = names; *s; s += strspn(s, " ")) {
         size_t n = strcspn(s, " ");
@@ -107,6 +108,11 @@ static bool choose(const Option *o, const char *text, int *out, Error *e) {
     }
     return dg_error(e, "--%s: \"%s\" is not one of %s", o->name, text, o->value);
 }
+/* What a switch's text stands for: a word of its own, or NULL. */
+static const char *switch_word(const char *text) {
+    if (!text || !strcmp(text, "1") || !strcmp(text, "true")) return "on";
+    return !strcmp(text, "0") || !strcmp(text, "false") ? "off" : NULL;
+}
 static bool out_of_range(const Option *o, const char *text, Error *e) {
     if (isinf(o->hi)) return dg_error(e, "--%s: %s is too small, at least %g is possible", o->name, text, o->lo);
     return dg_error(e, "--%s: %s is outside what is possible, %g to %g", o->name, text, o->lo, o->hi);
@@ -141,6 +147,9 @@ static bool set_value(const Option *o, void *options, const char *text, Error *e
         if (!*text) return dg_error(e, "--%s: the value is empty, %s is wanted", o->name, o->value);
         memcpy(at, &text, sizeof text);
         return true;
+    case OPTION_SWITCH:
+        if (switch_word(text)) text = switch_word(text); /* and on as a choice */
+        __attribute__((fallthrough));
     case OPTION_CHOICE: {
         int value = 0;
         if (!choose(o, text, &value, e)) return false;
@@ -177,11 +186,34 @@ void option_json(const Option *o, const void *options, Text *out) {
         if (text) text_json_string(out, text);
         else text_printf(out, "null");
         break;
+    case OPTION_SWITCH:
     case OPTION_CHOICE:
         memcpy(&i, at, sizeof i);
         for (text = o->value; i > 0; i--) text += strcspn(text, "|") + 1;
-        text_printf(out, "\"%.*s\"", (int)strcspn(text, "|"), text);
+        size_t n = strcspn(text, "|");
+        bool on = same_name(text, n, "on", 2), off = same_name(text, n, "off", 3);
+        if (o->kind == OPTION_SWITCH && (on || off)) text_printf(out, on ? "true" : "false");
+        else text_printf(out, "\"%.*s\"", (int)n, text);
     }
+}
+
+static bool set_from_json(const Option *o, void *options, const Json *j, Error *e) {
+    switch (j->kind) {
+    case JSON_STRING:
+    case JSON_NUMBER: return set_value(o, options, j->string, e);
+    case JSON_BOOL: return set_value(o, options, j->boolean ? "1" : "0", e);
+    default: return dg_error(e, "option %s is neither a number nor a text", o->name);
+    }
+}
+bool options_from_json(const Option *option, int count, void *options, const Json *j, const char *skip, Error *e) {
+    for (const Json *m = j ? j->child : NULL; m; m = m->next) {
+        const char *key = m->key ? m->key : "";
+        if (listed(skip, key, strlen(key))) continue;
+        const Option *o = find_row(option, count, key, strlen(key));
+        if (!o) return dg_error(e, "option %s is not known", *key ? key : "without a name");
+        if (!set_from_json(o, options, m, e)) return false;
+    }
+    return true;
 }
 
 /* ---- parsing ------------------------------------------------------------------------------------------------------------ */
@@ -192,8 +224,7 @@ static bool set_option(Args *a, const Option *o, const char *value, Error *e) {
 static bool apply_preset(Args *a, const char *name, Error *e) {
     const Command *c = a->command;
     Nearest near = {name, strlen(name), INT_MAX, ""};
-    for (int i = 0; i < c->presets; i++) {
-        const Preset *p = &c->preset[i];
+    for (const Preset *p = c->preset; p && p->name; p++) {
         if (!same_name(p->name, strlen(p->name), name, strlen(name))) {
             consider(&near, p->name, strlen(p->name));
             continue;
@@ -211,6 +242,12 @@ static bool apply_preset(Args *a, const char *name, Error *e) {
     if (near.best < INT_MAX) return dg_error(e, "--preset: there is no \"%s\": did you mean %s?", name, near.name);
     return dg_error(e, "--preset: there is no \"%s\": dg_cuda %s --help lists them", name, c->name);
 }
+/* Whether the word behind a flag or switch is its value: as the official programs write their switches, or one of its own words. */
+static bool is_switch_value(const Option *o, const char *word) {
+    int value;
+    if (!strcmp(word, "0") || !strcmp(word, "1")) return true;
+    return o->kind == OPTION_SWITCH && (!strcmp(word, "true") || !strcmp(word, "false") || choose(o, word, &value, NULL));
+}
 /* One option at argv[*i]; takes the next word too when the value is there. presets: this pass sets the preset alone. */
 static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, Error *e) {
     const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *value = strchr(name, '=');
@@ -219,11 +256,11 @@ static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, E
     if (!o) return unknown_option(a->command, name, len, e);
     bool more = *i + 1 < argc;
     if (value) value++;
-    else if (o->kind != OPTION_FLAG) {
+    else if (o->kind != OPTION_FLAG && o->kind != OPTION_SWITCH) {
         if (!more || !strncmp(argv[*i + 1], "--", 2)) return dg_error(e, "--%s: its value is missing (%s)", o->name, o->value);
         value = argv[++*i];
-    } else if (more && !a->command->operands_max && (!strcmp(argv[*i + 1], "0") || !strcmp(argv[*i + 1], "1"))) {
-        value = argv[++*i]; /* as the official programs write their switches */
+    } else if (more && !a->command->operands_max && is_switch_value(o, argv[*i + 1])) {
+        value = argv[++*i];
     }
     bool is_preset = a->command->preset && same_name(o->name, strlen(o->name), "preset", 6);
     if (presets && is_preset && a->given[o - a->command->option])
@@ -272,7 +309,7 @@ static void wrap(const char *text, int at) {
 static void print_option(const Option *o, const void *defaults) {
     if (o->group) printf("\n%s:\n", o->group);
     int at = printf("  --%s", o->name);
-    if (o->kind != OPTION_FLAG) at += printf(" %s", o->value);
+    if (o->kind != OPTION_FLAG) at += printf(o->kind == OPTION_SWITCH ? " [%s]" : " %s", o->value);
     Text t = {0};
     text_printf(&t, "%s", o->help);
     size_t before = t.len;
@@ -297,11 +334,11 @@ static void print_help(const Command *c) {
     if (c->defaults) c->defaults(defaults);
     printf("dg_cuda %s%s%s%s\n\n%s\n", c->name, c->options ? " [OPTIONS]" : "", *c->operands ? " " : "", c->operands, c->summary);
     for (int i = 0; i < c->options; i++) print_option(&c->option[i], defaults);
-    for (int i = 0; i < c->presets; i++) {
-        if (i == 0) printf("\nPresets:\n");
-        int at = printf("  %s", c->preset[i].name);
+    for (const Preset *p = c->preset; p && p->name; p++) {
+        if (p == c->preset) printf("\nPresets:\n");
+        int at = printf("  %s", p->name);
         Text t = {0};
-        text_printf(&t, "%s: %s", c->preset[i].help, c->preset[i].settings);
+        text_printf(&t, "%s: %s", p->help, p->settings);
         wrap(t.text, at);
         text_free(&t);
     }

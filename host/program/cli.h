@@ -3,6 +3,7 @@
 #ifndef DG_CLI_H
 #define DG_CLI_H
 #include "base/error.h"
+#include "base/json.h"
 #include "base/text.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
@@ -12,7 +13,8 @@ typedef enum {
     OPTION_INT,    /* int within [lo, hi] */
     OPTION_DOUBLE, /* double within [lo, hi]; NAN stands for "not given" */
     OPTION_TEXT,   /* const char *, not empty; NULL stands for "not given" */
-    OPTION_CHOICE  /* int: the index of one of the words in `value` */
+    OPTION_CHOICE, /* int: the index of one of the words in `value` */
+    OPTION_SWITCH  /* a choice with the words off and on, which may also be written 0 and 1, or on by the name alone */
 } OptionKind;
 typedef struct {
     const char *group;   /* heading in the help, on the first option of a group */
@@ -49,8 +51,7 @@ struct Command {
     void (*defaults)(void *options);
     const Option *option;
     int options;
-    const Preset *preset; /* for an option named "preset"; or NULL */
-    int presets;
+    const Preset *preset; /* for an option named "preset"; or NULL. Ended by one without a name */
     const ForeignOption *foreign;
     int foreigns;
     int (*run)(const Args *a, Error *e); /* an exit code; when not EXIT_DONE, e has the sentence */
@@ -58,6 +59,9 @@ struct Command {
 
 /* Parses, runs, or prints a help text. Returns the exit code; with e->text not empty there is an error to print. */
 int cli_run(const Command *const *command, int commands, int argc, char **argv, Error *e);
+/* Sets the options that a JSON object names, by name or alias; `skip` has the members that are somebody else's, separated by spaces.
+ * Texts stay the JSON's. False: e says which member is unknown or does not fit.                                          */
+bool options_from_json(const Option *option, int count, void *options, const Json *j, const char *skip, Error *e);
 bool args_given(const Args *a, const char *name);
 void option_json(const Option *o, const void *options, Text *out); /* its value */
 void text_json_double(Text *out, double value);                    /* the shortest digits that give value back */

@@ -9,11 +9,10 @@
 #include <string.h>
 #include <time.h>
 
-static const char DEFAULT_OUTDIR[] = "out";
-
 typedef struct {
     const Args *args;
-    GenerateOptions *o; /* of args, completed by check_usage */
+    GenerateOptions *o;   /* of args, completed by generate_check */
+    SampleOptions sample; /* of o, resolved */
     Interrupt *interrupt;
     SeedList wanted;
     Networks networks;
@@ -22,48 +21,13 @@ typedef struct {
     Engine engine;
     Output *output;    /* NULL: a grid alone */
     GridFile *picture; /* or NULL */
+    Writer *writer;    /* while images are made for the output */
     char started[32];
     size_t made; /* images on the disk, or in the grid alone */
     Pipeline pipeline;
 } Run;
 
-/* ---- what can be wrong with the options before any file is opened --------------------------------------------------------------- */
-static bool ablation_given(const Args *a) {
-    return args_given(a, "solver") || args_given(a, "disc") || args_given(a, "schedule") || args_given(a, "scaling");
-}
-static bool check_guidance(GenerateOptions *o, const Args *a, Error *e) {
-    bool own = !o->network || o->extractor, weights = sample_guided(&o->sample);
-    o->sample.ablation = ablation_given(a);
-    if (!o->extractor != !o->discriminator)
-        return dg_error(e, "--%s is missing: extractor and discriminator go together", o->extractor ? "discriminator" : "extractor");
-    if (!own && weights && (args_given(a, "dg_weight_1st_order") || args_given(a, "dg_weight_2nd_order") || o->sample.boosting))
-        return dg_error(e, "guidance of --network %s needs --extractor and --discriminator too (or --dg_weight_1st_order 0)", o->network);
-    if (own && weights && o->sample.ablation)
-        return dg_error(e, "--solver, --disc, --schedule and --scaling work without guidance only: add --dg_weight_1st_order 0");
-    if (!own || !weights) o->sample.dg_weight_1st_order = o->sample.dg_weight_2nd_order = 0;
-    return true;
-}
-static bool check_files(GenerateOptions *o, const Args *a, Error *e) {
-    if (o->subdirs && o->format == FORMAT_NPZ) return dg_error(e, "--subdirs: only PNG files have them, not --format npz");
-    if (o->format != FORMAT_NPZ && (o->save_latents || args_given(a, "npz-keys")))
-        return dg_error(e, "--%s: only npz files have them: add --format npz", o->save_latents ? "save-latents" : "npz-keys");
-    if (o->save_latents && args_given(a, "npz-keys") && o->npz_keys != STORE_KEYS_DG)
-        return dg_error(e, "--save-latents: floats are stored as samples and label, which are --npz-keys dg");
-    if (o->save_latents && o->grid) return dg_error(e, "--grid shows pixels, --save-latents stores something else: leave one of them out");
-    if (o->save_latents) o->npz_keys = STORE_KEYS_DG;
-    if (!o->outdir && !o->grid) o->outdir = DEFAULT_OUTDIR;
-    if (!o->outdir && (o->subdirs || o->overwrite || args_given(a, "format")))
-        return dg_error(e, "--%s needs --outdir", o->subdirs ? "subdirs" : o->overwrite ? "overwrite" : "format");
-    return true;
-}
-static bool check_usage(Run *r, Error *e) {
-    GenerateOptions *o = r->o;
-    if (!check_guidance(o, r->args, e) || !check_files(o, r->args, e)) return false;
-    if (!sample_check(&o->sample, e) || !seeds_parse(o->seeds, &r->wanted, e)) return false;
-    if (o->grid && r->wanted.count > GRID_MAX_TILES)
-        return dg_error(e, "--grid: %zu images, a grid shows at most %d", r->wanted.count, GRID_MAX_TILES);
-    return true;
-}
+/* ---- preparing ------------------------------------------------------------------------------------------------------------------ */
 static bool choose_class(Run *r, Error *e) {
     const char *name = r->o->class_name;
     int *rule = &r->pipeline.class_rule;
@@ -73,29 +37,24 @@ static bool choose_class(Run *r, Error *e) {
     *rule = CLASS_BALANCED;
     return true;
 }
-/* Whether the files that are asked for can hold the network's images. */
-static bool check_images(const Run *r, Error *e) {
-    const NetworkConfig *c = &r->networks.config;
-    const GenerateOptions *o = r->o;
-    bool png = o->grid || (o->outdir && o->format == FORMAT_PNG);
-    if (png && !image_png_available(e)) return false;
-    if (png && !image_fits_png(c->img_resolution, c->img_resolution, c->img_channels, e)) return dg_error_context(e, "the images");
-    if (c->img_channels == 4 && !o->save_latents)
-        printf("the images have 4 channels: where they are latents, --format npz --save-latents stores them as they are, not as 8 bits\n");
-    return true;
+/* What was not said about sampling, now that the network is known. The manifest has the numbers in the options. */
+static bool settle_sampling(Run *r, Error *e) {
+    SampleOptions *o = &r->o->sample;
+    SampleCounts unused;
+    r->sample = *o;
+    sample_resolve(&r->sample, score_sampler(r->networks.score));
+    o->num_steps = r->sample.num_steps;
+    o->time_min = r->sample.time_min, o->time_max = r->sample.time_max, o->dg_interval = NULL;
+    return score_apply(r->networks.score, &r->sample, e) && sample_count(&r->sample, r->networks.score, &unused, e);
 }
-
-/* ---- preparing ------------------------------------------------------------------------------------------------------------------ */
 static void describe(const Run *r) {
-    const NetworkConfig *c = &r->networks.config;
-    const SampleOptions *s = &r->o->sample;
+    const Networks *n = &r->networks;
     fputs("network ", stdout);
-    print_text(stdout, weights_name(r->networks.source[ROLE_NETWORK].weights));
-    printf(": %dx%d, ", c->img_resolution, c->img_resolution);
-    if (c->label_dim) printf("%d classes; ", c->label_dim);
+    print_text(stdout, weights_name(n->source[ROLE_NETWORK].weights));
+    printf(": %dx%d, ", n->state.h, n->state.w);
+    if (n->score->facts.classes) printf("%d classes; ", n->score->facts.classes);
     else printf("unconditional; ");
-    if (!sample_guided(s)) printf("not guided; ");
-    else printf("guided, weights %g and %g; ", s->dg_weight_1st_order, s->dg_weight_2nd_order);
+    plan_print_sampling(&r->sample, n->score);
     printf("device %s, %s\n", r->device->be->name, precision_name(r->device->precision));
     fflush(stdout);
 }
@@ -111,32 +70,33 @@ static bool dry_run(const Run *r, Error *e) {
     print_lines(stdout, t.text);
     text_free(&t);
     printf("processor threads: %d\n", threads_from_options(&r->o->device));
-    return plan_print_run(&r->networks, &r->o->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
+    return plan_print_run(&r->networks, &r->sample, r->device->precision, r->o->batch, !r->o->device.no_fuse, e);
 }
 static bool open_grid(Run *r, int *code, Error *e) {
     const GenerateOptions *o = r->o;
-    const NetworkConfig *c = &r->networks.config;
-    const char *const input[ROLES] = {o->network, o->extractor, o->discriminator};
+    const char *input[ROLES];
+    Shape s = r->networks.state;
     int n = (int)r->wanted.count, columns = o->grid_columns ? o->grid_columns : (int)ceil(sqrt(n));
     Grid g;
     if (!o->grid) return true;
-    if (!grid_layout(&g, n, columns < n ? columns : n, c->img_resolution, c->img_resolution, c->img_channels, o->grid_scale, e))
+    generate_paths(o, input);
+    if (!grid_layout(&g, n, columns < n ? columns : n, s.h, s.w, s.c, o->grid_scale, e))
         return *code = EXIT_USAGE, dg_error_context(e, "--grid: fewer seeds, or a smaller --grid-scale");
     if (!grid_file_check(o->grid, o->outdir, input, ROLES, e)) return *code = EXIT_USAGE, false;
     return (r->picture = grid_file_open(o->grid, &g, e)) != NULL;
 }
 static Outcome open_output(Run *r, Error *e) {
-    const NetworkConfig *c = &r->networks.config;
     const GenerateOptions *o = r->o;
+    Shape s = r->networks.state;
     OutputOptions q = {.store = {.dir = o->outdir,
                                  .format = (ImageFormat)o->format,
                                  .keys = (StoreKeys)o->npz_keys,
                                  .latents = o->save_latents,
                                  .subdirs = o->subdirs,
-                                 .height = c->img_resolution,
-                                 .width = c->img_resolution,
-                                 .channels = c->img_channels,
-                                 .classes = c->label_dim,
+                                 .height = s.h,
+                                 .width = s.w,
+                                 .channels = s.c,
+                                 .classes = r->networks.classes,
                                  .interrupt = r->interrupt},
                        .args = r->args,
                        .device = r->device,
@@ -158,7 +118,7 @@ static bool open_engine(Run *r, Error *e) {
     size_t left = todo(r)->count;
     int wanted = left < (size_t)r->o->batch ? (int)left : r->o->batch, batch = wanted;
     Error first = {""};
-    while (!engine_new(&r->engine, r->device, &r->networks, &r->o->sample, batch, !r->o->device.no_fuse, e)) {
+    while (!engine_new(&r->engine, r->device, &r->networks, &r->sample, batch, !r->o->device.no_fuse, e)) {
         if (!e->out_of_memory) return false;
         if (batch == 1) return dg_error_context(e, "one image at a time is too much");
         if (!first.text[0]) first = *e;
@@ -178,8 +138,8 @@ static RunFacts facts(const Run *r, bool complete) {
                       .present = r->wanted.count - todo(r)->count,
                       .made = r->made,
                       .batch = r->engine.batch,
-                      .network_calls = p->network_calls,
-                      .guided_calls = p->guided_calls,
+                      .network_calls = p->counts.network,
+                      .guided_calls = p->counts.term[TERM_DISCRIMINATOR],
                       .seconds = p->progress.start > 0 ? seconds_now() - p->progress.start : 0,
                       .complete = complete};
 }
@@ -199,17 +159,18 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     time_t now = time(NULL);
     struct tm utc;
     strftime(r->started, sizeof r->started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    const char *const path[ROLES] = {o->network, o->extractor, o->discriminator};
+    const char *path[ROLES];
+    generate_paths(o, path);
     ConvertOptions c = checkpoint_options(&o->checkpoint);
     c.interrupt = r->interrupt;
-    if (!networks_open(&r->networks, path, &c, sample_guided(&o->sample), e))
+    if (!networks_open(&r->networks, path, &c, sample_discriminates(&o->sample), e))
         return interrupted(r->interrupt) ? OUTCOME_INTERRUPTED : OUTCOME_FAILED;
     r->hashes = hashes_start(&r->networks);
-    if (!choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
+    if (!settle_sampling(r, e) || !choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;
     describe(r);
     if (o->dry_run) return dry_run(r, e) ? OUTCOME_DONE : OUTCOME_FAILED;
-    if (!check_images(r, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
+    if (!generate_check_images(o, &r->networks, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
     Outcome outcome = open_output(r, e);
     if (outcome != OUTCOME_DONE) return outcome;
     if (todo(r)->count && !open_engine(r, e)) return OUTCOME_FAILED;
@@ -219,8 +180,8 @@ static Outcome prepare(Run *r, int *code, Error *e) {
 /* ---- sampling, and the end ------------------------------------------------------------------------------------------------------ */
 static void tick(void *run) {
     Run *r = run;
-    if (!r->output || !r->pipeline.writer) return;
-    r->made = writer_written(r->pipeline.writer);
+    if (!r->writer) return;
+    r->made = writer_written(r->writer);
     RunFacts f = facts(r, false);
     output_update(r->output, &f);
 }
@@ -238,19 +199,20 @@ static int bad_images(const Run *r, Error *e) {
 }
 static Outcome sample(Run *r, Error *e) {
     Pipeline *p = &r->pipeline;
-    p->engine = &r->engine, p->config = &r->networks.config, p->todo = todo(r), p->wanted = &r->wanted;
+    GridPlaces places = {.wanted = &r->wanted};
+    p->sampler = r->engine.sampler, p->batch = r->engine.batch, p->todo = todo(r), p->classes = r->networks.classes;
     p->latents = r->o->save_latents, p->interrupt = r->interrupt;
-    p->grid = r->picture ? grid_file_grid(r->picture) : NULL;
     p->tick = tick, p->context = r;
-    if (r->output && p->todo->count) p->writer = writer_start(output_store(r->output));
+    if (r->picture) places.grid = grid_file_grid(r->picture), p->sink[p->sinks++] = sink_grid(&places);
+    if (r->output && p->todo->count) r->writer = writer_start(output_store(r->output)), p->sink[p->sinks++] = sink_writer(r->writer);
     progress_begin(&p->progress, p->todo->count);
     Outcome outcome = p->todo->count ? pipeline_run(p, e) : OUTCOME_DONE;
     if (p->hopeless) bad_images(r, e);
     r->made = p->shown;
-    if (p->writer) {
+    if (r->writer) {
         Error writing = {0};
-        if (!writer_finish(p->writer, &r->made, &writing)) *e = writing, outcome = OUTCOME_FAILED;
-        p->writer = NULL;
+        if (!writer_finish(r->writer, &r->made, &writing)) *e = writing, outcome = OUTCOME_FAILED;
+        r->writer = NULL;
     }
     progress_end(&p->progress, r->made);
     return outcome;
@@ -315,7 +277,7 @@ static void cleanup(Run *r) {
 int generate_run(const Args *a, Error *e) {
     Run r = {.args = a, .o = a->options};
     int code = EXIT_USAGE;
-    if (check_usage(&r, e)) {
+    if (generate_check(r.o, a, &r.wanted, e)) {
         r.interrupt = interrupt_begin();
         code = EXIT_FAILED;
         Outcome outcome = prepare(&r, &code, e);

@@ -3,10 +3,12 @@
 #define DG_GENERATE_OPTIONS_H
 #include "program/checkpoint_options.h"
 #include "program/device_options.h"
-#include "sample/sampler.h"
+#include "base/seeds.h"
+#include "program/networks.h"
+#include "program/sample_options.h"
 
 typedef struct {
-    const char *network, *extractor, *discriminator, *preset, *seeds, *class_name, *outdir, *grid;
+    const char *network, *extractor, *discriminator, *gnet, *classifier, *preset, *seeds, *class_name, *outdir, *grid;
     int format, npz_keys, batch, grid_columns, grid_scale;
     bool save_latents, subdirs, overwrite, dry_run;
     SampleOptions sample;
@@ -14,5 +16,10 @@ typedef struct {
     DeviceOptions device;
 } GenerateOptions;
 
-int generate_run(const Args *a, Error *e); /* generate.c */
+/* generate_check.c: what can be wrong before any file is opened; completes the options. */
+bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *e);
+/* Whether the files that are asked for can hold the network's images. */
+bool generate_check_images(const GenerateOptions *o, const Networks *n, Error *e);
+void generate_paths(const GenerateOptions *o, const char *path[ROLES]); /* by role; NULL: not given */
+int generate_run(const Args *a, Error *e);                              /* generate.c */
 #endif

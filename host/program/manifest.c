@@ -77,8 +77,8 @@ static void compare(Text *differ, const Args *a, const Json *before, const Json 
     for (const Json *j = now->child; j; j = j->next) {
         const Json *old = json_get(before, j->key);
         if (!old || old->kind != JSON_OBJECT || j->kind != JSON_OBJECT) {
-            Json *unknown = old ? NULL : default_of(a, j->key); /* to an older version */
-            print_difference(differ, "", j->key, old ? old : unknown, j);
+            Json *unknown = old ? NULL : default_of(a, j->key); /* to an older version, which had no network of that kind either */
+            if (old || unknown || j->kind != JSON_NULL) print_difference(differ, "", j->key, old ? old : unknown, j);
             json_free(unknown);
             continue;
         }

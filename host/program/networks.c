@@ -1,12 +1,14 @@
 /* networks.c -- opening, hashing and binding the networks of a run. */
 #include "program/networks.h"
+#include "models/adm_encoder.h"
 #include "models/shapes32/shapes32.h"
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 const char *role_name(Role r) {
-    static const char *const names[] = {"network", "extractor", "discriminator"};
+    static const char *const names[ROLES] = {"network", "extractor", "discriminator", "gnet", "classifier"};
     return names[r];
 }
 /* The example model's part. */
@@ -26,31 +28,65 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
         own.key = own.prefix = NULL; /* they are the network's */
     }
     s->weights = s->path ? weights_open_any(s->path, &own, notice, sizeof notice, e) : weights_memory(s->data, s->bytes, name, e);
-    if (s->weights && notice[0]) print_text(stdout, notice), putchar('\n');
-    return s->weights != NULL;
+    if (!s->weights) return false;
+    if (notice[0]) print_text(stdout, notice), putchar('\n');
+    static const char *const kind[ROLES] = {NULL, "extractor", "head", NULL, "extractor"}; /* NULL: any score network */
+    return !kind[r] || model_find(weights_config(s->weights), kind[r], e) ||
+           dg_error_context(e, "--%s %s", role_name(r), weights_name(s->weights));
+}
+static bool describe_network(Networks *n, const Weights *w, Error *e) {
+    n->model = model_find_score(weights_config(w), e);
+    n->config = n->model ? model_config(n->model, weights_config(w), e) : NULL;
+    n->score = n->config ? score_new(n->model, n->config, e) : NULL;
+    if (!n->score) return dg_error_context(e, "%s", weights_name(w));
+    Net *plan = net_new("network", (Precision){DG_F32, false}, 1, false);
+    const Ports *p = net_add(plan, n->model, weights_config(w), "", 0, e);
+    if (p) n->state = shape_of(plan->graph, p->x);
+    net_free(plan);
+    return p != NULL;
+}
+bool networks_describe(Networks *n, Error *e) {
+    const Weights *w = n->source[ROLE_NETWORK].weights, *classifier = n->source[ROLE_CLASSIFIER].weights;
+    if (w && !describe_network(n, w, e)) return false;
+    n->classes = w ? n->score->facts.classes : 0;
+    if (n->classes || !classifier) return true;
+    EncoderConfig *c = model_config(&model_classifier, weights_config(classifier), e);
+    if (!c) return dg_error_context(e, "%s", weights_name(classifier));
+    n->classes = c->out_channels;
+    free(c);
+    return true;
+}
+bool networks_check(const char *const path[ROLES], const SampleOptions *o, Error *e) {
+    if (!path[ROLE_EXTRACTOR] != !path[ROLE_DISCRIMINATOR])
+        return dg_error(e, "--%s is missing: extractor and discriminator go together",
+                        path[ROLE_EXTRACTOR] ? "discriminator" : "extractor");
+    if (!path[ROLE_GNET] && !isnan(o->guidance) && o->guidance != 1) return dg_error(e, "--guidance needs --gnet, the network that guides");
+    if (path[ROLE_GNET] && isnan(o->guidance)) return dg_error(e, "--gnet needs --guidance, its weight");
+    if (!path[ROLE_CLASSIFIER] && !isnan(o->classifier_scale) && o->classifier_scale != 0)
+        return dg_error(e, "--classifier_scale needs --classifier, the file of one");
+    return !path[ROLE_CLASSIFIER] || !isnan(o->classifier_scale) || dg_error(e, "--classifier needs --classifier_scale, its weight");
 }
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e) {
     *n = (Networks){0};
-    for (Role r = 0; r < ROLES; r++) {
-        if (r != ROLE_NETWORK && !guided) continue;
+    bool ok = true;
+    for (Role r = 0; r < ROLES && ok; r++) {
+        bool discriminates = r == ROLE_EXTRACTOR || r == ROLE_DISCRIMINATOR;
+        if (discriminates ? !guided : r != ROLE_NETWORK && !path[r]) continue;
         n->source[r] = path[r] ? (NetworkSource){.path = path[r]} : embedded(r);
-        if (!open_source(&n->source[r], r, o, e)) {
-            networks_close(n);
-            return false;
-        }
+        ok = open_source(&n->source[r], r, o, e);
     }
-    const Weights *w = n->source[ROLE_NETWORK].weights;
-    if ((n->model = network_config(&n->config, weights_config(w), e))) return true;
-    dg_error_context(e, "%s", weights_name(w));
+    if (ok && networks_describe(n, e)) return true;
     networks_close(n);
     return false;
 }
 void networks_close(Networks *n) {
     for (Role r = 0; r < ROLES; r++) weights_free(n->source[r].weights);
+    score_free(n->score);
+    free(n->config);
     *n = (Networks){0};
 }
 bool networks_class(const Networks *n, const char *text, int *out, Error *e) {
-    int classes = n->config.label_dim;
+    int classes = n->classes;
     if (!classes) return dg_error(e, "--class %s: this network is unconditional, it knows no classes", text);
     const Json *names = json_get(weights_config(n->source[ROLE_NETWORK].weights), "classes"), *name = names ? names->child : NULL;
     for (int i = 0; name && i < classes; i++, name = name->next)
@@ -111,19 +147,30 @@ bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e) {
 }
 
 /* ---- engine ---------------------------------------------------------------------------------------------------------- */
+/* A network for each term; the score network makes two passes where one of them is without a class. */
+static bool open_networks(SampleNetworks *to, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e) {
+    Weights *const w[ROLES] = {n->source[0].weights, n->source[1].weights, n->source[2].weights, n->source[3].weights,
+                               n->source[4].weights};
+    GuideOptions guide = {.fuse = fuse};
+    Guidance g;
+    if (!guidance_list(&g, o, n->score, e)) return false;
+    if (!(to->network = predictor_new(d, w[ROLE_NETWORK], batch, guidance_has(&g, TERM_CFG) ? 2 : 1, fuse, e))) return false;
+    if (guidance_has(&g, TERM_AUTO) && w[ROLE_GNET] && !(to->guiding = predictor_new(d, w[ROLE_GNET], batch, 1, fuse, e))) return false;
+    if (w[ROLE_EXTRACTOR] && !(to->discriminator = guide_new(d, w[ROLE_EXTRACTOR], w[ROLE_DISCRIMINATOR], batch, guide, e))) return false;
+    return !guidance_has(&g, TERM_CLASSIFIER) || !w[ROLE_CLASSIFIER] ||
+           (to->classifier = guide_new(d, w[ROLE_CLASSIFIER], NULL, batch, guide, e));
+}
 bool engine_new(Engine *g, Device *d, const Networks *n, const SampleOptions *o, int batch, bool fuse, Error *e) {
+    SampleOptions resolved = *o;
     *g = (Engine){.batch = batch};
-    Weights *extractor = n->source[ROLE_EXTRACTOR].weights, *head = n->source[ROLE_DISCRIMINATOR].weights;
-    g->denoiser = denoiser_new(d, n->source[ROLE_NETWORK].weights, batch, fuse, e);
-    bool ok = g->denoiser != NULL;
-    if (ok && extractor) ok = (g->guide = guide_new(d, extractor, head, batch, (GuideOptions){.fuse = fuse}, e)) != NULL;
-    if (ok) ok = (g->sampler = sampler_new(o, g->denoiser, g->guide, e)) != NULL;
+    sample_resolve(&resolved, score_sampler(n->score));
+    bool ok = open_networks(&g->n, d, n, &resolved, batch, fuse, e) && (g->sampler = sampler_new(&resolved, &g->n, e));
     if (!ok) engine_free(g);
     return ok;
 }
 void engine_free(Engine *g) {
     sampler_free(g->sampler);
-    guide_free(g->guide);
-    denoiser_free(g->denoiser);
+    guide_free(g->n.discriminator), guide_free(g->n.classifier);
+    predictor_free(g->n.network), predictor_free(g->n.guiding);
     *g = (Engine){.batch = g->batch};
 }

@@ -5,7 +5,7 @@
 #include "sample/sampler.h"
 #include "base/sha256.h"
 
-typedef enum { ROLE_NETWORK, ROLE_EXTRACTOR, ROLE_DISCRIMINATOR, ROLES } Role;
+typedef enum { ROLE_NETWORK, ROLE_EXTRACTOR, ROLE_DISCRIMINATOR, ROLE_GNET, ROLE_CLASSIFIER, ROLES } Role;
 const char *role_name(Role r); /* "network", as the option is called */
 typedef struct {
     const char *path; /* of the file given; NULL: the example model, whose bytes are: */
@@ -15,13 +15,21 @@ typedef struct {
 } NetworkSource;
 typedef struct {
     NetworkSource source[ROLES];
-    NetworkConfig config; /* of the network, and its row: */
+    /* Of the network: */
     const Model *model;
+    void *config; /* of the model's own type */
+    Score *score;
+    Shape state; /* of one image of the sampler's */
+    int classes; /* that an image may have: the network's, or of an unconditional one its classifier's; 0: none */
 } Networks;
 /* Opens files of any format (weights_tools.h), by role. Without a network it opens the example model, with its own extractor and
- * discriminator unless others are given. Extractor and discriminator are opened only when `guided`. Notices go to standard
- * output.                                                                                                                */
+ * discriminator unless others are given. Extractor and discriminator are opened only when `guided`, the guiding network and the
+ * classifier where there is a path. Notices go to standard output.                                                        */
 bool networks_open(Networks *n, const char *const path[ROLES], const ConvertOptions *o, bool guided, Error *e);
+/* Whether every term of the guidance has its network, and the networks given are a part of it; before any file is opened. */
+bool networks_check(const char *const path[ROLES], const SampleOptions *o, Error *e);
+/* What follows from the weights that are there; networks_open does it. */
+bool networks_describe(Networks *n, Error *e);
 void networks_close(Networks *n);
 /* The class of a name or a number; the network's configuration may list names in "classes". */
 bool networks_class(const Networks *n, const char *text, int *out, Error *e);
@@ -34,8 +42,7 @@ bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e);
 
 /* Everything that is sized by the batch. */
 typedef struct {
-    Denoiser *denoiser;
-    Guide *guide; /* NULL: unguided */
+    SampleNetworks n;
     Sampler *sampler;
     int batch;
 } Engine;

@@ -8,105 +8,93 @@ enum { HOPELESS = 8 /* images, none of them finite: the others would not be eith
 
 /* A batch: the images of one run of the sampler. While the next one runs, the last one comes home and is delivered. */
 typedef struct {
-    Pipeline *p;
-    int n, slot;    /* images, fewer than the engine's batch in the last one; the sampler's slot they are in */
+    int n, slot;    /* images, fewer than the pipeline's batch in the last one; the sampler's slot they are in */
     uint64_t *seed; /* [batch] */
     int *label;
     double *state; /* [batch][per image], for latents; or NULL */
 } Batch;
-static size_t values_of(const Pipeline *p) {
-    return (size_t)p->config->img_resolution * (size_t)p->config->img_resolution * (size_t)p->config->img_channels;
-}
-static int label_of(const Pipeline *p, uint64_t seed) {
-    int classes = p->config->label_dim;
-    if (!classes) return -1;
-    if (p->class_rule == CLASS_SEEDED) return philox_label(seed, classes);
-    return p->class_rule == CLASS_BALANCED ? (int)(seed % (uint64_t)classes) : p->class_rule;
+int pipeline_label(const Pipeline *p, uint64_t seed) {
+    if (!p->classes) return -1;
+    if (p->class_rule == CLASS_SEEDED) return philox_label(seed, p->classes);
+    return p->class_rule == CLASS_BALANCED ? (int)(seed % (uint64_t)p->classes) : p->class_rule;
 }
 /* From NHWC in double to NCHW in float. */
-static void latent_of(const Pipeline *p, const double *state, float *out) {
-    size_t channels = (size_t)p->config->img_channels, pixels = values_of(p) / channels;
+static void to_nchw(Shape s, const double *state, float *out) {
+    size_t channels = (size_t)s.c, pixels = (size_t)s.h * (size_t)s.w;
     for (size_t c = 0; c < channels; c++)
         for (size_t i = 0; i < pixels; i++) out[c * pixels + i] = (float)state[i * channels + c];
 }
 /* Hands over the finished images of a batch, but for those that are not finite. */
-static bool deliver(const Batch *b, Error *e) {
-    Pipeline *p = b->p;
+static bool deliver(Pipeline *p, const Batch *b, Error *e) {
     uint8_t *bytes;
     const int *bad;
-    sampler_images_end(p->engine->sampler, b->slot, &bytes, &bad);
-    size_t values = values_of(p), size = p->latents ? values * sizeof(float) : values, n = (size_t)b->n, good = 0;
+    sampler_images_end(p->sampler, b->slot, &bytes, &bad);
+    Picture picture = sampler_picture(p->sampler);
+    Shape shape = sampler_shape(p->sampler);
+    size_t size = picture_bytes(&picture), values = shape_count(shape), n = (size_t)b->n, good = 0;
     uint64_t *seed = dg_alloc(n * sizeof *seed);
     int *label = dg_alloc(n * sizeof *label);
-    uint8_t *image = p->latents ? dg_alloc(n * size) : bytes;
+    float *state = p->latents ? dg_alloc(n * values * sizeof *state) : NULL;
     for (size_t i = 0; i < n; i++) {
         if (bad[i]) {
             seeds_add(&p->bad, b->seed[i], 1);
             continue;
         }
-        if (p->grid) grid_set(p->grid, (int)seeds_position(p->wanted, b->seed[i]), bytes + i * values);
-        if (p->latents) latent_of(p, b->state + i * values, (float *)(void *)(image + good * size));
-        else if (good != i) memmove(image + good * size, image + i * size, size);
+        if (state) to_nchw(shape, b->state + i * values, state + good * values);
+        if (good != i) memmove(bytes + good * size, bytes + i * size, size);
         seed[good] = b->seed[i], label[good++] = b->label[i];
     }
-    bool ok = !p->writer || writer_put(p->writer, (int)good, seed, label, image, e);
-    if (!p->writer) p->shown += good;
+    Delivered d = {.count = (int)good, .seed = seed, .label = label, .bytes = bytes, .state = state, .picture_bytes = size};
+    bool ok = true;
+    for (int i = 0; i < p->sinks && ok; i++) ok = p->sink[i].put(p->sink[i].context, &d, e);
+    p->shown += good;
     p->delivered += n;
     p->hopeless = p->delivered >= HOPELESS && p->bad.count == p->delivered;
-    if (p->latents) free(image);
-    free(seed), free(label);
+    free(seed), free(label), free(state);
     return ok && !p->hopeless;
 }
-typedef struct {
-    Batch *now, *before; /* before: finished, not delivered yet; or NULL */
-    Error *error;
-    bool ok; /* delivering has not failed */
-} StepContext;
-static bool after_step(void *ctx, int step, int steps) {
-    StepContext *c = ctx;
-    Pipeline *p = c->now->p;
-    if (c->before) { /* the device is busy with the next batch by now */
-        c->ok = deliver(c->before, c->error);
-        c->before = NULL;
-    }
-    progress_show(&p->progress, (double)p->sampled + (double)c->now->n * (step + 1) / steps);
-    if (p->tick) p->tick(p->context);
-    return c->ok && !interrupted(p->interrupt);
-}
-static void fill(Batch *b, size_t at) {
-    const Pipeline *p = b->p;
-    size_t batch = (size_t)p->engine->batch, left = p->todo->count - at;
+static void fill(const Pipeline *p, Batch *b, size_t at) {
+    size_t batch = (size_t)p->batch, left = p->todo->count - at;
     b->n = (int)(left < batch ? left : batch);
     for (size_t i = 0; i < (size_t)b->n; i++) {
         b->seed[i] = seeds_at(p->todo, at + i);
-        b->label[i] = label_of(p, b->seed[i]);
+        b->label[i] = pipeline_label(p, b->seed[i]);
     }
 }
+/* A run of the sampler over `now`. `before`, finished and not delivered yet (or NULL), is delivered once the device is busy. */
+static Outcome sample(Pipeline *p, const Batch *now, const Batch *before, Error *e) {
+    Sampler *s = p->sampler;
+    sampler_begin(s, now->n, &(SampleNoise){.seed = now->seed}, now->label);
+    for (int step = 1, steps = sampler_steps(s); sampler_step(s); step++) {
+        if (step == 1 && before && !deliver(p, before, e)) return OUTCOME_FAILED;
+        progress_show(&p->progress, (double)p->sampled + (double)now->n * step / steps);
+        if (p->tick) p->tick(p->context);
+        if (interrupted(p->interrupt)) return OUTCOME_INTERRUPTED;
+    }
+    sampler_images_begin(s, now->slot);
+    if (now->state) sampler_state(s, now->state);
+    p->counts = sampler_counts(s);
+    p->sampled += (size_t)now->n;
+    progress_show(&p->progress, (double)p->sampled);
+    return OUTCOME_DONE;
+}
 Outcome pipeline_run(Pipeline *p, Error *e) {
-    Sampler *sampler = p->engine->sampler;
-    size_t batch = (size_t)p->engine->batch;
+    size_t batch = (size_t)p->batch, values = shape_count(sampler_shape(p->sampler));
     Batch slot[SAMPLER_SLOTS];
+    const Batch *before = NULL;
+    Outcome outcome = OUTCOME_DONE;
     for (int i = 0; i < SAMPLER_SLOTS; i++)
-        slot[i] = (Batch){.p = p,
-                          .slot = i,
+        slot[i] = (Batch){.slot = i,
                           .seed = dg_alloc(batch * sizeof(uint64_t)),
                           .label = dg_alloc(batch * sizeof(int)),
-                          .state = p->latents ? dg_alloc(batch * values_of(p) * sizeof(double)) : NULL};
-    StepContext context = {.error = e, .ok = true};
-    bool ok = true;
-    for (size_t at = 0, k = 0; at < p->todo->count && ok; at += batch, k++) {
-        Batch *b = context.now = &slot[k % SAMPLER_SLOTS];
-        fill(b, at);
-        ok = sampler_run(sampler, b->n, &(SampleNoise){.seed = b->seed}, b->label, after_step, &context);
-        if (!ok) break;
-        sampler_images_begin(sampler, b->slot);
-        if (p->latents) sampler_state(sampler, b->state);
-        context.before = b;
-        p->network_calls = sampler_calls(sampler, &p->guided_calls);
-        p->sampled += (size_t)b->n;
-        progress_show(&p->progress, (double)p->sampled);
+                          .state = p->latents ? dg_alloc(batch * values * sizeof(double)) : NULL};
+    for (size_t at = 0, k = 0; at < p->todo->count && outcome == OUTCOME_DONE; at += batch, k++) {
+        Batch *now = &slot[k % SAMPLER_SLOTS];
+        fill(p, now, at);
+        outcome = sample(p, now, before, e);
+        before = outcome == OUTCOME_DONE ? now : NULL;
     }
-    if (context.before && context.ok) context.ok = deliver(context.before, e);
+    if (before && !deliver(p, before, e)) outcome = OUTCOME_FAILED;
     for (int i = 0; i < SAMPLER_SLOTS; i++) free(slot[i].seed), free(slot[i].label), free(slot[i].state);
-    return !context.ok ? OUTCOME_FAILED : ok ? OUTCOME_DONE : OUTCOME_INTERRUPTED;
+    return outcome;
 }

@@ -47,33 +47,65 @@ bool plan_print(const Json *config, int batch, Error *e) {
 }
 
 static void print_graph(const char *what, const Graph *g, int batch) {
-    printf("%-14s %9.1f MiB activations, %9.1f MiB weights, %9.3f GFLOP an image and call\n", what, (double)g->arena_bytes / 1048576,
+    printf("  %-12s %9.1f MiB activations, %9.1f MiB weights, %9.3f GFLOP an image and call\n", what, (double)g->arena_bytes / 1048576,
            weight_bytes(g) / 1048576, graph_flops(g) / batch * 1e-9);
 }
-static void print_run(const Graph *network, const Graph *guide, int batch, int calls, int guided) {
-    double flops = calls * graph_flops(network) / batch + (guide ? guided * graph_flops(guide) / batch : 0);
-    printf("at batch %d:\n", batch);
-    print_graph("  network", network, batch);
-    if (guide) print_graph("  guide", guide, batch);
-    printf("  an image       %d network calls, %d guide calls, %.1f GFLOP\n", calls, guided, flops * 1e-9);
+/* What one role's graph is, and what `calls` of it are for an image. */
+static double print_role(const char *what, const Graph *g, int rows, int calls) {
+    print_graph(what, g, rows);
+    return calls * graph_flops(g) / rows;
+}
+typedef struct {
+    const Networks *n;
+    Precision precision;
+    int batch;
+    bool fuse;
+    SampleCounts counts;
+    double flops; /* of an image */
+} Plan;
+static const Json *config_of(const Plan *p, Role r) { return weights_config(p->n->source[r].weights); }
+static bool print_predictor(Plan *p, Role r, int passes, int calls, Error *e) {
+    const Model *m = r == ROLE_NETWORK ? p->n->model : model_find_score(config_of(p, r), e);
+    Net *net = net_new("network", p->precision, p->batch * passes, p->fuse);
+    const Ports *ports = m ? net_add(net, m, config_of(p, r), "", 0, e) : NULL;
+    if (ports) net_plan(net, ports->out), p->flops += print_role(role_name(r), net->graph, p->batch * passes, calls);
+    net_free(net);
+    return ports != NULL;
+}
+static bool print_guide(Plan *p, const char *what, Role r, const Json *head, int calls, Error *e) {
+    Guide *g = guide_plan(config_of(p, r), head, p->precision, p->batch, (GuideOptions){.fuse = p->fuse}, e);
+    if (g) p->flops += print_role(what, g->net->graph, p->batch, calls);
+    guide_free(g);
+    return g != NULL;
 }
 bool plan_print_run(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e) {
-    const Json *config[ROLES] = {NULL};
-    for (Role r = 0; r < ROLES; r++)
-        if (n->source[r].weights) config[r] = weights_config(n->source[r].weights);
-    Net *network = net_new("network", precision, batch, fuse);
-    const Ports *p = net_add(network, n->model, config[ROLE_NETWORK], "", 0, e);
-    Guide *guide = NULL;
-    int guided = 0;
-    bool ok = p != NULL;
-    if (ok) net_plan(network, p->out);
-    if (ok && sample_guided(o)) {
-        guide = guide_plan(config[ROLE_EXTRACTOR], config[ROLE_DISCRIMINATOR], precision, batch, (GuideOptions){.fuse = fuse}, e);
-        ok = guide && (guided = sample_guided_steps(o, &n->config, e)) >= 0;
-        guided *= (o->dg_weight_1st_order != 0) + (o->dg_weight_2nd_order != 0);
+    Plan p = {.n = n, .precision = precision, .batch = batch, .fuse = fuse};
+    const SampleCounts *c = &p.counts;
+    if (!sample_count(o, n->score, &p.counts, e)) return false;
+    printf("at batch %d:\n", batch);
+    if (!print_predictor(&p, ROLE_NETWORK, c->term[TERM_CFG] ? 2 : 1, c->network, e)) return false;
+    if (n->source[ROLE_GNET].weights && !print_predictor(&p, ROLE_GNET, 1, c->guiding, e)) return false;
+    if (n->source[ROLE_EXTRACTOR].weights &&
+        !print_guide(&p, "guide", ROLE_EXTRACTOR, config_of(&p, ROLE_DISCRIMINATOR), c->term[TERM_DISCRIMINATOR], e))
+        return false;
+    if (n->source[ROLE_CLASSIFIER].weights && !print_guide(&p, "classifier", ROLE_CLASSIFIER, NULL, c->term[TERM_CLASSIFIER], e))
+        return false;
+    for (int k = 0; k < TERM_KINDS; k++)
+        if (c->term[k])
+            printf("  %s: in %d of %d evaluations (%d steps)\n", term_name((TermKind)k), c->term[k], c->network - c->term[TERM_CFG],
+                   c->steps);
+    printf("  an image       %d network calls, %d guide calls, %.1f GFLOP\n", c->network, c->term[TERM_DISCRIMINATOR], p.flops * 1e-9);
+    return true;
+}
+void plan_print_sampling(const SampleOptions *o, const Score *score) {
+    Guidance g;
+    SampleCounts c;
+    bool counted = sample_count(o, score, &c, NULL);
+    if (o->sampler != SAMPLER_EDM && counted) printf("sampler %s, %d steps; ", sampler_name(o->sampler), c.steps);
+    if (!guidance_list(&g, o, score, NULL) || !g.count) printf("not guided; ");
+    for (int i = 0; i < g.count; i++) {
+        const GuidanceTerm *t = &g.term[i];
+        if (t->kind == TERM_DISCRIMINATOR && o->sampler == SAMPLER_EDM) printf("guided, weights %g and %g; ", t->weight, t->weight_again);
+        else printf("%s %g; ", term_name(t->kind), t->weight);
     }
-    if (ok) print_run(network->graph, guide ? guide->net->graph : NULL, batch, sample_network_calls(o), guided);
-    guide_free(guide);
-    net_free(network);
-    return ok;
 }

@@ -8,4 +8,6 @@
 bool plan_print(const Json *config, int batch, Error *e);
 /* The same of all networks of a run, and what they add up to for an image. */
 bool plan_print_run(const Networks *n, const SampleOptions *o, Precision precision, int batch, bool fuse, Error *e);
+/* One line, without its end: the sampler, where it is not EDM's, and each term of the guidance. o: resolved. */
+void plan_print_sampling(const SampleOptions *o, const Score *score);
 #endif

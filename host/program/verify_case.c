@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const CaseKind *const kinds[] = {&case_denoise, &case_guidance, &case_sample, &case_adm_unet, &case_dit, &case_vae, &case_inception};
+static const CaseKind *const kinds[] = {&case_denoise,  &case_guidance, &case_sample, &case_adm_sample, &case_dit_sample,
+                                        &case_adm_unet, &case_dit,      &case_vae,    &case_inception};
 const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full", "large"};
 
 enum { ERROR_TENSORS = 16 };

@@ -42,7 +42,7 @@ static bool replay(const Case *c, Guide *g, Error *e) {
     double *x = case_images(c, "x", s, e), *sigma = x ? case_sigmas(c, n, e) : NULL, *device = NULL;
     bool ok = sigma && case_labels(c, n, guide_classes(g), label, e) && (device = case_upload(c, x, shape_count(s), e));
     if (ok) {
-        net_set_labels(g->net, g->batch, label);
+        guide_set_labels(g, g->batch, label);
         ok = compare_times(c, g, sigma, e) && guide_apply(g, device, sigma, e) && compare_forward(c, g, e);
     }
     if (ok) {
@@ -74,13 +74,15 @@ static bool run(Case *c, Error *e) {
     case_guide_close(&g);
     return ok;
 }
+bool case_gradient_flops(const Json *extractor, const Json *head, double *flops, Error *e) {
+    Guide *g = guide_plan(extractor, head, (Precision){DG_F32, false}, 1, (GuideOptions){.fuse = true}, e);
+    if (g) *flops = graph_flops(g->net->graph);
+    guide_free(g);
+    return g != NULL;
+}
 bool case_guide_flops(const Case *c, double *flops, Error *e) {
     const Json *extractor = case_config(c, "extractor", e), *head = extractor ? case_config(c, "head", e) : NULL;
-    Guide *g = head ? guide_plan(extractor, head, (Precision){DG_F32, false}, 1, (GuideOptions){.fuse = true}, e) : NULL;
-    bool ok = g != NULL;
-    if (ok) *flops = graph_flops(g->net->graph);
-    guide_free(g);
-    return ok;
+    return head && case_gradient_flops(extractor, head, flops, e);
 }
 static bool cost(Case *c, CaseCost *cost, Error *e) {
     double flops;

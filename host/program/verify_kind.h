@@ -18,7 +18,8 @@ typedef struct {
 } CaseKind;
 static const double QUICK_FLOPS = 1e9; /* a call for one image; below it a case is CASE_QUICK */
 static const double LARGE_BYTES = 2e9; /* of weights in fp32; above it a case is CASE_LARGE */
-extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit, case_vae, case_inception;
+extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit, case_vae, case_adm_sample, case_dit_sample,
+    case_inception;
 
 typedef struct CaseErrors CaseErrors;
 struct Case {
@@ -64,6 +65,7 @@ typedef struct {
 bool case_guide_open(CaseGuide *g, const Case *c, int batch, Error *e);
 void case_guide_close(CaseGuide *g);                                                            /* also after a failure */
 bool case_model_cost(const Model *m, const Json *config, int images, CaseCost *cost, Error *e); /* of one call */
-bool case_network_flops(const Case *c, double *flops, Error *e);
 bool case_guide_flops(const Case *c, double *flops, Error *e);
+/* The same of a discriminator, or with head NULL of a classifier, by their configurations. */
+bool case_gradient_flops(const Json *extractor, const Json *head, double *flops, Error *e);
 #endif

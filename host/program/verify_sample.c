@@ -1,119 +1,150 @@
-/* verify_sample.c -- golden cases of kind sample: a whole trajectory with recorded noise, unguided or guided. */
+/* verify_sample.c -- golden cases of whole trajectories with recorded noise: sample (EDM's samplers, guided or not), adm_sample
+ * (guided-diffusion's) and dit_sample (DG_imagenet's). Options have the official names, read by the command line's own table. */
+#include "program/sample_options.h"
 #include "program/verify_kind.h"
 #include "sample/sampler.h"
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const outputs[] = {"images", NULL};
+static const char *const images[] = {"images", NULL}, *const samples[] = {"samples", NULL};
+static const Option option[] = {SAMPLE_OPTIONS(SampleOptions, ), GUIDANCE_OPTIONS(SampleOptions, )};
 
-static bool pick(const Json *options, const char *key, const char *const *name, int count, int *out, Error *e) {
-    const char *value;
-    if (!json_get_string(options, key, NULL, &value, e)) return false;
-    for (int i = 0; value && i < count; i++)
-        if (!strcmp(value, name[i])) return *out = i, true;
-    return !value || dg_error(e, "option %s: unknown value %s", key, value);
-}
-static bool check_names(const Json *options, Error *e) {
-    static const char *const names[] = {"num_steps",
-                                        "sigma_min",
-                                        "sigma_max",
-                                        "rho",
-                                        "S_churn",
-                                        "S_min",
-                                        "S_max",
-                                        "S_noise",
-                                        "solver",
-                                        "discretization",
-                                        "schedule",
-                                        "scaling",
-                                        "dg_weight_1st_order",
-                                        "dg_weight_2nd_order",
-                                        "time_min",
-                                        "time_max",
-                                        "boosting",
-                                        "dg_gate"};
-    for (const Json *j = options ? options->child : NULL; j; j = j->next) {
-        bool known = false;
-        for (size_t i = 0; i < sizeof names / sizeof *names && j->key; i++) known |= !strcmp(names[i], j->key);
-        if (!known) return dg_error(e, "option %s is not known", j->key ? j->key : "without a name");
-    }
-    return true;
-}
-/* The options under their official names. *guided: the sampler is DG's. */
-static bool read_options(const Case *c, SampleOptions *o, bool *guided, Error *e) {
-    static const char *const solvers[] = {"heun", "euler"}, *const discs[] = {"edm", "vp", "ve", "iddpm"};
-    static const char *const schedules[] = {"linear", "vp", "ve"}, *const scalings[] = {"none", "vp"}, *const gates[] = {"sample", "batch"};
+typedef struct {
+    SampleOptions o; /* resolved */
+    bool discriminates, classifies;
+    int passes;     /* of the network */
+    int noise_rows; /* images of a draw, for one of the case: those behind the case's own belong to rows that were dropped */
+} Setup;
+
+/* What the kinds say beside the options. */
+static bool read_sample(const Case *c, Setup *s, Error *e) {
     const Json *j = json_get(c->json, "options");
     const char *sampler;
-    int solver = 0, disc = 0, schedule = 0, scaling = 0, dg_gate = 0;
-    *o = sample_defaults();
-    if (!check_names(j, e) || !json_get_string(c->json, "sampler", "edm", &sampler, e) ||
-        !json_get_int(j, "num_steps", 18, &o->num_steps, e) || !json_get_double(j, "sigma_min", o->sigma_min, &o->sigma_min, e) ||
-        !json_get_double(j, "sigma_max", o->sigma_max, &o->sigma_max, e) || !json_get_double(j, "rho", o->rho, &o->rho, e) ||
-        !json_get_double(j, "S_churn", 0, &o->S_churn, e) || !json_get_double(j, "S_min", 0, &o->S_min, e) ||
-        !json_get_double(j, "S_max", o->S_max, &o->S_max, e) || !json_get_double(j, "S_noise", 1, &o->S_noise, e) ||
-        !json_get_double(j, "dg_weight_1st_order", 2, &o->dg_weight_1st_order, e) ||
-        !json_get_double(j, "dg_weight_2nd_order", 0, &o->dg_weight_2nd_order, e) ||
-        !json_get_double(j, "time_min", .01, &o->time_min, e) || !json_get_double(j, "time_max", 1, &o->time_max, e) ||
-        !json_get_bool(j, "boosting", false, &o->boosting, e) || !pick(j, "solver", solvers, 2, &solver, e) ||
-        !pick(j, "discretization", discs, 4, &disc, e) || !pick(j, "schedule", schedules, 3, &schedule, e) ||
-        !pick(j, "scaling", scalings, 2, &scaling, e) || !pick(j, "dg_gate", gates, 2, &dg_gate, e))
-        return false;
-    o->solver = (Solver)solver, o->discretization = (Discretization)disc, o->schedule = (Schedule)schedule, o->scaling = (Scaling)scaling;
-    o->dg_gate = (Gate)dg_gate, o->ablation = !strcmp(sampler, "ablation"), *guided = !strcmp(sampler, "dg");
-    if (!o->ablation && !*guided && strcmp(sampler, "edm")) return dg_error(e, "sampler \"%s\" is none of edm, dg and ablation", sampler);
-    if (!*guided) o->dg_weight_1st_order = o->dg_weight_2nd_order = 0;
-    return sample_check(o, e);
+    if (!json_get_string(c->json, "sampler", "edm", &sampler, e)) return false;
+    bool ablation = !strcmp(sampler, "ablation");
+    s->discriminates = !strcmp(sampler, "dg");
+    if (!ablation && !s->discriminates && strcmp(sampler, "edm"))
+        return dg_error(e, "sampler \"%s\" is none of edm, dg and ablation", sampler);
+    s->o.sampler = ablation ? SAMPLER_ABLATION : SAMPLER_EDM;
+    return options_from_json(option, sizeof option / sizeof *option, &s->o, j, "", e);
 }
-/* A label has to be one of the network's classes and one of the discriminator's. */
-static int label_limit(const Denoiser *d, const Guide *g) {
-    int network = d->config->label_dim, guide = g ? guide_classes(g) : 0;
-    return !guide || (network && network < guide) ? network : guide;
+static bool read_adm(const Case *c, Setup *s, Error *e) {
+    const Json *j = json_get(c->json, "options");
+    bool ddim;
+    if (!json_get_bool(j, "use_ddim", false, &ddim, e)) return false;
+    s->o.sampler = ddim ? SAMPLER_DDIM : SAMPLER_DDPM;
+    if (!options_from_json(option, sizeof option / sizeof *option, &s->o, j, "use_ddim learn_sigma", e)) return false;
+    s->classifies = s->o.classifier_scale > 0;
+    return true;
 }
-static bool replay(const Case *c, Sampler *s, const SampleOptions *o, const Denoiser *d, const Guide *g, Error *e) {
-    int n = d->batch, *label = dg_alloc((size_t)n * sizeof *label);
-    Shape image = {n, d->config->img_resolution, d->config->img_resolution, d->config->img_channels};
-    bool draws = o->S_churn > 0 || o->boosting || st_find(c->file, "noise");
-    double *x = case_images(c, "latents", image, e);
-    double **noise = x && draws ? case_draws(c, "noise", o->num_steps, image, e) : NULL;
-    bool ok = x && (noise || !draws) && case_labels(c, n, label_limit(d, g), label, e);
-    if (ok) {
-        sampler_run(s, n, &(SampleNoise){.latents = x, .noise = (const double *const *)noise}, label, NULL, NULL);
-        sampler_state(s, x);
-        ok = case_compare_images(c, "images", x, image, e);
+static bool read_dit(const Case *c, Setup *s, Error *e) {
+    s->o.sampler = SAMPLER_DDPM;
+    s->discriminates = true, s->noise_rows = 2;
+    return options_from_json(option, sizeof option / sizeof *option, &s->o, json_get(c->json, "options"), "", e);
+}
+static bool read_options(const Case *c, Score *score, Setup *s, Error *e) {
+    Guidance g;
+    *s = (Setup){.o = sample_defaults(), .noise_rows = 1};
+    bool read = c->kind == &case_adm_sample ? read_adm(c, s, e) : c->kind == &case_dit_sample ? read_dit(c, s, e) : read_sample(c, s, e);
+    if (!read) return false;
+    if (!s->discriminates) s->o.dg_weight_1st_order = s->o.dg_weight_2nd_order = 0;
+    if (!sample_check(&s->o, e)) return false;
+    sample_resolve(&s->o, s->o.sampler);
+    if (!guidance_list(&g, &s->o, score, e)) return false;
+    s->passes = guidance_has(&g, TERM_CFG) ? 2 : 1;
+    return score_apply(score, &s->o, e);
+}
+/* Of a configuration, without its weights. NULL: e says what is wrong with it. */
+typedef struct {
+    void *config;
+    Score *score;
+} CaseScore;
+static bool case_score(const Case *c, CaseScore *s, Error *e) {
+    const Json *j = case_config(c, "network", e);
+    const char *kind = c->kind == &case_adm_sample ? "adm_unet" : c->kind == &case_dit_sample ? "dit" : "denoiser";
+    const Model *m = j ? model_find(j, kind, e) : NULL;
+    s->config = m ? model_config(m, j, e) : NULL;
+    s->score = s->config ? score_new(m, s->config, e) : NULL;
+    return s->score;
+}
+static void case_score_free(CaseScore *s) {
+    score_free(s->score);
+    free(s->config);
+}
+
+/* A label has to be one of every network's classes. */
+static int label_limit(const SampleNetworks *n) {
+    int least = n->network->score->facts.classes;
+    const Guide *guide[] = {n->discriminator, n->classifier};
+    for (int i = 0; i < 2; i++) {
+        int classes = guide[i] ? guide_classes(guide[i]) : 0;
+        if (classes && (!least || classes < least)) least = classes;
     }
-    case_draws_free(noise, o->num_steps);
+    return least;
+}
+static bool replay(const Case *c, Sampler *s, const Setup *setup, const SampleNetworks *networks, Error *e) {
+    int n = networks->network->batch, *label = dg_alloc((size_t)n * sizeof *label), steps = sampler_steps(s);
+    Shape image = sampler_shape(s), drawn;
+    image.n = n, drawn = image, drawn.n = n * setup->noise_rows;
+    bool draws = setup->o.S_churn > 0 || setup->o.boosting == BOOSTING_ON || st_find(c->file, "noise");
+    double *x = case_images(c, "latents", image, e);
+    double **noise = x && draws ? case_draws(c, "noise", steps, drawn, e) : NULL;
+    bool ok = x && (noise || !draws) && case_labels(c, n, label_limit(networks), label, e);
+    if (ok) {
+        sampler_begin(s, n, &(SampleNoise){.latents = x, .noise = (const double *const *)noise}, label);
+        while (sampler_step(s)) {}
+        sampler_state(s, x);
+        ok = case_compare_images(c, c->kind->outputs[0], x, image, e);
+    }
+    case_draws_free(noise, steps);
     free(x), free(label);
     return ok;
 }
-static bool run(Case *c, Error *e) {
-    SampleOptions o;
-    bool guided, ok = false;
-    int n = case_batch(c, "latents", e);
-    if (!n || !read_options(c, &o, &guided, e)) return false;
+static bool run_with(Case *c, const Setup *s, const Model *m, int n, Error *e) {
     Weights *w = case_weights(c, "network", "synthetic_seed", e);
-    Denoiser *d = w ? denoiser_new(c->dev, w, n, c->fuse, e) : NULL;
+    Weights *classifier = w && s->classifies ? case_weights(c, "classifier", "classifier_seed", e) : NULL;
+    SampleNetworks networks = {.network = w ? predictor_open(c->dev, m, w, n, s->passes, c->fuse, e) : NULL};
     CaseGuide g = {0};
-    if (d && (!guided || case_guide_open(&g, c, n, e))) {
-        Sampler *s = sampler_new(&o, d, g.guide, e);
-        ok = s && replay(c, s, &o, d, g.guide, e);
-        sampler_free(s);
-    }
+    bool ok = networks.network && (!s->discriminates || case_guide_open(&g, c, n, e)) && (!s->classifies || classifier);
+    networks.discriminator = g.guide;
+    if (ok && classifier) ok = (networks.classifier = guide_new(c->dev, classifier, NULL, n, (GuideOptions){.fuse = c->fuse}, e));
+    Sampler *sampler = ok ? sampler_new(&s->o, &networks, e) : NULL;
+    ok = sampler && replay(c, sampler, s, &networks, e);
+    sampler_free(sampler);
+    guide_free(networks.classifier);
     case_guide_close(&g);
-    denoiser_free(d);
-    weights_free(w);
+    predictor_free(networks.network);
+    weights_free(w), weights_free(classifier);
     return ok;
 }
-static bool cost(Case *c, CaseCost *cost, Error *e) {
-    SampleOptions o;
-    bool guided;
-    double network = 0, guide = 0;
+static bool run(Case *c, Error *e) {
+    Setup s;
+    CaseScore score = {0};
     int n = case_batch(c, "latents", e);
-    if (!n || !read_options(c, &o, &guided, e) || !case_network_flops(c, &network, e)) return false;
-    if (guided && !case_guide_flops(c, &guide, e)) return false;
-    int guide_calls = (o.dg_weight_1st_order != 0) + (o.dg_weight_2nd_order != 0);
-    cost->flops = n * (sample_network_calls(&o) * network + o.num_steps * guide_calls * guide); /* at most: the window may close */
-    cost->size = network < QUICK_FLOPS && guide < QUICK_FLOPS ? CASE_SAMPLE : CASE_FULL;
+    bool ok = n && case_score(c, &score, e) && read_options(c, score.score, &s, e) && run_with(c, &s, score.score->model, n, e);
+    case_score_free(&score);
+    return ok;
+}
+static bool cost_with(Case *c, const Setup *s, const CaseScore *score, int n, CaseCost *cost, Error *e) {
+    SampleCounts counts;
+    double guide = 0, classifier = 0;
+    const Json *config = s->classifies ? case_config(c, "classifier", e) : NULL;
+    if (!sample_count(&s->o, score->score, &counts, e)) return false;
+    if (!case_model_cost(score->score->model, case_config(c, "network", e), 1, cost, e)) return false;
+    if (s->discriminates && !case_guide_flops(c, &guide, e)) return false;
+    if (s->classifies && (!config || !case_gradient_flops(config, NULL, &classifier, e))) return false;
+    if (cost->size == CASE_QUICK) cost->size = guide < QUICK_FLOPS && classifier < QUICK_FLOPS ? CASE_SAMPLE : CASE_FULL;
+    cost->flops = n * (counts.network * cost->flops + counts.term[TERM_DISCRIMINATOR] * guide + counts.term[TERM_CLASSIFIER] * classifier);
     return true;
 }
-const CaseKind case_sample = {.kind = "sample", .outputs = outputs, .run = run, .cost = cost};
+static bool cost(Case *c, CaseCost *cost, Error *e) {
+    Setup s;
+    CaseScore score = {0};
+    int n = case_batch(c, "latents", e);
+    bool ok = n && case_score(c, &score, e) && read_options(c, score.score, &s, e) && cost_with(c, &s, &score, n, cost, e);
+    case_score_free(&score);
+    return ok;
+}
+const CaseKind case_sample = {.kind = "sample", .outputs = images, .run = run, .cost = cost};
+const CaseKind case_adm_sample = {.kind = "adm_sample", .outputs = images, .run = run, .cost = cost};
+const CaseKind case_dit_sample = {.kind = "dit_sample", .outputs = samples, .run = run, .cost = cost};

@@ -108,25 +108,34 @@ void net_fill(Net *n, int rows, void *table, const double *scale, const double *
         at += (size_t)n->batch * bytes;
     }
 }
-void net_enqueue(Net *n, int rows, const double *x, const void *table) {
+void net_enqueue(Net *n, int rows, int passes, const double *x, const void *table) {
     const Backend *be = n->dev->be;
     const double *factor = table;
+    int all = rows * passes;
+    DG_CHECK(all <= n->batch, "%s: %d passes over %d images, of a net for %d", n->name, passes, rows, n->batch);
     const char *at = (const char *)(factor + n->batch);
     for (int k = 0; k < n->parts; k++) {
         size_t bytes = feature_bytes(n, &n->part[k]);
-        if (bytes) be->copy(n->dev, n->exec->data[n->part[k].ports.time], at, (size_t)rows * bytes);
+        if (bytes) be->copy(n->dev, n->exec->data[n->part[k].ports.time], at, (size_t)all * bytes);
         at += (size_t)n->batch * bytes;
     }
-    Term scaled = {.data = x, .type = DG_F64, .coef = factor};
-    be->combine(n->dev, n->exec->data[n->x], n->graph->t[n->x].dtype, rows, n->per_sample, &scaled, 1);
+    DType type = n->graph->t[n->x].dtype;
+    for (int pass = 0; pass < passes; pass++) {
+        size_t first = (size_t)pass * (size_t)rows;
+        Term scaled = {.data = x, .type = DG_F64, .coef = factor + first};
+        be->combine(n->dev, (char *)n->exec->data[n->x] + first * n->per_sample * dtype_bytes(type), type, rows, n->per_sample, &scaled, 1);
+    }
     device_range_push(n->dev, n->name);
-    exec_run(n->exec, rows);
+    exec_run(n->exec, all);
     device_range_pop(n->dev);
 }
 void net_run(Net *n, int rows, const double *x, const double *scale, const double *time) {
     net_fill(n, rows, n->host_table, scale, time);
+    net_run_filled(n, rows, x);
+}
+void net_run_filled(Net *n, int rows, const double *x) {
     exec_set(n->exec, n->table, n->graph->t[n->table].dtype, n->host_table);
-    net_enqueue(n, rows, x, n->exec->data[n->table]);
+    net_enqueue(n, rows, 1, x, n->exec->data[n->table]);
 }
 Term net_output(const Net *n, const double *coef) {
     return (Term){.data = n->exec->data[n->out], .type = n->graph->t[n->out].dtype, .coef = coef};

@@ -30,7 +30,7 @@ typedef struct {
     Tid x, out;        /* of the first part; what net_output reads */
     Tid table;         /* an input that no op reads: it keeps the device's copy of net_run's table in the planned memory */
     size_t per_sample; /* values of x for one image */
-    void *host_table;  /* net_run's */
+    void *host_table;  /* a table for calls outside of a replay */
     float *features;   /* scratch */
 } Net;
 
@@ -50,11 +50,13 @@ bool net_bind(Net *n, Device *d, Weights *const *weights, Error *e);
 void net_set_labels(Net *n, int rows, const int *label);
 /* A call in two halves: fill writes a table (host memory, net_table_bytes, aligned for a double), enqueue computes with a copy
  * of it in device memory. The networks see scale[i] * x[i] (f64 on the device, [rows][per_sample]) at time[i], in the
- * unit of the models' time_features. scale may be NULL: 1; time too where no network takes one.                      */
+ * unit of the models' time_features. scale may be NULL: 1; time too where no network takes one.
+ * enqueue takes x `passes` times one after the other, as if it were rows * passes images, for which fill and the labels are.  */
 size_t net_table_bytes(const Net *n);
 void net_fill(Net *n, int rows, void *table, const double *scale, const double *time);
-void net_enqueue(Net *n, int rows, const double *x, const void *table);
-void net_run(Net *n, int rows, const double *x, const double *scale, const double *time); /* both, with a table of its own */
+void net_enqueue(Net *n, int rows, int passes, const double *x, const void *table);
+void net_run(Net *n, int rows, const double *x, const double *scale, const double *time); /* both, with host_table */
+void net_run_filled(Net *n, int rows, const double *x);                                   /* with host_table as it is */
 Term net_output(const Net *n, const double *coef);                                        /* coef: device, [rows] */
 /* After net_run, where the output has the input's shape: x[i] = own[i] x[i] + coef[i] output[i] (host; own NULL: 0). False: there is
  * no memory for the coefficients on the device.                                                                        */

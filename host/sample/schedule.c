@@ -54,19 +54,21 @@ static void default_range(Discretization d, double *lo, double *hi) {
     case DISC_IDDPM: *lo = .002, *hi = 81; break;
     }
 }
-bool sample_guided(const SampleOptions *o) { return o->dg_weight_1st_order != 0 || o->dg_weight_2nd_order != 0; }
-int sample_network_calls(const SampleOptions *o) { return o->solver == SOLVER_EULER ? o->num_steps : 2 * o->num_steps - 1; }
-bool schedule_steps(const SampleOptions *o, const NetworkConfig *c, TimeMap *m, double *t, Error *e) {
+bool schedule_range(const SampleOptions *o, const Score *score, double *lo, double *hi, Error *e) {
+    default_range(o->sampler == SAMPLER_ABLATION ? o->discretization : DISC_EDM, lo, hi);
+    if (!isnan(o->sigma_min)) *lo = o->sigma_min;
+    if (!isnan(o->sigma_max)) *hi = o->sigma_max;
+    *lo = fmax(*lo, score->lo), *hi = fmin(*hi, score->hi); /* what the network was trained for */
+    if (*lo > 0 && *lo < *hi && isfinite(*hi)) return true;
+    return dg_error(e, "the noise levels would run from %g down to %g: check sigma_max and sigma_min", *hi, *lo);
+}
+bool schedule_steps(const SampleOptions *o, const Score *score, TimeMap *m, double *t, Error *e) {
     double lo = 0, hi = 0, u[1001];
     int n = o->num_steps;
-    Discretization disc = o->ablation ? o->discretization : DISC_EDM;
-    default_range(disc, &lo, &hi);
-    if (!isnan(o->sigma_min)) lo = o->sigma_min;
-    if (!isnan(o->sigma_max)) hi = o->sigma_max;
-    lo = fmax(lo, c->sigma_min), hi = fmin(hi, c->sigma_max); /* what the network was trained for */
-    if (!(lo > 0 && lo < hi && isfinite(hi)))
-        return dg_error(e, "the noise levels would run from %g down to %g: check sigma_max and sigma_min", hi, lo);
-    *m = (TimeMap){.schedule = o->ablation ? o->schedule : SCHEDULE_LINEAR, .scaling = o->ablation ? o->scaling : SCALING_NONE};
+    bool ablation = o->sampler == SAMPLER_ABLATION;
+    Discretization disc = ablation ? o->discretization : DISC_EDM;
+    if (!schedule_range(o, score, &lo, &hi, e)) return false;
+    *m = (TimeMap){.schedule = ablation ? o->schedule : SCHEDULE_LINEAR, .scaling = ablation ? o->scaling : SCALING_NONE};
     m->beta_d = 2 * (log(lo * lo + 1) / VP_EPSILON - log(hi * hi + 1)) / (VP_EPSILON - 1);
     m->beta_min = log(hi * hi + 1) - .5 * m->beta_d;
     int levels = disc == DISC_IDDPM ? iddpm_levels(lo, hi, u) : 0;
@@ -79,7 +81,7 @@ bool schedule_steps(const SampleOptions *o, const NetworkConfig *c, TimeMap *m, 
         case DISC_VE: sigma = sqrt(hi * hi * pow(lo * lo / (hi * hi), where)); break;
         case DISC_IDDPM: sigma = u[(int)rint(n > 1 ? (double)(levels - 1) / (n - 1) * i : 0)]; break; /* ties to even */
         }
-        t[i] = time_of_sigma(m, precond_round_sigma(c, sigma));
+        t[i] = time_of_sigma(m, score_round(score, sigma));
     }
     t[n] = 0;
     for (int i = 0; i < n; i++)

@@ -7,7 +7,7 @@ FUZZ_FOUND := $(shell ls $$($(FUZZ_CC) -print-resource-dir 2>/dev/null)/lib/*/li
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_CFLAGS := -std=c11 $(INCLUDE) -O1 -g $(CWARN) $(DEFS) -Wno-unknown-pragmas $(FUZZ_SAN) -fsanitize=fuzzer-no-link
 # The readers and what they stand on: no device.
-FUZZ_SRC := $(filter-out host/program/main.c $(wildcard host/device/*.c host/device/*/*.c),$(HOST_SRC)) host/device/host_state.c \
+FUZZ_SRC := $(filter-out host/program/main.c $(wildcard host/device/*.c host/device/*/*.c),$(HOST_SRC)) $(wildcard host/device/host_*.c) \
             $(wildcard models/*.c weights_tools/*.c)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_QUICK := $(if $(FUZZ_FOUND),$(foreach f,$(FUZZERS),"tests/fuzz/run.sh $(f) $(FUZZ_SECONDS)"),"tests/fuzz/run.sh")

@@ -198,8 +198,13 @@ static void state_combine(Device *d, void *out, DType out_type, int n, size_t pe
 static void state_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step) {
     cuda_check(cuda_randn(out, n, per_sample, seed, step, cuda_stream(d)), "randn");
 }
-static void state_to_u8(Device *d, uint8_t *out, const double *x, int n, size_t per_sample, int *bad) {
-    cuda_check(cuda_to_u8(out, x, n, per_sample, bad, cuda_stream(d)), "to_u8");
+static void state_posterior(Device *d, double *x, int n, size_t per_sample, const Posterior *p) {
+    posterior_check(p, per_sample);
+    cuda_check(cuda_posterior(x, n, per_sample, p, cuda_stream(d)), "posterior");
+}
+static void state_to_u8(Device *d, uint8_t *out, const void *x, DType type, int n, size_t per_sample, double scale, double offset,
+                        int *bad) {
+    cuda_check(cuda_to_u8(out, x, type, n, per_sample, scale, offset, bad, cuda_stream(d)), "to_u8");
 }
 
 static void close_device(Device *d) {
@@ -238,5 +243,6 @@ const Backend backend_cuda = {
     .run_op = cuda_run_op,
     .combine = state_combine,
     .randn = state_randn,
+    .posterior = state_posterior,
     .to_u8 = state_to_u8,
 };

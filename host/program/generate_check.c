@@ -1,0 +1,57 @@
+/* generate_check.c -- what can be wrong with the options of `generate`: before any file is opened, and once the network is known. */
+#include "program/generate_options.h"
+#include "files/image.h"
+#include "files/store.h"
+
+static const char DEFAULT_OUTDIR[] = "out";
+
+void generate_paths(const GenerateOptions *o, const char *path[ROLES]) {
+    path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
+    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier;
+}
+static bool check_discriminator(GenerateOptions *o, const Args *a, Error *e) {
+    SampleOptions *s = &o->sample;
+    bool own = !o->network || o->extractor, weights = sample_discriminates(s);
+    if (!own && weights && (args_given(a, "dg_weight_1st_order") || args_given(a, "dg_weight_2nd_order") || s->boosting))
+        return dg_error(e, "guidance of --network %s needs --extractor and --discriminator too (or --dg_weight_1st_order 0)", o->network);
+    if (own && weights && sample_kind(s, SAMPLER_AUTO) == SAMPLER_ABLATION)
+        return dg_error(e, "%s without guidance by a discriminator only: add --dg_weight_1st_order 0",
+                        s->sampler ? "--sampler ablation works" : "--solver, --disc, --schedule and --scaling work");
+    if (!own || !weights) s->dg_weight_1st_order = s->dg_weight_2nd_order = 0;
+    return true;
+}
+static bool check_files(GenerateOptions *o, const Args *a, Error *e) {
+    if (o->subdirs && o->format == FORMAT_NPZ) return dg_error(e, "--subdirs: only PNG files have them, not --format npz");
+    if (o->format != FORMAT_NPZ && (o->save_latents || args_given(a, "npz-keys")))
+        return dg_error(e, "--%s: only npz files have them: add --format npz", o->save_latents ? "save-latents" : "npz-keys");
+    if (o->save_latents && args_given(a, "npz-keys") && o->npz_keys != STORE_KEYS_DG)
+        return dg_error(e, "--save-latents: floats are stored as samples and label, which are --npz-keys dg");
+    if (o->save_latents && o->grid) return dg_error(e, "--grid shows pixels, --save-latents stores something else: leave one of them out");
+    if (o->save_latents) o->npz_keys = STORE_KEYS_DG;
+    if (!o->outdir && !o->grid) o->outdir = DEFAULT_OUTDIR;
+    if (!o->outdir && (o->subdirs || o->overwrite || args_given(a, "format")))
+        return dg_error(e, "--%s needs --outdir", o->subdirs ? "subdirs" : o->overwrite ? "overwrite" : "format");
+    return true;
+}
+bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *e) {
+    const char *path[ROLES];
+    generate_paths(o, path);
+    sample_options_given(&o->sample, a);
+    if (!networks_check(path, &o->sample, e) || !check_discriminator(o, a, e) || !check_files(o, a, e)) return false;
+    if (!sample_check(&o->sample, e) || !seeds_parse(o->seeds, wanted, e)) return false;
+    if (o->grid && wanted->count > GRID_MAX_TILES)
+        return dg_error(e, "--grid: %zu images, a grid shows at most %d", wanted->count, GRID_MAX_TILES);
+    return true;
+}
+/* Whether the files that are asked for can hold the network's images. */
+bool generate_check_images(const GenerateOptions *o, const Networks *n, Error *e) {
+    Shape s = n->state;
+    bool png = o->grid || (o->outdir && o->format == FORMAT_PNG);
+    if (n->score->facts.latent && !o->save_latents)
+        return dg_error(e, "this network makes latents, not pictures, and there is no decoder here yet: add --format npz --save-latents");
+    if (png && !image_png_available(e)) return false;
+    if (png && !image_fits_png(s.h, s.w, s.c, e)) return dg_error_context(e, "the images");
+    if (s.c == 4 && !o->save_latents)
+        printf("the images have 4 channels: where they are latents, --format npz --save-latents stores them as they are, not as 8 bits\n");
+    return true;
+}
