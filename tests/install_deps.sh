@@ -12,6 +12,7 @@ for missing in "$@"; do
     ZLIB) packages+=(zlib1g-dev) ;;
     STB) packages+=(libstb-dev) ;;
     LAPACKE) packages+=(liblapacke-dev libopenblas-dev) ;;
+    CBLAS) packages+=(libopenblas-dev) ;;
     CLANG) packages+=(clang) ;;
     FORMAT) packages+=(clang-format-14) ;;
     OPENMP) ;; # comes with the compiler

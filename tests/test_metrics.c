@@ -3,21 +3,13 @@
 #include "measure/metrics.h"
 #include "files/npz.h"
 #include "hostile.h"
+#include "spec_values.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static const char path[] = "/tmp/dg_test_metrics.npz";
-
-/* SplitMix64: output n of seed s; and as a number in [0, 1) that is exact in float. */
-static uint64_t mix(uint64_t s, uint64_t n) {
-    uint64_t z = s + (n + 1) * 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-static double uniform(uint64_t s, uint64_t n) { return (double)(mix(s, n) >> 40) / (1 << 24); }
 
 static Gaussian gaussian_new(int d) {
     Gaussian g = {.dims = d};

@@ -5,7 +5,6 @@
  * so the sums are made in one order.                                                                                 */
 #include "measure/metrics.h"
 #include "base/dtype.h"
-#include "files/npz.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -133,68 +132,6 @@ bool stats_gaussian(FeatureStats *s, Gaussian *g, Error *e) {
     free(sum);
     free(block);
     return true;
-}
-void gaussian_free(Gaussian *g) {
-    free(g->mean);
-    free(g->covariance);
-    *g = (Gaussian){0};
-}
-
-/* ---- statistics files -------------------------------------------------------------------------------------------- */
-/* The values of an array with the given shape, as doubles. */
-static double *finite_values(const NpyArray *a, const char *path, const char *name, Error *e) {
-    double *x = dg_alloc(a->count * sizeof *x);
-    for (size_t i = 0; i < a->count; i++) {
-        x[i] = npy_value(a, i);
-        if (isfinite(x[i])) continue;
-        dg_error(e, "%s: array %s: value %zu is not a finite number", path, name, i);
-        free(x);
-        return NULL;
-    }
-    return x;
-}
-static bool take_arrays(const char *path, const NpyArray *mu, const NpyArray *sigma, Gaussian *g, Error *e) {
-    enum { MAX_DIMS = 1 << 15 };
-    if (mu->dims != 1 || mu->shape[0] < 1 || mu->shape[0] > MAX_DIMS)
-        return dg_error(e, "%s: array mu is not a vector of 1 to %d values", path, MAX_DIMS);
-    if (sigma->dims != 2 || sigma->shape[0] != mu->shape[0] || sigma->shape[1] != mu->shape[0])
-        return dg_error(e, "%s: array sigma does not have the shape (%" PRId64 ", %" PRId64 ") that mu wants", path, mu->shape[0],
-                        mu->shape[0]);
-    g->dims = (int)mu->shape[0];
-    g->mean = finite_values(mu, path, "mu", e);
-    g->covariance = g->mean ? finite_values(sigma, path, "sigma", e) : NULL;
-    return g->covariance != NULL;
-}
-bool gaussian_read(const char *path, Gaussian *g, Error *e) {
-    *g = (Gaussian){0};
-    Npz *z = npz_open(path, e);
-    if (!z) return false;
-    NpyArray mu = {0}, sigma = {0}, images = {0};
-    bool ok = npz_read(z, "mu", &mu, e) && npz_read(z, "sigma", &sigma, e) && take_arrays(path, &mu, &sigma, g, e);
-    if (ok && npz_has(z, "num_images")) {
-        ok = npz_read(z, "num_images", &images, e);
-        double n = ok && images.count == 1 ? npy_value(&images, 0) : -1;
-        if (ok && !(n >= 2 && n < 1e15)) ok = dg_error(e, "%s: array num_images is not a number of images from 2 on", path);
-        if (ok) g->count = (uint64_t)n;
-    }
-    npy_free(&mu);
-    npy_free(&sigma);
-    npy_free(&images);
-    npz_close(z);
-    if (!ok) gaussian_free(g);
-    return ok;
-}
-bool gaussian_write(const char *path, const Gaussian *g, Error *e) {
-    NpzWriter *w = npz_writer_open(path, e);
-    if (!w) return false;
-    int64_t count = (int64_t)g->count, shape[2] = {g->dims, g->dims};
-    size_t d = (size_t)g->dims;
-    bool ok = npz_writer_array(w, "mu", 'f', 8, 1, shape, e) && npz_writer_data(w, g->mean, d * sizeof *g->mean, e) &&
-              npz_writer_array(w, "sigma", 'f', 8, 2, shape, e) && npz_writer_data(w, g->covariance, d * d * sizeof *g->covariance, e);
-    if (ok && count) ok = npz_writer_array(w, "num_images", 'i', 8, 0, NULL, e) && npz_writer_data(w, &count, sizeof count, e);
-    if (ok) return npz_writer_finish(w, e);
-    npz_writer_abandon(w);
-    return false;
 }
 
 /* ---- the distance ------------------------------------------------------------------------------------------------ */

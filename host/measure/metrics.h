@@ -2,17 +2,7 @@
 #ifndef DG_METRICS_H
 #define DG_METRICS_H
 #include "base/dtype.h"
-
-typedef struct {
-    int dims;
-    uint64_t count;     /* images; 0: a file that does not say */
-    double *mean;       /* [dims] */
-    double *covariance; /* [dims][dims], divided by count - 1 */
-} Gaussian;
-void gaussian_free(Gaussian *g);
-/* .npz with mu, sigma (and num_images), as the official tools write and read them. */
-bool gaussian_read(const char *path, Gaussian *g, Error *e);
-bool gaussian_write(const char *path, const Gaussian *g, Error *e);
+#include "measure/gaussian.h"
 
 /* Streaming: the result depends on the rows and their order alone, bit for bit, not on how they are cut into calls. */
 typedef struct FeatureStats FeatureStats;
