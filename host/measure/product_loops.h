@@ -12,8 +12,9 @@ static void OWN(pack)(REAL *out, const REAL *in, ProductOf of, int ld, int from,
     int filled = last - first < width ? last - first : width;
     for (int k = 0; k < terms; k++, out += width) {
         size_t term = (size_t)(from + k);
-        for (int i = 0; i < filled; i++)
-            out[i] = of == COLUMNS ? in[term * (size_t)ld + (size_t)(first + i)] : in[(size_t)(first + i) * (size_t)ld + term];
+        if (of == COLUMNS) memcpy(out, in + term * (size_t)ld + (size_t)first, (size_t)filled * sizeof *out);
+        else
+            for (int i = 0; i < filled; i++) out[i] = in[(size_t)(first + i) * (size_t)ld + term];
         for (int i = filled; i < width; i++) out[i] = 0;
     }
 }
@@ -24,7 +25,7 @@ static void OWN(tile)(const REAL *a, const REAL *b, int terms, REAL *c, int ldc,
         OWN(Vec) left, right;
         memcpy(&left, b, sizeof left);
         memcpy(&right, b + OWN(LANES), sizeof right);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int i = 0; i < TILE_ROWS; i++) {
             OWN(Vec) all = a[i] - (OWN(Vec)){0};
             sum[i][0] = FUSED(all, left, sum[i][0]);

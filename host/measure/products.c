@@ -13,11 +13,11 @@
 /* Bytes of a vector register; rows of a tile, as many as the registers hold beside two vectors; terms of a sum at a time;
  * multiplications from which threads are worth their start. */
 #ifdef __AVX512F__
-enum { PRODUCT_VECTOR = 64, TILE_ROWS = 8 };
+enum { PRODUCT_VECTOR = 64, TILE_ROWS = 12 };
 #else
 enum { PRODUCT_VECTOR = 32, TILE_ROWS = 6 };
 #endif
-enum { DEPTH = 256, PARALLEL = 1 << 18 };
+enum { DEPTH = 192, PARALLEL = 1 << 18 };
 
 #if defined(__AVX512F__)
 #define FUSED_F64(a, b, c) (Vec_f64) _mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
