@@ -25,6 +25,22 @@ static double *finite_values(const NpyArray *a, const char *path, const char *na
 }
 static const char *mean_name(bool spatial) { return spatial ? "mu_s" : "mu"; }
 static const char *covariance_name(bool spatial) { return spatial ? "sigma_s" : "sigma"; }
+/* Symmetric but for rounding (EDM sums on a GPU, others keep floats), and no variance below 0. */
+static bool check_covariance(const Gaussian *g, const char *path, const char *name, Error *e) {
+    size_t d = (size_t)g->dims;
+    for (size_t i = 0; i < d; i++) {
+        double variance = g->covariance[i * d + i];
+        if (variance < 0) return dg_error(e, "%s: array %s: the variance of feature %zu is %g", path, name, i, variance);
+    }
+    for (size_t i = 0; i < d; i++)
+        for (size_t j = 0; j < i; j++) {
+            double one = g->covariance[i * d + j], other = g->covariance[j * d + i];
+            if (fabs(one - other) > 1e-3 * sqrt(g->covariance[i * d + i]) * sqrt(g->covariance[j * d + j]))
+                return dg_error(e, "%s: array %s is not symmetric: %g for features %zu and %zu, %g for the same the other way round", path,
+                                name, one, i, j, other);
+        }
+    return true;
+}
 static bool take_arrays(const char *path, bool spatial, const NpyArray *mu, const NpyArray *sigma, Gaussian *g, Error *e) {
     enum { MAX_DIMS = 1 << 15 };
     const char *mean = mean_name(spatial), *covariance = covariance_name(spatial);
@@ -36,7 +52,7 @@ static bool take_arrays(const char *path, bool spatial, const NpyArray *mu, cons
     g->dims = (int)mu->shape[0];
     g->mean = finite_values(mu, path, mean, e);
     g->covariance = g->mean ? finite_values(sigma, path, covariance, e) : NULL;
-    return g->covariance != NULL;
+    return g->covariance && check_covariance(g, path, covariance, e);
 }
 bool gaussian_take(Npz *z, const char *path, bool spatial, Gaussian *g, Error *e) {
     *g = (Gaussian){0};
