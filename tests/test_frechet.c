@@ -74,6 +74,9 @@ static void closed_forms(int d) {
     check_distance("with itself", distance(&a, &a), 0, tolerance);
     reflect(&a), reflect(&b);
     check_distance("in another basis", distance(&a, &b), want, tolerance);
+    a.count = 2; /* as of few images, where no factor is tried */
+    check_distance("by eigenvectors", distance(&a, &b), want, tolerance);
+    a.count = 0;
     for (int i = 0; i < d; i++) a.mean[i] = b.mean[i] + 1;
     double before = distance(&a, &b).distance; /* the means differ by 1 everywhere, which adds d */
     memcpy(a.mean, b.mean, (size_t)d * sizeof *a.mean);
@@ -95,6 +98,7 @@ static void rank_one(int d) {
     Frechet f = distance(&a, &b);
     check_distance("rank 1", f, f.trace_a + f.trace_b - 2 * sqrt(root), 2 * d * sqrt(d * DBL_EPSILON * root));
     check_distance("rank 1, truncated", distance_of(&a, &b, true), f.trace_a + f.trace_b - 2 * sqrt(root), 1e-10);
+    check_distance("rank 1, exchanged", distance_of(&b, &a, true), f.trace_a + f.trace_b - 2 * sqrt(root), 1e-10);
     CHECK(f.negative > 0 && f.lowest < 0 && f.lowest > -d * DBL_EPSILON, "rank 1: %d negative eigenvalues, down to %g", f.negative,
           f.lowest);
     gaussian_free(&a);

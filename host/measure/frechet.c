@@ -1,7 +1,8 @@
-/* frechet.c -- the Frechet distance by two symmetric eigenproblems.
+/* frechet.c -- the Frechet distance by symmetric eigenproblems.
  *
- * tr (A B)^1/2 is the sum of the roots of the eigenvalues of R^T B R, where A = R R^T and R = V L^1/2 of A's eigenvectors V and
- * eigenvalues L: a symmetric matrix, so that nothing is imaginary.                                                      */
+ * tr (A B)^1/2 is the sum of the roots of the eigenvalues of R^T B R, where A = R R^T: a symmetric matrix, so that nothing is
+ * imaginary. R is A's Cholesky factor where A has one, and V L^1/2 of its eigenvectors V and eigenvalues L where it has none, as of
+ * fewer images than features.                                                                                           */
 #include "measure/frechet.h"
 #include "measure/products.h"
 #include <math.h>
@@ -12,12 +13,21 @@
 #endif
 
 #ifdef DG_HAVE_LAPACK
+/* a becomes its Cholesky factor, which is in one triangle of it; false: it has none. */
+static bool cholesky(double *a, int d) { return LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', d, a, d) == 0; }
+/* One triangle of m, that of U, becomes U m U^T. */
+static bool between_factors(double *m, const double *u, int d, Error *e) {
+    lapack_int info = LAPACKE_dsygst(LAPACK_COL_MAJOR, 2, 'U', d, m, d, u, d);
+    return info == 0 || dg_error(e, "LAPACK's dsygst fails on a %d x %d covariance (code %d)", d, d, (int)info);
+}
 /* Eigenvalues of the symmetric m, ascending; with vectors, row k of m becomes the k-th eigenvector. */
 static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
     lapack_int info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', d, m, d, value);
     return info == 0 || dg_error(e, "LAPACK's dsyevd finds no eigenvalues of a %d x %d covariance (code %d)", d, d, (int)info);
 }
 #else
+static bool cholesky(double *a, int d) { return (void)a, (void)d, false; }
+static bool between_factors(double *m, const double *u, int d, Error *e) { return (void)m, (void)u, (void)d, (void)e, false; }
 static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
     (void)m, (void)d, (void)value, (void)vectors;
     return dg_error(e, "the Frechet distance needs LAPACK, and this dg_cuda was built without it: install liblapacke-dev and rebuild");
@@ -58,33 +68,43 @@ static void middle(double *m, const double *root, const double *b, double *work,
     for (size_t i = 1; i < (size_t)rank; i++) /* both halves, whichever LAPACK reads */
         for (size_t j = 0; j < i; j++) m[i * (size_t)rank + j] = m[j * (size_t)rank + i];
 }
-/* vectors: a, where its eigenvectors come; of which those of eigenvalue 0 add nothing to R. */
-static bool sum_of_roots(double *vectors, const double *b, int dims, double *root, double *work, double *value, bool truncate, Frechet *out,
-                         Error *e) {
+/* The sum of the roots of the eigenvalues of m, which it loses. */
+static bool sum_roots(double *m, int rank, int dims, double *value, bool truncate, Frechet *out, Error *e) {
+    if (!eigen(m, rank, value, false, e)) return false;
+    clamped_roots(value, rank, truncate ? 1e-16 * dims * value[rank - 1] : 0, out);
+    for (int i = 0; i < rank; i++) out->trace_root += value[i];
+    return true;
+}
+/* By A's eigenvectors, of which those of eigenvalue 0 add nothing to R. a: A, which it loses. */
+static bool by_eigenvectors(double *a, const double *b, int dims, double *root, double *work, double *value, bool truncate, Frechet *out,
+                            Error *e) {
     size_t d = (size_t)dims, first = 0;
-    if (!eigen(vectors, dims, value, true, e) || !all_finite(value, d, e)) return false;
+    if (!eigen(a, dims, value, true, e) || !all_finite(value, d, e)) return false;
     clamped_roots(value, dims, 0, out);
     while (first < d && value[first] == 0) first++;
     int rank = (int)(d - first);
     if (rank == 0) return true; /* all images of a set are one */
     for (size_t i = 0; i < d; i++)
-        for (size_t k = first; k < d; k++) root[i * (size_t)rank + (k - first)] = vectors[k * d + i] * value[k];
-    double *m = vectors;
-    middle(m, root, b, work, dims, rank);
-    if (!all_finite(m, (size_t)rank * (size_t)rank, e) || !eigen(m, rank, value, false, e)) return false;
-    clamped_roots(value, rank, truncate ? 1e-16 * dims * value[rank - 1] : 0, out);
-    for (int i = 0; i < rank; i++) out->trace_root += value[i];
-    return true;
+        for (size_t k = first; k < d; k++) root[i * (size_t)rank + (k - first)] = a[k * d + i] * value[k];
+    middle(a, root, b, work, dims, rank);
+    return all_finite(a, (size_t)rank * (size_t)rank, e) && sum_roots(a, rank, dims, value, truncate, out, e);
 }
 static bool trace_of_root(const Gaussian *a, const Gaussian *b, bool truncate, Frechet *out, Error *e) {
     size_t d = (size_t)a->dims, bytes = d * d * sizeof(double);
-    double *vectors = malloc(bytes), *root = malloc(bytes), *work = malloc(bytes), *value = dg_alloc(d * sizeof *value);
-    bool ok = (vectors && root && work) || dg_out_of_memory(e, "not enough memory for the Frechet distance of %d features", a->dims);
+    double *m = malloc(bytes), *root = malloc(bytes), *work = malloc(bytes), *value = dg_alloc(d * sizeof *value);
+    bool ok = (m && root && work) || dg_out_of_memory(e, "not enough memory for the Frechet distance of %d features", a->dims);
     if (ok) {
-        memcpy(vectors, a->covariance, bytes);
-        ok = sum_of_roots(vectors, b->covariance, a->dims, root, work, value, truncate, out, e);
+        memcpy(root, a->covariance, bytes);
+        bool few = a->count && a->count <= d; /* a factor would be of noise */
+        if (!few && cholesky(root, a->dims)) {
+            memcpy(m, b->covariance, bytes);
+            ok = between_factors(m, root, a->dims, e) && all_finite(m, d * d, e) && sum_roots(m, a->dims, a->dims, value, truncate, out, e);
+        } else {
+            memcpy(m, a->covariance, bytes);
+            ok = by_eigenvectors(m, b->covariance, a->dims, root, work, value, truncate, out, e);
+        }
     }
-    free(vectors);
+    free(m);
     free(root);
     free(work);
     free(value);
