@@ -64,6 +64,9 @@ static void integers(const Products *products) {
         against_integers("of all sizes", DIMS, N, g, products, x);
         for (uint64_t i = 0; i < N * DIMS; i++) x[i] = i % DIMS % 3 == 1 ? -largest : largest;
         against_integers("the largest", DIMS, N, g, products, x);
+        for (uint64_t i = 0; i < N * DIMS; i++)
+            x[i] = (double)(float)(limit * (1 - (uniform(6, i) + 0.001) / 64)) * (i % DIMS % 3 == 1 ? -1 : 1);
+        against_integers("near the largest", DIMS, N, g, products, x);
         /* between two values of the next piece the lowest is as large as it gets: all pieces at once, and with the others small */
         double half = ldexp(1, g.exponent + PIECE_BITS - 1);
         for (uint64_t i = 0; i < N * DIMS; i++) x[i] = (limit - half) * (i % DIMS % 2 ? 1 : -1);

@@ -86,6 +86,41 @@ static void biased(void) {
     statistics_free(&s);
 }
 
+static void features(void) {
+    float pool[N * DIMS];
+    uint16_t half[N * DIMS];
+    for (int i = 0; i < N * DIMS; i++) pool[i] = (float)uniform(1, (uint64_t)i), half[i] = f32_to_f16(pool[i]);
+    Statistics s = images_of(0, N, 100, 0, grid_f32, meta);
+    Error e = {""};
+    CHECK(statistics_write(path, &s, pool, &e), "%s", e.text);
+    size_t images = 0;
+    int dims = 0;
+    float *got = statistics_features(path, &images, &dims, &e);
+    CHECK(got && images == N && dims == DIMS && !memcmp(got, pool, sizeof pool), "features: %zu of %d: %s", images, dims, e.text);
+    free(got);
+    for (int shape = 0; shape < 3; shape++) { /* half precision; a vector; integers */
+        int64_t sizes[2] = {N, DIMS};
+        NpzWriter *w = npz_writer_open(path, &e);
+        if (shape == 1) sizes[0] = N * DIMS;
+        CHECK(w && npz_writer_array(w, "feats", shape == 2 ? 'u' : 'f', 2, shape == 1 ? 1 : 2, sizes, &e) &&
+                  npz_writer_data(w, half, sizeof half, &e) && npz_writer_finish(w, &e),
+              "%s", e.text);
+        Hostile h = hostile_begin("features of another kind");
+        got = statistics_features(path, &images, &dims, &h.e);
+        if (shape) hostile_end(&h, got != NULL, path, "not a matrix of numbers");
+        else {
+            int wrong = 0;
+            for (int i = 0; got && i < N * DIMS; i++) wrong += got[i] != f16_to_f32(half[i]);
+            CHECK(got && !wrong, "features in half precision: %d are other ones: %s", wrong, h.e.text);
+        }
+        free(got);
+    }
+    write_statistics(path, &s);
+    Hostile h = hostile_begin("no features");
+    hostile_end(&h, statistics_features(path, &images, &dims, &h.e) != NULL, path, "keeps no features");
+    statistics_free(&s);
+}
+
 /* ---- merged ------------------------------------------------------------------------------------------------------ */
 static void merged(int spatial, int64_t seed) {
     const int cut[] = {0, 13, 14, 60, N}, order[] = {2, 0, 3, 1};
@@ -273,6 +308,7 @@ int main(void) {
     round_trip(SPATIAL, grid_f32, 7);
     round_trip(SPATIAL, grid_f64, -1);
     biased();
+    features();
     merged(0, 3);
     merged(SPATIAL, 1000000);
     merged(0, -1);

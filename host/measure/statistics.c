@@ -178,6 +178,28 @@ bool statistics_read(const char *path, Statistics *s, Error *e) {
     return ok;
 }
 
+float *statistics_features(const char *path, size_t *images, int *dims, Error *e) {
+    Npz *z = npz_open(path, e);
+    if (!z) return NULL;
+    NpyArray a = {0};
+    float *x = NULL;
+    bool ok =
+        npz_has(z, "feats") ||
+        dg_error(e, "%s keeps no features (array feats): precision, recall and KID need the images, or a file that was made to keep them",
+                 path);
+    ok = ok && npz_read(z, "feats", &a, e);
+    if (ok && (a.dtype != 'f' || a.bytes > 4 || a.dims != 2 || a.shape[0] < 1 || a.shape[1] < 1 || a.shape[1] > INT32_MAX))
+        ok = dg_error(e, "%s: array feats is not a matrix of numbers in float or half precision", path);
+    if (ok) {
+        *images = (size_t)a.shape[0], *dims = (int)a.shape[1];
+        x = dg_alloc(a.count * sizeof *x);
+        dtype_convert(DG_F32, x, a.bytes == 2 ? DG_F16 : DG_F32, a.data, a.count);
+    }
+    npy_free(&a);
+    npz_close(z);
+    return x;
+}
+
 /* ---- merging ----------------------------------------------------------------------------------------------------- */
 static void member_text(Text *t, const Json *j) {
     if (j) json_write(t, j);

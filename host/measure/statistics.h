@@ -24,6 +24,8 @@ void statistics_free(Statistics *s);
 bool statistics_write(const char *path, Statistics *s, const float *features, Error *e);
 /* A file without exact sums is refused: gaussian_read takes it. */
 bool statistics_read(const char *path, Statistics *s, Error *e);
+/* The features that a file keeps, in float or half: images x dims values in float, freed by the caller. */
+float *statistics_features(const char *path, size_t *images, int *dims, Error *e);
 /* Adds what from has. Refused: seeds that both have, other features, another grid; everything of meta must be equal but "source"
  * and "N". The paths are for sentences. */
 bool statistics_merge(Statistics *into, const char *into_path, Statistics *from, const char *from_path, Error *e);
