@@ -213,7 +213,7 @@ static void moments(double offset, double spread) {
     gaussian_free(&again);
     exact_free(s);
 }
-static void constants(void) {
+static void steps(void) {
     float x[6] = {0.1f, -3, 0.1f, -3, 0.1f, -3};
     ExactSums *s = sums_new(2, grid_f32, NULL);
     Gaussian g = {0};
@@ -221,6 +221,14 @@ static void constants(void) {
     CHECK(exact_add(s, DG_F32, x, 3, 0, &e) && exact_gaussian(s, (Divisor){.ddof = 1}, &g, &e), "%s", e.text);
     for (int i = 0; g.covariance && i < 4; i++) CHECK(g.covariance[i] == 0, "the covariance of constants is %g", g.covariance[i]);
     CHECK(g.mean && g.mean[0] == (double)0.1f && g.mean[1] == -3, "the mean of constants");
+    gaussian_free(&g);
+    exact_free(s);
+    /* one step of the grid: a mean of a third of it, and a variance of a third of its square */
+    const float step[3] = {0, 0x1p-36f, 0};
+    s = sums_new(1, grid_f32, NULL);
+    CHECK(exact_add(s, DG_F32, step, 3, 0, &e) && exact_gaussian(s, (Divisor){.ddof = 1}, &g, &e), "%s", e.text);
+    CHECK(g.mean && g.mean[0] == 0x1p-36 / 3 && fabs(g.covariance[0] - 0x1p-72 / 3) <= 1e-15 * 0x1p-72, "one step: mean %g, variance %g",
+          g.mean[0], g.covariance[0]);
     gaussian_free(&g);
     exact_free(s);
 }
@@ -264,7 +272,7 @@ int main(void) {
     moments(0, 1);
     moments(200, 1 / 64.0);
     moments(-17, 40);
-    constants();
+    steps();
     one_hash(11, 700, grid_f32, 1000, "2b192ee5d39bf1f88468027bb5ea74a211142b5aba8ccfa3d809c2768f76e0c0");
     one_hash(11, 700, grid_f64, 100, "3ead5094b9b18a36dfa10639429c562eee2c193ec4b689d9155276908de72938");
     one_hash(64, 900, grid_f32, 30, "9387a3f002bd578fda1c0edf10daa5aff2ab50e20792997007f00c3c18d27f94");

@@ -25,10 +25,9 @@ uint32_t numpy_next(NumpyRandom *r) {
     y ^= y << 15 & 0xefc60000u;
     return y ^ y >> 18;
 }
-/* 0 to max, itself included. */
+/* 0 to max > 0, itself included. */
 static uint32_t bounded(NumpyRandom *r, uint32_t max) {
     uint32_t mask = max, value;
-    if (max == 0) return 0; /* nothing is drawn */
     for (int shift = 1; shift < 32; shift *= 2) mask |= mask >> shift;
     do value = numpy_next(r) & mask;
     while (value > max);
