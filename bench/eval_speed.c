@@ -1,7 +1,7 @@
 /* eval_speed.c -- what evaluation costs beside the products and eigenproblems that it is made of.
- *   build/bench/eval_speed [IMAGES [DIMS]]     4096 images of 2048 features; for each way to multiply matrices a row each of
+ *   build/bench/eval_speed [IMAGES [DIMS [WAY]]]     4096 images of 2048 features; for each way to multiply matrices (loops, CBLAS) a row each of
  *   sums       adding the images to exact sums: 4 IMAGES DIMS^2 operations, as a share of the rate of plain products in double
- *   neighbours precision and recall in float and in ADM's half precision, of IMAGES / 4 references: by symmetry
+ *   neighbours precision and recall in float and in ADM's half precision, of IMAGES / 5 references: by symmetry
  *              DIMS ((R + S)^2) operations, as a share of the rate of plain products in float
  * and, where there is LAPACK, the Frechet distance beside LAPACK's two calls alone. Times are processor time of all threads, so that
  * other jobs disturb them little: a rate is one of a processor.                                                        */
@@ -59,7 +59,7 @@ static void sums(const Products *p, size_t images, int dims, Error *e) {
     free(x);
 }
 static void neighbours(const Products *p, size_t images, int dims, Error *e) {
-    size_t references = images / 4 + 4;
+    size_t references = images / 5 + 4;
     float *x = made_up(DG_F32, (images + references) * (size_t)dims);
     double best = rate(p, DG_F32, ROWS, dims), all = (double)(images + references);
     for (int half = 0; half < 2; half++) {
@@ -109,9 +109,9 @@ int main(int argc, char **argv) {
     int dims = argc > 2 ? atoi(argv[2]) : 2048;
     const Products *ways[] = {&products_own, products_cblas()};
     Error e = {""};
-    if (images < 4 || dims < 1) dg_error(&e, "eval_speed [IMAGES [DIMS]]: at least 4 images of 1 feature");
+    if (images < 4 || dims < 1) dg_error(&e, "eval_speed [IMAGES [DIMS [WAY]]]: at least 4 images of 1 feature");
     for (int i = 0; i < 2 && !e.text[0]; i++) {
-        if (!ways[i]) continue;
+        if (!ways[i] || (argc > 3 && strcmp(argv[3], ways[i]->name))) continue;
         sums(ways[i], images, dims, &e);
         if (!e.text[0]) neighbours(ways[i], images, dims, &e);
     }
