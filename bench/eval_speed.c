@@ -1,5 +1,5 @@
 /* eval_speed.c -- what evaluation costs beside the products and eigenproblems that it is made of.
- *   build/bench/eval_speed [IMAGES [DIMS [WAY]]]     4096 images of 2048 features; for each way to multiply matrices (loops, CBLAS) a row each of
+ *   build/bench/eval_speed [IMAGES [DIMS [WAY]]]     4096 images of 2048 features; for each way to multiply (loops, CBLAS) a row of
  *   sums       adding the images to exact sums: 4 IMAGES DIMS^2 operations, as a share of the rate of plain products in double
  *   neighbours precision and recall in float and in ADM's half precision, of IMAGES / 5 references: by symmetry
  *              DIMS ((R + S)^2) operations, as a share of the rate of plain products in float

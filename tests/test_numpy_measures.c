@@ -70,31 +70,35 @@ static void write_measures(NpzWriter *w, const float *real, const float *fake, c
     array(w, "k", 8, 0, 0, &neighbours);
     inception_score_free(&s);
 }
+static void beside_numpy(const char *python) {
+    Error e = {""};
+    float *real = features(1, REFERENCE, 0, 2), *fake = features(2, GENERATED, 0.2, 1.2);
+    float *logits = dg_alloc(GENERATED * CLASSES * sizeof *logits);
+    for (uint64_t i = 0; i < GENERATED * CLASSES; i++) logits[i] = (float)(8 * uniform(4, i));
+    NpzWriter *w = npz_writer_open(path, &e);
+    CHECK(w, "%s", e.text);
+    array(w, "reference", 4, REFERENCE, DIMS, real);
+    array(w, "generated", 4, GENERATED, DIMS, fake);
+    array(w, "logits", 4, GENERATED, CLASSES, logits);
+    write_measures(w, real, fake, logits);
+    CHECK(npz_writer_finish(w, &e), "%s", e.text);
+    char command[512];
+    snprintf(command, sizeof command, "%s tests/numpy_measures.py %s", python, path);
+    CHECK(system(command) == 0, "NumPy computes something else");
+    unlink(path);
+    free(real), free(fake), free(logits);
+}
 int main(void) {
+#ifdef DG_HAVE_LAPACK
+    const bool lapack = true;
+#else
+    const bool lapack = false;
+#endif
     const char *python = getenv("DG_PYTHON") ? getenv("DG_PYTHON") : "python3";
     char command[512];
     snprintf(command, sizeof command, "%s -c 'import numpy' 2>/dev/null", python);
-#ifndef DG_HAVE_LAPACK
-    not_run("all measures beside NumPy's: built without LAPACK");
-#else
-    if (system(command) != 0) not_run("all measures beside NumPy's: %s has no numpy (DG_PYTHON names another)", python);
-    else {
-        Error e = {""};
-        float *real = features(1, REFERENCE, 0, 2), *fake = features(2, GENERATED, 0.2, 1.2),
-              *logits = dg_alloc(GENERATED * CLASSES * sizeof *logits);
-        for (uint64_t i = 0; i < GENERATED * CLASSES; i++) logits[i] = (float)(8 * uniform(4, i));
-        NpzWriter *w = npz_writer_open(path, &e);
-        CHECK(w, "%s", e.text);
-        array(w, "reference", 4, REFERENCE, DIMS, real);
-        array(w, "generated", 4, GENERATED, DIMS, fake);
-        array(w, "logits", 4, GENERATED, CLASSES, logits);
-        write_measures(w, real, fake, logits);
-        CHECK(npz_writer_finish(w, &e), "%s", e.text);
-        snprintf(command, sizeof command, "%s tests/numpy_measures.py %s", python, path);
-        CHECK(system(command) == 0, "NumPy computes something else");
-        unlink(path);
-        free(real), free(fake), free(logits);
-    }
-#endif
+    if (!lapack) not_run("all measures beside NumPy's: built without LAPACK");
+    else if (system(command) != 0) not_run("all measures beside NumPy's: %s has no numpy (DG_PYTHON names another)", python);
+    else beside_numpy(python);
     return check_done("test_numpy_measures");
 }
