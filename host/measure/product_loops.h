@@ -9,13 +9,15 @@ enum { OWN(LANES) = PRODUCT_VECTOR / sizeof(REAL), OWN(WIDTH) = 2 * PRODUCT_VECT
 
 /* terms x width values of a matrix from row or column `first` on, zero beyond its `last`: [term][width] */
 static void OWN(pack)(REAL *out, const REAL *in, ProductOf of, int ld, int from, int terms, int first, int last, int width) {
-    int filled = last - first < width ? last - first : width;
-    for (int k = 0; k < terms; k++, out += width) {
-        size_t term = (size_t)(from + k);
-        if (of == COLUMNS) memcpy(out, in + term * (size_t)ld + (size_t)first, (size_t)filled * sizeof *out);
-        else
-            for (int i = 0; i < filled; i++) out[i] = in[(size_t)(first + i) * (size_t)ld + term];
-        for (int i = filled; i < width; i++) out[i] = 0;
+    size_t filled = (size_t)(last - first < width ? last - first : width), w = (size_t)width, n = (size_t)terms;
+    if (filled < w) memset(out, 0, n * w * sizeof *out);
+    if (of == COLUMNS) {
+        in += (size_t)from * (size_t)ld + (size_t)first;
+        for (size_t k = 0; k < n; k++) memcpy(out + k * w, in + k * (size_t)ld, filled * sizeof *out);
+    } else {
+        in += (size_t)first * (size_t)ld + (size_t)from;
+        for (size_t i = 0; i < filled; i++) /* along the rows that are read: they may all fall into one set of the cache */
+            for (size_t k = 0; k < n; k++) out[k * w + i] = in[i * (size_t)ld + k];
     }
 }
 /* One tile of c: rows x columns of it are wanted. */
@@ -32,10 +34,17 @@ static void OWN(tile)(const REAL *a, const REAL *b, int terms, REAL *c, int ldc,
             sum[i][1] = FUSED(all, right, sum[i][1]);
         }
     }
+    size_t bytes = (size_t)columns * sizeof *c; /* of a row that are wanted */
     for (int i = 0; i < rows; i++) {
-        REAL line[OWN(WIDTH)], *out = c + (size_t)i * (size_t)ldc;
-        memcpy(line, sum[i], sizeof line);
-        for (int j = 0; j < columns; j++) out[j] = add ? out[j] + line[j] : line[j];
+        REAL *out = c + (size_t)i * (size_t)ldc;
+        if (add) {
+            OWN(Vec) old[2] = {{0}};
+            if (columns == OWN(WIDTH)) memcpy(old, out, sizeof old);
+            else memcpy(old, out, bytes);
+            sum[i][0] += old[0], sum[i][1] += old[1];
+        }
+        if (columns == OWN(WIDTH)) memcpy(out, sum[i], sizeof sum[i]);
+        else memcpy(out, sum[i], bytes);
     }
 }
 static void OWN(product)(ProductShape s, const REAL *a, const REAL *b, REAL *c) {
