@@ -13,6 +13,7 @@ for missing in "$@"; do
     STB) packages+=(libstb-dev) ;;
     JPEG) packages+=(libjpeg-dev) ;;
     LAPACKE) packages+=(liblapacke-dev libopenblas-dev) ;;
+    CBLAS) packages+=(libopenblas-dev) ;;
     CLANG) packages+=(clang) ;;
     FORMAT) packages+=(clang-format-14) ;;
     OPENMP) ;; # comes with the compiler
