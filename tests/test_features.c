@@ -6,16 +6,11 @@
 #include "models/inception.h"
 #include "check.h"
 #include "device_spec.h"
+#include "published_inception.h"
 #include <math.h>
 #include <stdlib.h>
 
-/* ---- the specification's generator ------------------------------------------------------------------------------------------- */
-static double uniform(uint64_t s, uint64_t n) { /* in [0,1), exact in fp32 */
-    uint64_t z = s + (n + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (double)((z ^ (z >> 31)) >> 40) * 0x1p-24;
-}
+/* ---- images ------------------------------------------------------------------------------------------------------------------- */
 static uint8_t *picture(int height, int width, int images) {
     uint8_t *p = dg_alloc((size_t)(images * height * width) * 3), *at = p;
     for (int n = 0; n < images; n++)
@@ -96,79 +91,6 @@ static void test_resizes(Device *d) {
 }
 
 /* ---- the whole network ----------------------------------------------------------------------------------------------------------- */
-static Json *parsed(const char *text) {
-    Error e;
-    Json *j = json_parse(text, strlen(text), &e);
-    DG_CHECK(j, "%s: %s", text, e.text);
-    return j;
-}
-typedef struct {
-    Weights *w;
-    StTensor *t;
-    char (*name)[112];
-    int count;
-} Published;
-static float *publish(Published *p, int dims, const int64_t *shape, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-static float *publish(Published *p, int dims, const int64_t *shape, const char *fmt, ...) {
-    enum { MOST = 480 };
-    if (!p->t) p->t = dg_alloc(MOST * sizeof *p->t), p->name = dg_alloc(MOST * sizeof *p->name);
-    DG_CHECK(p->count < MOST, "more than %d tensors", MOST);
-    StTensor *t = &p->t[p->count];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(p->name[p->count], sizeof p->name[0], fmt, ap);
-    va_end(ap);
-    *t = (StTensor){.name = p->name[p->count++], .dtype = DG_F32, .dims = dims, .count = 1};
-    for (int i = 0; i < dims; i++) t->shape[i] = shape[i], t->count *= (size_t)shape[i];
-    float *data = dg_alloc(t->count * sizeof *data);
-    t->bytes = t->count * sizeof *data, t->data = data;
-    weights_override(p->w, t->name, t);
-    return data;
-}
-static void publish_unit(Published *p, int unit, const char *name, Shape s) {
-    int prefix = (int)(strlen(name) - strlen("conv.weight"));
-    double fan = (double)s.c * s.h * s.w;
-    static const struct {
-        const char *leaf;
-        int seed;
-        double least, range;
-    } rows[] = {{"weight", 2000, .75, .5}, {"bias", 3000, 0, .2}, {"running_mean", 4000, -.1, .2}, {"running_var", 5000, .75, .5}};
-    float *v = publish(p, 4, (const int64_t[]){s.n, s.c, s.h, s.w}, "%s", name);
-    for (size_t i = 0; i < shape_count(s); i++) v[i] = (float)((2 * uniform((uint64_t)(1000 + unit), i) - 1) * sqrt(6 / fan));
-    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-        v = publish(p, 1, (const int64_t[]){s.n}, "%.*sbn.%s", prefix, name, rows[k].leaf);
-        for (int c = 0; c < s.n; c++) v[c] = (float)(rows[k].least + rows[k].range * uniform((uint64_t)(rows[k].seed + unit), (uint64_t)c));
-    }
-}
-/* The specification's weights: units in the order of its table, which is that of the builder. */
-static Published published_weights(void) {
-    Error e = {""};
-    Json *j = parsed("{\"kind\": \"inception\", \"num_classes\": 1008}");
-    Published p = {.w = weights_synthetic(0, j)};
-    Graph *g = graph_new((Precision){DG_F32, false});
-    Ports ports = {0};
-    void *config = model_config(&model_inception, j, &e);
-    int units = 0;
-    DG_CHECK(config && model_build(&model_inception, g, config, "", 1, &ports, &e), "%s", e.text);
-    for (Tid t = 1; t < g->nt; t++)
-        if (g->t[t].view.kind == VIEW_FOLD_BN) publish_unit(&p, units++, g->t[t].name, g->t[t].shape);
-    CHECK(units == 94 && !strcmp(p.name[5 * 45], "Mixed_6c.branch7x7dbl_2.conv.weight"), "%d units, the 45th %s", units, p.name[5 * 45]);
-    const float *last = (const float *)p.t[5 * 93].data + p.t[5 * 93].count - 1, *first = p.t[0].data;
-    CHECK(*last == (float)-0.02760896646485355 && first[1] == (float)0.2963917553424835, "weights %.9g and %.9g", (double)*last,
-          (double)first[1]);
-    float *w = publish(&p, 2, (const int64_t[]){1008, 2048}, "fc.weight"), *bias = publish(&p, 1, (const int64_t[]){1008}, "fc.bias");
-    for (uint64_t i = 0; i < 1008 * 2048; i++) w[i] = (float)(.08 * (2 * uniform(6000, i) - 1));
-    for (uint64_t i = 0; i < 1008; i++) bias[i] = (float)(.5 * (2 * uniform(6001, i) - 1));
-    free(config);
-    graph_free(g);
-    json_free(j);
-    return p;
-}
-static void published_free(Published *p) {
-    weights_free(p->w);
-    for (int i = 0; i < p->count; i++) free((void *)(uintptr_t)p->t[i].data);
-    free(p->t), free(p->name);
-}
 static float **room(const Features *f, size_t images) {
     float **out = dg_alloc(FEATURE_KINDS * sizeof *out);
     for (int k = 0; k < FEATURE_KINDS; k++) out[k] = dg_alloc(images * (size_t)features_dims(f, (FeatureKind)k) * sizeof **out);
