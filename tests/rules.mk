@@ -45,8 +45,8 @@ EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(EMU)/test_golden emu=$(p) quick") "$(E
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,bf16 tf32,"$(EMU)/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_stats emu fp16"
-# the sanitizers leave out full-size networks and the emulated kernels
-SANITIZED = "$(BUILD)/tests/test_golden cpu quick" $(OTHER_TESTS)
+# the sanitizers leave out full-size networks, large eigenvalue problems and the emulated kernels
+SANITIZED = "$(BUILD)/tests/test_golden cpu quick" $(filter-out %/test_evaluation,$(OTHER_TESTS))
 
 # what is a file to be built in such a list; neg.sh runs two programs that no list names
 built = $(filter $(BUILD)/%,$(subst ",,$(1)))
