@@ -1,4 +1,4 @@
-# make            builds ./dg_cuda (CUDA, zlib, stb_image_write, LAPACKE are found automatically; each is optional)
+# make            builds ./dg_cuda (CUDA, zlib, stb_image_write, libjpeg, LAPACKE, CBLAS are found automatically; each is optional)
 # make demo       installs what is missing, builds, makes images with the embedded model: demo/guided.png
 # make test       installs what is missing, builds, runs the tests (about 7 minutes on 2 cores)
 # make test-full  the long ones too (alone: make test-long): full-size networks, races, planted bugs, fuzzers
@@ -9,7 +9,7 @@
 # make fuzz       the readers of files against random input, FUZZ_SECONDS each (needs clang)
 # make deps       installs what is missing (apt-get as root or with sudo; else it prints the command)
 # make format     formats the sources (make format-check says what it would change); make clean
-# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  ZLIB=0 STB=0 LAPACKE=0 CUDA=0 (leave one out)  STATIC=1  WERROR=  V=1
+# Variables: BUILD=dir  MARCH=native|x86-64-v3|...  ZLIB=0 STB=0 JPEG=0 LAPACKE=0 CBLAS=0 CUDA=0 (leave one out)  STATIC=1  WERROR=  V=1
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 # as many jobs as there are processors, where the command line says no number
@@ -31,14 +31,18 @@ Q := $(if $(V),,@)
 # for and not found, not what was left out on the command line.
 HASH := \#
 COMMA := ,
-have = $(shell printf '$(HASH)include <$(1)>\nint main(void){return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
-probe = $(if $(filter undefined,$(origin $(1))),$(eval $(1) := $(call have,$(2),$(3)))$(if $(filter 0,$($(1))),$(eval MISSING += $(1))))
+have = $(shell printf '$(HASH)include <$(1)>\nint main(void){$(3);return 0;}\n' | $(CC) -x c - $(2) -o /dev/null 2>/dev/null && echo 1 || echo 0)
+probe = $(if $(filter undefined,$(origin $(1))),$(eval $(1) := $(call have,$(2),$(3),$(4)))$(if $(filter 0,$($(1))),$(eval MISSING += $(1))))
 MISSING :=
 # STATIC=1: a program that needs no library but glibc's where it runs
 library = $(if $(filter 1,$(STATIC)),-l:lib$(1).a,-l$(1))
 $(call probe,ZLIB,zlib.h,$(call library,z))
 $(call probe,STB,stb/stb_image_write.h)
+$(call probe,JPEG,jpeglib.h,-include stdio.h $(call library,jpeg))
 $(call probe,LAPACKE,lapacke.h,-llapacke)
+# of the libraries that answer to cblas.h, those that are no slower than this program's own loops; CBLAS_LIB=NAME takes another
+CBLAS_LIB ?= openblas
+$(call probe,CBLAS,cblas.h,-l$(CBLAS_LIB),cblas_dgemm(CblasRowMajor$(COMMA)CblasTrans$(COMMA)CblasNoTrans$(COMMA)0$(COMMA)0$(COMMA)0$(COMMA)1$(COMMA)0$(COMMA)1$(COMMA)0$(COMMA)1$(COMMA)0$(COMMA)0$(COMMA)1))
 $(call probe,OPENMP,omp.h,-fopenmp)
 MISSING += $(if $(shell command -v $(CC)),,CC) $(if $(shell command -v $(CXX)),,CXX)
 NVCC ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
@@ -54,11 +58,12 @@ WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wpointer-arith -Wcast-qual -Wwri
 CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
 DEFS := -D_GNU_SOURCE $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
-        $(if $(filter 1,$(STB)),-DDG_HAVE_STB) $(if $(filter 1,$(LAPACKE)),-DDG_HAVE_LAPACK)
+        $(if $(filter 1,$(STB)),-DDG_HAVE_STB) $(if $(filter 1,$(JPEG)),-DDG_HAVE_JPEG) \
+        $(if $(filter 1,$(LAPACKE)),-DDG_HAVE_LAPACK) $(if $(filter 1,$(CBLAS)),-DDG_HAVE_CBLAS)
 # a source names a header by its folder: base/error.h, models/models.h, kernels/kernels.h
 INCLUDE := -Ihost -I.
 CFLAGS += -std=c11 $(INCLUDE) $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
-LDLIBS += $(if $(filter 1,$(ZLIB)),$(call library,z)) $(if $(filter 1,$(LAPACKE)),-Wl$(COMMA)--as-needed -llapacke -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),$(if $(filter 1,$(STATIC)),-l:libgomp.a,-fopenmp)) -lpthread -lm
+LDLIBS += $(if $(filter 1,$(ZLIB)),$(call library,z)) $(if $(filter 1,$(JPEG)),$(call library,jpeg)) $(if $(filter 1,$(CBLAS) $(LAPACKE)),-Wl$(COMMA)--as-needed $(if $(filter 1,$(CBLAS)),-l$(CBLAS_LIB)) $(if $(filter 1,$(LAPACKE)),-llapacke) -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),$(if $(filter 1,$(STATIC)),-l:libgomp.a,-fopenmp)) -lpthread -lm
 LDFLAGS += $(SAN) $(if $(filter 1,$(STATIC)),-static-libgcc)
 # What objects depend on beside their sources: the host's, CUDA's, and what programs are linked from. Written at the end.
 STAMP := $(BUILD)/config
@@ -79,10 +84,12 @@ LIB := $(BUILD)/libdg.a
 all: found dg_cuda
 
 found:
-	@printf 'zlib %s  stb_image_write %s  LAPACKE %s  OpenMP %s  CUDA %s\n' \
+	@printf 'zlib %s  stb_image_write %s  libjpeg %s  LAPACKE %s  CBLAS %s  OpenMP %s  CUDA %s\n' \
 	  "$(if $(filter 1,$(ZLIB)),found,not found (no compressed npz or pt files))" \
 	  "$(if $(filter 1,$(STB)),found,not found (no PNG, --format npz only))" \
+	  "$(if $(filter 1,$(JPEG)),found,not found (no JPEG files))" \
 	  "$(if $(filter 1,$(LAPACKE)),found,not found (no Frechet distances))" \
+	  "$(if $(filter 1,$(CBLAS)),found ($(CBLAS_LIB)),not found (products by loops of this program))" \
 	  "$(if $(filter 1,$(OPENMP)),found,not found (one thread))" \
 	  "$(if $(filter 1,$(CUDA)),found ($(NVCC); compiled for $(ARCH:%=sm_%)),$(NO_CUDA))"
 

@@ -26,7 +26,7 @@ gpu-report:
 # The programs need glibc's libraries alone; without nvcc they are the CPU's.
 given = $(if $(filter command environment,$(firstword $(origin $(1)))),$($(1)),$(2))
 pack:
-	$(Q)$(MAKE) BUILD=$(BUILD)/pack ARCH="$(call given,ARCH,90)" MARCH=$(call given,MARCH,x86-64-v3) LAPACKE=0 STATIC=1 PACK=$(BUILD)/pack.tar.xz pack-file
+	$(Q)$(MAKE) BUILD=$(BUILD)/pack ARCH="$(call given,ARCH,90)" MARCH=$(call given,MARCH,x86-64-v3) LAPACKE=0 CBLAS=0 STATIC=1 PACK=$(BUILD)/pack.tar.xz pack-file
 $(BUILD)/pack.tar.xz: pack ;
 PACKED := dg_cuda $(addprefix tests/,test_ops test_state test_posterior test_golden test_sampler) \
           $(if $(filter 1,$(CUDA)),$(patsubst $(BUILD)/%,%,$(PRIMS) $(CEILINGS)))

@@ -5,6 +5,7 @@
  * the clean image, u8/127.5 - 1 at t = 0, averaged over its positions. models/shapes32/README.md has the values that
  * the official code gives.                                  */
 #include "measure/metrics.h"
+#include "measure/frechet.h"
 #include "files/npz.h"
 #include "models/adm_encoder.h"
 #include "run/net.h"
@@ -107,7 +108,7 @@ static bool distance(const Set *s, const Gaussian *reference, uint64_t *state, F
         size_t k = state ? (size_t)(next_random(state) % s->count) : i;
         ok = stats_add(stats, DG_F32, s->features + k * s->dims, 1, e);
     }
-    ok = ok && stats_gaussian(stats, &g, e) && frechet_distance(&g, reference, f, e);
+    ok = ok && stats_gaussian(stats, &g, e) && frechet_distance(&g, reference, false, f, e);
     gaussian_free(&g);
     stats_free(stats);
     return ok;

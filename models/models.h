@@ -7,12 +7,14 @@
 #include "base/json.h"
 #include "graph/graph.h"
 
+enum { PORT_TAPS = 16 };
 typedef struct { /* what a caller connects: the inputs it fills, the outputs it reads. 0: the network has none */
     Tid x;       /* in: an image. Set before the network is built: it reads this tensor; else it makes an input, "x" */
     Tid time;    /* in: the features of its time, {n,1,1,width}, as time_features writes them */
     Tid label;   /* in: the class, one-hot times label_scale, {n,1,1,classes} */
     Tid out;
     Tid features;            /* an inner tensor that another network may read */
+    Tid tap[PORT_TAPS];      /* more of them, as the model's own header numbers them */
     float label_scale;       /* 1 unless the builder sets another */
     const char *frequencies; /* the name of width/2 values of the file that time_features reads; NULL: none */
 } Ports;
@@ -51,7 +53,7 @@ typedef struct {
 } Model;
 
 /* Every kind of network whose files dg_cuda runs. */
-#define MODELS(X)           X(song_unet) X(dhariwal_unet) X(extractor) X(head) X(adm_unet) X(dit) X(vae)
+#define MODELS(X)           X(song_unet) X(dhariwal_unet) X(extractor) X(head) X(adm_unet) X(dit) X(vae) X(inception)
 #define DECLARE_MODEL(name) extern const Model model_##name;
 MODELS(DECLARE_MODEL)
 #undef DECLARE_MODEL

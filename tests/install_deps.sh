@@ -11,7 +11,9 @@ for missing in "$@"; do
     CXX) packages+=(g++) ;;
     ZLIB) packages+=(zlib1g-dev) ;;
     STB) packages+=(libstb-dev) ;;
+    JPEG) packages+=(libjpeg-dev) ;;
     LAPACKE) packages+=(liblapacke-dev libopenblas-dev) ;;
+    CBLAS) packages+=(libopenblas-dev) ;;
     CLANG) packages+=(clang) ;;
     FORMAT) packages+=(clang-format-14) ;;
     OPENMP) ;; # comes with the compiler

@@ -19,7 +19,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 limit=${MUTATE_SECONDS:-100} # of processor time: a bug may hang its test
 caught=0 survived=0 unusable=0
 
-# The copies are built without what their tests do not need, and so that building and running together take least.
+# The copies are built so that building and running together take least.
 opt=-O1
 [ "$1" = core ] || opt=-O0
 run() { # FOLDER TEST
@@ -29,7 +29,7 @@ run() { # FOLDER TEST
 build() { # FOLDER TARGET...
     local folder=$1
     shift
-    make -C "$folder" --no-print-directory BUILD=build OPT=$opt CUDA=0 ZLIB=0 STB=0 "$@" >"$scratch/build.log" 2>&1
+    make -C "$folder" --no-print-directory BUILD=build OPT=$opt CUDA=0 "$@" >"$scratch/build.log" 2>&1
 }
 # Everything but build results, as it is now.
 mkdir "$scratch/base"

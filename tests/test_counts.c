@@ -93,6 +93,21 @@ static void test_counted(const Counted *k) {
     }
     json_free(j);
 }
+/* A folded batch norm is one value a channel here, and officially a scale and a shift. */
+static void test_inception(void) {
+    Error e = {""};
+    Counts found;
+    Json *j = case_of("imagenet/inception_fid"), *config = json_parse("{\"num_classes\": 1008}", 21, &e);
+    const Json *flops = json_get(j, "flops_per_image"), *size = json_get(j, "parameters");
+    const double channels = 17216;
+    if (CHECK(flops && size && config, "inception_fid: nobody counted its operations %s", e.text) &&
+        count(&model_inception, config, "inception_fid", &found)) {
+        CHECK(found.flops == flops->number, "inception_fid: %.0f operations an image, officially %.0f", found.flops, flops->number);
+        CHECK(found.parameters + channels == size->number, "inception_fid: %.0f parameters, officially %.0f", found.parameters + channels,
+              size->number);
+    }
+    json_free(j), json_free(config);
+}
 /* The cases count decoders without their first layer of 1x1. */
 static void test_decoder(const char *name) {
     Counts found;
@@ -203,6 +218,7 @@ static void test_public(const Public *n) {
 int main(void) {
     for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) test_counted(&counted[i]);
     test_decoder("imagenet/vae_tiny"), test_decoder("imagenet/vae_sd");
+    test_inception();
     for (size_t i = 0; i < sizeof networks / sizeof *networks; i++) test_public(&networks[i]);
     return check_done("test_counts");
 }

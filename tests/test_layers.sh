@@ -21,7 +21,7 @@ device/cpu:      base graph device
 device/cuda:     base graph device kernels/kernels.h
 run:             base files graph models device
 sample:          base files graph models device run
-measure:         base files run
+measure:         base files graph models device run
 program:         base files graph models models/shapes32 weights_tools device run sample measure
 '
 

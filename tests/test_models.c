@@ -97,6 +97,12 @@ static const Known known[] = {
     {"vae", "\"block_out_channels\": [6, 12], \"norm_num_groups\": 3", NULL},
     {"vae", "\"block_out_channels\": [32, 32, 32], \"sample_size\": 18", "\"sample_size\" 18 cannot be halved 2 times"},
     {"vae", "\"block_out_channels\": [32], \"norm_eps\": 0", "\"norm_eps\" is 0"},
+    {"inception", "\"num_classes\": 1008", NULL},
+    {"inception", "\"image_size\": 107", NULL},
+    {"inception", "\"image_size\": 106", "\"image_size\" is 106"},
+    {"inception", "\"depth_multiplier\": 0", "\"depth_multiplier\" is 0"},
+    {"inception", "\"depth_multiplier\": 1.5", "\"depth_multiplier\" is 1.5"},
+    {"inception", "\"num_classes\": -1", "\"num_classes\" is -1"},
 };
 static void test_known(const Known *k) {
     Error e = {""};
@@ -197,7 +203,12 @@ static void random_vae(Dice *d, Text *t, bool small) {
     else RANDOM_LIST(d, t, "block_out_channels", 5, 32, 64, 96, 128, 144);
     text_printf(t, "}");
 }
-enum { FAMILIES = 5 };
+static void random_inception(Dice *d, Text *t, bool small) {
+    text_printf(t, "{\"kind\": \"inception\", \"num_classes\": %d, \"image_size\": %d, \"depth_multiplier\": %s}", ONE_OF(d, 0, 1, 20),
+                small ? ONE_OF(d, 107, 108, 113, 119) : ONE_OF(d, 75, 107, 299, 300, 1024, 1025),
+                small ? word(d, "0.01", "0.07", "0.1") : word(d, "0.3", "1", "2"));
+}
+enum { FAMILIES = 6 };
 typedef struct {
     int built[FAMILIES], refused[FAMILIES];
 } Tally;
@@ -209,6 +220,7 @@ static const Model *random_model(uint64_t seed, Text *t, bool small) {
     case 1: random_adm_unet(&d, t, small); return &model_adm_unet;
     case 2: random_dit(&d, t, small); return &model_dit;
     case 3: random_vae(&d, t, small); return roll(&d, 2) ? &model_vae : &model_vae_encoder;
+    case 4: random_inception(&d, t, small); return &model_inception;
     default: random_network(&d, t, small);
     }
     return NULL;

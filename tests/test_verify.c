@@ -18,6 +18,7 @@ static const char DIT[] = "tests/golden/imagenet/dit_tiny.safetensors";
 static const char VAE[] = "tests/golden/imagenet/vae_tiny.safetensors";
 static const char VAE_EPS[] = "tests/golden/imagenet/vae_tiny_eps.safetensors";
 static const char CHAIN[] = "tests/golden/imagenet/dit_chain.safetensors";
+static const char INCEPTION[] = "tests/golden/imagenet/inception_fid.safetensors";
 static const char MIXED[] = "tests/golden/guidance/sample_dg_boost_mixed.safetensors";
 
 typedef enum { WITHOUT, FIRST_HALF, FLAT, INTEGERS, FILLED, RENAMED } Change; /* of a tensor */
@@ -132,6 +133,12 @@ static const Broken broken[] = {
      .change = RENAMED,
      .other = "override.network.no.such.weight",
      .sentence = "no.such.weight"},
+    {.from = INCEPTION, .tensor = "images", .sentence = "no tensor images"},
+    {.from = INCEPTION, .tensor = "images", .change = FLAT, .sentence = "tensor images has shape [6144], [n,"},
+    {.from = INCEPTION, .tensor = "pool", .change = FIRST_HALF, .sentence = "tensor pool has shape [1,2048], [2,2048] is wanted"},
+    {.from = INCEPTION, .word = "\"block_mean.Mixed_7c\"", .other = "\"block_mean.Mixed_7d\"", .sentence = "names block_mean.Mixed_7d"},
+    {.from = INCEPTION, .word = "\"pytorch-fid\"", .other = "\"none\"", .sentence = "\"resize\" is \"none\""},
+    {.from = INCEPTION, .word = "\"synthetic_seed\"", .other = "\"synthetic_sead\"", .sentence = "no synthetic_seed"},
 };
 enum { BROKEN = sizeof broken / sizeof *broken };
 

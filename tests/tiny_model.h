@@ -5,6 +5,7 @@
 #include "models/models.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char tiny_network_config[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 8, \"img_channels\": "
                                           "3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
@@ -31,6 +32,16 @@ __attribute__((unused)) static const char tiny_vae_config[] =
     "{\"kind\": \"vae\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"latent_channels\": 4, "
     "\"norm_num_groups\": 4, \"sample_size\": 32}";
 
+/* The tensors that weight t is made of, one at a time: of a folded batch norm (without a scale) three are the bias's. False: no
+ * further part.                                                                                                             */
+__attribute__((unused)) static bool tiny_tensor(const Tensor *t, int part, char name[sizeof t->name + 16]) {
+    static const char *const leaf[] = {"bias", "running_mean", "running_var"};
+    bool folded = t->view.kind == VIEW_FOLD_BN_BIAS;
+    if (t->kind != T_WEIGHT || part >= (folded ? 3 : 1)) return false;
+    snprintf(name, sizeof t->name + 16, "%s", t->name);
+    if (folded) strcpy(strrchr(name, '.') + 1, leaf[part]);
+    return true;
+}
 /* Random weights of the scale that keeps activations near 1; `gain` multiplies the last convolution's. m NULL: the model that the
  * configuration names.                                                                                                    */
 __attribute__((unused)) static bool tiny_write_model(const Model *m, const char *path, const char *config, float gain, Error *e) {
@@ -40,29 +51,31 @@ __attribute__((unused)) static bool tiny_write_model(const Model *m, const char 
     void *c = j && m ? model_config(m, j, e) : NULL;
     Ports ports = {0};
     bool ok = c && model_build(m, g, c, "", 1, &ports, e);
+    char name[sizeof g->t->name + 16];
     free(c);
     StWriter *w = ok ? st_writer_open(path, e) : NULL;
     if ((ok = w != NULL)) {
         st_writer_metadata(w, "config", config);
         int64_t shape[4];
         for (Tid t = 1; t < g->nt; t++)
-            if (g->t[t].kind == T_WEIGHT)
-                st_writer_tensor(w, g->t[t].name, DG_F32, view_official_shape(g->t[t].shape, g->t[t].view, shape), shape);
+            for (int part = 0; tiny_tensor(&g->t[t], part, name); part++)
+                st_writer_tensor(w, name, DG_F32, view_official_shape(g->t[t].shape, g->t[t].view, shape), shape);
         ok = st_writer_begin(w, e);
         uint64_t state = 88172645463325252u;
-        for (Tid t = 1; t < g->nt && ok; t++) {
-            if (g->t[t].kind != T_WEIGHT) continue;
-            size_t count = shape_count(g->t[t].shape);
-            int dims = view_official_shape(g->t[t].shape, g->t[t].view, shape);
-            float *v = malloc(count * sizeof *v), scale = dims == 1 ? .1f : sqrtf(3 * (float)shape[0] / (float)count);
-            bool norm = dims == 1 && strstr(g->t[t].name, "weight"), last = strstr(g->t[t].name, "aux_conv.weight") != NULL;
-            for (size_t i = 0; i < count; i++) {
-                state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-                v[i] = ((float)(state >> 40) * 0x1p-23f - 1) * scale * (last ? gain : 1) + (norm ? 1 : 0);
+        for (Tid t = 1; t < g->nt && ok; t++)
+            for (int part = 0; ok && tiny_tensor(&g->t[t], part, name); part++) {
+                size_t count = shape_count(g->t[t].shape);
+                int dims = view_official_shape(g->t[t].shape, g->t[t].view, shape);
+                float *v = malloc(count * sizeof *v), scale = dims == 1 ? .1f : sqrtf(3 * (float)shape[0] / (float)count);
+                bool norm = dims == 1 && (strstr(name, "weight") || strstr(name, "running_var"));
+                bool last = strstr(name, "aux_conv.weight") != NULL;
+                for (size_t i = 0; i < count; i++) {
+                    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+                    v[i] = ((float)(state >> 40) * 0x1p-23f - 1) * scale * (last ? gain : 1) + (norm ? 1 : 0);
+                }
+                ok = st_writer_data(w, v, count * sizeof *v, e);
+                free(v);
             }
-            ok = st_writer_data(w, v, count * sizeof *v, e);
-            free(v);
-        }
         if (ok) ok = st_writer_finish(w, e);
         else st_writer_abandon(w);
     }

@@ -48,6 +48,7 @@ static int by_position(const void *a, const void *b) {
     if (x->position != y->position) return x->position < y->position ? -1 : 1;
     return strcmp(x->t->name, y->t->name);
 }
+static int by_name(const void *a, const void *b) { return strcmp(((const Job *)a)->t->name, ((const Job *)b)->t->name); }
 static bool is_floating(DType t) { return t != DG_U8 && t != DG_I64; }
 static Job *plan(const Package *p, ConvertDType dtype) {
     Job *job = dg_alloc((size_t)p->count * sizeof *job);
@@ -58,7 +59,7 @@ static Job *plan(const Package *p, ConvertDType dtype) {
         job[i] = (Job){.t = t, .dtype = stored, .position = checkpoint_position(t->from, t->tensor)};
         while (p->input[job[i].input] != t->from) job[i].input++;
     }
-    qsort(job, (size_t)p->count, sizeof *job, by_position);
+    qsort(job, (size_t)p->count, sizeof *job, p->found.canonical ? by_name : by_position);
     return job;
 }
 static bool stopped(Error *e) { return dg_error(e, "interrupted: nothing was converted"); }
@@ -97,6 +98,8 @@ static void declare_others(StWriter *w, const Package *p) {
         }
     }
 }
+/* A cache asks where its files came from; a file that is the same from every container does not say it. */
+static bool says_source(const Package *p, bool cached) { return cached || !p->found.canonical; }
 static void declare(StWriter *w, const Package *p, const char (*blank)[SHA256_HEX], const Job *job, bool checked) {
     Text source = {0}, hash = {0};
     for (int i = 0; i < p->inputs; i++) {
@@ -106,10 +109,12 @@ static void declare(StWriter *w, const Package *p, const char (*blank)[SHA256_HE
     }
     package_join(p, blank, &hash);
     if (p->found.config.len) st_writer_metadata(w, "config", p->found.config.text);
-    st_writer_metadata(w, "source", source.text);
-    st_writer_metadata(w, "source_sha256", hash.text);
+    if (says_source(p, checked)) {
+        st_writer_metadata(w, "source", source.text);
+        st_writer_metadata(w, "source_sha256", hash.text);
+        declare_others(w, p);
+    }
     if (checked) st_writer_metadata(w, CONTENT_CHECK, CONTENT_CHECK_BLANK);
-    declare_others(w, p);
     for (int i = 0; i < p->count; i++) st_writer_tensor(w, job[i].t->name, job[i].dtype, job[i].t->tensor->dims, job[i].t->tensor->shape);
     text_free(&source);
     text_free(&hash);
@@ -129,19 +134,19 @@ bool package_write(const Package *p, StWriter *w, ConvertDType dtype, const char
     Hashing h = {.package = p, .hex = hex, .interrupt = interrupt};
     Sink to = {.writer = w, .interrupt = interrupt, .checked = known != NULL};
     pthread_t thread;
-    bool threaded = !known && pthread_create(&thread, NULL, hash_inputs, &h) == 0;
+    bool hashed = !known && says_source(p, false), threaded = hashed && pthread_create(&thread, NULL, hash_inputs, &h) == 0;
     bool ok = st_writer_begin(w, e) && write_tensors(&to, p, job, e);
     if (threaded) pthread_join(thread, NULL);
-    else if (ok && !known) hash_inputs(&h);
+    else if (ok && hashed) hash_inputs(&h);
     if (ok && interrupt && interrupted(interrupt)) ok = stopped(e); /* before its inputs were hashed to their ends */
     Text value = {0};
     if (known) {
         const char *header = st_writer_header(w);
         if (ok) text_printf(&value, "%08x%08x", crc32_of(0, header, strlen(header)), to.crc);
-    } else {
+    } else if (hashed) {
         package_join(p, (const char(*)[SHA256_HEX])hex, &value);
     }
-    ok = ok && st_writer_set_metadata(w, known ? CONTENT_CHECK : "source_sha256", value.text, e);
+    if (known || hashed) ok = ok && st_writer_set_metadata(w, known ? CONTENT_CHECK : "source_sha256", value.text, e);
     text_free(&value);
     free(job);
     free(hex);

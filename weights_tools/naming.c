@@ -38,8 +38,13 @@ static bool unwrap(const char *name, char out[CANONICAL_NAME]) {
 static const struct {
     const char *anchor, *beside;
 } families[] = {
-    {"map_layer0.weight", "enc."},          {"time_embed.0.weight", "input_blocks.0."}, {"x_embedder.proj.weight", "blocks.0."},
-    {"encoder.conv_in.weight", "encoder."}, {"decoder.conv_in.weight", "decoder."},     {"Conv2d_1a_3x3.conv.weight", "Mixed_5b."},
+    {"map_layer0.weight", "enc."},
+    {"time_embed.0.weight", "input_blocks.0."},
+    {"x_embedder.proj.weight", "blocks.0."},
+    {"encoder.conv_in.weight", "encoder."},
+    {"decoder.conv_in.weight", "decoder."},
+    {"Conv2d_1a_3x3.conv.weight", "Mixed_5b."},
+    {"layers.conv.weight", "layers.mixed_10."},
 };
 enum { FAMILIES = sizeof families / sizeof *families, EDM = 0 };
 /* The length of what stands before the anchor; -1: the name does not end in it. */
@@ -115,6 +120,7 @@ Naming naming_of(const char *const *name, int count) {
         if ((sscanf(s, "decoder.up.%d.", &level) == 1 || sscanf(s, "encoder.down.%d.", &level) == 1) && level >= n.vae_levels && level < 16)
             n.vae_levels = level + 1;
     }
+    n.inception = has(name, count, n.prefix, length, "layers.mixed_10.", n.inside);
     /* EDM's U-Net without its preconditioner. */
     if (has(name, count, n.prefix, length, "map_layer0.", n.inside) && has(name, count, n.prefix, length, "enc.", n.inside))
         n.added = "model.";
@@ -170,5 +176,6 @@ const char *naming_apply(const Naming *n, const char *name, char out[CANONICAL_N
     if (n->vae && (begins(rest, "loss.") || begins(rest, "model_ema."))) return NULL; /* left over from training */
     if ((size_t)snprintf(out, CANONICAL_NAME, "%s%s", n->added, rest) >= CANONICAL_NAME) return NULL;
     if (n->vae) rename_vae(out, n->vae_levels);
+    if (n->inception && !naming_inception(out)) return NULL;
     return strcmp(out, name) ? out : name;
 }

@@ -131,6 +131,40 @@ static bool check_names(const Package *p, Error *e) {
     }
     return true;
 }
+typedef struct {
+    bool ones;
+} Gamma;
+static bool look_for_ones(void *into, const void *data, size_t bytes, Error *e) {
+    Gamma *g = into;
+    (void)e;
+    for (size_t i = 0; i < bytes / sizeof(float); i++) {
+        float v;
+        memcpy(&v, (const char *)data + i * sizeof v, sizeof v);
+        g->ones &= v == 1;
+    }
+    return true;
+}
+/* The batch norms of some containers have no scale, and those of others a scale of ones. */
+static bool drop_ones(Package *p, Error *e) {
+    static const char end[] = ".bn.weight";
+    int kept = 0, others = 0;
+    bool ok = true;
+    for (int i = 0; i < p->count; i++) {
+        PackageTensor *t = &p->tensor[i];
+        size_t n = strlen(t->name), k = sizeof end - 1;
+        Gamma g = {n > k && !strcmp(t->name + n - k, end)};
+        bool scale = g.ones;
+        if (scale && ok) ok = checkpoint_read(t->from, t->tensor, DG_F32, look_for_ones, &g, e);
+        others += scale && !g.ones;
+        if (scale && ok && g.ones) free(t->name);
+        else p->tensor[kept++] = *t;
+    }
+    p->count = kept;
+    if (others)
+        text_printf(&p->notes, "%d of its batch norms have a scale (bn.weight) other than 1, which the published network has not\n",
+                    others);
+    return ok;
+}
 static bool find_config(Package *p, const ConvertOptions *o, Error *e) {
     for (int i = 0; i < p->inputs; i++) {
         const char *own = p->input[i]->config;
@@ -157,6 +191,7 @@ static bool find_config(Package *p, const ConvertOptions *o, Error *e) {
     bool ok = recognise(&c, &p->found, e);
     free(shape);
     if (ok && p->found.config.len) drop_extra(p, o && o->ignore_extra);
+    if (ok && p->found.canonical) return drop_ones(p, e);
     return ok || dg_error_context(e, "%s", p->input[0]->path);
 }
 /* ---- lists of shards ------------------------------------------------------------------------------------------------------ */

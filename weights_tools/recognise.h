@@ -24,6 +24,8 @@ typedef struct {
     Text config;            /* JSON as models/ reads it */
     Text notes;             /* what names and shapes do not tell and was chosen, one a line */
     const char *const *own; /* what the names of the network's tensors begin with, NULL at the end; or NULL */
+    /* Published in several containers: what is made of it is the same file whatever it came in. Scales of ones are left out. */
+    bool canonical;
 } Recognition;
 void recognition_free(Recognition *r);
 

@@ -78,6 +78,7 @@ bool recognise_inception(const Clues *c, Recognition *r) {
     bool fid = clue_dim(c, 0, "Conv2d_1a_3x3.conv.weight") == 32 && clue_dim(c, 1, "Mixed_7c.branch1x1.conv.weight") == 2048 &&
                clue_dim(c, 0, "Mixed_5b.branch5x5_2.conv.weight") == 64;
     if (!fid) return false;
+    r->canonical = true;
     text_printf(&r->architecture, "Inception v3 (FID)");
     config_begin(&r->config, "inception");
     if (logits) config_int(&r->config, "num_classes", logits);

@@ -41,6 +41,11 @@ void file_unmap(FileMap *m) {
     if (m->data) munmap((void *)(uintptr_t)m->data, m->bytes);
     *m = (FileMap){NULL, 0};
 }
+void file_let_go(const void *mapped, size_t bytes) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)mapped + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)mapped + bytes) / page * page;
+    if (end > first) madvise((void *)first, end - first, MADV_DONTNEED);
+}
 
 enum {
     BUFFER_BYTES = 1 << 16,

@@ -9,6 +9,8 @@ typedef struct {
 } FileMap;
 bool file_map(const char *path, FileMap *m, Error *e); /* read-only; a missing file, or what is not a regular one, is an error */
 void file_unmap(FileMap *m);
+/* The memory that a part of a map takes is another's until it is read again: what goes through a large file once calls it on the way. */
+void file_let_go(const void *mapped, size_t bytes);
 
 /* The file appears under its name, complete and fsynced, at out_finish; out_abandon, or a failure, leaves nothing.
  * out_unsynced, right after out_open, is for what can be made again: as after cp, a power failure may still take a new

@@ -1,6 +1,6 @@
-/* image.c -- PNG files through stb_image, what is whole of them, and grids. */
+/* image.c -- PNG files, written through stb_image_write, what is whole of them, and grids. */
 #include "files/image.h"
-#include "base/crc32.h"
+#include "files/png.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -9,39 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- what a PNG file says of itself: signature, then chunks of length, name, data and CRC ------------------------------------- */
-enum {
-    SIGNATURE = 8,
-    CHUNK = 12,                    /* without its data */
-    HEAD = SIGNATURE + CHUNK + 13, /* with the first chunk, IHDR */
-    CHECKED_BYTES = 64 << 10       /* up to here a file is read whole to check it */
-};
-static const uint8_t png_signature[SIGNATURE] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-static const uint8_t png_end[CHUNK] = {0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82};
+enum { CHECKED_BYTES = 64 << 10 }; /* up to here a file is read whole to check it */
 
-static uint32_t big_endian(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
-static const char *head_fault(const uint8_t *p, size_t bytes) {
-    if (bytes < HEAD + CHUNK) return bytes ? "it is cut off" : "it is empty";
-    if (memcmp(p, png_signature, SIGNATURE)) return "it does not begin as a PNG file does";
-    if (big_endian(p + SIGNATURE) != 13 || memcmp(p + SIGNATURE + 4, "IHDR", 4)) return "it has no header";
-    return crc32_of(0, p + SIGNATURE + 4, 17) == big_endian(p + HEAD - 4) ? NULL : "the CRC of its header is wrong";
-}
-/* What is wrong with a file that is in memory; NULL: nothing. */
-static const char *png_fault(const uint8_t *p, size_t bytes) {
-    const char *fault = head_fault(p, bytes);
-    bool pixels = false;
-    for (size_t at = HEAD; !fault;) {
-        if (bytes - at < CHUNK) return "it is cut off";
-        uint32_t length = big_endian(p + at);
-        if (length > bytes - at - CHUNK) return "it is cut off";
-        if (crc32_of(0, p + at + 4, (size_t)length + 4) != big_endian(p + at + 8 + length)) return "a CRC is wrong";
-        pixels |= length > 0 && !memcmp(p + at + 4, "IDAT", 4);
-        bool end = !memcmp(p + at + 4, "IEND", 4);
-        at += CHUNK + (size_t)length;
-        if (end) return at < bytes ? "something follows its end" : pixels ? NULL : "it has no pixels";
-    }
-    return fault;
-}
 static bool read_at(int fd, uint8_t *out, size_t bytes, off_t offset) {
     for (ssize_t n; bytes > 0; out += n, bytes -= (size_t)n, offset += n) {
         n = pread(fd, out, bytes, offset);
@@ -51,22 +20,22 @@ static bool read_at(int fd, uint8_t *out, size_t bytes, off_t offset) {
     return true;
 }
 /* Of a large file the two ends alone. */
-static const char *file_fault(int fd, size_t bytes, bool all, uint8_t *head) {
-    uint8_t end[CHUNK];
+static const char *file_fault(int fd, size_t bytes, bool all, PngHead *head) {
+    uint8_t begin[PNG_HEAD], end[PNG_CHUNK];
     if (all || bytes <= CHECKED_BYTES) {
         uint8_t *data = malloc(bytes + 1);
-        const char *fault = data && read_at(fd, data, bytes, 0) ? png_fault(data, bytes) : "it cannot be read";
-        if (!fault) memcpy(head, data, HEAD);
+        const char *fault = data && read_at(fd, data, bytes, 0) ? png_fault(data, bytes, false) : "it cannot be read";
+        if (!fault) fault = png_head_fault(data, bytes, head);
         free(data);
         return fault;
     }
-    if (!read_at(fd, head, HEAD, 0) || !read_at(fd, end, sizeof end, (off_t)bytes - CHUNK)) return "it cannot be read";
-    return memcmp(end, png_end, sizeof end) ? "it is cut off" : head_fault(head, bytes);
+    if (!read_at(fd, begin, PNG_HEAD, 0) || !read_at(fd, end, sizeof end, (off_t)bytes - PNG_CHUNK)) return "it cannot be read";
+    return png_ends(end) ? png_head_fault(begin, bytes, head) : "it is cut off";
 }
 PngState image_check_png(const char *path, int height, int width, int channels, bool all, Error *e) {
-    static const uint8_t color[] = {0, 0, 4, 2, 6}; /* by channels */
+    static const int color[] = {0, PNG_GRAY, PNG_GRAY_ALPHA, PNG_RGB, PNG_RGBA}; /* by channels */
     struct stat s;
-    uint8_t head[HEAD];
+    PngHead head;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         bool nothing = errno == ENOENT; /* removed since its name was read, or a link to nothing */
@@ -78,15 +47,13 @@ PngState image_check_png(const char *path, int height, int width, int channels, 
     if (fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) {
         dg_error(e, "%s: an image belongs there, and it is not a regular file: remove it, or choose another folder", path);
         state = PNG_FOREIGN;
-    } else if ((fault = file_fault(fd, (size_t)s.st_size, all, head))) {
+    } else if ((fault = file_fault(fd, (size_t)s.st_size, all, &head))) {
         dg_error(e, "%s: not a whole PNG file: %s", path, fault);
         state = PNG_DAMAGED;
-    } else if (big_endian(head + SIGNATURE + 8) != (uint32_t)width || big_endian(head + SIGNATURE + 12) != (uint32_t)height ||
-               head[SIGNATURE + 16] != 8 || head[SIGNATURE + 17] != color[channels]) {
+    } else if (head.width != width || head.height != height || head.depth != 8 || head.color != color[channels]) {
         dg_error(
-            e, "%s: the image is %ux%u, %d bits, colour type %d; %dx%d, 8 bits, type %d belongs there: remove it, or choose another folder",
-            path, big_endian(head + SIGNATURE + 8), big_endian(head + SIGNATURE + 12), head[SIGNATURE + 16], head[SIGNATURE + 17], width,
-            height, color[channels]);
+            e, "%s: the image is %dx%d, %d bits, colour type %d; %dx%d, 8 bits, type %d belongs there: remove it, or choose another folder",
+            path, head.width, head.height, head.depth, head.color, width, height, color[channels]);
         state = PNG_FOREIGN;
     }
     close(fd);
@@ -101,10 +68,6 @@ PngState image_check_png(const char *path, int height, int width, int channels, 
 #define STBIW_REALLOC(p, n) dg_realloc(p, n)
 #define STBIW_FREE(p)       free(p)
 #include <stb/stb_image_write.h>
-#define STB_IMAGE_IMPLEMENTATION
-#define STBI_ONLY_PNG
-#define STBI_NO_STDIO
-#include <stb/stb_image.h>
 
 bool image_png_available(Error *e) {
     (void)e;
@@ -119,20 +82,6 @@ bool image_put_png(OutFile *f, const char *path, const uint8_t *pixels, int heig
     free(png);
     return ok;
 }
-bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
-    FileMap map;
-    if (!file_map(path, &map, e)) return false;
-    int h = 0, w = 0, c = 0;
-    const char *fault = map.bytes > INT_MAX ? "it is too large" : png_fault(map.data, map.bytes); /* stb_image checks no CRC */
-    uint8_t *read = fault ? NULL : stbi_load_from_memory(map.data, (int)map.bytes, &w, &h, &c, 0);
-    bool ok = read && h == height && w == width && c == channels;
-    if (ok) memcpy(pixels, read, (size_t)h * (size_t)w * (size_t)c);
-    else if (read) dg_error(e, "%s: the image is %dx%dx%d, %dx%dx%d is wanted", path, w, h, c, width, height, channels);
-    else dg_error(e, "%s: not a whole PNG file: %s", path, fault ? fault : stbi_failure_reason());
-    stbi_image_free(read);
-    file_unmap(&map);
-    return ok;
-}
 #else
 bool image_png_available(Error *e) {
     return dg_error(e, "this build writes no PNG files: install stb_image_write (Debian: libstb-dev) and build again, or use --format npz");
@@ -141,11 +90,21 @@ bool image_put_png(OutFile *f, const char *path, const uint8_t *pixels, int heig
     (void)f, (void)path, (void)pixels, (void)height, (void)width, (void)channels;
     return image_png_available(e);
 }
-bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
-    (void)path, (void)pixels, (void)height, (void)width, (void)channels;
-    return image_png_available(e);
-}
 #endif
+bool image_read_png(const char *path, uint8_t *pixels, int height, int width, int channels, Error *e) {
+    FileMap map;
+    PngHead h;
+    if (!file_map(path, &map, e)) return false;
+    const char *fault = png_fault(map.data, map.bytes, false);
+    if (!fault) fault = png_head_fault(map.data, map.bytes, &h);
+    bool ok = fault ? dg_error(e, "%s: not a whole PNG file: %s", path, fault)
+                    : (h.height == height && h.width == width && h.channels == channels) ||
+                          dg_error(e, "%s: the image is %dx%dx%d, %dx%dx%d is wanted", path, h.width, h.height, h.channels, width, height,
+                                   channels);
+    if (ok && (fault = png_decode(map.data, &h, pixels))) ok = dg_error(e, "%s: not a whole PNG file: %s", path, fault);
+    file_unmap(&map);
+    return ok;
+}
 bool image_fits_png(int height, int width, int channels, Error *e) {
     /* the writer counts the filtered bytes in an int, and so what they become, which grows by doubling and may be 9/8 as much */
     const int64_t most = INT_MAX / 3 * 2;

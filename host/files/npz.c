@@ -275,6 +275,44 @@ bool npz_view(Npz *z, const char *name, NpyArray *out, const uint8_t **data, Err
     *out = h.array, *data = s.next;
     return true;
 }
+struct NpzStream {
+    Source source;
+    const Npz *z;
+    size_t since; /* bytes delivered since the file's pages were let go */
+};
+NpzStream *npz_stream_open(Npz *z, const char *name, NpyArray *out, Error *e) {
+    *out = (NpyArray){0};
+    const ZipEntry *entry = need(z, name, e);
+    if (!entry) return NULL;
+    NpzStream *s = dg_alloc(sizeof *s);
+    *s = (NpzStream){.source = {.next = entry->packed, .left = entry->bytes}, .z = z};
+    Header h;
+    bool ok = !z->zip || (s->source.stream = zip_stream_open(z->zip, entry, e));
+    if (!ok) s->source.named = true;
+    ok = ok && read_head(&s->source, &h, e);
+    if (ok && h.data_bytes != s->source.left)
+        ok = dg_error(e, "it has %" PRIu64 " bytes of data, its shape and type want %zu", s->source.left, h.data_bytes);
+    if (ok && (h.swap || (h.fortran && h.array.dims > 1)))
+        ok = dg_error(e, "it is not in C order and this machine's byte order: save it again as numpy.ascontiguousarray(x)");
+    if (ok) return *out = h.array, s;
+    if (!s->source.named) dg_error_context(e, "%s: array %s", z->path, name);
+    npz_stream_close(s);
+    return NULL;
+}
+bool npz_stream_read(NpzStream *s, void *out, size_t bytes, Error *e) {
+    enum { LET_GO = 64 << 20 };
+    DG_CHECK(bytes <= s->source.left, "npz: more than an array's bytes were asked for");
+    if (!source_read(&s->source, out, bytes, e)) return false;
+    if ((s->since += bytes) < LET_GO || !s->z->map.data) return true; /* memory that is no map would be lost */
+    s->since = 0;
+    file_let_go(s->z->map.data, s->z->map.bytes);
+    return true;
+}
+void npz_stream_close(NpzStream *s) {
+    if (!s) return;
+    zip_stream_close(s->source.stream);
+    free(s);
+}
 bool npz_verify(Npz *z, const char *name, Error *e) {
     const ZipEntry *entry = need(z, name, e);
     return entry && (!z->zip || zip_verify(z->zip, entry, e));

@@ -24,7 +24,13 @@ bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e); /* on failure 
  * that are stored plainly, in C order; their CRC is not looked at, npz_verify does that.                              */
 bool npz_view(Npz *z, const char *name, NpyArray *out, const uint8_t **data, Error *e);
 bool npz_verify(Npz *z, const char *name, Error *e);
-void npz_close(Npz *z); /* z may be NULL */
+/* The same in pieces of any size, together out->count * out->bytes bytes, compressed or not: only a piece is in memory. Arrays in C
+ * order and this machine's byte order. The CRC is checked with the last byte. z must outlive it.                               */
+typedef struct NpzStream NpzStream;
+NpzStream *npz_stream_open(Npz *z, const char *name, NpyArray *out, Error *e);
+bool npz_stream_read(NpzStream *s, void *out, size_t bytes, Error *e);
+void npz_stream_close(NpzStream *s); /* s may be NULL */
+void npz_close(Npz *z);              /* z may be NULL */
 
 /* Streaming writer (stored, ZIP64 where needed). The file appears complete under its name at npz_writer_finish. */
 typedef struct NpzWriter NpzWriter;

@@ -415,6 +415,9 @@ bool zip_read(const Zip *z, const ZipEntry *entry, void *out, Error *e) {
     zip_stream_close(s);
     return ok;
 }
+void zip_let_go(const Zip *z) {
+    if (z->map.data) file_let_go(z->map.data, z->map.bytes); /* memory that is no map would be lost */
+}
 bool zip_verify(const Zip *z, const ZipEntry *entry, Error *e) {
     enum { PIECE = 1 << 16 };
     if (!entry->deflated) {

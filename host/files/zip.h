@@ -8,7 +8,7 @@
 #include "base/file.h"
 
 enum {
-    ZIP_MAX_ENTRIES = 1 << 18,
+    ZIP_MAX_ENTRIES = 1 << 21,
     ZIP_MAX_NAME = 1024, /* bytes */
     /* Deflated data that unpacks to more than ZIP_BOMB_BYTES and more than ZIP_BOMB_RATIO times itself is refused. */
     ZIP_BOMB_BYTES = 16 << 20,
@@ -43,6 +43,7 @@ const ZipEntry *zip_find_suffix(const Zip *z, const char *suffix, const ZipEntry
 /* Whole entries. zip_read fills out[entry->bytes]; zip_verify only checks (size and CRC), in constant memory. */
 bool zip_read(const Zip *z, const ZipEntry *entry, void *out, Error *e);
 bool zip_verify(const Zip *z, const ZipEntry *entry, Error *e);
+void zip_let_go(const Zip *z); /* of memory: file_let_go of all of its file, which stays readable */
 
 /* An entry in pieces of any size, at most entry->bytes in all. Size and CRC are checked by the call that delivers the
  * last byte (of an empty entry: by a call for 0 bytes).                                                             */

@@ -17,6 +17,8 @@ struct Weights {
     char *name;
     SafeTensors *file; /* NULL: synthetic */
     uint64_t seed;
+    const char *gained; /* weights_synthetic_gain; or NULL */
+    float gain;
     Json *config;
     bool *used; /* [file->count] */
     Override *override;
@@ -73,6 +75,7 @@ Weights *weights_synthetic(uint64_t seed, const Json *config) {
     }
     return w;
 }
+void weights_synthetic_gain(Weights *w, const char *ending, float gain) { w->gained = ending, w->gain = gain; }
 void weights_override(Weights *w, const char *name, const StTensor *t) {
     w->override = dg_realloc(w->override, (size_t)(w->overrides + 1) * sizeof *w->override);
     w->override[w->overrides++] = (Override){name, t, false};
@@ -109,10 +112,10 @@ static bool ends_with(const char *s, const char *end) {
 }
 typedef struct {
     uint64_t key;
-    float offset, factor; /* value = offset + factor * u */
+    float offset, factor, gain; /* value = (offset + factor * u) * gain */
 } Synthetic;
 static Synthetic synthetic_rule(const Weights *w, const char *name, int dims, const int64_t *shape) {
-    Synthetic r = {fnv(name) ^ (w->seed * 0x9E3779B97F4A7C15u), 0, 1};
+    Synthetic r = {fnv(name) ^ (w->seed * 0x9E3779B97F4A7C15u), 0, 1, w->gained && ends_with(name, w->gained) ? w->gain : 1};
     const char *dot = strrchr(name, '.'), *leaf = dot ? dot + 1 : name;
     if (!strcmp(leaf, "freqs")) r.factor = 16;
     else if (!strcmp(leaf, "positional_embedding")) r.factor = (float)(1 / sqrt((double)shape[0]));
@@ -186,7 +189,7 @@ static void read_element(const StTensor *t, const Synthetic *rule, DType type, v
     }
     float value;
     if (t) memcpy(&value, (const char *)t->data + j * sizeof value, sizeof value);
-    else value = rule->offset + rule->factor * unit(rule->key, j);
+    else value = (rule->offset + rule->factor * unit(rule->key, j)) * rule->gain;
     if (type == DG_F32) ((float *)out)[i] = value;
     else ((double *)out)[i] = value;
 }

@@ -17,6 +17,8 @@ Weights *weights_converted(SafeTensors *s, void *memory, const char *name, const
 /* Every parameter is a function of its official name, its shape and the seed (tests/golden/README.md): tests and
  * benchmarks at full size need no checkpoint. config may be NULL; it is copied.                                  */
 Weights *weights_synthetic(uint64_t seed, const Json *config);
+/* Of synthetic weights: multiplies, in fp32, the parameters whose names end so (golden cases); ending must outlive w. */
+void weights_synthetic_gain(Weights *w, const char *ending, float gain);
 /* Replaces the value of parameter `name` by the tensor t (golden cases); t must outlive w. */
 void weights_override(Weights *w, const char *name, const StTensor *t);
 void weights_free(Weights *w);

@@ -1,18 +1,14 @@
-/* metrics.c -- mean and covariance of features in one pass, and the Frechet distance by symmetric eigenproblems.
+/* metrics.c -- mean and covariance of features in one pass.
  *
  * The covariance is accumulated around a shift (the mean of the first block of rows), so that subtracting the mean's
  * square at the end loses nothing that matters. Rows are gathered into blocks of a fixed size whatever the calls bring:
  * so the sums are made in one order.                                                                                 */
 #include "measure/metrics.h"
 #include "base/dtype.h"
-#include "files/npz.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef DG_HAVE_LAPACK
-#include <lapacke.h>
-#endif
 
 /* ---- c += a^T b -------------------------------------------------------------------------------------------------- */
 /* Rows summed at a time; the tile of c that registers hold; the size from which threads are worth their start. */
@@ -133,143 +129,4 @@ bool stats_gaussian(FeatureStats *s, Gaussian *g, Error *e) {
     free(sum);
     free(block);
     return true;
-}
-void gaussian_free(Gaussian *g) {
-    free(g->mean);
-    free(g->covariance);
-    *g = (Gaussian){0};
-}
-
-/* ---- statistics files -------------------------------------------------------------------------------------------- */
-/* The values of an array with the given shape, as doubles. */
-static double *finite_values(const NpyArray *a, const char *path, const char *name, Error *e) {
-    double *x = dg_alloc(a->count * sizeof *x);
-    for (size_t i = 0; i < a->count; i++) {
-        x[i] = npy_value(a, i);
-        if (isfinite(x[i])) continue;
-        dg_error(e, "%s: array %s: value %zu is not a finite number", path, name, i);
-        free(x);
-        return NULL;
-    }
-    return x;
-}
-static bool take_arrays(const char *path, const NpyArray *mu, const NpyArray *sigma, Gaussian *g, Error *e) {
-    enum { MAX_DIMS = 1 << 15 };
-    if (mu->dims != 1 || mu->shape[0] < 1 || mu->shape[0] > MAX_DIMS)
-        return dg_error(e, "%s: array mu is not a vector of 1 to %d values", path, MAX_DIMS);
-    if (sigma->dims != 2 || sigma->shape[0] != mu->shape[0] || sigma->shape[1] != mu->shape[0])
-        return dg_error(e, "%s: array sigma does not have the shape (%" PRId64 ", %" PRId64 ") that mu wants", path, mu->shape[0],
-                        mu->shape[0]);
-    g->dims = (int)mu->shape[0];
-    g->mean = finite_values(mu, path, "mu", e);
-    g->covariance = g->mean ? finite_values(sigma, path, "sigma", e) : NULL;
-    return g->covariance != NULL;
-}
-bool gaussian_read(const char *path, Gaussian *g, Error *e) {
-    *g = (Gaussian){0};
-    Npz *z = npz_open(path, e);
-    if (!z) return false;
-    NpyArray mu = {0}, sigma = {0}, images = {0};
-    bool ok = npz_read(z, "mu", &mu, e) && npz_read(z, "sigma", &sigma, e) && take_arrays(path, &mu, &sigma, g, e);
-    if (ok && npz_has(z, "num_images")) {
-        ok = npz_read(z, "num_images", &images, e);
-        double n = ok && images.count == 1 ? npy_value(&images, 0) : -1;
-        if (ok && !(n >= 2 && n < 1e15)) ok = dg_error(e, "%s: array num_images is not a number of images from 2 on", path);
-        if (ok) g->count = (uint64_t)n;
-    }
-    npy_free(&mu);
-    npy_free(&sigma);
-    npy_free(&images);
-    npz_close(z);
-    if (!ok) gaussian_free(g);
-    return ok;
-}
-bool gaussian_write(const char *path, const Gaussian *g, Error *e) {
-    NpzWriter *w = npz_writer_open(path, e);
-    if (!w) return false;
-    int64_t count = (int64_t)g->count, shape[2] = {g->dims, g->dims};
-    size_t d = (size_t)g->dims;
-    bool ok = npz_writer_array(w, "mu", 'f', 8, 1, shape, e) && npz_writer_data(w, g->mean, d * sizeof *g->mean, e) &&
-              npz_writer_array(w, "sigma", 'f', 8, 2, shape, e) && npz_writer_data(w, g->covariance, d * d * sizeof *g->covariance, e);
-    if (ok && count) ok = npz_writer_array(w, "num_images", 'i', 8, 0, NULL, e) && npz_writer_data(w, &count, sizeof count, e);
-    if (ok) return npz_writer_finish(w, e);
-    npz_writer_abandon(w);
-    return false;
-}
-
-/* ---- the distance ------------------------------------------------------------------------------------------------ */
-#ifdef DG_HAVE_LAPACK
-/* Eigenvalues of the symmetric m, ascending; with vectors, row k of m becomes the k-th eigenvector. */
-static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
-    lapack_int info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', d, m, d, value);
-    return info == 0 || dg_error(e, "LAPACK's dsyevd finds no eigenvalues of a %d x %d covariance (code %d)", d, d, (int)info);
-}
-#else
-static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
-    (void)m, (void)d, (void)value, (void)vectors;
-    return dg_error(e, "the Frechet distance needs LAPACK, and this dg_cuda was built without it: install liblapacke-dev and rebuild");
-}
-#endif
-
-static void product(double *c, const double *a, const double *b, int d, bool upper) {
-    for (int k = 0; k < d; k += BLOCK) {
-        size_t at = (size_t)k * (size_t)d;
-        add_product(c, a + at, b + at, d - k < BLOCK ? d - k : BLOCK, d, upper);
-    }
-}
-static double trace(const double *m, int d) {
-    double sum = 0;
-    for (size_t i = 0; i < (size_t)d; i++) sum += m[i * (size_t)d + i];
-    return sum;
-}
-/* Square roots in place; what is below 0 is rounding, counted and taken as 0. */
-static void clamped_roots(double *value, int d, Frechet *out) {
-    double highest = value[d - 1];
-    for (int i = 0; i < d; i++) {
-        if (value[i] < 0) {
-            out->negative++;
-            if (highest > 0 && value[i] / highest < out->lowest) out->lowest = value[i] / highest;
-        }
-        value[i] = value[i] > 0 ? sqrt(value[i]) : 0;
-    }
-}
-/* tr (A B)^1/2 = sum of the roots of the eigenvalues of R^T B R, where A = R R^T, R = V L^1/2: symmetric, so real. */
-static bool trace_of_root(const double *a, const double *b, int dims, Frechet *out, Error *e) {
-    size_t d = (size_t)dims, bytes = d * d * sizeof(double);
-    double *vectors = dg_alloc(bytes), *root = dg_alloc(bytes), *br = dg_alloc(bytes), *m = dg_alloc(bytes);
-    double *value = dg_alloc(d * sizeof *value);
-    memcpy(vectors, a, bytes);
-    bool ok = eigen(vectors, dims, value, true, e);
-    if (ok) {
-        clamped_roots(value, dims, out);
-        for (size_t i = 0; i < d; i++)
-            for (size_t k = 0; k < d; k++) root[i * d + k] = vectors[k * d + i] * value[k];
-        product(br, b, root, dims, false); /* b^T = b */
-        product(m, root, br, dims, true);
-        copy_upper_to_lower(m, dims);
-        ok = eigen(m, dims, value, false, e);
-    }
-    if (ok) {
-        clamped_roots(value, dims, out);
-        for (size_t i = 0; i < d; i++) out->trace_root += value[i];
-    }
-    free(vectors);
-    free(root);
-    free(br);
-    free(m);
-    free(value);
-    return ok;
-}
-bool frechet_distance(const Gaussian *a, const Gaussian *b, Frechet *out, Error *e) {
-    *out = (Frechet){0};
-    if (a->dims != b->dims)
-        return dg_error(e, "the statistics have %d and %d dimensions: they are of different features", a->dims, b->dims);
-    for (int i = 0; i < a->dims; i++) out->mean_term += (a->mean[i] - b->mean[i]) * (a->mean[i] - b->mean[i]);
-    out->trace_a = trace(a->covariance, a->dims);
-    out->trace_b = trace(b->covariance, b->dims);
-    if (!trace_of_root(a->covariance, b->covariance, a->dims, out, e)) return false;
-    out->distance = out->mean_term + out->trace_a + out->trace_b - 2 * out->trace_root;
-    uint64_t dims = (uint64_t)a->dims;
-    out->rank_deficient = (a->count && a->count <= dims) || (b->count && b->count <= dims);
-    return isfinite(out->distance) || dg_error(e, "the Frechet distance is not a finite number: the statistics are out of range");
 }

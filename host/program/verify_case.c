@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const CaseKind *const kinds[] = {&case_denoise,   &case_guidance, &case_sample, &case_adm_sample, &case_dit_sample,
-                                        &case_dit_chain, &case_adm_unet, &case_dit,    &case_vae};
+                                        &case_dit_chain, &case_adm_unet, &case_dit,    &case_vae,        &case_inception};
 const char *const case_size_name[CASE_SIZES] = {"quick", "sample", "full", "large"};
 
 enum { ERROR_TENSORS = 16 };
@@ -265,6 +265,13 @@ bool case_compare_values(const Case *c, const char *tensor, const double *found,
     free(wanted);
     return ok;
 }
+bool case_compare_rows(const Case *c, const char *tensor, const double *found, int n, int per, Error *e) {
+    if (!expected(c, tensor)) return true;
+    double *wanted = read_values(c, tensor, 2, (const int64_t[]){n, per}, e);
+    bool ok = wanted && compare(c, tensor, found, wanted, n, (size_t)per, e);
+    free(wanted);
+    return ok;
+}
 static double *byte_images(const Case *c, Shape s, Error *e) {
     const StTensor *t = find(c, "bytes", 4, (const int64_t[]){s.n, s.c, s.h, s.w}, e);
     if (!t) return NULL;
@@ -345,6 +352,8 @@ static bool measure_base(const Case *c, CaseErrors *base, Error *e) {
 static bool run_case(Case *c, Error *e) {
     CaseErrors base = {0};
     bool reduced = c->dev->precision.tf32 || c->dev->precision.act == DG_F16 || c->dev->precision.act == DG_BF16;
+    Precision fp32;
+    if (c->kind->fp32 && device_precision(c->dev, "fp32", &fp32, NULL)) reduced = false;
     if (reduced && !measure_base(c, &base, e)) return false;
     if (reduced) c->base = &base;
     return c->kind->run(c, e);

@@ -12,13 +12,14 @@ typedef struct {
     const char *kind;
     const char *const *outputs; /* the tensors that `expect` may name; NULL-terminated */
     bool logits;                /* a logit is among them: in reduced precision the worst of two roundings counts */
+    bool fp32;                  /* computed in it on devices of any precision that take it */
     bool (*run)(Case *c, Error *e);
     bool (*cost)(Case *c, CaseCost *cost, Error *e); /* fills flops and size */
 } CaseKind;
 static const double QUICK_FLOPS = 1e9; /* a call for one image; below it a case is CASE_QUICK */
 static const double LARGE_BYTES = 2e9; /* of weights in fp32; above it a case is CASE_LARGE */
 extern const CaseKind case_denoise, case_guidance, case_sample, case_adm_unet, case_dit, case_vae, case_adm_sample, case_dit_sample,
-    case_dit_chain;
+    case_dit_chain, case_inception;
 
 typedef struct CaseErrors CaseErrors;
 struct Case {
@@ -54,6 +55,7 @@ double *case_upload(const Case *c, const double *host, size_t count, Error *e);
 /* Outputs: nothing is done where the case does not expect the tensor. False: it cannot be compared. */
 bool case_compare_images(const Case *c, const char *tensor, const double *found, Shape s, Error *e); /* NHWC */
 bool case_compare_values(const Case *c, const char *tensor, const double *found, int n, Error *e);
+bool case_compare_rows(const Case *c, const char *tensor, const double *found, int n, int per, Error *e); /* [n,per] */
 
 /* Pictures as bytes, beside the case's "bytes": equal, or off by one where 127.5 y + 128 lies within "near" of an integer, y being the
  * case's "decoded". In reduced precision bytes are compared with those of own, the y that they were made of here. All NHWC but the case's. */

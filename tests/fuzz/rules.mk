@@ -18,7 +18,7 @@ $(BUILD)/fuzz/obj/%.o: %.c $(STAMP)
 $(BUILD)/fuzz/libdg.a: $(FUZZ_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
 	$(Q)rm -f $@ && ar rcs $@ $^
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libdg.a
-	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ $(if $(filter 1,$(ZLIB)),-lz) -lpthread -lm
+	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -o $@ $^ $(if $(filter 1,$(ZLIB)),-lz) $(if $(filter 1,$(JPEG)),-ljpeg) -lpthread -lm
 
 fuzz test-long test-full: MISSING += $(if $(FUZZ_FOUND),,CLANG)
 fuzz: deps

@@ -1,0 +1,27 @@
+/* image_source.h -- sets of images as evaluation takes them, one image at a time or many: folders of PNG and JPEG files, zip files of
+ * them (EDM's datasets), and arrays (ADM's, DiT's and DG's .npz). The pixels of a few images are in memory, never all.            */
+#ifndef DG_IMAGE_SOURCE_H
+#define DG_IMAGE_SOURCE_H
+#include "base/error.h"
+
+typedef struct ImageSource ImageSource;
+typedef struct {
+    bool flat;         /* of a folder, not what lies in folders within it */
+    bool refuse_alpha; /* EDM's tools do; else alpha is left out */
+} SourceRules;
+/* Several paths are one set, in the order given. Files of a folder or zip come by name, in the order of code points; a folder without
+ * images may hold DG's samples*.npz. All images of a set have the size of its first. NULL: e says what is wrong with which path.   */
+ImageSource *image_source_open(const char *const *path, int paths, const SourceRules *rules, Error *e);
+void image_source_close(ImageSource *s); /* s may be NULL */
+size_t image_source_count(const ImageSource *s);
+int image_source_height(const ImageSource *s);
+int image_source_width(const ImageSource *s);
+bool image_source_has_jpeg(const ImageSource *s);            /* by name; files/jpeg.h says whose pixels these are */
+char *image_source_name(const ImageSource *s, size_t index); /* for sentences: its path, or its array and number. To be freed */
+/* Images index[0..n) as RGB, [n][height][width][3]. Any order; of a compressed array each step back unpacks it from the start. Files are
+ * decoded on all processors.                                                                                                     */
+bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e);
+/* The classes that the set has: of EDM's dataset.json, and of arr_1 or label of an array, numbers or rows of which one is largest. -1
+ * of images without one.                                                                                                         */
+bool image_source_labels(ImageSource *s, int *label, Error *e);
+#endif
