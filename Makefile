@@ -99,7 +99,7 @@ $(BUILD)/%.o: %.c $(STAMP)
 $(BUILD)/%.o: %.S $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -MMD -MP -c $< -o $@
-$(BUILD)/models/shapes32/shapes32.o: $(wildcard models/shapes32/*.safetensors)
+$(BUILD)/models/shapes32/shapes32.o: $(wildcard models/shapes32/*.safetensors models/shapes32/*.npz)
 $(BUILD)/host/device/ref_f32.o: host/device/ref.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_REF_REAL=float -DDG_REF_NAME='"ref"' -DDG_REF_BACKEND=backend_ref -MMD -MP -c $< -o $@

@@ -36,6 +36,9 @@ static Tid inception_feature(Graph *g, const Ports *p, int kind) {
     int tap = kind - FEATURE_MEANS;
     return tap >= INCEPTION_MAXPOOL_1 && tap < INCEPTION_TAPS ? g_global_mean(g, p->tap[tap]) : 0;
 }
+static Tid extractor_feature(Graph *g, const Ports *p, int kind) {
+    return kind == FEATURE_POOL ? g_global_mean(g, p->features) : kind == FEATURE_LOGITS ? p->out : 0;
+}
 static const char *name_of(int kind) {
     static const char *const names[] = {"pooled features", "spatial features", "logits without their bias", "logits"};
     return kind < FEATURE_MEANS ? names[kind] : "such means of inner layers";
@@ -44,6 +47,7 @@ static bool build(Features *f, const Json *config, Error *e) {
     const Model *m = model_find(config, "inception", NULL);
     bool inception = m != NULL;
     if (!m && !(m = model_find(config, "extractor", NULL))) return model_find(config, "inception", e) != NULL;
+    if (!inception && is_wanted(f, FEATURE_LOGITS)) m = &model_classifier; /* with the pool and last layer of its own */
     Graph *g = f->net->graph;
     int size, height = f->o.height, width = f->o.width;
     if (!json_get_int(config, "image_size", inception ? INCEPTION_SIZE : 0, &size, e)) return false;
@@ -55,11 +59,11 @@ static bool build(Features *f, const Json *config, Error *e) {
     if (!p) return false;
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
         if (!is_wanted(f, kind)) continue;
-        Tid t = inception ? inception_feature(g, p, kind) : kind == FEATURE_POOL ? g_global_mean(g, p->features) : 0;
+        Tid t = inception ? inception_feature(g, p, kind) : extractor_feature(g, p, kind);
         if (!t) return dg_error(e, "%s gives no %s: a file without its last layer?", m->noun, name_of(kind));
         f->of[kind] = g_output(g, t);
     }
-    net_plan(f->net, inception ? p->out : f->of[FEATURE_POOL]);
+    net_plan(f->net, inception || m == &model_classifier ? p->out : f->of[FEATURE_POOL]);
     return true;
 }
 

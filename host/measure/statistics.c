@@ -178,9 +178,7 @@ bool statistics_read(const char *path, Statistics *s, Error *e) {
     return ok;
 }
 
-float *statistics_features(const char *path, size_t *images, int *dims, Error *e) {
-    Npz *z = npz_open(path, e);
-    if (!z) return NULL;
+float *statistics_take_features(Npz *z, const char *path, size_t *images, int *dims, Error *e) {
     NpyArray a = {0};
     float *x = NULL;
     bool ok =
@@ -196,6 +194,11 @@ float *statistics_features(const char *path, size_t *images, int *dims, Error *e
         dtype_convert(DG_F32, x, a.bytes == 2 ? DG_F16 : DG_F32, a.data, a.count);
     }
     npy_free(&a);
+    return x;
+}
+float *statistics_features(const char *path, size_t *images, int *dims, Error *e) {
+    Npz *z = npz_open(path, e);
+    float *x = z ? statistics_take_features(z, path, images, dims, e) : NULL;
     npz_close(z);
     return x;
 }

@@ -26,6 +26,7 @@ bool statistics_write(const char *path, Statistics *s, const float *features, Er
 bool statistics_read(const char *path, Statistics *s, Error *e);
 /* The features that a file keeps, in float or half: images x dims values in float, freed by the caller. */
 float *statistics_features(const char *path, size_t *images, int *dims, Error *e);
+float *statistics_take_features(Npz *z, const char *path, size_t *images, int *dims, Error *e); /* of a file that is open */
 /* Adds what from has. Refused: seeds that both have, other features, another grid; everything of meta must be equal but "source"
  * and "N". The paths are for sentences. */
 bool statistics_merge(Statistics *into, const char *into_path, Statistics *from, const char *from_path, Error *e);

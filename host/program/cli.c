@@ -151,6 +151,13 @@ static bool set_value(const Option *o, void *options, const char *text, Error *e
         if (!*text) return dg_error(e, "--%s: the value is empty, %s is wanted", o->name, o->value);
         memcpy(at, &text, sizeof text);
         return true;
+    case OPTION_TEXTS: {
+        TextList *list = (TextList *)(void *)at;
+        if (!*text) return dg_error(e, "--%s: a value is empty, %s is wanted", o->name, o->value);
+        list->item = dg_realloc(list->item, (size_t)(list->count + 1) * sizeof *list->item);
+        list->item[list->count++] = text;
+        return true;
+    }
     case OPTION_SWITCH:
         if (switch_word(text)) text = switch_word(text); /* and on as a choice */
         __attribute__((fallthrough));
@@ -190,6 +197,16 @@ void option_json(const Option *o, const void *options, Text *out) {
         if (text) text_json_string(out, text);
         else text_printf(out, "null");
         break;
+    case OPTION_TEXTS: {
+        const TextList *list = (const TextList *)(const void *)at;
+        text_printf(out, list->count ? "[" : "null");
+        for (i = 0; i < list->count; i++) {
+            if (i) text_printf(out, ",");
+            text_json_string(out, list->item[i]);
+        }
+        if (list->count) text_printf(out, "]");
+        break;
+    }
     case OPTION_SWITCH:
     case OPTION_CHOICE:
         memcpy(&i, at, sizeof i);
@@ -272,9 +289,13 @@ static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, E
     bool is_preset = a->command->preset && same_name(o->name, strlen(o->name), "preset", 6);
     if (presets && is_preset && a->given[o - a->command->option])
         return dg_error(e, "--preset: one preset at a time, \"%s\" is the second", value);
-    if (presets) return !is_preset || (a->given[o - a->command->option] = true, apply_preset(a, value, e));
-    a->typed[o - a->command->option] = true;
-    return set_option(a, o, value, e);
+    if (!presets) a->typed[o - a->command->option] = true;
+    bool set = presets ? !is_preset || (a->given[o - a->command->option] = true, apply_preset(a, value, e)) : set_option(a, o, value, e);
+    while (set && o->kind == OPTION_TEXTS && *i + 1 < argc && argv[*i + 1][0] != '-') {
+        value = argv[++*i];
+        set = presets || set_option(a, o, value, e);
+    }
+    return set;
 }
 /* "-o", where the command has it. */
 static bool is_short(const Command *c, const char *word) { return word[1] != '-' && !word[2] && find_option(c, word + 1, 1); }
@@ -370,6 +391,8 @@ static int run_command(const Command *c, int argc, char **argv, Error *e) {
     a.operand = dg_alloc((size_t)argc * sizeof *a.operand);
     if (c->defaults) c->defaults(a.options);
     int code = parse(&a, argc, argv, e) ? c->run(&a, e) : EXIT_USAGE;
+    for (int i = 0; i < c->options; i++)
+        if (c->option[i].kind == OPTION_TEXTS) free(((TextList *)(void *)((char *)a.options + c->option[i].offset))->item);
     free(a.options);
     free(a.given), free(a.typed);
     free(a.operand);

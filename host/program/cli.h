@@ -13,9 +13,14 @@ typedef enum {
     OPTION_INT,    /* int within [lo, hi] */
     OPTION_DOUBLE, /* double within [lo, hi]; NAN stands for "not given" */
     OPTION_TEXT,   /* const char *, not empty; NULL stands for "not given" */
+    OPTION_TEXTS,  /* TextList: the word behind it and those that follow, up to the next that begins with a dash */
     OPTION_CHOICE, /* int: the index of one of the words in `value` */
     OPTION_SWITCH  /* a choice with the words off and on, which may also be written 0 and 1, or on by the name alone */
 } OptionKind;
+typedef struct {
+    const char **item; /* freed by cli_run */
+    int count;
+} TextList;
 typedef struct {
     const char *group;   /* heading in the help, on the first option of a group */
     const char *name;    /* without dashes, as the help prints it; '-' and '_' are the same, capitals do not matter */

@@ -3,5 +3,6 @@
 #define DG_COMMANDS_H
 #include "program/cli.h"
 
-extern const Command command_generate, command_verify, command_info, command_bench, command_convert, command_cache, command_decode;
+extern const Command command_generate, command_verify, command_info, command_bench, command_convert, command_cache, command_decode,
+    command_eval, command_pack;
 #endif

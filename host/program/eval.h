@@ -1,0 +1,84 @@
+/* eval.h -- the parts of the command `eval`: its options, sets of images with what was measured of them, and the results. */
+#ifndef DG_EVAL_H
+#define DG_EVAL_H
+#include "base/interrupt.h"
+#include "measure/frechet.h"
+#include "measure/statistics.h"
+#include "program/checkpoint_options.h"
+#include "program/device_options.h"
+#include "program/protocol.h"
+
+typedef enum { EVAL_TEXT, EVAL_JSON, EVAL_CSV, EVAL_MD } EvalOutput;
+typedef struct {
+    TextList images;
+    const char *ref, *inception, *metrics, *out;
+    int protocol, output;
+    bool each, allow_fewer, force, adm, features, fd_trunc, dg_short_count;
+    int adm_images, bootstrap, batch, save_every;
+    int num, seed, resize, scale, cov_ddof, is_split_size, is_splits, is_shuffle_seed; /* UNSET: the protocol's */
+    int pr_k, pr_arith, pr_cmp, kid_subsets, kid_size, kid_seed;
+    DeviceOptions device;
+    CheckpointOptions checkpoint;
+} EvalOptions;
+enum { UNSET = -1 };
+
+/* What all sets of one command share. */
+typedef struct {
+    const EvalOptions *o;
+    Protocol p; /* with what the options change */
+    unsigned metrics;
+    const Interrupt *interrupt;
+    bool quiet;     /* standard output is for the results alone */
+    Text notices;   /* a line each */
+    Device *device; /* opened when the first image is to be looked at, as the rest: */
+    Weights *weights;
+    const char *precision;
+    char weights_sha256[SHA256_HEX]; /* "": not opened yet */
+} EvalJob;
+void eval_notice(EvalJob *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool eval_weights(EvalJob *j, Error *e); /* opens them and the device, where they are not yet */
+void eval_job_close(EvalJob *j);
+
+typedef struct {
+    const char *const *path; /* NULL: the reference within the program */
+    int paths;
+    size_t available; /* images, of which n are taken */
+    uint64_t n;       /* 0: a file of statistics that does not say */
+    bool stored;      /* the statistics are those of the file */
+    Gaussian pool, spatial;
+    float *features; /* [rows][dims], where a measure needs them; else NULL */
+    size_t rows;
+    int dims;
+    bool sorted;                  /* there are classes, one after the other */
+    uint64_t classified, classes; /* images of which the extractor finds the class asked for; images with a class */
+    char sha256[SHA256_HEX];      /* of the file; "": of a folder, or of several */
+    char rounding[32];            /* how the sampler rounded to bytes, where a manifest says so */
+} EvalSet;
+typedef struct {
+    bool reference;
+    unsigned metrics; /* that it is for */
+    bool features;    /* to be kept */
+    const char *out;  /* statistics as they grow, replaced as a whole; NULL: none */
+} EvalWish;
+/* Which measures a reference can serve, before hours are spent; *why: what it lacks for the others. */
+bool eval_possible(const char *path, unsigned *mask, const char **why, Error *e);
+/* Measures images, or takes what a file of statistics holds. */
+Outcome eval_set_open(EvalSet *s, EvalJob *j, const char *const *path, int paths, EvalWish w, Error *e);
+void eval_set_free(EvalSet *s);
+char *eval_set_name(const EvalSet *s); /* its paths; to be freed */
+
+enum { MAX_VALUES = 16 };
+typedef struct {
+    struct {
+        const char *name;
+        double value;
+    } value[MAX_VALUES];
+    int values;
+    Frechet fid, sfid;
+} EvalResult;
+bool eval_measure(EvalResult *r, EvalJob *j, const EvalSet *images, const EvalSet *reference, Error *e);
+void eval_report(const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference);
+
+Outcome eval_adm_reference(EvalJob *j, Error *e); /* eval ref --adm */
+Outcome eval_merge(const Args *a, Error *e);
+#endif

@@ -1,0 +1,130 @@
+/* eval_files.c -- files of statistics: ADM's form of a reference, and the merge of parts. */
+#include "base/file.h"
+#include "program/eval.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- ADM's form: images for precision and recall, and the statistics of all -------------------------------------------------------- */
+static bool put_images(NpzWriter *w, ImageSource *s, size_t n, const Interrupt *stop, Error *e) {
+    enum { BATCH = 16 };
+    int height = image_source_height(s), width = image_source_width(s);
+    size_t bytes = (size_t)height * (size_t)width * 3, index[BATCH];
+    const int64_t shape[4] = {(int64_t)n, height, width, 3};
+    uint8_t *pixels = dg_alloc(BATCH * bytes);
+    bool ok = npz_writer_array(w, "arr_0", 'u', 1, 4, shape, e);
+    for (size_t first = 0, rows; ok && first < n && !interrupted(stop); first += rows) {
+        rows = n - first < BATCH ? n - first : BATCH;
+        for (size_t i = 0; i < rows; i++) index[i] = first + i;
+        ok = image_source_read(s, index, rows, pixels, e) && npz_writer_data(w, pixels, rows * bytes, e);
+    }
+    free(pixels);
+    return ok && !interrupted(stop);
+}
+static bool write_adm(const EvalJob *j, const EvalSet *set, Error *e) {
+    ImageSource *s = image_source_open(set->path, set->paths, &j->p.rules, e);
+    NpzWriter *w = s ? npz_writer_open(j->o->out, e) : NULL;
+    size_t n = s ? image_source_count(s) : 0;
+    if (n > (size_t)j->o->adm_images) n = (size_t)j->o->adm_images;
+    bool ok = w && put_images(w, s, n, j->interrupt, e) && gaussian_put(w, false, &set->pool, e) &&
+              gaussian_put(w, true, &set->spatial, e) && gaussian_put_count(w, set->n, e);
+    if (ok) ok = npz_writer_finish(w, e);
+    else if (w) npz_writer_abandon(w);
+    image_source_close(s);
+    return ok;
+}
+Outcome eval_adm_reference(EvalJob *j, Error *e) {
+    EvalSet set;
+    EvalWish w = {.reference = true, .metrics = 1u << METRIC_FID | 1u << METRIC_SFID};
+    Outcome outcome = eval_set_open(&set, j, j->o->images.item, j->o->images.count, w, e);
+    if (outcome == OUTCOME_DONE && set.stored)
+        outcome = OUTCOME_FAILED, dg_error(e, "%s holds statistics already: --images are images", set.path[0]);
+    if (outcome == OUTCOME_DONE && !write_adm(j, &set, e)) outcome = OUTCOME_FAILED;
+    eval_set_free(&set);
+    return outcome;
+}
+
+/* ---- merging ----------------------------------------------------------------------------------------------------------------------- */
+/* What the parts share, and of which images the whole is. */
+static char *merged_meta(const char *meta, uint64_t n, const char *const *path, int paths) {
+    Json *j = json_parse(meta, strlen(meta), NULL);
+    Text t = {0};
+    DG_CHECK(j, "the meta of a file that was read does not parse");
+    text_printf(&t, "{");
+    for (const Json *m = j->child; m; m = m->next) {
+        if (!strcmp(m->key, "N") || !strcmp(m->key, "source")) continue;
+        text_json_string(&t, m->key);
+        text_printf(&t, ": ");
+        json_write(&t, m);
+        text_printf(&t, ", ");
+    }
+    text_printf(&t, "\"N\": %" PRIu64 ", \"source\": {\"merged\": [", n);
+    for (int i = 0; i < paths; i++) {
+        if (i) text_printf(&t, ", ");
+        text_json_string(&t, path[i]);
+    }
+    text_printf(&t, "]}}");
+    json_free(j);
+    return t.text;
+}
+typedef struct {
+    float *rows;
+    size_t count;
+    bool kept; /* by all parts so far */
+} Kept;
+static bool keep(Kept *k, const char *path, int dims, Error *e) {
+    if (!k->kept) return true;
+    Npz *z = npz_open(path, e);
+    if (!z) return false;
+    size_t rows = 0;
+    int d = 0;
+    k->kept = npz_has(z, "feats");
+    float *x = k->kept ? statistics_take_features(z, path, &rows, &d, e) : NULL;
+    bool ok = !k->kept || (x && (d == dims || dg_error(e, "%s: its features are not those of its statistics", path)));
+    npz_close(z);
+    if (x && ok) {
+        k->rows = dg_realloc(k->rows, (k->count + rows) * (size_t)d * sizeof *x);
+        memcpy(k->rows + k->count * (size_t)d, x, rows * (size_t)d * sizeof *x);
+        k->count += rows;
+    }
+    free(x);
+    return ok;
+}
+static void tell(const char *out, const Statistics *s, int parts) {
+    Text t = {0};
+    SeedList holes = statistics_holes(s);
+    text_printf(&t, "%s: %" PRIu64 " images of %d files", out, s->pool->count, parts);
+    if (s->seeds.count) text_printf(&t, ", seeds "), seeds_print(&t, &s->seeds, 8);
+    text_printf(&t, "\n");
+    if (holes.count) {
+        text_printf(&t, "note: %zu seeds between these are missing: ", holes.count);
+        seeds_print(&t, &holes, 8);
+        text_printf(&t, "\n");
+    }
+    print_lines(stdout, t.text);
+    seeds_free(&holes);
+    text_free(&t);
+}
+Outcome eval_merge(const Args *a, Error *e) {
+    const EvalOptions *o = a->options;
+    const char *const *path = a->operand + 1;
+    int parts = a->operands - 1;
+    Statistics whole = {0}, part;
+    Kept kept = {.kept = true};
+    bool ok = statistics_read(path[0], &whole, e) && keep(&kept, path[0], whole.pool->dims, e);
+    for (int i = 1; ok && i < parts; i++) {
+        if (!(ok = statistics_read(path[i], &part, e))) break;
+        ok = statistics_merge(&whole, path[0], &part, path[i], e) && keep(&kept, path[i], whole.pool->dims, e);
+        statistics_free(&part);
+    }
+    if (ok) {
+        char *meta = merged_meta(whole.meta, whole.pool->count, path, parts);
+        free(whole.meta);
+        whole.meta = meta;
+        ok = statistics_write(o->out, &whole, kept.kept ? kept.rows : NULL, e);
+    }
+    if (ok) tell(o->out, &whole, parts);
+    free(kept.rows);
+    statistics_free(&whole);
+    return ok ? OUTCOME_DONE : OUTCOME_FAILED;
+}

@@ -1,0 +1,155 @@
+/* eval_report.c -- the results of `eval` as text, JSON, CSV and Markdown. */
+#include "program/eval.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *resize_of(const EvalJob *j) { return j->p.extractor ? "none" : resize_rule_name[j->p.resize]; }
+static void number(Text *t, const EvalJob *j, double value) {
+    char digits[64];
+    if (j->p.format[1] == 'g') snprintf(digits, sizeof digits, "%g", value);
+    else snprintf(digits, sizeof digits, "%.*g", atoi(j->p.format + 2), value);
+    text_printf(t, "%s", digits);
+}
+static void images_of(Text *t, uint64_t n) {
+    if (n) text_printf(t, "%" PRIu64, n);
+    else text_printf(t, "unknown");
+}
+
+/* ---- text, Markdown ----------------------------------------------------------------------------------------------------------------- */
+static void describe(Text *t, const EvalJob *j, const EvalSet *reference, const char *begin) {
+    const Protocol *p = &j->p;
+    char *name = eval_set_name(reference);
+    text_printf(t, "%sprotocol %s: resize %s, pixels %s, %s, covariance by N%s\n", begin, p->name, resize_of(j), scale_name(p),
+                j->precision ? j->precision : "features of files", p->ddof ? " - 1" : "");
+    text_printf(t, "%sreference %s: N ", begin, name);
+    images_of(t, reference->n);
+    if (reference->rows && reference->rows != reference->n) text_printf(t, " (%zu for measures of single images)", reference->rows);
+    text_printf(t, "%s%s\n", reference->sha256[0] ? ", SHA-256 " : "", reference->sha256);
+    if (j->weights_sha256[0]) text_printf(t, "%sweights SHA-256 %s\n", begin, j->weights_sha256);
+    free(name);
+}
+static void report_text(Text *t, const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
+    describe(t, j, reference, "");
+    for (int i = 0; i < sets; i++) {
+        char *name = eval_set_name(&set[i]);
+        text_printf(t, "images %s: N ", name);
+        images_of(t, set[i].n);
+        text_printf(t, ", rounding %s\n", set[i].rounding);
+        for (int k = 0; k < result[i].values; k++) {
+            text_printf(t, "  %-10s ", result[i].value[k].name);
+            number(t, j, result[i].value[k].value);
+            text_printf(t, "\n");
+        }
+        free(name);
+    }
+}
+static void report_md(Text *t, const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
+    text_printf(t, "| images | N | rounding |");
+    for (int k = 0; k < result[0].values; k++) text_printf(t, " %s |", result[0].value[k].name);
+    text_printf(t, "\n|---|--:|---|");
+    for (int k = 0; k < result[0].values; k++) text_printf(t, "--:|");
+    for (int i = 0; i < sets; i++) {
+        char *name = eval_set_name(&set[i]);
+        text_printf(t, "\n| %s | ", name);
+        images_of(t, set[i].n);
+        text_printf(t, " | %s |", set[i].rounding);
+        for (int k = 0; k < result[i].values; k++) {
+            text_printf(t, " ");
+            number(t, j, result[i].value[k].value);
+            text_printf(t, " |");
+        }
+        free(name);
+    }
+    text_printf(t, "\n\n");
+    describe(t, j, reference, "- ");
+}
+
+/* ---- CSV, JSON: for programs ---------------------------------------------------------------------------------------------------------- */
+static void csv_text(Text *t, const char *s) {
+    text_printf(t, "\"");
+    for (; *s; s++) text_printf(t, *s == '"' ? "\"\"" : "%c", *s);
+    text_printf(t, "\"");
+}
+static void report_csv(Text *t, const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
+    char *against = eval_set_name(reference);
+    text_printf(t, "images,N,protocol,resize,scale,precision,rounding,reference,reference_N,reference_sha256,weights_sha256");
+    for (int k = 0; k < result[0].values; k++) text_printf(t, ",%s", result[0].value[k].name);
+    text_printf(t, "\n");
+    for (int i = 0; i < sets; i++) {
+        char *name = eval_set_name(&set[i]);
+        csv_text(t, name);
+        text_printf(t, ",%" PRIu64 ",%s,%s,%s,%s,%s,", set[i].n, j->p.name, resize_of(j), scale_name(&j->p),
+                    j->precision ? j->precision : "", set[i].rounding);
+        csv_text(t, against);
+        text_printf(t, ",%" PRIu64 ",%s,%s", reference->n, reference->sha256, j->weights_sha256);
+        for (int k = 0; k < result[i].values; k++) {
+            text_printf(t, ",");
+            text_json_double(t, result[i].value[k].value);
+        }
+        text_printf(t, "\n");
+        free(name);
+    }
+    free(against);
+}
+static void terms(Text *t, const char *name, const Frechet *f) {
+    const double value[] = {f->mean_term, f->trace_a, f->trace_b, f->trace_root};
+    static const char *const term[] = {"mean_term", "trace_images", "trace_reference", "trace_root"};
+    text_printf(t, ", \"%s_terms\": {", name);
+    for (int i = 0; i < 4; i++) {
+        text_printf(t, "%s\"%s\": ", i ? ", " : "", term[i]);
+        text_json_double(t, value[i]);
+    }
+    text_printf(t, "}");
+}
+static void json_set(Text *t, const EvalSet *s) {
+    text_printf(t, "{\"paths\": [");
+    for (int i = 0; i < s->paths; i++) {
+        if (i) text_printf(t, ", ");
+        text_json_string(t, s->path[i]);
+    }
+    text_printf(t, "], \"N\": %" PRIu64 ", \"rows\": %zu, \"sha256\": \"%s\", \"rounding\": ", s->n, s->rows, s->sha256);
+    text_json_string(t, s->rounding);
+}
+static void report_json(Text *t, const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
+    const Protocol *p = &j->p;
+    text_printf(t,
+                "{\"protocol\": \"%s\", \"resize\": \"%s\", \"scale\": \"%s\", \"precision\": \"%s\", \"cov_ddof\": %d, "
+                "\"weights_sha256\": \"%s\",\n",
+                p->name, resize_of(j), scale_name(p), j->precision ? j->precision : "", p->ddof, j->weights_sha256);
+    text_printf(t, " \"num\": %zu, \"seed\": %u, \"is\": {\"split_size\": %zu, \"splits\": %d, \"shuffle_seed\": ", p->count, p->seed,
+                p->score.split_size, p->score.splits);
+    if (p->score.shuffled) text_printf(t, "%u", p->score.seed);
+    else text_printf(t, "null");
+    text_printf(t, "}, \"pr\": {\"k\": %d, \"arith\": \"%s\", \"cmp\": \"%s\"}, \"kid\": {\"subsets\": %d, \"size\": %zu, \"seed\": %u},\n",
+                p->neighbours.k, p->neighbours.arithmetic == DISTANCE_FLOAT ? "fp32" : "fp16-adm", p->neighbours.strict ? "lt" : "le",
+                p->kernel.subsets, p->kernel.size, p->kernel.seed);
+    text_printf(t, " \"reference\": ");
+    json_set(t, reference);
+    text_printf(t, "},\n \"results\": [");
+    for (int i = 0; i < sets; i++) {
+        text_printf(t, i ? ",\n  " : "\n  ");
+        json_set(t, &set[i]);
+        for (int k = 0; k < result[i].values; k++) {
+            text_printf(t, ", \"%s\": ", result[i].value[k].name);
+            text_json_double(t, result[i].value[k].value);
+        }
+        if (j->metrics >> METRIC_FID & 1) terms(t, p->extractor ? "fd" : "fid", &result[i].fid);
+        if (j->metrics >> METRIC_SFID & 1) terms(t, "sfid", &result[i].sfid);
+        text_printf(t, "}");
+    }
+    text_printf(t, "],\n \"notices\": ");
+    text_json_string(t, j->notices.len ? j->notices.text : "");
+    text_printf(t, "}\n");
+}
+
+void eval_report(const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
+    Text t = {0};
+    static void (*const report[])(Text *, const EvalJob *, const EvalSet *, const EvalResult *, int, const EvalSet *) = {
+        [EVAL_TEXT] = report_text, [EVAL_JSON] = report_json, [EVAL_CSV] = report_csv, [EVAL_MD] = report_md};
+    report[j->o->output](&t, j, set, result, sets, reference);
+    if (j->o->output == EVAL_JSON || j->o->output == EVAL_CSV) fputs(t.text, stdout);
+    else print_lines(stdout, t.text);
+    if (j->o->output != EVAL_JSON && j->notices.len) print_lines(j->o->output == EVAL_CSV ? stderr : stdout, j->notices.text);
+    text_free(&t);
+}

@@ -1,0 +1,388 @@
+/* eval_set.c -- a set of images and what is measured of it: from its files, image by image, or from a file of statistics.
+ *
+ * With --out the statistics of the images so far are kept in a file, which is replaced as a whole now and then; the same command goes on
+ * from there, and as the sums are exact the result has the same bits.                                                       */
+#include "base/folder.h"
+#include "base/progress.h"
+#include "measure/numpy_random.h"
+#include "models/shapes32/shapes32.h"
+#include "program/eval.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct { /* what is open while a set is measured */
+    EvalSet *s;
+    EvalJob *j;
+    EvalWish w;
+    ImageSource *images;
+    size_t *index;  /* [s->n] */
+    uint64_t *seed; /* [available]; NULL: the images have none */
+    int *label;     /* [available] */
+    char *source;   /* a JSON object: which images */
+    Features *features;
+    Statistics sums;
+    bool spatial, keep;
+    float *rows[FEATURE_KINDS]; /* of a batch */
+    uint8_t *pixels;
+    double saved;
+} Measuring;
+
+/* ---- which images ---------------------------------------------------------------------------------------------------------------- */
+static bool choose(Measuring *m, Error *e) {
+    EvalSet *s = m->s;
+    const Protocol *p = &m->j->p;
+    const EvalOptions *o = m->j->o;
+    size_t all = s->available = image_source_count(m->images), wanted = m->w.reference ? all : p->count ? p->count : all;
+    const char *first = s->path[0];
+    if (!m->w.reference && !o->allow_fewer && all < (p->count ? p->count : p->least))
+        return dg_error(e,
+                        "%s holds %zu images, and protocol %s wants %s%zu: make more, or --allow-fewer to measure those (the number then "
+                        "compares with none of that many)",
+                        first, all, p->name, p->count ? "" : "at least ", p->count ? p->count : p->least);
+    s->n = all < wanted ? all : wanted;
+    if (!m->w.reference && s->n < wanted)
+        eval_notice(m->j, "%s: %zu images where protocol %s takes %zu: not comparable", first, all, p->name, wanted);
+    else if (!m->w.reference && s->n < p->few)
+        eval_notice(m->j, "%s: %zu images, fewer than features (%zu): the covariance is deficient", first, all, p->few);
+    m->index = dg_alloc((size_t)s->n * sizeof *m->index + 1);
+    if (all > wanted && p->random_subset) return numpy_subset(p->seed, all, (size_t)s->n, m->index), true;
+    for (size_t i = 0; i < s->n; i++) m->index[i] = i;
+    return true;
+}
+/* Everything that tells this set from others but the pixels: paths, and a hash of the images' names. */
+static void describe(Measuring *m) {
+    Text t = {0};
+    Sha256 h;
+    uint8_t digest[SHA256_BYTES];
+    char hex[SHA256_HEX];
+    sha256_init(&h);
+    for (size_t i = 0; i < m->s->n; i++) {
+        char *name = image_source_name(m->images, m->index[i]);
+        sha256_update(&h, name, strlen(name) + 1);
+        free(name);
+    }
+    sha256_final(&h, digest);
+    sha256_hex(digest, hex);
+    text_printf(&t, "{\"paths\": [");
+    for (int i = 0; i < m->s->paths; i++) {
+        if (i) text_printf(&t, ", ");
+        text_json_string(&t, m->s->path[i]);
+    }
+    text_printf(&t, "], \"images\": %" PRIu64 ", \"of\": %zu, \"size\": [%d, %d], \"names_sha256\": \"%s\"}", m->s->n, m->s->available,
+                image_source_height(m->images), image_source_width(m->images), hex);
+    m->source = t.text;
+}
+static bool read_labels(Measuring *m, Error *e) {
+    EvalSet *s = m->s;
+    int before = -1, changes = 0;
+    m->label = dg_alloc(s->available * sizeof *m->label);
+    if (!image_source_labels(m->images, m->label, e)) return false;
+    s->sorted = true;
+    for (size_t i = 0; i < s->n; i++) {
+        int label = m->label[m->index[i]];
+        s->sorted &= label >= before;
+        changes += i && label != before;
+        before = label;
+    }
+    s->sorted &= changes > 0;
+    return true;
+}
+
+/* ---- statistics on the way --------------------------------------------------------------------------------------------------------- */
+static char *meta_of(const Measuring *m, uint64_t n) {
+    const Protocol *p = &m->j->p;
+    Text t = {0};
+    text_printf(&t,
+                "{\"preset\": \"%s\", \"resize\": \"%s\", \"scale\": \"%s\", \"precision\": \"%s\", \"weights_sha256\": \"%s\", "
+                "\"cov_ddof\": %d, \"N\": %" PRIu64 ", \"source\": %s}",
+                p->name, p->extractor ? "none" : resize_rule_name[p->resize], scale_name(p), m->j->precision, m->j->weights_sha256, p->ddof,
+                n, m->source);
+    return t.text;
+}
+static bool save(Measuring *m, Error *e) {
+    m->saved = seconds_now();
+    if (m->sums.pool->count < 2) return true; /* no covariance yet */
+    free(m->sums.meta);
+    m->sums.meta = meta_of(m, m->sums.pool->count);
+    return statistics_write(m->w.out, &m->sums, m->keep ? m->s->features : NULL, e);
+}
+/* What an earlier run of the same command has left. */
+static bool resume(Measuring *m, Error *e) {
+    struct stat st;
+    if (!m->w.out || stat(m->w.out, &st) != 0) return true;
+    Statistics before;
+    if (!statistics_read(m->w.out, &before, e)) return false;
+    char *meta = meta_of(m, before.pool->count);
+    bool same = !strcmp(meta, before.meta) && before.pool->count <= m->s->n && !before.spatial == !m->spatial &&
+                before.pool->dims == m->s->dims && !before.seeds.count == !m->seed;
+    size_t rows = 0;
+    int dims = 0;
+    float *kept = same && m->keep ? statistics_features(m->w.out, &rows, &dims, e) : NULL;
+    bool ok = same || dg_error(e, "%s holds statistics of other images, or of another protocol: give --out another name", m->w.out);
+    if (ok && m->keep && !(kept && rows == before.pool->count && dims == m->s->dims))
+        ok = dg_error(e, "%s was made without keeping features: give --out another name", m->w.out);
+    if (ok && kept) memcpy(m->s->features, kept, rows * (size_t)dims * sizeof *kept);
+    if (ok) {
+        statistics_free(&m->sums);
+        m->sums = before;
+        if (!m->j->quiet) printf("%s: %" PRIu64 " images are measured already\n", m->w.out, m->sums.pool->count);
+    } else statistics_free(&before);
+    free(kept), free(meta);
+    return ok;
+}
+
+/* ---- measuring --------------------------------------------------------------------------------------------------------------------- */
+static int best_of(const float *logit, int classes) {
+    int best = 0;
+    for (int c = 1; c < classes; c++)
+        if (logit[c] > logit[best]) best = c;
+    return best;
+}
+static void count_classes(Measuring *m, size_t first, size_t n) {
+    int classes = features_dims(m->features, FEATURE_LOGITS);
+    for (size_t i = 0; i < n; i++) {
+        int label = m->label[m->index[first + i]];
+        if (label < 0) continue;
+        m->s->classes++;
+        m->s->classified += best_of(m->rows[FEATURE_LOGITS] + i * (size_t)classes, classes) == label;
+    }
+}
+static bool measure_batch(Measuring *m, size_t first, size_t n, Error *e) {
+    EvalSet *s = m->s;
+    if (!image_source_read(m->images, m->index + first, n, m->pixels, e)) return false;
+    features_run(m->features, m->pixels, n, m->rows);
+    if (m->label && m->rows[FEATURE_LOGITS]) count_classes(m, first, n);
+    const float *pool = m->rows[FEATURE_POOL];
+    bool ok = exact_add(m->sums.pool, DG_F32, pool, n, first, e) &&
+              (!m->spatial || exact_add(m->sums.spatial, DG_F32, m->rows[FEATURE_SPATIAL], n, first, e));
+    if (!ok) return dg_error_context(e, "%s", s->path[0]);
+    if (m->keep) memcpy(s->features + first * (size_t)s->dims, pool, n * (size_t)s->dims * sizeof *pool);
+    for (size_t i = 0; m->seed && i < n; i++) seeds_add(&m->sums.seeds, m->seed[m->index[first + i]], 1);
+    return true;
+}
+static Outcome measure_all(Measuring *m, Error *e) {
+    size_t n = (size_t)m->s->n, batch = (size_t)features_batch(m->features), done = (size_t)m->sums.pool->count, before = done;
+    Progress progress;
+    if (!m->j->quiet) progress_begin(&progress, n - before);
+    m->saved = seconds_now();
+    bool stop = false;
+    while (done < n && !(stop = interrupted(m->j->interrupt))) {
+        size_t rows = n - done < batch ? n - done : batch;
+        if (!measure_batch(m, done, rows, e)) return OUTCOME_FAILED;
+        done += rows;
+        if (!m->j->quiet) progress_show(&progress, (double)(done - before));
+        if (m->w.out && done < n && seconds_now() - m->saved >= m->j->o->save_every && !save(m, e)) return OUTCOME_FAILED;
+    }
+    if (!m->j->quiet) progress_end(&progress, done - before);
+    if (m->w.out && done > before && !save(m, e)) return OUTCOME_FAILED;
+    return stop ? OUTCOME_INTERRUPTED : OUTCOME_DONE;
+}
+static Features *open_features(const Measuring *m, unsigned wanted, Error *e) {
+    EvalJob *j = m->j;
+    FeatureOptions o = {.height = image_source_height(m->images),
+                        .width = image_source_width(m->images),
+                        .batch = j->o->batch,
+                        .resize = j->p.resize,
+                        .scale = j->p.scale,
+                        .no_fuse = j->o->device.no_fuse,
+                        .wanted = wanted};
+    if (m->s->n && m->s->n < (uint64_t)o.batch) o.batch = (int)m->s->n;
+    if (!strcmp(j->precision, "tf32")) o.precision = "tf32";
+    return features_open(j->device, j->weights, &o, e);
+}
+/* The hash is that of the layers up to the pool, whatever else is wanted of an extractor. */
+static bool hash_weights(const Measuring *m, unsigned wanted, Error *e) {
+    EvalJob *j = m->j;
+    if (j->weights_sha256[0]) return true;
+    if (!(wanted >> FEATURE_LOGITS & 1)) return features_hash(m->features, j->weights, j->weights_sha256, e);
+    Features *f = open_features(m, 1u << FEATURE_POOL, e);
+    bool ok = f && features_hash(f, j->weights, j->weights_sha256, e);
+    features_close(f);
+    return ok;
+}
+static bool prepare(Measuring *m, Error *e) {
+    EvalSet *s = m->s;
+    unsigned wanted = 1u << FEATURE_POOL;
+    if (m->spatial) wanted |= 1u << FEATURE_SPATIAL;
+    if (!m->w.reference && m->w.metrics >> METRIC_CLASS & 1) wanted |= 1u << FEATURE_LOGITS;
+    if (!eval_weights(m->j, e) || !(m->features = open_features(m, wanted, e)) || !hash_weights(m, wanted, e)) return false;
+    s->dims = features_dims(m->features, FEATURE_POOL);
+    size_t batch = (size_t)features_batch(m->features);
+    m->pixels = dg_alloc(batch * (size_t)(image_source_height(m->images) * image_source_width(m->images)) * 3);
+    for (int kind = 0; kind < FEATURE_KINDS; kind++)
+        if (wanted >> kind & 1) m->rows[kind] = dg_alloc(batch * (size_t)features_dims(m->features, (FeatureKind)kind) * sizeof(float));
+    if (m->keep && !(s->features = malloc((size_t)s->n * (size_t)s->dims * sizeof *s->features + 1)))
+        return dg_error(e, "there is no memory for the %d features of %" PRIu64 " images", s->dims, s->n);
+    s->rows = m->keep ? (size_t)s->n : 0;
+    return statistics_new(&m->sums, s->dims, features_dims(m->features, FEATURE_SPATIAL), grid_f32, "{}", e);
+}
+static bool take_results(Measuring *m, bool gaussian, Error *e) {
+    EvalSet *s = m->s;
+    Divisor d = {.ddof = m->j->p.ddof};
+    if (!m->w.reference && m->j->o->dg_short_count && m->j->p.count > s->n) d.images = m->j->p.count;
+    unsigned of_statistics = 1u << METRIC_FID | 1u << METRIC_SFID;
+    bool ok = !gaussian || !(m->w.metrics & of_statistics) || s->pool.mean || exact_gaussian(m->sums.pool, d, &s->pool, e);
+    if (ok && m->spatial && !s->spatial.mean) ok = exact_gaussian(m->sums.spatial, d, &s->spatial, e);
+    return ok || dg_error_context(e, "%s", s->path[0]);
+}
+static void measuring_close(Measuring *m) {
+    for (int kind = 0; kind < FEATURE_KINDS; kind++) free(m->rows[kind]);
+    features_close(m->features);
+    statistics_free(&m->sums);
+    image_source_close(m->images);
+    free(m->index), free(m->seed), free(m->label), free(m->source), free(m->pixels);
+}
+/* features: whether the rows are needed. */
+static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features, Error *e) {
+    Measuring m = {.s = s, .j = j, .w = w, .keep = features};
+    Outcome outcome = OUTCOME_FAILED;
+    m.spatial = w.metrics >> METRIC_SFID & 1 && !s->spatial.mean;
+    bool ok = (m.images = image_source_open(s->path, s->paths, &j->p.rules, e)) && choose(&m, e) && read_labels(&m, e);
+    if (ok) {
+        describe(&m);
+        m.seed = dg_alloc(s->available * sizeof *m.seed);
+        if (!image_source_seeds(m.images, m.seed)) free(m.seed), m.seed = NULL;
+        if (image_source_has_jpeg(m.images) && !w.reference) eval_notice(j, "%s: JPEG files, decoded as libjpeg does", s->path[0]);
+        ok = prepare(&m, e) && resume(&m, e);
+    }
+    if (ok) outcome = measure_all(&m, e);
+    if (outcome == OUTCOME_DONE && !take_results(&m, true, e)) outcome = OUTCOME_FAILED;
+    measuring_close(&m);
+    return outcome;
+}
+
+/* ---- files of statistics ----------------------------------------------------------------------------------------------------------- */
+static bool same_text(const EvalJob *j, const char *path, const Json *meta, const char *key, const char *wanted, Error *e) {
+    const Json *x = json_get(meta, key);
+    if (!x || x->kind != JSON_STRING || !wanted[0] || !strcmp(x->string, wanted)) return true;
+    return dg_error(e,
+                    "%s: its statistics are of another kind: \"%s\" is %s there and %s in protocol %s (--force compares them all the same)",
+                    path, key, x->string, wanted, j->p.name);
+}
+/* What a file says of its statistics fits the protocol, and the weights where they are known. */
+static bool check_meta(EvalJob *j, Npz *z, const char *path, Error *e) {
+    NpyArray a = {0};
+    if (j->o->force) return true;
+    if (!npz_has(z, "meta")) {
+        if (!j->p.extractor)
+            eval_notice(j, "%s does not say how its features were made: that it fits protocol %s is yours to know", path, j->p.name);
+        return true;
+    }
+    if (!npz_read(z, "meta", &a, e)) return false;
+    Json *meta = a.bytes == 1 ? json_parse(a.data, a.count, e) : NULL;
+    npy_free(&a);
+    bool ok = meta && same_text(j, path, meta, "resize", j->p.extractor ? "none" : resize_rule_name[j->p.resize], e) &&
+              same_text(j, path, meta, "scale", scale_name(&j->p), e) && same_text(j, path, meta, "weights_sha256", j->weights_sha256, e);
+    json_free(meta);
+    return ok;
+}
+static bool take_stored(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, const char *path, bool images, Error *e) {
+    bool spatial = w.metrics >> METRIC_SFID & 1, adm = npz_has(z, "mu_s");
+    if (!check_meta(j, z, path, e) || !gaussian_take(z, path, false, &s->pool, e)) return false;
+    s->n = s->pool.count, s->dims = s->pool.dims, s->stored = true;
+    if (!spatial || (!adm && images)) return true;
+    if (!adm) return dg_error(e, "%s holds no statistics of spatial features (mu_s, sigma_s) and no images: sFID needs them", path);
+    return gaussian_take(z, path, true, &s->spatial, e);
+}
+static bool needs_rows(const EvalJob *j, EvalWish w) {
+    unsigned rows = 1u << METRIC_PR | 1u << METRIC_DC | 1u << METRIC_KID | (w.reference ? 0 : 1u << METRIC_IS);
+    bool drawn = j->o->bootstrap && !w.reference && w.metrics >> METRIC_FID & 1;
+    return (w.metrics & rows) || drawn || w.features;
+}
+/* z: NULL, or the file when it holds statistics. */
+static Outcome open_set(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, Error *e) {
+    const char *path = s->path ? s->path[0] : "the reference of shapes32";
+    bool rows = needs_rows(j, w), images = z && (npz_has(z, "arr_0") || npz_has(z, "samples")), stored = z && npz_has(z, "mu");
+    if (stored && !w.reference && images && strcmp(j->p.name, "adm")) stored = false;
+    if (!stored) return measure_images(s, j, w, rows, e);
+    if (!w.reference) eval_notice(j, "%s: its statistics are taken, not computed of images", path);
+    if (!take_stored(s, j, w, z, path, images, e)) return OUTCOME_FAILED;
+    bool kept = npz_has(z, "feats"), spatial = w.metrics >> METRIC_SFID & 1 && !s->spatial.mean;
+    if (spatial || (rows && !kept && images)) {
+        uint64_t n = s->n;
+        Outcome outcome = measure_images(s, j, w, rows, e);
+        if (n) s->n = n;
+        return outcome;
+    }
+    if (rows && !(s->features = statistics_take_features(z, path, &s->rows, &s->dims, e))) return OUTCOME_FAILED;
+    return OUTCOME_DONE;
+}
+
+/* ---- sets -------------------------------------------------------------------------------------------------------------------------- */
+static char *folder_of(const char *path) {
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return dg_strdup(path);
+    char *dir = dg_strdup(slash ? path : ".");
+    if (slash) dir[slash == path ? 1 : slash - path] = 0;
+    return dir;
+}
+/* How the images were rounded to bytes, as the manifest beside them has it. */
+static void read_rounding(EvalSet *s) {
+    snprintf(s->rounding, sizeof s->rounding, "as in the files");
+    for (int i = 0; i < s->paths; i++) {
+        char *dir = folder_of(s->path[i]), *path = path_join(dir, "manifest.json");
+        Json *j = access(path, F_OK) == 0 ? json_parse_file(path, NULL) : NULL;
+        const Json *rule = json_get(json_get(j, "images"), "quantize");
+        bool known = rule && rule->kind == JSON_STRING;
+        if (known && i == 0) snprintf(s->rounding, sizeof s->rounding, "%s", rule->string);
+        else if (known && strcmp(s->rounding, rule->string)) snprintf(s->rounding, sizeof s->rounding, "not one rule");
+        json_free(j);
+        free(path), free(dir);
+    }
+}
+static bool hash_set(EvalSet *s, Error *e) {
+    struct stat st;
+    if (s->path) return s->paths != 1 || stat(s->path[0], &st) != 0 || !S_ISREG(st.st_mode) || sha256_file(s->path[0], s->sha256, e);
+    Sha256 h;
+    uint8_t digest[SHA256_BYTES];
+    sha256_init(&h);
+    sha256_update(&h, shapes32_reference, (size_t)(shapes32_reference_end - shapes32_reference));
+    sha256_final(&h, digest);
+    sha256_hex(digest, s->sha256);
+    return true;
+}
+/* The statistics file that a path is, or NULL. */
+static Npz *open_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
+}
+Outcome eval_set_open(EvalSet *s, EvalJob *j, const char *const *path, int paths, EvalWish w, Error *e) {
+    *s = (EvalSet){.path = path, .paths = paths};
+    size_t bytes = (size_t)(shapes32_reference_end - shapes32_reference);
+    Npz *z = !path ? npz_memory(shapes32_reference, bytes, "the reference of shapes32", e) : paths == 1 ? open_file(path[0]) : NULL;
+    Outcome outcome = path || z ? open_set(s, j, w, z, e) : OUTCOME_FAILED;
+    npz_close(z);
+    if (outcome == OUTCOME_DONE && w.reference && !hash_set(s, e)) outcome = OUTCOME_FAILED;
+    if (outcome == OUTCOME_DONE) read_rounding(s);
+    return outcome;
+}
+bool eval_possible(const char *path, unsigned *mask, const char **why, Error *e) {
+    const unsigned rows = 1u << METRIC_PR | 1u << METRIC_DC | 1u << METRIC_KID, spatial = 1u << METRIC_SFID;
+    if (access(path, R_OK) != 0) return dg_error(e, "%s: cannot open: %s", path, strerror(errno));
+    Npz *z = open_file(path);
+    bool statistics = z && npz_has(z, "mu") && !npz_has(z, "arr_0") && !npz_has(z, "samples");
+    *mask = ~0u;
+    if (statistics && !npz_has(z, "feats")) *mask &= ~rows, *why = "no features of single images (feats, or arr_0 for images)";
+    if (statistics && !npz_has(z, "mu_s") && *mask & spatial) {
+        *why = *mask & rows ? "no statistics of spatial features (mu_s)" : "neither features of single images nor of spatial ones";
+        *mask &= ~spatial;
+    }
+    npz_close(z);
+    return true;
+}
+void eval_set_free(EvalSet *s) {
+    gaussian_free(&s->pool), gaussian_free(&s->spatial);
+    free(s->features);
+    *s = (EvalSet){0};
+}
+char *eval_set_name(const EvalSet *s) {
+    Text t = {0};
+    if (!s->path) text_printf(&t, "shapes32");
+    for (int i = 0; i < s->paths; i++) text_printf(&t, i ? ", %s" : "%s", s->path[i]);
+    return t.text;
+}

@@ -1,0 +1,103 @@
+/* pack_command.c -- the command `pack`: any set of images as one array, the form that ADM's evaluator reads, a few images at a time. */
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "files/image_source.h"
+#include "files/npz.h"
+#include "program/commands.h"
+#include "weights_tools/weights_tools.h"
+#include <stdlib.h>
+
+typedef struct {
+    TextList images;
+    const char *out;
+    bool flat, overwrite;
+} PackOptions;
+static const Option option[] = {
+    {"Images", "images", NULL, OPTION_TEXTS, offsetof(PackOptions, images), "SOURCE...", 0, 0, false,
+     "folders of PNG and JPEG files, zip files of them, .npz files of images; one after the other, files of one by name"},
+    {NULL, "out", "o", OPTION_TEXT, offsetof(PackOptions, out), "FILE.npz", 0, 0, false, "the file to write"},
+    {NULL, "flat", NULL, OPTION_FLAG, offsetof(PackOptions, flat), NULL, 0, 0, false, "of a folder, not what lies in folders within it"},
+    {NULL, "overwrite", NULL, OPTION_FLAG, offsetof(PackOptions, overwrite), NULL, 0, 0, false, "replace FILE where it is there already"},
+};
+static const char details[] =
+    "Writes arr_0 (bytes, number x height x width x 3), and where all images have them arr_1 (classes) and seeds.\n\n"
+    "Example:\n"
+    "  dg_cuda pack --images out --out samples_50000x256x256x3.npz\n";
+
+enum { PIECE = 16 << 20 }; /* bytes of pixels at a time */
+static bool put_images(NpzWriter *w, ImageSource *s, const Interrupt *stop, Error *e) {
+    int height = image_source_height(s), width = image_source_width(s);
+    size_t n = image_source_count(s), bytes = (size_t)height * (size_t)width * 3, batch = PIECE / bytes ? PIECE / bytes : 1;
+    const int64_t shape[4] = {(int64_t)n, height, width, 3};
+    uint8_t *pixels = dg_alloc(batch * bytes);
+    size_t *index = dg_alloc(batch * sizeof *index);
+    Progress progress;
+    progress_begin(&progress, n);
+    bool ok = npz_writer_array(w, "arr_0", 'u', 1, 4, shape, e);
+    for (size_t first = 0, rows; ok && first < n && !interrupted(stop); first += rows) {
+        rows = n - first < batch ? n - first : batch;
+        for (size_t i = 0; i < rows; i++) index[i] = first + i;
+        ok = image_source_read(s, index, rows, pixels, e) && npz_writer_data(w, pixels, rows * bytes, e);
+        if (ok) progress_show(&progress, (double)(first + rows));
+    }
+    progress_clear(&progress);
+    free(pixels), free(index);
+    return ok && !interrupted(stop);
+}
+static bool put_labels(NpzWriter *w, ImageSource *s, Error *e) {
+    size_t n = image_source_count(s);
+    int *label = dg_alloc(n * sizeof *label);
+    int64_t *wide = dg_alloc(n * sizeof *wide), shape = (int64_t)n;
+    bool ok = image_source_labels(s, label, e), all = true;
+    for (size_t i = 0; i < n; i++) wide[i] = label[i], all &= label[i] >= 0;
+    if (ok && all) ok = npz_writer_array(w, "arr_1", 'i', 8, 1, &shape, e) && npz_writer_data(w, wide, n * sizeof *wide, e);
+    free(label), free(wide);
+    return ok;
+}
+static bool put_seeds(NpzWriter *w, const ImageSource *s, Error *e) {
+    size_t n = image_source_count(s);
+    uint64_t *seed = dg_alloc(n * sizeof *seed);
+    int64_t shape = (int64_t)n;
+    bool ok = !image_source_seeds(s, seed) ||
+              (npz_writer_array(w, "seeds", 'u', 8, 1, &shape, e) && npz_writer_data(w, seed, n * sizeof *seed, e));
+    free(seed);
+    return ok;
+}
+static bool pack(const PackOptions *o, const Interrupt *stop, Error *e) {
+    ImageSource *s = image_source_open(o->images.item, o->images.count, &(SourceRules){.flat = o->flat}, e);
+    NpzWriter *w = s ? npz_writer_open(o->out, e) : NULL;
+    bool ok = w && put_images(w, s, stop, e) && put_labels(w, s, e) && put_seeds(w, s, e);
+    if (ok) ok = npz_writer_finish(w, e);
+    else if (w) npz_writer_abandon(w);
+    if (ok) {
+        print_text(stdout, o->out);
+        printf(": %zu images of %dx%d\n", image_source_count(s), image_source_width(s), image_source_height(s));
+    }
+    image_source_close(s);
+    return ok;
+}
+static int run(const Args *a, Error *e) {
+    const PackOptions *o = a->options;
+    if (!o->images.count) return dg_error(e, "--images is missing: what to pack"), EXIT_USAGE;
+    if (!o->out) return dg_error(e, "--out is missing: the file to write"), EXIT_USAGE;
+    if (is_input(o->out, o->images.item, o->images.count)) return dg_error(e, "--out %s is one of the images' files", o->out), EXIT_USAGE;
+    FileMap there;
+    if (!o->overwrite && file_map(o->out, &there, NULL)) {
+        file_unmap(&there);
+        return dg_error(e, "%s exists: give --out another name, or --overwrite to replace it", o->out), EXIT_FAILED;
+    }
+    if (!out_check(o->out, e)) return EXIT_FAILED;
+    Interrupt *interrupt = interrupt_begin();
+    bool ok = pack(o, interrupt, e), stopped = !ok && interrupted(interrupt);
+    interrupt_end(interrupt);
+    return ok ? EXIT_DONE : stopped ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+const Command command_pack = {.name = "pack",
+                              .operands = "",
+                              .summary = "puts any images into one .npz, as ADM's evaluator reads it",
+                              .details = details,
+                              .options_bytes = sizeof(PackOptions),
+                              .option = option,
+                              .options = sizeof option / sizeof *option,
+                              .run = run};
