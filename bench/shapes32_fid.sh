@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 folder=${1:-build/shapes32_fid} device=${DEVICE:-cpu} threads=${THREADS:-0} python=${PYTHON:-python3}
 result=bench/results/shapes32-fid-$device.md
-make dg_cuda build/bench/shapes32_fid
+make dg_cuda
 mkdir -p "$folder" bench/results
 
 sets=()
@@ -25,7 +25,8 @@ for w in 0 1 2; do
         --format npz --outdir "$folder/w$w"
     sets+=("$folder/w$w/samples.npz")
 done
-table=$(build/bench/shapes32_fid "$device" models/shapes32/extractor.safetensors models/shapes32/reference.npz "${sets[@]}")
+table=$(./dg_cuda eval --images "${sets[@]}" --each --protocol shapes32 --metrics fd,class --bootstrap 100 --output md --device "$device" \
+    --threads "$threads")
 
 processor=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 [ "$device" = cuda ] && processor=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
@@ -42,8 +43,8 @@ processor=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
         BEGIN { split("0.19 9.20 7.97 6.67", distance, " "); split("0.10 0.35 0.39 0.30", sd, " "); split("1.000 0.576 0.615 0.643", class, " ")
                 name[1] = "real, seed 778"; name[2] = "w = 0 (unguided)"; name[3] = "w = 1"; name[4] = "w = 2"
                 print "| images | distance | sd | class | official distance | sd | class | apart |\n|---|--:|--:|--:|--:|--:|--:|--:|" }
-        /npz/ { k = /real/ ? 1 : 2 + substr($2, match($2, /w[012]\/samples/) + 1, 1)
-                printf "| %s | %.2f | %.2f | %.3f | %s | %s | %s | %.1f |\n", name[k], $4, $5, $7, distance[k], sd[k], class[k],
-                    ($4 - distance[k]) / sqrt($5 ^ 2 + sd[k] ^ 2) }'
+        /^[|].*npz/ { k = /real/ ? 1 : 2 + substr($2, match($2, /w[012]\/samples/) + 1, 1)
+                printf "| %s | %.2f | %.2f | %.3f | %s | %s | %s | %.1f |\n", name[k], $5, $6, $7, distance[k], sd[k], class[k],
+                    ($5 - distance[k]) / sqrt($6 ^ 2 + sd[k] ^ 2) }'
 } >"$result"
 cat "$result"

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 folder=${1:-build/shapes32_samplers} device=${DEVICE:-cpu} threads=${THREADS:-0}
 result=bench/results/shapes32-samplers-$device.md
-make dg_cuda build/bench/shapes32_fid
+make dg_cuda
 mkdir -p "$folder" bench/results
 sets=()
 for sampler in edm ddim dpm++; do
@@ -22,7 +22,8 @@ for sampler in edm ddim dpm++; do
         sets+=("$folder/$sampler-w$w/samples.npz")
     done
 done
-table=$(build/bench/shapes32_fid "$device" models/shapes32/extractor.safetensors models/shapes32/reference.npz "${sets[@]}")
+table=$(./dg_cuda eval --images "${sets[@]}" --each --protocol shapes32 --metrics fd,class --bootstrap 100 --output md --device "$device" \
+    --threads "$threads")
 
 processor=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 [ "$device" = cuda ] && processor=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
@@ -37,7 +38,7 @@ processor=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
     echo
     echo "$table" | awk -F ' *[|] *' '
         BEGIN { print "| sampler | guidance | distance | sd | class |\n|---|---|--:|--:|--:|" }
-        /npz/ { n = split($2, part, "/"); split(part[n - 1], name, "-w")
-                printf "| %s | %s | %.2f | %.2f | %.3f |\n", name[1], name[2] == "0" ? "none" : "w = " name[2], $4, $5, $7 }'
+        /^[|].*npz/ { n = split($2, part, "/"); split(part[n - 1], name, "-w")
+                printf "| %s | %s | %.2f | %.2f | %.3f |\n", name[1], name[2] == "0" ? "none" : "w = " name[2], $5, $6, $7 }'
 } >"$result"
 cat "$result"
