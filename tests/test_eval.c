@@ -8,6 +8,7 @@
 #include "program.h"
 #include "tiny_model.h"
 
+#if defined DG_HAVE_LAPACK && defined DG_HAVE_STB && defined DG_HAVE_ZLIB
 enum { SIDE = 32, BYTES = SIDE * SIDE * 3, IMAGES = 520 };
 
 /* ---- sources ------------------------------------------------------------------------------------------------------------------------ */
@@ -443,8 +444,10 @@ static void packs(const Setup *s) {
 }
 
 int main(int argc, char **argv) {
-    Setup s = {.program = argc > 1 ? argv[1] : program_of_build(argv[0], false, "dg_cuda"), .dir = "/tmp/dg_test_eval_XXXXXX"};
-    DG_CHECK(s.program && mkdtemp(s.dir), "no program, or no folder to work in");
+    Setup s = {.program = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda"),
+               .dir = "/tmp/dg_test_eval_XXXXXX"};
+    if (!CHECK(s.program, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder"))
+        return check_done("test_eval");
     one_number(&s);
     formats(&s);
     merges(&s);
@@ -458,3 +461,9 @@ int main(int argc, char **argv) {
     remove_folder(s.dir);
     return check_done("test_eval");
 }
+#else
+int main(void) {
+    not_run("eval: built without LAPACK, stb_image_write or zlib");
+    return check_done("test_eval");
+}
+#endif
