@@ -13,9 +13,9 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 NETS := tests/golden/nets
 GUIDES := tests/golden/guidance
 OTHER_TESTS := $(BUILD)/tests/test_ops tests/test_gpu_report.sh \
-               $(filter-out %/test_golden %/test_ops %/test_gpu_report.sh,$(TESTS) $(TEST_SCRIPTS))
+               $(filter-out %/test_golden %/test_ops %/test_gpu_report.sh %/test_eval_vectors,$(TESTS) $(TEST_SCRIPTS))
 EMU := $(BUILD)/emu/tests
-QUICK = "$(BUILD)/tests/test_golden cpu full sample" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
+QUICK = "$(BUILD)/tests/test_golden cpu full sample" "$(BUILD)/tests/test_eval_vectors" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
         "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
 EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/test_bench emu" "$(EMU)/test_latents emu" "$(EMU)/test_golden emu quick" \
             "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(EMU)/test_memory" \
