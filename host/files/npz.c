@@ -299,13 +299,16 @@ NpzStream *npz_stream_open(Npz *z, const char *name, NpyArray *out, Error *e) {
     npz_stream_close(s);
     return NULL;
 }
+void npz_let_go(const Npz *z) {
+    if (z->map.data) file_let_go(z->map.data, z->map.bytes);
+}
 bool npz_stream_read(NpzStream *s, void *out, size_t bytes, Error *e) {
     enum { LET_GO = 64 << 20 };
     DG_CHECK(bytes <= s->source.left, "npz: more than an array's bytes were asked for");
     if (!source_read(&s->source, out, bytes, e)) return false;
     if ((s->since += bytes) < LET_GO || !s->z->map.data) return true; /* memory that is no map would be lost */
     s->since = 0;
-    file_let_go(s->z->map.data, s->z->map.bytes);
+    npz_let_go(s->z);
     return true;
 }
 void npz_stream_close(NpzStream *s) {

@@ -30,6 +30,7 @@ typedef struct NpzStream NpzStream;
 NpzStream *npz_stream_open(Npz *z, const char *name, NpyArray *out, Error *e);
 bool npz_stream_read(NpzStream *s, void *out, size_t bytes, Error *e);
 void npz_stream_close(NpzStream *s); /* s may be NULL */
+void npz_let_go(const Npz *z);       /* file_let_go of all of its file, which stays readable */
 void npz_close(Npz *z);              /* z may be NULL */
 
 /* Streaming writer (stored, ZIP64 where needed). The file appears complete under its name at npz_writer_finish. */

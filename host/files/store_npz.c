@@ -278,10 +278,16 @@ static Outcome check_merged(NpzStore *s, Error *e) {
     return ok ? OUTCOME_DONE : OUTCOME_FAILED;
 }
 static Outcome copy_images(NpzStore *s, NpzWriter *w, Error *e) {
+    enum { LET_GO = 64 << 20 }; /* bytes of images, after which the memory that their files take is another's */
+    size_t since = 0;
     for (size_t i = 0; i < s->entries; i++) {
         if (i % LOOK_EVERY == 0 && interrupted(s->o->interrupt)) return OUTCOME_INTERRUPTED;
         const uint8_t *pixels = image_of(s, &s->entry[i], e);
         if (!pixels || !npz_writer_data(w, pixels, s->image_bytes, e)) return OUTCOME_FAILED;
+        if ((since += s->image_bytes) < LET_GO) continue;
+        since = 0;
+        for (int k = 0; k < OPEN_FILES; k++)
+            if (s->open[k].npz) npz_let_go(s->open[k].npz);
     }
     return OUTCOME_DONE;
 }
