@@ -410,6 +410,10 @@ static void degenerate(const Setup *s) {
         fails(r, args, 1, sets[i].sentence);
         CHECK(!strstr(r->out, "fid ") && !strstr(r->out, "kid "), "%s: a number: %s", args, r->out);
     }
+    Error e = {""};
+    CHECK(tiny_write_model(NULL, at(s, "overflow.safetensors"), small_config, 1e38f, &e), "%s", e.text);
+    fails(eval(s, "--images few.npz --ref real.npz --protocol pytorch-fid --inception overflow.safetensors"), "features that overflow", 1,
+          "few.npz: image 0 of arr_0: feature [0-9]+ of image 0 is");
     fails(eval(s, "ref --protocol adm --inception inception.safetensors --images one.npz --out x.npz"), "statistics of one image", 1,
           "at least 2 images");
     CHECK(!exists(s, "x.npz"), "a file of one image's statistics");

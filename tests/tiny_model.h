@@ -68,7 +68,7 @@ __attribute__((unused)) static bool tiny_write_model(const Model *m, const char 
                 int dims = view_official_shape(g->t[t].shape, g->t[t].view, shape);
                 float *v = malloc(count * sizeof *v), scale = dims == 1 ? .1f : sqrtf(3 * (float)shape[0] / (float)count);
                 bool norm = dims == 1 && (strstr(name, "weight") || strstr(name, "running_var"));
-                bool last = strstr(name, "aux_conv.weight") != NULL;
+                bool last = strstr(name, "aux_conv.weight") || strstr(name, "Mixed_7c.branch1x1.conv.weight");
                 for (size_t i = 0; i < count; i++) {
                     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
                     v[i] = ((float)(state >> 40) * 0x1p-23f - 1) * scale * (last ? gain : 1) + (norm ? 1 : 0);

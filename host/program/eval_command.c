@@ -1,5 +1,6 @@
 /* eval_command.c -- the command `eval`: sets of images measured by the rules of an official tool; its reference files; their merge. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "models/shapes32/shapes32.h"
 #include "program/commands.h"
 #include "program/eval.h"
@@ -248,6 +249,7 @@ static int run(const Args *a, Error *e) {
     bool inputs = o->out && (is_input(o->out, o->images.item, o->images.count) || (o->ref && is_input(o->out, &o->ref, 1)));
     if (inputs) return dg_error(e, "--out %s is a file that is read: give it another name", o->out), EXIT_USAGE;
     if (o->out && !out_check(o->out, e)) return EXIT_FAILED;
+    if (o->out) file_remove_strays(o->out);
     Interrupt *interrupt = interrupt_begin();
     j.interrupt = interrupt;
     Outcome outcome = what == DO_MERGE ? eval_merge(a, e) : what == DO_REF ? run_ref(&j, e) : run_eval(&j, e);

@@ -1,32 +1,17 @@
 /* eval_files.c -- files of statistics: ADM's form of a reference, and the merge of parts. */
-#include "base/file.h"
+#include "files/image_array.h"
 #include "program/eval.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- ADM's form: images for precision and recall, and the statistics of all -------------------------------------------------------- */
-static bool put_images(NpzWriter *w, ImageSource *s, size_t n, const Interrupt *stop, Error *e) {
-    enum { BATCH = 16 };
-    int height = image_source_height(s), width = image_source_width(s);
-    size_t bytes = (size_t)height * (size_t)width * 3, index[BATCH];
-    const int64_t shape[4] = {(int64_t)n, height, width, 3};
-    uint8_t *pixels = dg_alloc(BATCH * bytes);
-    bool ok = npz_writer_array(w, "arr_0", 'u', 1, 4, shape, e);
-    for (size_t first = 0, rows; ok && first < n && !interrupted(stop); first += rows) {
-        rows = n - first < BATCH ? n - first : BATCH;
-        for (size_t i = 0; i < rows; i++) index[i] = first + i;
-        ok = image_source_read(s, index, rows, pixels, e) && npz_writer_data(w, pixels, rows * bytes, e);
-    }
-    free(pixels);
-    return ok && !interrupted(stop);
-}
 static bool write_adm(const EvalJob *j, const EvalSet *set, Error *e) {
     ImageSource *s = image_source_open(set->path, set->paths, &j->p.rules, e);
     NpzWriter *w = s ? npz_writer_open(j->o->out, e) : NULL;
     size_t n = s ? image_source_count(s) : 0;
     if (n > (size_t)j->o->adm_images) n = (size_t)j->o->adm_images;
-    bool ok = w && put_images(w, s, n, j->interrupt, e) && gaussian_put(w, false, &set->pool, e) &&
+    bool ok = w && image_array_write(w, s, n, j->interrupt, NULL, NULL, e) == OUTCOME_DONE && gaussian_put(w, false, &set->pool, e) &&
               gaussian_put(w, true, &set->spatial, e) && gaussian_put_count(w, set->n, e);
     if (ok) ok = npz_writer_finish(w, e);
     else if (w) npz_writer_abandon(w);

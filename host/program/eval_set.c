@@ -9,6 +9,7 @@
 #include "program/eval.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,6 +80,7 @@ static void describe(Measuring *m) {
 static bool read_labels(Measuring *m, Error *e) {
     EvalSet *s = m->s;
     int before = -1, changes = 0;
+    if (!(m->w.metrics & (1u << METRIC_IS | 1u << METRIC_CLASS))) return true; /* what nobody asks for may be as it likes */
     m->label = dg_alloc(s->available * sizeof *m->label);
     if (!image_source_labels(m->images, m->label, e)) return false;
     s->sorted = true;
@@ -151,6 +153,23 @@ static void count_classes(Measuring *m, size_t first, size_t n) {
         m->s->classified += best_of(m->rows[FEATURE_LOGITS] + i * (size_t)classes, classes) == label;
     }
 }
+/* Puts the name of the first image whose features the sums do not take before the sentence. */
+static bool name_culprit(const Measuring *m, size_t first, size_t n, Error *e) {
+    double limit = grid_limit(grid_f32);
+    for (size_t i = 0; i < n; i++) {
+        bool fits = true;
+        for (int kind = FEATURE_POOL; kind <= FEATURE_SPATIAL; kind++) {
+            size_t d = (size_t)features_dims(m->features, (FeatureKind)kind);
+            for (size_t k = 0; k < d; k++) fits &= fabs((double)m->rows[kind][i * d + k]) < limit;
+        }
+        if (fits) continue;
+        char *name = image_source_name(m->images, m->index[first + i]);
+        dg_error_context(e, "%s", name);
+        free(name);
+        return false;
+    }
+    return dg_error_context(e, "%s", m->s->path[0]);
+}
 static bool measure_batch(Measuring *m, size_t first, size_t n, Error *e) {
     EvalSet *s = m->s;
     if (!image_source_read(m->images, m->index + first, n, m->pixels, e)) return false;
@@ -159,7 +178,7 @@ static bool measure_batch(Measuring *m, size_t first, size_t n, Error *e) {
     const float *pool = m->rows[FEATURE_POOL];
     bool ok = exact_add(m->sums.pool, DG_F32, pool, n, first, e) &&
               (!m->spatial || exact_add(m->sums.spatial, DG_F32, m->rows[FEATURE_SPATIAL], n, first, e));
-    if (!ok) return dg_error_context(e, "%s", s->path[0]);
+    if (!ok) return name_culprit(m, first, n, e);
     if (m->keep) memcpy(s->features + first * (size_t)s->dims, pool, n * (size_t)s->dims * sizeof *pool);
     for (size_t i = 0; m->seed && i < n; i++) seeds_add(&m->sums.seeds, m->seed[m->index[first + i]], 1);
     return true;
@@ -220,12 +239,12 @@ static bool prepare(Measuring *m, Error *e) {
     s->rows = m->keep ? (size_t)s->n : 0;
     return statistics_new(&m->sums, s->dims, features_dims(m->features, FEATURE_SPATIAL), grid_f32, "{}", e);
 }
-static bool take_results(Measuring *m, bool gaussian, Error *e) {
+static bool take_results(Measuring *m, Error *e) {
     EvalSet *s = m->s;
     Divisor d = {.ddof = m->j->p.ddof};
     if (!m->w.reference && m->j->o->dg_short_count && m->j->p.count > s->n) d.images = m->j->p.count;
     unsigned of_statistics = 1u << METRIC_FID | 1u << METRIC_SFID;
-    bool ok = !gaussian || !(m->w.metrics & of_statistics) || s->pool.mean || exact_gaussian(m->sums.pool, d, &s->pool, e);
+    bool ok = !(m->w.metrics & of_statistics) || s->pool.mean || exact_gaussian(m->sums.pool, d, &s->pool, e);
     if (ok && m->spatial && !s->spatial.mean) ok = exact_gaussian(m->sums.spatial, d, &s->spatial, e);
     return ok || dg_error_context(e, "%s", s->path[0]);
 }
@@ -250,7 +269,7 @@ static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features,
         ok = prepare(&m, e) && resume(&m, e);
     }
     if (ok) outcome = measure_all(&m, e);
-    if (outcome == OUTCOME_DONE && !take_results(&m, true, e)) outcome = OUTCOME_FAILED;
+    if (outcome == OUTCOME_DONE && !take_results(&m, e)) outcome = OUTCOME_FAILED;
     measuring_close(&m);
     return outcome;
 }

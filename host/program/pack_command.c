@@ -1,9 +1,8 @@
 /* pack_command.c -- the command `pack`: any set of images as one array, the form that ADM's evaluator reads, a few images at a time. */
 #include "base/file.h"
-#include "base/interrupt.h"
+#include "base/folder.h"
 #include "base/progress.h"
-#include "files/image_source.h"
-#include "files/npz.h"
+#include "files/image_array.h"
 #include "program/commands.h"
 #include "weights_tools/weights_tools.h"
 #include <stdlib.h>
@@ -25,25 +24,14 @@ static const char details[] =
     "Example:\n"
     "  dg_cuda pack --images out --out samples_50000x256x256x3.npz\n";
 
-enum { PIECE = 16 << 20 }; /* bytes of pixels at a time */
+static void show(void *progress, size_t images) { progress_show(progress, (double)images); }
 static bool put_images(NpzWriter *w, ImageSource *s, const Interrupt *stop, Error *e) {
-    int height = image_source_height(s), width = image_source_width(s);
-    size_t n = image_source_count(s), bytes = (size_t)height * (size_t)width * 3, batch = PIECE / bytes ? PIECE / bytes : 1;
-    const int64_t shape[4] = {(int64_t)n, height, width, 3};
-    uint8_t *pixels = dg_alloc(batch * bytes);
-    size_t *index = dg_alloc(batch * sizeof *index);
+    size_t n = image_source_count(s);
     Progress progress;
     progress_begin(&progress, n);
-    bool ok = npz_writer_array(w, "arr_0", 'u', 1, 4, shape, e);
-    for (size_t first = 0, rows; ok && first < n && !interrupted(stop); first += rows) {
-        rows = n - first < batch ? n - first : batch;
-        for (size_t i = 0; i < rows; i++) index[i] = first + i;
-        ok = image_source_read(s, index, rows, pixels, e) && npz_writer_data(w, pixels, rows * bytes, e);
-        if (ok) progress_show(&progress, (double)(first + rows));
-    }
+    Outcome outcome = image_array_write(w, s, n, stop, show, &progress, e);
     progress_clear(&progress);
-    free(pixels), free(index);
-    return ok && !interrupted(stop);
+    return outcome == OUTCOME_DONE;
 }
 static bool put_labels(NpzWriter *w, ImageSource *s, Error *e) {
     size_t n = image_source_count(s);
@@ -88,6 +76,7 @@ static int run(const Args *a, Error *e) {
         return dg_error(e, "%s exists: give --out another name, or --overwrite to replace it", o->out), EXIT_FAILED;
     }
     if (!out_check(o->out, e)) return EXIT_FAILED;
+    file_remove_strays(o->out);
     Interrupt *interrupt = interrupt_begin();
     bool ok = pack(o, interrupt, e), stopped = !ok && interrupted(interrupt);
     interrupt_end(interrupt);
