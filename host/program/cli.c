@@ -335,6 +335,12 @@ static void wrap(const char *text, int at) {
     }
     putchar('\n');
 }
+/* A number or a choice below what can be given stands for "not given". */
+static bool has_default(const Option *o, const void *defaults) {
+    int value = 0;
+    if (o->kind == OPTION_INT || o->kind == OPTION_CHOICE) memcpy(&value, (const char *)defaults + o->offset, sizeof value);
+    return o->kind != OPTION_FLAG && (value >= 0 || value >= o->lo);
+}
 static void print_option(const Option *o, const void *defaults) {
     if (o->group) printf("\n%s:\n", o->group);
     int at = printf("  --%s", o->name);
@@ -345,7 +351,7 @@ static void print_option(const Option *o, const void *defaults) {
     text_printf(&t, " (default ");
     size_t start = t.len;
     option_json(o, defaults, &t);
-    if (o->kind == OPTION_FLAG || !strcmp(t.text + start, "null")) t.text[t.len = before] = 0;
+    if (!has_default(o, defaults) || !strcmp(t.text + start, "null")) t.text[t.len = before] = 0;
     else if (t.text[start] == '"') memmove(t.text + start, t.text + start + 1, t.len - start), t.text[t.len - 2] = ')', t.len--;
     else text_printf(&t, ")");
     if (o->aliases) {

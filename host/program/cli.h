@@ -10,7 +10,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
 typedef enum {
     OPTION_FLAG,   /* bool; also --flag=0, --flag 1 */
-    OPTION_INT,    /* int within [lo, hi] */
+    OPTION_INT,    /* int within [lo, hi]; a default below 0 and lo stands for "not given" */
     OPTION_DOUBLE, /* double within [lo, hi]; NAN stands for "not given" */
     OPTION_TEXT,   /* const char *, not empty; NULL stands for "not given" */
     OPTION_TEXTS,  /* TextList: the word behind it and those that follow, up to the next that begins with a dash */

@@ -11,6 +11,7 @@ enum { MAX_IMAGES = 1000 * 1000 * 1000 };
 static void defaults(void *options) {
     EvalOptions *o = options;
     *o = (EvalOptions){.adm_images = 10000,
+                       .protocol = UNSET,
                        .batch = 32,
                        .save_every = 60,
                        .num = UNSET,
@@ -180,7 +181,7 @@ static bool check_usage(const Args *a, What *what, Error *e) {
     bool ref = *what == DO_REF, shapes32 = o->protocol == PROTOCOL_SHAPES32;
     if (ref && a->operands > 1) return dg_error(e, "eval ref takes options alone, not \"%s\": images are given by --images", a->operand[1]);
     if (!o->images.count) return dg_error(e, "--images is missing: the images to measure");
-    if (!args_given(a, "protocol")) return dg_error(e, "--protocol is missing: one of %s", PROTOCOL_CHOICE);
+    if (o->protocol == UNSET) return dg_error(e, "--protocol is missing: one of %s", PROTOCOL_CHOICE);
     if (ref && !o->out) return dg_error(e, "eval ref needs --out, the file to write");
     if (ref && o->ref) return dg_error(e, "eval ref makes a reference: --ref has no part in it");
     if (ref && (o->each || o->bootstrap)) return dg_error(e, "eval ref measures one set: --each and --bootstrap have no part in it");
