@@ -448,9 +448,9 @@ static void packs(const Setup *s) {
 }
 
 int main(int argc, char **argv) {
-    Setup s = {.program = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda"),
-               .dir = "/tmp/dg_test_eval_XXXXXX"};
-    if (!CHECK(s.program, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder"))
+    char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
+    Setup s = {.program = real, .dir = "/tmp/dg_test_eval_XXXXXX"};
+    if (!CHECK(real, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder"))
         return check_done("test_eval");
     one_number(&s);
     formats(&s);
@@ -463,6 +463,7 @@ int main(int argc, char **argv) {
     degenerate(&s);
     packs(&s);
     remove_folder(s.dir);
+    free(real);
     return check_done("test_eval");
 }
 #else

@@ -147,9 +147,9 @@ static void all_numbers(const Setup *s) {
 }
 
 int main(int argc, char **argv) {
-    Setup s = {.program = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda"),
-               .dir = "/tmp/dg_test_vectors_XXXXXX"};
-    if (!CHECK(s.program, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder"))
+    char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
+    Setup s = {.program = real, .dir = "/tmp/dg_test_vectors_XXXXXX"};
+    if (!CHECK(real, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder"))
         return check_done("test_eval_vectors");
     write_weights(at(&s, "weights.safetensors"));
     write_images(&s, "ref.npz", 0, 10);
@@ -157,6 +157,7 @@ int main(int argc, char **argv) {
     write_images(&s, "first.npz", 10, 10);
     all_numbers(&s);
     remove_folder(s.dir);
+    free(real);
     return check_done("test_eval_vectors");
 }
 #else
