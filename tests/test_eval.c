@@ -206,6 +206,8 @@ static void merges(const Setup *s) {
     r = run(s, "eval merge whole.npz c.stats.npz --out holes.npz");
     succeeds(r, "merge with a hole");
     CHECK(strstr(r->out, "560 images") && strstr(r->out, "80 seeds between these are missing: 520-599"), "%s", r->out);
+    fails(shapes(s, "--images a.stats.npz --metrics fd"), "statistics of few images", 1,
+          "holds 200 images, and protocol shapes32 wants at least 500");
     r = shapes(s, "--images a.stats.npz --metrics fd --allow-fewer");
     succeeds(r, "statistics as the images");
     CHECK(value_of(r, 0, "N") == 200 && strstr(r->out, "its statistics are taken"), "%s", r->out);
@@ -241,7 +243,9 @@ static void resumes(const Setup *s) {
     CHECK(same_file(s, "killed.npz", "never.npz"), "after a kill there are other bits");
     CHECK(same_file(s, "stopped.npz", "never.npz"), "after an interruption there are other bits");
     succeeds(run(s, args), "once more");
-    fails(shapes(s, "--images all.npz --metrics fd --features --out never.npz"), "another set's file", 1, "statistics of other images");
+    write_array(s, "plain.npz", 3, IMAGES, SIDE, false, false); /* as many, without seeds too */
+    fails(shapes(s, "--images plain.npz --metrics fd --features --out never.npz"), "another set's file", 1, "statistics of other images");
+    fails(shapes(s, "--images all.npz --metrics fd --features --out never.npz"), "a file without seeds", 1, "statistics of other images");
     CHECK(same_file(s, "killed.npz", "never.npz"), "a refused run changed the file");
     fails(shapes(s, "--images png --metrics fd --out png/000000.png"), "an image as the output", 1, "PNG|npz|ZIP|zip");
 }

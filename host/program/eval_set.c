@@ -33,17 +33,21 @@ typedef struct { /* what is open while a set is measured */
 } Measuring;
 
 /* ---- which images ---------------------------------------------------------------------------------------------------------------- */
+static bool enough(const EvalJob *j, const char *path, uint64_t n, Error *e) {
+    const Protocol *p = &j->p;
+    if (j->o->allow_fewer || n >= (p->count ? p->count : p->least)) return true;
+    return dg_error(e,
+                    "%s holds %" PRIu64
+                    " images, and protocol %s wants %s%zu: make more, or --allow-fewer to measure those (the number then "
+                    "compares with none of that many)",
+                    path, n, p->name, p->count ? "" : "at least ", p->count ? p->count : p->least);
+}
 static bool choose(Measuring *m, Error *e) {
     EvalSet *s = m->s;
     const Protocol *p = &m->j->p;
-    const EvalOptions *o = m->j->o;
     size_t all = s->available = image_source_count(m->images), wanted = m->w.reference ? all : p->count ? p->count : all;
     const char *first = s->path[0];
-    if (!m->w.reference && !o->allow_fewer && all < (p->count ? p->count : p->least))
-        return dg_error(e,
-                        "%s holds %zu images, and protocol %s wants %s%zu: make more, or --allow-fewer to measure those (the number then "
-                        "compares with none of that many)",
-                        first, all, p->name, p->count ? "" : "at least ", p->count ? p->count : p->least);
+    if (!m->w.reference && !enough(m->j, first, all, e)) return false;
     s->n = all < wanted ? all : wanted;
     if (!m->w.reference && s->n < wanted)
         eval_notice(m->j, "%s: %zu images where protocol %s takes %zu: not comparable", first, all, p->name, wanted);
@@ -303,6 +307,7 @@ static bool take_stored(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, const char *
     bool spatial = w.metrics >> METRIC_SFID & 1, adm = npz_has(z, "mu_s");
     if (!check_meta(j, z, path, e) || !gaussian_take(z, path, false, &s->pool, e)) return false;
     s->n = s->pool.count, s->dims = s->pool.dims, s->stored = true;
+    if (!w.reference && s->n && !enough(j, path, s->n, e)) return false;
     if (!spatial || (!adm && images)) return true;
     if (!adm) return dg_error(e, "%s holds no statistics of spatial features (mu_s, sigma_s) and no images: sFID needs them", path);
     return gaussian_take(z, path, true, &s->spatial, e);
