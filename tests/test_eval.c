@@ -445,6 +445,9 @@ static void packs(const Setup *s) {
     CHECK(z && npz_read(z, "seeds", &seeds, NULL) && seeds.count == IMAGES && npy_value(&seeds, IMAGES - 1) == IMAGES - 1, "seeds");
     npy_free(&classes), npy_free(&seeds);
     npz_close(z);
+    write_array(s, "long.npz", 0, 640, 96, false, false); /* more than are written at a time */
+    succeeds(run(s, "pack --images long.npz --out long2.npz"), "pack many");
+    CHECK(same_file(s, "long.npz", "long2.npz"), "many images are packed as others");
     fails(run(s, "pack --images a.npz --out both.npz"), "over a file", 1, "both.npz exists");
     succeeds(run(s, "pack --images a.npz --out both.npz --overwrite"), "--overwrite");
     fails(run(s, "pack --images a.npz large.npz --out mixed.npz"), "two sizes", 1, "40x40 pixels, and the first of the set has 32x32");
