@@ -10,8 +10,8 @@ typedef enum {
     FEATURE_POOL,        /* of Inception the pool (2048), of an extractor the mean over its positions */
     FEATURE_SPATIAL,     /* the rest: Inception's alone (models/inception.h) */
     FEATURE_LOGITS_BARE, /* without their bias */
-    FEATURE_LOGITS, /* of an extractor: of its own classes */
-    FEATURE_MEANS, /* + an image among INCEPTION_MAXPOOL_1 ..: its mean over all pixels */
+    FEATURE_LOGITS,      /* of an extractor: of its own classes */
+    FEATURE_MEANS,       /* + an image among INCEPTION_MAXPOOL_1 ..: its mean over all pixels */
     FEATURE_KINDS = FEATURE_MEANS + PORT_TAPS
 } FeatureKind;
 /* Of a pixel p after the resize. EXTRACTOR: p/127.5 - 1. */
