@@ -1,25 +1,39 @@
-/* interrupt.c -- a thread that waits for the signals, which every other thread blocks: no handler, no global. Where there
- * may be no thread, the signals wait until somebody asks.                                                               */
+/* interrupt.c -- a thread that waits for the signals, which every other thread blocks: no global. Where there may be no thread, the
+ * signals wait until somebody asks. Libraries may have threads from before main on, which block nothing (OpenBLAS has): a handler
+ * makes them, once each, block what they are given, and gives it to the process again.                                      */
 #include "base/interrupt.h"
 #include "base/error.h"
 #include "base/unfinished.h"
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
+enum { SIGNALS = 5 };
+static const int signals[SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR2};
 struct Interrupt {
     atomic_bool flag, ending;
     bool threaded;
     pthread_t thread;
     sigset_t wanted, before;
-    struct sigaction pipe; /* as it was */
+    struct sigaction pipe, was[SIGNALS]; /* as they were */
 };
 static const int WAKE = SIGUSR2; /* from interrupt_end; from others it means nothing */
 
+/* In a thread that does not block the signal: from its return on it does. The signal goes to the process, so to whoever waits. */
+static void pass_on(int number, siginfo_t *info, void *context) {
+    ucontext_t *interrupted_thread = context;
+    int before = errno;
+    (void)info;
+    sigaddset(&interrupted_thread->uc_sigmask, number);
+    kill(getpid(), number);
+    errno = before;
+}
 static void end_at_once(int number) {
     sigset_t one;
     sigemptyset(&one);
@@ -52,6 +66,10 @@ Interrupt *interrupt_begin(void) {
     add_unless_ignored(&i->wanted, SIGXCPU);
     sigaddset(&i->wanted, WAKE);
     pthread_sigmask(SIG_BLOCK, &i->wanted, &i->before);
+    struct sigaction pass = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigfillset(&pass.sa_mask);
+    for (int k = 0; k < SIGNALS; k++)
+        if (sigismember(&i->wanted, signals[k])) sigaction(signals[k], &pass, &i->was[k]);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigemptyset(&ignore.sa_mask);
     sigaction(SIGPIPE, &ignore, &i->pipe);
@@ -75,6 +93,8 @@ void interrupt_end(Interrupt *i) {
     }
     while (sigtimedwait(&i->wanted, NULL, &(struct timespec){0, 0}) > 0) {} /* it has been answered */
     fflush(stdout);                                                         /* while a reader that went away is only an error */
+    for (int k = 0; k < SIGNALS; k++)
+        if (sigismember(&i->wanted, signals[k])) sigaction(signals[k], &i->was[k], NULL);
     sigaction(SIGPIPE, &i->pipe, NULL);
     pthread_sigmask(SIG_SETMASK, &i->before, NULL);
     free(i);
