@@ -159,14 +159,7 @@ typedef struct {
     double network_flops, guide_flops;  /* of one image */
 } Bench;
 
-static void call_network(Bench *b, const double *sigma) {
-    Predictor *p = b->engine.n.network;
-    Level *level = dg_alloc((size_t)p->batch * sizeof *level);
-    for (int i = 0; i < p->batch; i++) level[i] = (Level){1, sigma[i]};
-    predictor_fill(p, p->batch, 1, p->net->host_table, NULL, level);
-    net_run_filled(p->net, p->batch, b->x);
-    free(level);
-}
+static void call_network(Bench *b, const double *sigma) { predictor_run(b->engine.n.network, b->x, sigma); }
 static void call_guide(Bench *b, const double *sigma) {
     double *coef = dg_alloc((size_t)b->o->batch * sizeof *coef);
     guide_run(b->engine.n.discriminator, b->x, sigma, coef);

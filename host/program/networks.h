@@ -16,8 +16,7 @@ typedef struct {
 typedef struct {
     NetworkSource source[ROLES];
     /* Of the network: */
-    const Model *model;
-    void *config; /* of the model's own type */
+    Net *plan; /* its graph, not bound to anything, and its configuration */
     Score *score;
     Shape state; /* of one image of the sampler's */
     int classes; /* that an image may have: the network's, or of an unconditional one its classifier's; 0: none */

@@ -83,12 +83,9 @@ static int label_limit(const SampleNetworks *n) {
     return least;
 }
 /* EDM's networks take none, a row of zeros; others, and classifiers, need a class. */
-static bool every_label(const SampleNetworks *n, const int *label, Error *e) {
+static bool needs_labels(const SampleNetworks *n) {
     const ScoreFacts *f = &n->network->score->facts;
-    bool needed = n->classifier || (f->classes && f->null_class != NO_LABEL);
-    for (int i = 0; needed && i < n->network->batch; i++)
-        if (label[i] < 0) return dg_error(e, "image %d has no class, which the networks take", i);
-    return true;
+    return n->classifier || (f->classes && f->null_class != NO_LABEL);
 }
 static bool replay(const Case *c, Sampler *s, const Setup *setup, const SampleNetworks *networks, Error *e) {
     int n = networks->network->batch, *label = dg_alloc((size_t)n * sizeof *label), steps = sampler_steps(s);
@@ -98,7 +95,8 @@ static bool replay(const Case *c, Sampler *s, const Setup *setup, const SampleNe
                  st_find(c->file, "noise");
     double *x = case_images(c, "latents", image, e);
     double **noise = x && draws ? case_draws(c, "noise", steps, drawn, e) : NULL;
-    bool ok = x && (noise || !draws) && case_labels(c, n, label_limit(networks), label, e) && every_label(networks, label, e);
+    bool ok = x && (noise || !draws) && case_labels(c, n, label_limit(networks), label, e) &&
+              (!needs_labels(networks) || case_every_label(n, label, e));
     if (ok) {
         sampler_begin(s, n, &(SampleNoise){.latents = x, .noise = (const double *const *)noise}, label);
         while (sampler_step(s)) {}
