@@ -5,6 +5,7 @@
 #include "case_weights.h"
 #include "device_spec.h"
 #include "tiny_model.h"
+#include "synthetic.h"
 #include <time.h>
 
 enum { SEEDS = 8, MOST_BATCH = 8 };
@@ -108,14 +109,6 @@ static Setup setup_new(const char *name, Weights *network, Weights *extractor, W
     for (int i = 0; i < SEEDS; i++) s.seed[i] = 1000 + 7 * (uint64_t)i, s.label[i] = i % classes;
     return s;
 }
-static Weights *synthetic(uint64_t seed, const char *config) {
-    Error e = {""};
-    Json *j = json_parse(config, strlen(config), &e);
-    DG_CHECK(j, "%s", e.text);
-    Weights *w = weights_synthetic(seed, j);
-    json_free(j);
-    return w;
-}
 static void test_device(const char *spec) {
     Error e = {""};
     DeviceSpec s = device_spec(spec);
@@ -124,8 +117,8 @@ static void test_device(const char *spec) {
         not_run("batches on %s: %s", spec, e.text);
         return;
     }
-    Weights *network = synthetic(11, tiny_network_config), *extractor = synthetic(12, tiny_extractor_config),
-            *head = synthetic(13, tiny_head_config);
+    Weights *network = synthetic(tiny_network_config, 11), *extractor = synthetic(tiny_extractor_config, 12),
+            *head = synthetic(tiny_head_config, 13);
     Setup tiny = setup_new("8x8 pixels", network, extractor, head, 3, 6);
     test_setup(d, &tiny);
     weights_free(network), weights_free(extractor), weights_free(head);

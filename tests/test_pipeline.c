@@ -4,19 +4,13 @@
 #include "program/pipeline.h"
 #include "check.h"
 #include "tiny_model.h"
+#include "synthetic.h"
 #include <math.h>
 #include <stdlib.h>
 
 typedef struct {
     Weights *network, *extractor, *head;
 } Files;
-static Weights *synthetic(const char *config, uint64_t seed) {
-    Error e;
-    Json *j = json_parse(config, strlen(config), &e);
-    Weights *w = weights_synthetic(seed, j);
-    json_free(j);
-    return w;
-}
 /* ---- a last batch that is not full ---------------------------------------------------------------------------------------------- */
 typedef struct { /* a device that counts what it is asked for */
     Device device;

@@ -5,13 +5,11 @@
 #include "device/host_state.h"
 #include "check.h"
 #include "device_spec.h"
+#include "synthetic.h"
 #include <math.h>
 #include <stdlib.h>
 
-/* As small as these networks can be: the emulated kernels run them, too. */
-static const char network_config_text[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 4, \"img_channels\": "
-                                          "3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
-                                          " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
+static const char network_config_text[] = SMALL_NETWORK("EDMPrecond");
 static const char extractor_config_text[] =
     "{\"kind\": \"extractor\", \"image_size\": 4, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
     " \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
@@ -22,11 +20,6 @@ static const char head_config_text[] =
     " \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
     "\"resblock_updown\": true,"
     " \"pool\": \"attention\", \"condition\": true, \"num_class\": 3}";
-static const char classifier_config_text[] =
-    "{\"kind\": \"extractor\", \"image_size\": 4, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
-    " \"attention_resolutions\": [], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
-    "\"resblock_updown\": true,"
-    " \"pool\": \"attention\"}";
 enum { STEPS = 6, BATCH = 2, RUNS = 2, PER_SAMPLE = 4 * 4 * 3, CLASSES = 3 };
 enum { WITH_DISCRIMINATOR = 1, WITH_GNET = 2, WITH_CLASSIFIER = 4, WITHOUT_CLASS = 8 /* classifier-free guidance */ };
 typedef struct {
@@ -101,16 +94,9 @@ static SampleOptions options_of(const Case *c) {
 typedef struct {
     Weights *network, *gnet, *extractor, *head, *classifier;
 } Files;
-static Weights *synthetic(const char *config, uint64_t seed) {
-    Error e;
-    Json *j = json_parse(config, strlen(config), &e);
-    Weights *w = weights_synthetic(seed, j);
-    json_free(j);
-    return w;
-}
 static Files files_new(void) {
     return (Files){synthetic(network_config_text, 1), synthetic(network_config_text, 5), synthetic(extractor_config_text, 2),
-                   synthetic(head_config_text, 17), synthetic(classifier_config_text, 9)};
+                   synthetic(head_config_text, 17), synthetic(extractor_config_text, 9)};
 }
 static void files_free(Files *f) {
     Weights *w[] = {f->network, f->gnet, f->extractor, f->head, f->classifier};

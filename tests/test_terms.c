@@ -4,17 +4,12 @@
  *   test_terms [DEVICE]     default: ref64                                                                                */
 #include "sample/sampler.h"
 #include "check.h"
+#include "synthetic.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char network_text[] = "{\"kind\": \"denoiser\", \"precond\": \"EDMPrecond\", \"img_resolution\": 4, \"img_channels\": "
-                                   "3, \"label_dim\": 3, \"model_type\": \"SongUNet\","
-                                   " \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, \"attn_resolutions\": []}";
-static const char vp_text[] =
-    "{\"kind\": \"denoiser\", \"precond\": \"VPPrecond\", \"img_resolution\": 4, \"img_channels\": 3, \"label_dim\": 3, "
-    "\"model_type\": \"SongUNet\", \"model_channels\": 8, \"channel_mult\": [1], \"num_blocks\": 1, "
-    "\"attn_resolutions\": []}";
+static const char network_text[] = SMALL_NETWORK("EDMPrecond"), vp_text[] = SMALL_NETWORK("VPPrecond");
 static const char classifier_text[] =
     "{\"kind\": \"extractor\", \"image_size\": 4, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 5, \"num_res_blocks\": 1,"
     " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
@@ -26,13 +21,6 @@ typedef struct {
     Device *d;
     Weights *network, *other, *vp, *classifier; /* vp: of another preconditioner */
 } Files;
-static Weights *synthetic(const char *config, uint64_t seed) {
-    Error e;
-    Json *j = json_parse(config, strlen(config), &e);
-    Weights *w = weights_synthetic(seed, j);
-    json_free(j);
-    return w;
-}
 static SampleOptions euler(void) {
     SampleOptions o = sample_defaults();
     o.num_steps = STEPS, o.dg_weight_1st_order = 0, o.sampler = SAMPLER_ABLATION, o.solver = SOLVER_EULER;

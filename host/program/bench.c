@@ -190,16 +190,7 @@ typedef struct {
     int count;
 } Phases;
 
-static void call_predictor(Bench *b, const double *sigma) {
-    Predictor *p = b->predictor;
-    Net *n = p->net;
-    Level *level = dg_alloc((size_t)p->batch * sizeof *level);
-    for (int i = 0; i < p->batch; i++) level[i] = (Level){1, sigma[i]};
-    predictor_fill(p, p->batch, b->passes, n->host_table, NULL, level);
-    exec_set(n->exec, n->table, n->graph->t[n->table].dtype, n->host_table);
-    predictor_enqueue(p, p->batch, b->passes, b->x, n->exec->data[n->table]);
-    free(level);
-}
+static void call_predictor(Bench *b, const double *sigma) { predictor_run(b->predictor, b->passes, b->x, sigma); }
 static void call_guide(Bench *b, const double *sigma) {
     double *coef = dg_alloc((size_t)b->o->batch * sizeof *coef);
     guide_run(b->guide, b->x, sigma, coef);

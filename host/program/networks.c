@@ -35,16 +35,13 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
            dg_error_context(e, "--%s %s", role_name(r), weights_name(s->weights));
 }
 static bool describe_network(Networks *n, const Weights *w, Error *e) {
-    n->model = model_find_score(weights_config(w), e);
-    n->config = n->model ? model_config(n->model, weights_config(w), e) : NULL;
-    n->score = n->config ? score_new(n->model, n->config, e) : NULL;
+    const Model *m = model_find_score(weights_config(w), e);
+    n->plan = net_new("network", (Precision){DG_F32, false}, 1, false);
+    const Ports *p = m ? net_add(n->plan, m, weights_config(w), "", 0, e) : NULL;
+    n->score = p ? score_new(m, n->plan->part[0].config, e) : NULL;
     if (!n->score) return dg_error_context(e, "%s", weights_name(w));
-    Net *plan = net_new("network", (Precision){DG_F32, false}, 1, false);
-    const Ports *p = net_add(plan, n->model, weights_config(w), "", 0, e);
-    if (p) n->state = shape_of(plan->graph, p->x);
-    net_free(plan);
-    n->picture = n->state;
-    return p != NULL;
+    n->state = n->picture = shape_of(n->plan->graph, p->x);
+    return true;
 }
 static bool describe_vae(Networks *n, const Weights *vae, Error *e) {
     Decoder *plan = decoder_plan(weights_config(vae), n->state, (Precision){DG_F32, false}, 1, false, e);
@@ -96,7 +93,7 @@ bool networks_open_vae(Networks *n, const char *path, const ConvertOptions *o, E
 void networks_close(Networks *n) {
     for (Role r = 0; r < ROLES; r++) weights_free(n->source[r].weights);
     score_free(n->score);
-    free(n->config);
+    net_free(n->plan);
     *n = (Networks){0};
 }
 bool networks_class(const Networks *n, const char *text, int *out, Error *e) {

@@ -16,8 +16,7 @@ typedef struct {
 typedef struct {
     NetworkSource source[ROLES];
     /* Of the network: */
-    const Model *model;
-    void *config; /* of the model's own type */
+    Net *plan; /* its graph, not bound to anything, and its configuration */
     Score *score;
     Shape state;   /* of one image of the sampler's */
     Shape picture; /* of one image that comes out: the autoencoder's, or the state */

@@ -64,24 +64,18 @@ typedef struct {
     double flops; /* of an image */
 } Plan;
 static const Json *config_of(const Plan *p, Role r) { return weights_config(p->n->source[r].weights); }
-/* Every network of a run sees the same images. */
-static bool same_images(const Plan *p, Role r, Shape s, Error *e) {
-    Shape own = p->n->state;
-    return (s.h == own.h && s.w == own.w && s.c == own.c) ||
-           dg_error(e, "the %s takes %dx%dx%d images, the network makes %dx%dx%d", role_name(r), s.h, s.w, s.c, own.h, own.w, own.c);
-}
 static bool print_predictor(Plan *p, Role r, int passes, int calls, Error *e) {
-    const Model *m = r == ROLE_NETWORK ? p->n->model : model_find_score(config_of(p, r), e);
+    const Model *m = r == ROLE_NETWORK ? p->n->score->model : model_find_score(config_of(p, r), e);
     Net *net = net_new("network", p->precision, p->batch * passes, p->fuse);
     const Ports *ports = m ? net_add(net, m, config_of(p, r), "", 0, e) : NULL;
-    bool ok = ports && same_images(p, r, shape_of(net->graph, net->x), e);
+    bool ok = ports && sample_same_images(role_name(r), shape_of(net->graph, net->x), p->n->state, e);
     if (ok) net_plan(net, ports->out), p->flops += print_role(role_name(r), net->graph, p->batch * passes, calls);
     net_free(net);
     return ok;
 }
 static bool print_guide(Plan *p, const char *what, Role r, const Json *head, int calls, Error *e) {
     Guide *g = guide_plan(config_of(p, r), head, p->precision, p->batch, (GuideOptions){.fuse = p->fuse}, e);
-    bool ok = g && same_images(p, r, shape_of(g->net->graph, g->net->x), e);
+    bool ok = g && sample_same_images(role_name(r), shape_of(g->net->graph, g->net->x), p->n->state, e);
     if (ok) p->flops += print_role(what, g->net->graph, p->batch, calls);
     guide_free(g);
     return ok;

@@ -153,6 +153,11 @@ bool case_labels(const Case *c, int n, int classes, int *label, Error *e) {
     free(v);
     return ok;
 }
+bool case_every_label(int n, const int *label, Error *e) {
+    for (int i = 0; i < n; i++)
+        if (label[i] < 0) return dg_error(e, "image %d has no class, which the network takes", i);
+    return true;
+}
 const Json *case_config(const Case *c, const char *network, Error *e) {
     const Json *config = json_get(c->json, network);
     if (!config) dg_error(e, "the case has no \"%s\", the arguments of a network", network);

@@ -46,6 +46,7 @@ double **case_draws(const Case *c, const char *tensor, int count, Shape s, Error
 void case_draws_free(double **draw, int count);
 /* class_index, or the one in class_labels; -1 where the case has neither. Below `classes`, unless that is 0. */
 bool case_labels(const Case *c, int n, int classes, int *label, Error *e);
+bool case_every_label(int n, const int *label, Error *e);              /* for networks that take no -1 */
 const Json *case_config(const Case *c, const char *network, Error *e); /* the arguments of "network", "extractor", "head" */
 /* Synthetic weights of one of these, with its overrides. seed_key: the seed's name in the case. */
 Weights *case_weights_of(const Case *c, const Json *config, const char *network, const char *seed_key, Error *e);

@@ -23,9 +23,7 @@ static bool thin_out(const Case *c, double *image, Shape *s, Error *e) {
 static bool read_labels(const Case *c, const Net *n, int *label, Error *e) {
     Tid input = n->part[0].ports.label;
     if (!case_labels(c, n->batch, input ? shape_of(n->graph, input).c : 0, label, e)) return false;
-    for (int i = 0; input && i < n->batch; i++)
-        if (label[i] < 0) return dg_error(e, "image %d has no class, which the network takes", i);
-    return true;
+    return !input || case_every_label(n->batch, label, e);
 }
 static bool replay(const Case *c, Net *n, Error *e) {
     Shape in = shape_of(n->graph, n->x), out = shape_of(n->graph, n->out);

@@ -72,18 +72,20 @@ Net *net_open(Device *d, const Model *m, Weights *w, int batch, bool fuse, Error
     return NULL;
 }
 
+void net_set_onehot(Net *n, Tid t, int rows, float scale, const int *label) {
+    size_t classes = (size_t)shape_of(n->graph, t).c;
+    float *onehot = dg_alloc((size_t)rows * classes * sizeof *onehot);
+    for (int i = 0; i < rows; i++) {
+        DG_CHECK(label[i] < (int)classes, "label %d of %zu classes", label[i], classes);
+        if (label[i] >= 0) onehot[(size_t)i * classes + (size_t)label[i]] = scale;
+    }
+    exec_set_rows(n->exec, t, rows, DG_F32, onehot);
+    free(onehot);
+}
 void net_set_labels(Net *n, int rows, const int *label) {
     for (int k = 0; k < n->parts; k++) {
         const Ports *p = &n->part[k].ports;
-        if (!p->label) continue;
-        size_t classes = (size_t)shape_of(n->graph, p->label).c;
-        float *onehot = dg_alloc((size_t)rows * classes * sizeof *onehot);
-        for (int i = 0; i < rows; i++) {
-            DG_CHECK(label[i] < (int)classes, "label %d of %zu classes", label[i], classes);
-            if (label[i] >= 0) onehot[(size_t)i * classes + (size_t)label[i]] = p->label_scale;
-        }
-        exec_set_rows(n->exec, p->label, rows, DG_F32, onehot);
-        free(onehot);
+        if (p->label) net_set_onehot(n, p->label, rows, p->label_scale, label);
     }
 }
 static size_t feature_bytes(const Net *n, const NetPart *p) { /* of one image */

@@ -48,6 +48,7 @@ bool net_bind(Net *n, Device *d, Weights *const *weights, Error *e);
 /* What follows takes `rows`, from 1 to the batch: the images of a call, which are the first ones of everything. */
 /* label[rows]: classes; below 0: none, a row of zeros. Every network that takes a label gets it; the others none. */
 void net_set_labels(Net *n, int rows, const int *label);
+void net_set_onehot(Net *n, Tid t, int rows, float scale, const int *label); /* the same of one vector input, of that size */
 /* A call in two halves: fill writes a table (host memory, net_table_bytes, aligned for a double), enqueue computes with a copy
  * of it in device memory. The networks see scale[i] * x[i] (f64 on the device, [rows][per_sample]) at time[i], in the
  * unit of the models' time_features. scale may be NULL: 1; time too where no network takes one.

@@ -96,15 +96,8 @@ int guide_classes(const Guide *u) {
 }
 void guide_set_labels(Guide *u, int rows, const int *label) {
     net_set_labels(u->net, rows, label);
-    if (!u->onehot) return;
-    size_t classes = (size_t)u->extractor->out_channels;
-    float *onehot = dg_alloc((size_t)rows * classes * sizeof *onehot);
-    for (int i = 0; i < rows; i++) {
-        DG_CHECK(label[i] >= 0 && label[i] < (int)classes, "class %d of a classifier of %zu", label[i], classes);
-        onehot[(size_t)i * classes + (size_t)label[i]] = (float)u->seed_scale;
-    }
-    exec_set_rows(u->net->exec, u->onehot, rows, DG_F32, onehot);
-    free(onehot);
+    for (int i = 0; i < rows && u->onehot; i++) DG_CHECK(label[i] >= 0, "image %d has no class, which a classifier takes", i);
+    if (u->onehot) net_set_onehot(u->net, u->onehot, rows, (float)u->seed_scale, label);
 }
 double guide_tau(double sigma) {
     double slope = BETA_1 - BETA_0;

@@ -66,16 +66,22 @@ Term predictor_output(const Predictor *p, int rows, int pass, const double *coef
     return t;
 }
 Term predictor_variance(const Predictor *p) { return output_channels(p, p->state.c); }
+void predictor_run(Predictor *p, int passes, const double *x, const double *sigma) {
+    Level *level = dg_alloc((size_t)p->batch * sizeof *level);
+    for (int i = 0; i < p->batch; i++) level[i] = (Level){1, sigma[i]};
+    Net *n = p->net;
+    predictor_fill(p, p->batch, passes, n->host_table, NULL, level);
+    exec_set(n->exec, n->table, n->graph->t[n->table].dtype, n->host_table);
+    predictor_enqueue(p, p->batch, passes, x, n->exec->data[n->table]);
+    free(level);
+}
 bool predictor_apply(Predictor *p, double *x, const double *sigma, Error *e) {
     size_t n = (size_t)p->batch;
     DG_CHECK(shape_of(p->net->graph, p->net->out).c == p->state.c, "a prediction with a variance code is no image");
-    Level *level = dg_alloc(n * sizeof *level);
     double *skip = dg_alloc(n * sizeof *skip), *out = dg_alloc(n * sizeof *out);
-    for (size_t i = 0; i < n; i++) level[i] = (Level){1, sigma[i]};
-    predictor_fill(p, p->batch, 1, p->net->host_table, NULL, level);
+    predictor_run(p, 1, x, sigma);
     for (size_t i = 0; i < n; i++) skip[i] = p->affine[i].skip, out[i] = p->affine[i].out;
-    net_run_filled(p->net, p->batch, x);
     bool ok = net_apply(p->net, p->batch, x, skip, out, e);
-    free(level), free(skip), free(out);
+    free(skip), free(out);
     return ok;
 }

@@ -27,6 +27,8 @@ void predictor_enqueue(Predictor *p, int rows, int passes, const double *x, cons
 /* F of a pass of `rows` rows, for the state's channels; with `head` > 0, tail is the coefficient of the channels from there on. */
 Term predictor_output(const Predictor *p, int rows, int pass, const double *coef, int head, const double *tail);
 Term predictor_variance(const Predictor *p); /* the code of the learned variance, of the first pass */
+/* Runs the passes on x, [batch][per_sample] f64 on the device, at sigma[batch] (host, alpha 1), outside of a replay. */
+void predictor_run(Predictor *p, int passes, const double *x, const double *sigma);
 /* x, [batch][per_sample] f64 on the device, becomes D(x; sigma) at sigma[batch] (host, alpha 1); false: there is no memory for the
  * coefficients on the device.                                                                                             */
 bool predictor_apply(Predictor *p, double *x, const double *sigma, Error *e);

@@ -20,14 +20,14 @@ static const Program *program_of(SamplerKind k) {
 }
 
 /* ---- what fits together ------------------------------------------------------------------------------------------------------ */
+bool sample_same_images(const char *what, Shape s, Shape network, Error *e) {
+    return (s.h == network.h && s.w == network.w && s.c == network.c) ||
+           dg_error(e, "the %s takes %dx%dx%d images, the network makes %dx%dx%d", what, s.h, s.w, s.c, network.h, network.w, network.c);
+}
 /* classes: of the labels. */
 static bool check_guide(const Guide *g, TermKind k, const Predictor *p, int classes, Error *e) {
-    Shape s = p->state;
-    int size = g->extractor->image_size;
     const char *what = k == TERM_CLASSIFIER ? "classifier" : "discriminator";
-    if (g->per_sample != p->per_sample || g->extractor->in_channels != s.c)
-        return dg_error(e, "the %s takes %dx%dx%d images, the network makes %dx%dx%d", k == TERM_CLASSIFIER ? "classifier" : "extractor",
-                        size, size, g->extractor->in_channels, s.h, s.w, s.c);
+    if (!sample_same_images(k == TERM_CLASSIFIER ? what : "extractor", shape_of(g->net->graph, g->net->x), p->state, e)) return false;
     if (guide_classes(g) && classes > guide_classes(g))
         return dg_error(e, "the %s has %d classes, the %s %d", p->score->facts.classes ? "network" : "classifier", classes, what,
                         guide_classes(g));
@@ -60,6 +60,9 @@ static bool check_fit(const SampleOptions *o, const Guidance *g, const SampleNet
     return true;
 }
 
+/* Of gradient k; or NULL. */
+static Guide *guide_of(const Sampler *s, int k) { return k ? s->n.classifier : s->n.discriminator; }
+
 /* ---- memory ------------------------------------------------------------------------------------------------------------------- */
 static bool image_buffers(Sampler *s, int slot) {
     size_t n = (size_t)s->batch, bytes = n * picture_bytes(&s->picture);
@@ -77,12 +80,11 @@ static void *place(Table *t, size_t bytes) {
 }
 static void lay_out_evaluation(Sampler *s, Evaluation *v) {
     Table *t = &s->table;
-    const Guide *guide[GRADIENTS] = {s->n.discriminator, s->n.classifier};
     double **column[] = {&v->own, &v->output, &v->output_tail, &v->null, &v->null_tail, &v->other, &v->gradient[0], &v->gradient[1]};
     for (size_t i = 0; i < sizeof column / sizeof *column; i++) *column[i] = place(t, (size_t)s->batch * sizeof(double));
     v->network = place(t, net_table_bytes(s->n.network->net));
     v->guiding = s->n.guiding ? place(t, net_table_bytes(s->n.guiding->net)) : NULL;
-    for (int k = 0; k < GRADIENTS; k++) v->guide[k] = guide[k] ? place(t, net_table_bytes(guide[k]->net)) : NULL;
+    for (int k = 0; k < GRADIENTS; k++) v->guide[k] = guide_of(s, k) ? place(t, net_table_bytes(guide_of(s, k)->net)) : NULL;
 }
 static void lay_out(Sampler *s) {
     Table *t = &s->table;
@@ -180,7 +182,6 @@ Term machine_term(const Sampler *s, const double *data, const double *column) {
 void machine_combine(Sampler *s, double *out, const Term *term, int terms) {
     s->dev->be->combine(s->dev, out, DG_F64, s->rows, s->per_sample, term, terms);
 }
-static const Guide *guide_of(const Sampler *s, int k) { return k ? s->n.classifier : s->n.discriminator; }
 static bool gradient_open(unsigned open, int k) { return is_open(open, k ? TERM_CLASSIFIER : TERM_DISCRIMINATOR); }
 void machine_evaluate(Sampler *s, int k, unsigned open, const double *x) {
     const Evaluation *v = &s->table.evaluation[k];
@@ -237,11 +238,11 @@ int machine_noise(Sampler *s, int step) {
  * position counts for all. Returns whether it acts on any.                                                                  */
 static bool add_term(Sampler *s, const GuidanceTerm *t, double timestep, bool again) {
     double w = again ? t->weight_again : t->weight, least = (double)INFINITY;
-    bool any = false;
+    bool any = false, batch = t->gate == GATE_BATCH;
     double *sum = t->kind == TERM_CFG ? s->without_class : t->kind == TERM_AUTO ? s->away : s->weight[t->kind == TERM_CLASSIFIER];
-    for (int i = 0; i < s->rows; i++) least = fmin(least, term_position(t->unit, s->level[i], timestep));
+    for (int i = 0; i < s->rows && batch; i++) least = fmin(least, term_position(t->unit, s->level[i], timestep));
     for (int i = 0; i < s->rows; i++) {
-        double position = t->gate == GATE_BATCH ? least : term_position(t->unit, s->level[i], timestep);
+        double position = batch ? least : term_position(t->unit, s->level[i], timestep);
         if (!term_acts(t, s->level[i], position, again)) continue;
         sum[i] += term_is_gradient(t->kind) ? w : w - 1;
         any = true;
@@ -271,7 +272,7 @@ unsigned machine_plan(Sampler *s, int k, double timestep, bool again) {
     if (is_open(open, TERM_AUTO)) predictor_fill(s->n.guiding, s->rows, 1, v->guiding, s->scale, s->level);
     for (int g = 0; g < GRADIENTS; g++) {
         if (!gradient_open(open, g)) continue;
-        Guide *guide = g ? s->n.classifier : s->n.discriminator;
+        Guide *guide = guide_of(s, g);
         guide_fill(guide, s->rows, v->guide[g], s->level, s->scale, guide_times(s, guide, timestep), s->gradient[g]);
     }
     s->counts.network += passes, s->counts.guiding += is_open(open, TERM_AUTO);

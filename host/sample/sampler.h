@@ -48,6 +48,8 @@ Picture sampler_picture(const Sampler *s);
 void sampler_images_begin(Sampler *s, int slot);
 void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad); /* bad[rows]: non-finite elements */
 
+/* Whether a network of a run sees the images that the score network makes. */
+bool sample_same_images(const char *what, Shape s, Shape network, Error *e);
 /* What a run will count when no sample is boosted, without a device. False: e says why there is no such number. */
 bool sample_count(const SampleOptions *o, const Score *score, SampleCounts *c, Error *e);
 #endif

@@ -11,11 +11,11 @@
 #include "models/models.h"
 #include "sample/options.h"
 
-typedef struct
-{ /* x = alpha x0 + sigma eps. EDM's state has alpha 1, that of a diffusion process alpha^2 + sigma^2 = 1, a flow's 1 = alpha + sigma */
+/* x = alpha x0 + sigma eps. EDM's state has alpha 1, that of a diffusion process alpha^2 + sigma^2 = 1, a flow's 1 = alpha + sigma. */
+typedef struct {
     double alpha, sigma;
 } Level;
-typedef struct {
+typedef struct { /* of the formula above */
     double skip, out, in, time;
 } Affine;
 typedef struct {
@@ -30,8 +30,8 @@ Score *score_new(const Model *m, const void *config, Error *e);
 void score_free(Score *s);
 /* What the options say about the process that the network's timesteps are of, which no official file does. False: there is none such. */
 bool score_apply(Score *s, const SampleOptions *o, Error *e);
-double score_round(const Score *s,
-                   double sigma); /* the level, at alpha 1, that the network knows best: iDDPM's, a timestep's; else sigma */
+/* The level, at alpha 1, that the network knows best: iDDPM's, a timestep's; else sigma. */
+double score_round(const Score *s, double sigma);
 Affine score_affine(const Score *s, Level l);
 /* Whether levels from lo to hi (sigma/alpha) are within what the network was trained for. */
 bool score_covers(const Score *s, double lo, double hi, Error *e);

@@ -8,12 +8,8 @@
 #include "sample/score.h"
 
 typedef enum { TERM_CFG, TERM_AUTO, TERM_DISCRIMINATOR, TERM_CLASSIFIER, TERM_KINDS } TermKind;
-typedef enum {
-    UNIT_SIGMA,
-    UNIT_TAU,
-    UNIT_TIMESTEP,
-    UNIT_TIME
-} Unit; /* sigma/alpha; DG's VP time; of the diffusion process; sigma/(alpha+sigma) */
+/* Of an interval: sigma/alpha; DG's VP time; of the diffusion process; sigma/(alpha+sigma). */
+typedef enum { UNIT_SIGMA, UNIT_TAU, UNIT_TIMESTEP, UNIT_TIME } Unit;
 typedef struct {
     TermKind kind;
     double weight, weight_again; /* again: at the second evaluation of a step */
