@@ -202,6 +202,12 @@ float *statistics_features(const char *path, size_t *images, int *dims, Error *e
     npz_close(z);
     return x;
 }
+bool statistics_fit_features(const char *path, size_t images, int dims, FeaturesOf wanted, Error *e) {
+    bool fits = dims == wanted.dims && (!wanted.images || images == wanted.images || (wanted.some && images < wanted.images));
+    return fits ||
+           dg_error(e, "%s: it keeps features of %zu images (%d each) and statistics of %" PRIu64 " (%d each): the file was changed", path,
+                    images, dims, wanted.images, wanted.dims);
+}
 
 /* ---- merging ----------------------------------------------------------------------------------------------------- */
 static void member_text(Text *t, const Json *j) {

@@ -27,6 +27,14 @@ bool statistics_read(const char *path, Statistics *s, Error *e);
 /* The features that a file keeps, in float or half: images x dims values in float, freed by the caller. */
 float *statistics_features(const char *path, size_t *images, int *dims, Error *e);
 float *statistics_take_features(Npz *z, const char *path, size_t *images, int *dims, Error *e); /* of a file that is open */
+/* Whether these are the features that the file's statistics are of: of as many dimensions and, where the file says how many images it
+ * has (not 0), of as many; a reference may keep those of some of its images alone. */
+typedef struct {
+    uint64_t images;
+    int dims;
+    bool some;
+} FeaturesOf;
+bool statistics_fit_features(const char *path, size_t images, int dims, FeaturesOf wanted, Error *e);
 /* Adds what from has. Refused: seeds that both have, other features, another grid; everything of meta must be equal but "source"
  * and "N". The paths are for sentences. */
 bool statistics_merge(Statistics *into, const char *into_path, Statistics *from, const char *from_path, Error *e);

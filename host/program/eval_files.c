@@ -57,7 +57,7 @@ typedef struct {
     size_t count;
     bool kept; /* by all parts so far */
 } Kept;
-static bool keep(Kept *k, const char *path, int dims, Error *e) {
+static bool keep(Kept *k, const char *path, const ExactSums *part, Error *e) {
     if (!k->kept) return true;
     Npz *z = npz_open(path, e);
     if (!z) return false;
@@ -65,7 +65,7 @@ static bool keep(Kept *k, const char *path, int dims, Error *e) {
     int d = 0;
     k->kept = npz_has(z, "feats");
     float *x = k->kept ? statistics_take_features(z, path, &rows, &d, e) : NULL;
-    bool ok = !k->kept || (x && (d == dims || dg_error(e, "%s: its features are not those of its statistics", path)));
+    bool ok = !k->kept || (x && statistics_fit_features(path, rows, d, (FeaturesOf){.images = part->count, .dims = part->dims}, e));
     npz_close(z);
     if (x && ok) {
         k->rows = dg_realloc(k->rows, (k->count + rows) * (size_t)d * sizeof *x);
@@ -96,10 +96,10 @@ Outcome eval_merge(const Args *a, Error *e) {
     int parts = a->operands - 1;
     Statistics whole = {0}, part;
     Kept kept = {.kept = true};
-    bool ok = statistics_read(path[0], &whole, e) && keep(&kept, path[0], whole.pool->dims, e);
+    bool ok = statistics_read(path[0], &whole, e) && keep(&kept, path[0], whole.pool, e);
     for (int i = 1; ok && i < parts; i++) {
         if (!(ok = statistics_read(path[i], &part, e))) break;
-        ok = statistics_merge(&whole, path[0], &part, path[i], e) && keep(&kept, path[i], whole.pool->dims, e);
+        ok = statistics_merge(&whole, path[0], &part, path[i], e) && keep(&kept, path[i], part.pool, e);
         statistics_free(&part);
     }
     if (ok) {

@@ -332,8 +332,10 @@ static Outcome open_set(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, Error *e) {
         if (n) s->n = n;
         return outcome;
     }
-    if (rows && !(s->features = statistics_take_features(z, path, &s->rows, &s->dims, e))) return OUTCOME_FAILED;
-    return OUTCOME_DONE;
+    if (!rows) return OUTCOME_DONE;
+    FeaturesOf of = {.images = s->n, .dims = s->dims, .some = w.reference};
+    s->features = statistics_take_features(z, path, &s->rows, &s->dims, e);
+    return s->features && statistics_fit_features(path, s->rows, s->dims, of, e) ? OUTCOME_DONE : OUTCOME_FAILED;
 }
 
 /* ---- sets -------------------------------------------------------------------------------------------------------------------------- */

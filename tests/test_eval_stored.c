@@ -1,0 +1,78 @@
+/* test_eval_stored.c -- files of statistics as `eval` takes them: what does not belong together or was changed is refused, what was
+ * made by another rule is converted, and what is made already is neither lost nor taken for something else.
+ * Usage: test_eval_stored [PROGRAM].                                                                                            */
+#include "eval_sets.h"
+#include "tiny_model.h"
+
+#if defined DG_HAVE_LAPACK && defined DG_HAVE_STB && defined DG_HAVE_ZLIB
+static const char small_config[] = "{\"kind\": \"inception\", \"num_classes\": 20, \"image_size\": 107, \"depth_multiplier\": 0.125}";
+
+/* A file with one array replaced, or without it where bytes is 0. */
+static void edit(const Setup *s, const char *from, const char *to, const char *array, NpyArray by) {
+    Error e = {""};
+    Npz *z = npz_open(at(s, from), &e);
+    NpzWriter *w = npz_writer_open(at(s, to), &e);
+    bool ok = CHECK(z && w, "%s", e.text), there = false;
+    for (int i = 0; ok && i <= npz_count(z); i++) {
+        NpyArray a = {0}, *put = &a;
+        const char *name = i < npz_count(z) ? npz_name(z, i) : array;
+        bool edited = !strcmp(name, array);
+        there |= edited;
+        if ((i == npz_count(z) && npz_has(z, array)) || (edited && !by.bytes)) continue;
+        if (edited) put = &by;
+        ok = (edited || npz_read(z, name, &a, &e)) && npz_writer_array(w, name, put->dtype, put->bytes, put->dims, put->shape, &e) &&
+             npz_writer_data(w, put->data, put->count * (size_t)put->bytes, &e);
+        npy_free(&a);
+    }
+    npz_close(z);
+    CHECK(ok && there && npz_writer_finish(w, &e), "%s", e.text);
+}
+/* The same, by rows x columns floats of 1. */
+static void edit_rows(const Setup *s, const char *from, const char *to, const char *array, int64_t rows, int64_t columns) {
+    NpyArray by = {.dtype = 'f', .bytes = 4, .dims = 2, .shape = {rows, columns}, .count = (size_t)(rows * columns)};
+    float *x = by.data = dg_alloc(by.count * sizeof *x);
+    for (size_t i = 0; i < by.count; i++) x[i] = 1;
+    edit(s, from, to, array, by);
+    free(x);
+}
+/* ---- features ------------------------------------------------------------------------------------------------------------------------ */
+static void features(const Setup *s) {
+    edit_rows(s, "a.stats.npz", "few_rows.npz", "feats", 5, 128);
+    edit_rows(s, "a.stats.npz", "more_rows.npz", "feats", 50, 128);
+    edit_rows(s, "a.stats.npz", "narrow.npz", "feats", 24, 64);
+    static const char *const changed[] = {"few_rows.npz", "more_rows.npz", "narrow.npz"};
+    char args[512];
+    for (int i = 0; i < 3; i++) {
+        snprintf(args, sizeof args, "eval merge b.stats.npz %s --out merged.npz", changed[i]);
+        fails(run(s, args), args, 1, "features of [0-9]+ images \\([0-9]+ each\\).*statistics of 24 \\(128 each\\)");
+        CHECK(!exists(s, "merged.npz"), "%s: a file is left", args);
+        snprintf(args, sizeof args, "--images %s --allow-fewer --metrics kid", changed[i]);
+        fails(shapes(s, args), args, 1, "statistics of 24 \\(128 each\\)");
+        snprintf(args, sizeof args, "--images b.npz --ref %s --allow-fewer --metrics kid", changed[i]);
+        if (i) fails(shapes(s, args), args, 1, "statistics of 24 \\(128 each\\)");
+        else succeeds(shapes(s, args), "a reference that keeps features of some of its images");
+    }
+}
+
+int main(int argc, char **argv) {
+    char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
+    Setup s = {.program = real, .dir = "/tmp/dg_test_eval_stored_XXXXXX"};
+    Error e = {""};
+    if (!CHECK(real, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder"))
+        return check_done("test_eval_stored");
+    CHECK(tiny_write_model(NULL, at(&s, "inception.safetensors"), small_config, 1, &e), "%s", e.text);
+    write_array(&s, "a.npz", 0, 24, SIDE, true, true);
+    write_array(&s, "b.npz", 24, 30, SIDE, true, true);
+    succeeds(eval(&s, "ref --protocol shapes32 --images a.npz --features --out a.stats.npz"), "part a");
+    succeeds(eval(&s, "ref --protocol shapes32 --images b.npz --features --out b.stats.npz"), "part b");
+    features(&s);
+    remove_folder(s.dir);
+    free(real);
+    return check_done("test_eval_stored");
+}
+#else
+int main(void) {
+    not_run("files of statistics in eval: built without LAPACK, stb_image_write or zlib");
+    return check_done("test_eval_stored");
+}
+#endif
