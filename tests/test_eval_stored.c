@@ -54,6 +54,22 @@ static void features(const Setup *s) {
     }
 }
 
+/* ---- DG's wrong divisor -------------------------------------------------------------------------------------------------------------- */
+/* The note about rank is of the images that there are, beside a reference of which nothing is known. */
+static void short_count(const Setup *s) {
+    Error e = {""};
+    Gaussian g = {0};
+    succeeds(eval(s, "ref --protocol dg --inception inception.safetensors --images b.npz --out b.dg.npz"), "a reference");
+    CHECK(gaussian_read(at(s, "b.dg.npz"), &g, &e) && g.dims < 300, "%s", e.text);
+    g.count = 0;
+    CHECK(gaussian_write(at(s, "b.plain.npz"), &g, &e), "%s", e.text);
+    gaussian_free(&g);
+    Result *r = eval(s, "--protocol dg --num 300 --dg-short-count --allow-fewer --inception inception.safetensors --images a.npz "
+                        "--ref b.plain.npz");
+    succeeds(r, "--dg-short-count");
+    CHECK(strstr(r->out, "a set of no more images than features"), "24 images of 300: %s", r->out);
+}
+
 int main(int argc, char **argv) {
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
     Setup s = {.program = real, .dir = "/tmp/dg_test_eval_stored_XXXXXX"};
@@ -66,6 +82,7 @@ int main(int argc, char **argv) {
     succeeds(eval(&s, "ref --protocol shapes32 --images a.npz --features --out a.stats.npz"), "part a");
     succeeds(eval(&s, "ref --protocol shapes32 --images b.npz --features --out b.stats.npz"), "part b");
     features(&s);
+    short_count(&s);
     remove_folder(s.dir);
     free(real);
     return check_done("test_eval_stored");

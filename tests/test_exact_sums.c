@@ -208,6 +208,10 @@ static void moments(double offset, double spread) {
             CHECK(got == g.covariance[j * DIMS + i], "covariance %d %d: not symmetric", i, j);
         }
     }
+    Gaussian more = {0};
+    CHECK(exact_gaussian(s, (Divisor){.ddof = 1, .images = 2 * N}, &more, &e) && more.count == N && more.mean[0] == g.mean[0] / 2,
+          "divided by another number, it is of %d images", (int)more.count);
+    gaussian_free(&more);
     gaussian_free(&g);
     gaussian_free(&biased);
     gaussian_free(&again);

@@ -170,7 +170,7 @@ bool exact_gaussian(ExactSums *s, Divisor divisor, Gaussian *g, Error *e) {
     size_t d = (size_t)s->dims;
     Int128 n = images, *whole = dg_alloc(d * sizeof *whole);
     double *rest = dg_alloc(d * sizeof *rest), unit = ldexp(1, s->grid.exponent);
-    *g = (Gaussian){.dims = s->dims, .count = images};
+    *g = (Gaussian){.dims = s->dims, .count = s->count};
     g->mean = dg_alloc(d * sizeof *g->mean);
     g->covariance = dg_alloc(d * d * sizeof *g->covariance);
     for (size_t i = 0; i < d; i++) {

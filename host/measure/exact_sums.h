@@ -50,7 +50,8 @@ bool exact_fits(const ExactSums *a, const ExactSums *b, Error *e);
 void exact_merge(ExactSums *into, const ExactSums *from); /* both settled, and they fit; from keeps what it has */
 
 /* The mean, and the covariance with the divisor count - ddof (1: unbiased; 0: stylegan3's). images: what the sums are divided
- * by; 0: the images that they are of. DG's tool divides by the number asked for even where there were fewer.          */
+ * by; 0: the images that they are of. DG's tool divides by the number asked for even where there were fewer; the count of the result
+ * is that of the images all the same, on which its rank depends.                                                        */
 typedef struct {
     int ddof;
     uint64_t images;
