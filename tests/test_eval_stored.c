@@ -35,6 +35,27 @@ static void edit_rows(const Setup *s, const char *from, const char *to, const ch
     edit(s, from, to, array, by);
     free(x);
 }
+static void edit_meta(const Setup *s, const char *from, const char *to, const char *text) {
+    char *copy = dg_strdup(text);
+    edit(s, from, to, "meta",
+         (NpyArray){.dtype = 'u', .bytes = 1, .dims = 1, .shape = {(int64_t)strlen(text)}, .count = strlen(text), .data = copy});
+    free(copy);
+}
+
+/* ---- what a file says of itself ------------------------------------------------------------------------------------------------------- */
+static void metas(const Setup *s) {
+    static const char *const wrong[][2] = {{"edm", "array meta"}, {"[1]", "not a JSON object"}, {"{\"resize\": ", "array meta"}};
+    for (int i = 0; i < 3; i++) {
+        edit_meta(s, "a.stats.npz", "meta.npz", wrong[i][0]);
+        fails(shapes(s, "--images b.npz --allow-fewer --metrics fd --ref meta.npz"), wrong[i][0], 1, wrong[i][1]);
+    }
+    edit_rows(s, "a.stats.npz", "meta.npz", "meta", 2, 2);
+    fails(shapes(s, "--images b.npz --allow-fewer --metrics fd --ref meta.npz"), "meta of numbers", 1,
+          "meta.npz: array meta is not a vector");
+    fails(shapes(s, "--images meta.npz --allow-fewer --metrics fd"), "meta of numbers", 1, "meta.npz: array meta is not a vector");
+    succeeds(shapes(s, "--images b.npz --allow-fewer --metrics fd --force --ref meta.npz"), "--force");
+}
+
 /* ---- features ------------------------------------------------------------------------------------------------------------------------ */
 static void features(const Setup *s) {
     edit_rows(s, "a.stats.npz", "few_rows.npz", "feats", 5, 128);
@@ -82,6 +103,7 @@ int main(int argc, char **argv) {
     succeeds(eval(&s, "ref --protocol shapes32 --images a.npz --features --out a.stats.npz"), "part a");
     succeeds(eval(&s, "ref --protocol shapes32 --images b.npz --features --out b.stats.npz"), "part b");
     features(&s);
+    metas(&s);
     short_count(&s);
     remove_folder(s.dir);
     free(real);

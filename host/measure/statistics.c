@@ -1,6 +1,5 @@
 /* statistics.c -- statistics files: written, read, merged. */
 #include "measure/statistics.h"
-#include "base/json.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -21,14 +20,21 @@ void statistics_free(Statistics *s) {
     free(s->meta);
     *s = (Statistics){0};
 }
+static Json *parse_meta(const char *meta, const char *path, Error *e) {
+    Json *j = json_parse(meta, strlen(meta), e);
+    if (j && j->kind == JSON_OBJECT) return j;
+    if (j) dg_error(e, "not a JSON object");
+    json_free(j);
+    dg_error_context(e, "%s: array meta", path);
+    return NULL;
+}
 /* The divisor of the covariance is count less this. */
 static bool divisor_of(const char *meta, const char *path, Divisor *out, Json **parsed, Error *e) {
     int ddof = 1;
     *out = (Divisor){.ddof = 1};
-    Json *j = json_parse(meta, strlen(meta), e);
-    bool ok = j != NULL;
-    if (ok && j->kind != JSON_OBJECT) ok = dg_error(e, "not a JSON object");
-    ok = ok && json_get_int(j, "cov_ddof", 1, &ddof, e);
+    Json *j = parse_meta(meta, path, e);
+    if (!j) return false;
+    bool ok = json_get_int(j, "cov_ddof", 1, &ddof, e);
     if (ok && ddof != 0 && ddof != 1) ok = dg_error(e, "\"cov_ddof\" is %d, not 0 or 1", ddof);
     out->ddof = ddof;
     if (ok && parsed) *parsed = j;
@@ -112,6 +118,12 @@ static bool take_meta(Npz *z, const char *path, char **meta, Error *e) {
     }
     npy_free(&a);
     return ok;
+}
+Json *statistics_meta(Npz *z, const char *path, Error *e) {
+    char *text = NULL;
+    Json *j = take_meta(z, path, &text, e) ? parse_meta(text, path, e) : NULL;
+    free(text);
+    return j;
 }
 static bool take_seeds(Npz *z, const char *path, Statistics *s, Error *e) {
     NpyArray a = {0};

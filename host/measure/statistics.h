@@ -9,6 +9,7 @@
  *   feats        [images][dims], float: the features themselves, where they were kept                                   */
 #ifndef DG_STATISTICS_H
 #define DG_STATISTICS_H
+#include "base/json.h"
 #include "base/seeds.h"
 #include "measure/exact_sums.h"
 
@@ -22,6 +23,8 @@ bool statistics_new(Statistics *s, int dims, int spatial_dims, Grid g, const cha
 void statistics_free(Statistics *s);
 /* features: NULL, or DG_F32 rows of all images, to be kept. The file appears whole, or not at all. */
 bool statistics_write(const char *path, Statistics *s, const float *features, Error *e);
+/* What an open file's meta says, an object; NULL and a sentence where it says nothing that can be read. */
+Json *statistics_meta(Npz *z, const char *path, Error *e);
 /* A file without exact sums is refused: gaussian_read takes it. */
 bool statistics_read(const char *path, Statistics *s, Error *e);
 /* The features that a file keeps, in float or half: images x dims values in float, freed by the caller. */

@@ -288,16 +288,13 @@ static bool same_text(const EvalJob *j, const char *path, const Json *meta, cons
 }
 /* What a file says of its statistics fits the protocol, and the weights where they are known. */
 static bool check_meta(EvalJob *j, Npz *z, const char *path, Error *e) {
-    NpyArray a = {0};
     if (j->o->force) return true;
     if (!npz_has(z, "meta")) {
         if (!j->p.extractor)
             eval_notice(j, "%s does not say how its features were made: that it fits protocol %s is yours to know", path, j->p.name);
         return true;
     }
-    if (!npz_read(z, "meta", &a, e)) return false;
-    Json *meta = a.bytes == 1 ? json_parse(a.data, a.count, e) : NULL;
-    npy_free(&a);
+    Json *meta = statistics_meta(z, path, e);
     bool ok = meta && same_text(j, path, meta, "resize", j->p.extractor ? "none" : resize_rule_name[j->p.resize], e) &&
               same_text(j, path, meta, "scale", scale_name(&j->p), e) && same_text(j, path, meta, "weights_sha256", j->weights_sha256, e);
     json_free(meta);
