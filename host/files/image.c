@@ -122,8 +122,8 @@ OutFile *image_begin_png(const char *path, const uint8_t *pixels, int height, in
 }
 
 /* ---- grids ------------------------------------------------------------------------------------------------------------------------ */
-bool grid_layout(Grid *g, int tiles, int columns, int tile_height, int tile_width, int channels, int scale, Error *e) {
-    *g = (Grid){.tile_height = tile_height, .tile_width = tile_width, .channels = channels, .columns = columns, .scale = scale};
+bool grid_layout(ImageGrid *g, int tiles, int columns, int tile_height, int tile_width, int channels, int scale, Error *e) {
+    *g = (ImageGrid){.tile_height = tile_height, .tile_width = tile_width, .channels = channels, .columns = columns, .scale = scale};
     g->rows = (tiles + columns - 1) / columns;
     int64_t height = (int64_t)g->rows * ((int64_t)tile_height * scale + GRID_GAP) + GRID_GAP;
     int64_t width = (int64_t)columns * ((int64_t)tile_width * scale + GRID_GAP) + GRID_GAP;
@@ -132,14 +132,14 @@ bool grid_layout(Grid *g, int tiles, int columns, int tile_height, int tile_widt
     g->height = (int)height, g->width = (int)width;
     return image_fits_png(g->height, g->width, channels, e);
 }
-bool grid_begin(Grid *g, Error *e) {
+bool grid_begin(ImageGrid *g, Error *e) {
     size_t bytes = (size_t)g->height * (size_t)g->width * (size_t)g->channels;
     g->pixels = malloc(bytes);
     if (!g->pixels) return dg_error(e, "there is no memory for a picture of %dx%d pixels (%zu bytes)", g->width, g->height, bytes);
     memset(g->pixels, 255, bytes);
     return true;
 }
-void grid_set(Grid *g, int i, const uint8_t *tile) {
+void grid_set(ImageGrid *g, int i, const uint8_t *tile) {
     size_t c = (size_t)g->channels;
     int top = i / g->columns * (g->tile_height * g->scale + GRID_GAP) + GRID_GAP;
     int left = i % g->columns * (g->tile_width * g->scale + GRID_GAP) + GRID_GAP;
@@ -149,7 +149,7 @@ void grid_set(Grid *g, int i, const uint8_t *tile) {
             memcpy(g->pixels + ((size_t)(top + y) * (size_t)g->width + (size_t)(left + x)) * c, from, c);
         }
 }
-void grid_free(Grid *g) {
+void grid_free(ImageGrid *g) {
     free(g->pixels);
     g->pixels = NULL;
 }

@@ -24,10 +24,10 @@ typedef struct {
     int tile_height, tile_width, channels, columns, rows, scale;
     int height, width; /* of the picture */
     uint8_t *pixels;
-} Grid;
+} ImageGrid;
 enum { GRID_GAP = 2, GRID_MAX_TILES = 10000 };
-bool grid_layout(Grid *g, int tiles, int columns, int tile_height, int tile_width, int channels, int scale, Error *e); /* the sizes */
-bool grid_begin(Grid *g, Error *e);                                                                                    /* the pixels */
-void grid_set(Grid *g, int i, const uint8_t *tile);
-void grid_free(Grid *g);
+bool grid_layout(ImageGrid *g, int tiles, int columns, int tile_height, int tile_width, int channels, int scale, Error *e); /* the sizes */
+bool grid_begin(ImageGrid *g, Error *e);                                                                                    /* the pixels */
+void grid_set(ImageGrid *g, int i, const uint8_t *tile);
+void grid_free(ImageGrid *g);
 #endif

@@ -79,7 +79,7 @@ static bool open_grid(Run *r, int *code, Error *e) {
     const char *input[ROLES];
     Shape s = r->networks.picture;
     int n = (int)r->wanted.count, columns = o->grid_columns ? o->grid_columns : (int)ceil(sqrt(n));
-    Grid g;
+    ImageGrid g;
     if (!o->grid) return true;
     generate_paths(o, input);
     if (!grid_layout(&g, n, columns < n ? columns : n, s.h, s.w, s.c, o->grid_scale, e))

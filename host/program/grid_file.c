@@ -39,11 +39,11 @@ bool grid_file_check(const char *path, const char *outdir, const char *const *in
 }
 
 struct GridFile {
-    Grid grid;
+    ImageGrid grid;
     OutFile *file;
     char *path;
 };
-GridFile *grid_file_open(const char *path, const Grid *layout, Error *e) {
+GridFile *grid_file_open(const char *path, const ImageGrid *layout, Error *e) {
     if (!make_parent(path, e)) return NULL;
     file_remove_strays(path);
     OutFile *file = out_open(path, e);
@@ -54,14 +54,14 @@ GridFile *grid_file_open(const char *path, const Grid *layout, Error *e) {
     grid_file_abandon(f);
     return NULL;
 }
-Grid *grid_file_grid(GridFile *f) { return &f->grid; }
+ImageGrid *grid_file_grid(GridFile *f) { return &f->grid; }
 static void release(GridFile *f) {
     grid_free(&f->grid);
     free(f->path);
     free(f);
 }
 bool grid_file_finish(GridFile *f, Error *e) {
-    const Grid *g = &f->grid;
+    const ImageGrid *g = &f->grid;
     bool ok = image_put_png(f->file, f->path, g->pixels, g->height, g->width, g->channels, e);
     if (ok) ok = out_finish(f->file, e);
     else out_abandon(f->file);

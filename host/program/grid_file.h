@@ -7,8 +7,8 @@
 bool grid_file_check(const char *path, const char *outdir, const char *const *input, int inputs, Error *e);
 /* An open file for a grid of this layout. So one that cannot be written is found before anything is computed. */
 typedef struct GridFile GridFile;
-GridFile *grid_file_open(const char *path, const Grid *layout, Error *e);
-Grid *grid_file_grid(GridFile *f);
+GridFile *grid_file_open(const char *path, const ImageGrid *layout, Error *e);
+ImageGrid *grid_file_grid(GridFile *f);
 bool grid_file_finish(GridFile *f, Error *e); /* frees f either way */
 void grid_file_abandon(GridFile *f);          /* leaves what was there; f may be NULL */
 #endif

@@ -20,7 +20,7 @@ typedef struct {
 
 Sink sink_writer(Writer *w); /* the state where there is one, else the bytes */
 typedef struct {
-    Grid *grid;
+    ImageGrid *grid;
     const SeedList *wanted; /* where the tiles stand */
 } GridPlaces;
 Sink sink_grid(GridPlaces *g);
