@@ -1,6 +1,7 @@
 /* test_eval_stored.c -- files of statistics as `eval` takes them: what does not belong together or was changed is refused, what was
  * made by another rule is converted, and what is made already is neither lost nor taken for something else.
  * Usage: test_eval_stored [PROGRAM].                                                                                            */
+#include "measure/statistics.h"
 #include "eval_sets.h"
 #include "tiny_model.h"
 
@@ -91,6 +92,49 @@ static void short_count(const Setup *s) {
     CHECK(strstr(r->out, "a set of no more images than features"), "24 images of 300: %s", r->out);
 }
 
+/* ---- going on from a file ------------------------------------------------------------------------------------------------------------- */
+/* A file of a run that has come to its second image, of features that are 0. */
+static void write_begun(const Setup *s, const char *name, const char *whole, int dims, int spatial, Grid g, uint64_t seed) {
+    Statistics of = {0}, begun = {0};
+    Error e = {""};
+    float zeros[4096] = {0};
+    bool ok = statistics_read(at(s, whole), &of, &e);
+    char *n = ok ? strstr(of.meta, "\"N\": 30") : NULL;
+    if (n) n[5] = '2', memmove(n + 6, n + 7, strlen(n + 7) + 1);
+    ok = CHECK(n != NULL, "%s", e.text) &&
+         statistics_new(&begun, dims ? dims : of.pool->dims, spatial ? spatial : of.spatial->dims, g, of.meta, &e) &&
+         exact_add(begun.pool, DG_F32, zeros, 2, 0, &e) && exact_add(begun.spatial, DG_F32, zeros, 2, 0, &e);
+    if (ok) seeds_add(&begun.seeds, seed, 2);
+    CHECK(ok && statistics_write(at(s, name), &begun, NULL, &e), "%s", e.text);
+    statistics_free(&of), statistics_free(&begun);
+}
+static void resumes(const Setup *s) {
+    static const char command[] =
+        "--protocol adm --metrics fid,sfid --allow-fewer --inception inception.safetensors --images b.npz --ref a.npz --out ";
+    static const struct {
+        const char *what;
+        int dims, spatial;
+        Grid grid;
+        uint64_t seed;
+        const char *sentence;
+    } begun[] = {{"a grid", 0, 0, {-48, 3}, 24, "begun.npz.*different grids"},
+                 {"pooled features", 5, 0, {-36, 2}, 24, "begun.npz.*have 5 and [0-9]+ dimensions"},
+                 {"spatial features", 0, 6, {-36, 2}, 24, "begun.npz.*have 6 and 175 dimensions"},
+                 {"seeds", 0, 0, {-36, 2}, 25, "begun.npz holds statistics of other images"}};
+    char args[512];
+    snprintf(args, sizeof args, "%swhole.npz", command);
+    succeeds(eval(s, args), "in one go");
+    snprintf(args, sizeof args, "%sbegun.npz", command);
+    for (size_t i = 0; i < sizeof begun / sizeof *begun; i++) {
+        write_begun(s, "begun.npz", "whole.npz", begun[i].dims, begun[i].spatial, begun[i].grid, begun[i].seed);
+        fails(eval(s, args), begun[i].what, 1, begun[i].sentence);
+    }
+    write_begun(s, "begun.npz", "whole.npz", 0, 0, (Grid){-36, 2}, 24);
+    Result *r = eval(s, args);
+    succeeds(r, "what fits");
+    CHECK(strstr(r->out, "begun.npz: 2 images are measured already"), "%s", r->out);
+}
+
 int main(int argc, char **argv) {
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
     Setup s = {.program = real, .dir = "/tmp/dg_test_eval_stored_XXXXXX"};
@@ -104,6 +148,7 @@ int main(int argc, char **argv) {
     succeeds(eval(&s, "ref --protocol shapes32 --images b.npz --features --out b.stats.npz"), "part b");
     features(&s);
     metas(&s);
+    resumes(&s);
     short_count(&s);
     remove_folder(s.dir);
     free(real);

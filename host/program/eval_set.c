@@ -116,6 +116,22 @@ static bool save(Measuring *m, Error *e) {
     m->sums.meta = meta_of(m, m->sums.pool->count);
     return statistics_write(m->w.out, &m->sums, m->keep ? m->s->features : NULL, e);
 }
+/* The seeds of a file are those of the images that come first. */
+static bool same_seeds(const Measuring *m, const Statistics *before) {
+    SeedList first = {0};
+    for (size_t i = 0; m->seed && i < before->pool->count; i++) seeds_add(&first, m->seed[m->index[i]], 1);
+    seeds_sort(&first);
+    bool same = first.ranges == before->seeds.ranges;
+    for (size_t i = 0; same && i < first.ranges; i++)
+        same = first.range[i].first == before->seeds.range[i].first && first.range[i].count == before->seeds.range[i].count;
+    seeds_free(&first);
+    return same;
+}
+/* The sums of a file are of the features that come. */
+static bool same_features(const Measuring *m, const Statistics *before, Error *e) {
+    bool fits = exact_fits(before->pool, m->sums.pool, e) && (!m->spatial || exact_fits(before->spatial, m->sums.spatial, e));
+    return fits || dg_error_context(e, "give --out another name, %s is of another run", m->w.out);
+}
 /* What an earlier run of the same command has left. */
 static bool resume(Measuring *m, Error *e) {
     struct stat st;
@@ -123,12 +139,12 @@ static bool resume(Measuring *m, Error *e) {
     Statistics before;
     if (!statistics_read(m->w.out, &before, e)) return false;
     char *meta = meta_of(m, before.pool->count);
-    bool same = !strcmp(meta, before.meta) && before.pool->count <= m->s->n && !before.spatial == !m->spatial &&
-                before.pool->dims == m->s->dims && !before.seeds.count == !m->seed;
+    bool same = !strcmp(meta, before.meta) && before.pool->count <= m->s->n && !before.spatial == !m->spatial && same_seeds(m, &before);
+    bool ok = same || dg_error(e, "%s holds statistics of other images, or of another protocol: give --out another name", m->w.out);
     size_t rows = 0;
     int dims = 0;
-    float *kept = same && m->keep ? statistics_features(m->w.out, &rows, &dims, e) : NULL;
-    bool ok = same || dg_error(e, "%s holds statistics of other images, or of another protocol: give --out another name", m->w.out);
+    ok = ok && same_features(m, &before, e);
+    float *kept = ok && m->keep ? statistics_features(m->w.out, &rows, &dims, e) : NULL;
     if (ok && m->keep && !(kept && rows == before.pool->count && dims == m->s->dims))
         ok = dg_error(e, "%s was made without keeping features: give --out another name", m->w.out);
     if (ok && kept) memcpy(m->s->features, kept, rows * (size_t)dims * sizeof *kept);
