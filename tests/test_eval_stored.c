@@ -6,7 +6,8 @@
 #include "tiny_model.h"
 
 #if defined DG_HAVE_LAPACK && defined DG_HAVE_STB && defined DG_HAVE_ZLIB
-static const char small_config[] = "{\"kind\": \"inception\", \"num_classes\": 20, \"image_size\": 107, \"depth_multiplier\": 0.125}";
+static const char small_config[] =
+    "{\"kind\": \"inception\", \"num_classes\":       20, \"image_size\":      107, \"depth_multiplier\": 0.125}";
 
 /* A file with one array replaced, or without it where bytes is 0. */
 static void edit(const Setup *s, const char *from, const char *to, const char *array, NpyArray by) {
@@ -135,6 +136,43 @@ static void resumes(const Setup *s) {
     CHECK(strstr(r->out, "begun.npz: 2 images are measured already"), "%s", r->out);
 }
 
+/* ---- what a network's file says ------------------------------------------------------------------------------------------------------- */
+/* inception.safetensors with another number in its configuration, in as many bytes. */
+static void edit_network(const Setup *s, const char *name, const char *key, const char *value) {
+    FileMap whole;
+    Error e = {""};
+    if (!CHECK(file_map(at(s, "inception.safetensors"), &whole, &e), "%s", e.text)) return;
+    char *copy = dg_alloc(whole.bytes);
+    memcpy(copy, whole.data, whole.bytes);
+    char *found = memmem(copy, whole.bytes, key, strlen(key));
+    char padded[16];
+    snprintf(padded, sizeof padded, "%9s", value);
+    if (CHECK(found != NULL, "no %s", key)) memcpy(strchr(found, ':') + 1, padded, 9);
+    FILE *f = fopen(at(s, name), "wb");
+    CHECK(f && fwrite(copy, 1, whole.bytes, f) == whole.bytes && fclose(f) == 0, "%s", name);
+    file_unmap(&whole);
+    free(copy);
+}
+static void networks(const Setup *s) {
+    static const char *const wrong[][3] = {{"num_classes", "-5", "\"num_classes\" is -5"},
+                                           {"num_classes", "0", "no last layer"},
+                                           {"num_classes", "2e99", "not an integer"},
+                                           {"num_classes", "1999999", "from 0 to [0-9]+ is possible"},
+                                           {"num_classes", "21", "fc.weight"}};
+    static const char *const sizes[] = {"-7", "0", "1e9", "9"};
+    succeeds(eval(s, "ref --protocol adm --features --inception inception.safetensors --images b.npz --out b.adm.npz"), "features");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        edit_network(s, "other.safetensors", wrong[i][0], wrong[i][1]);
+        fails(eval(s, "--protocol adm --metrics is --inception other.safetensors --images b.adm.npz --ref b.adm.npz"), wrong[i][1], 1,
+              wrong[i][2]);
+    }
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        edit_network(s, "other.safetensors", "image_size", sizes[i]);
+        fails(eval(s, "--protocol adm --metrics fid --inception other.safetensors --images b.npz --ref b.adm.npz"), sizes[i], 1,
+              "\"image_size\" is -?[0-9]+, from");
+    }
+}
+
 int main(int argc, char **argv) {
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
     Setup s = {.program = real, .dir = "/tmp/dg_test_eval_stored_XXXXXX"};
@@ -149,6 +187,7 @@ int main(int argc, char **argv) {
     features(&s);
     metas(&s);
     resumes(&s);
+    networks(&s);
     short_count(&s);
     remove_folder(s.dir);
     free(real);

@@ -1,6 +1,7 @@
 /* features.c -- from images of bytes to features: one graph of the resize, the scale and the network, run in chunks of its batch. */
 #include "measure/features.h"
 #include "base/dtype.h"
+#include "models/arguments.h"
 #include "models/inception.h"
 #include <math.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static bool build(Features *f, const Json *config, Error *e) {
     if (!inception && is_wanted(f, FEATURE_LOGITS)) m = &model_classifier; /* with the pool and last layer of its own */
     Graph *g = f->net->graph;
     int size, height = f->o.height, width = f->o.width;
-    if (!json_get_int(config, "image_size", inception ? INCEPTION_SIZE : 0, &size, e)) return false;
+    if (!argument_int(config, "image_size", inception ? INCEPTION_SIZE : 0, 1, MAX_RESOLUTION, &size, e)) return false;
     if (!inception && (height != size || width != size))
         return dg_error(e, "an extractor of images of %dx%d, and these are %dx%d", size, size, width, height);
     f->image = g_input(g, "image", (Shape){f->o.batch, height, width, 3});

@@ -1,6 +1,7 @@
 /* eval_measure.c -- the measures of `eval`, of one set of images beside a reference. */
 #include "measure/moments.h"
 #include "measure/products.h"
+#include "models/arguments.h"
 #include "program/eval.h"
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +69,10 @@ static bool measure_distances(EvalResult *r, EvalJob *j, const EvalSet *images, 
 static bool measure_score(EvalResult *r, EvalJob *j, const EvalSet *s, Error *e) {
     enum { BLOCK = 4096 };
     int classes = 0;
-    if (!eval_weights(j, e) || !json_get_int(weights_config(j->weights), "num_classes", 1008, &classes, e)) return false;
+    if (!eval_weights(j, e)) return false;
+    if (!argument_int(weights_config(j->weights), "num_classes", 1008, 0, MAX_LABELS, &classes, e))
+        return dg_error_context(e, "%s", weights_name(j->weights));
+    if (!classes) return dg_error(e, "%s has no last layer, which the Inception Score needs", weights_name(j->weights));
     size_t n = s->rows, d = (size_t)s->dims;
     float *layer = dg_alloc((size_t)classes * d * sizeof *layer), *logits = malloc(n * (size_t)classes * sizeof *logits + 1);
     bool ok = logits || dg_error(e, "there is no memory for the %d logits of %zu images", classes, n);
