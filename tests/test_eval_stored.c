@@ -173,6 +173,33 @@ static void networks(const Setup *s) {
     }
 }
 
+/* ---- a row each ------------------------------------------------------------------------------------------------------------------------- */
+static void rows_done(const Setup *s) {
+    static const char args[] = "--protocol shapes32 --metrics fd --allow-fewer --each --images a.npz b.npz cut.npz a.npz --output";
+    static const struct {
+        const char *format, *pattern;
+    } formats[] = {{"text", "images a.npz: N 24.*\n  fd +[0-9.]+\nimages b.npz: N 30.*\n  fd +[0-9.]+\n"},
+                   {"csv", "^images,N,[^\n]*,fd\n\"a.npz\",24,[^\n]*,[0-9.]+\n\"b.npz\",30,[^\n]*,[0-9.]+\n$"},
+                   {"md", "^\\| images [^\n]*\n\\|---[^\n]*\n\\| a.npz \\| 24 [^\n]*\n\\| b.npz \\| 30 [^\n]*\n\n"}};
+    char line[512];
+    write_file(s, "cut.npz", "no archive");
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        snprintf(line, sizeof line, "%s %s", args, formats[i].format);
+        Result *r = eval(s, line);
+        CHECK(r->code == 1 && matches(r->err, "\ndg_cuda: [^\n]*cut.npz[^\n]*\n$|^dg_cuda: [^\n]*cut.npz[^\n]*\n$"), "%s: %s", line,
+              r->err); /* csv: after the notes */
+        CHECK(matches(r->out, formats[i].pattern), "%s: %s", line, r->out);
+        CHECK(!strstr(r->out, "cut.npz"), "%s: a row of what failed: %s", line, r->out);
+    }
+    snprintf(line, sizeof line, "%s json", args);
+    Result *r = eval(s, line);
+    fails(r, line, 1, "cut.npz");
+    CHECK(value_of(r, 0, "N") == 24 && value_of(r, 1, "N") == 30 && value_of(r, 1, "fd") > 0 && isnan(value_of(r, 2, "N")), "%s", r->out);
+    r = eval(s, "--protocol shapes32 --metrics fd --allow-fewer --each --images cut.npz a.npz --output csv");
+    fails(r, "the first fails", 1, "cut.npz");
+    CHECK(!r->out[0], "a table of no rows: %s", r->out);
+}
+
 int main(int argc, char **argv) {
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
     Setup s = {.program = real, .dir = "/tmp/dg_test_eval_stored_XXXXXX"};
@@ -188,6 +215,7 @@ int main(int argc, char **argv) {
     metas(&s);
     resumes(&s);
     networks(&s);
+    rows_done(&s);
     short_count(&s);
     remove_folder(s.dir);
     free(real);

@@ -213,7 +213,8 @@ static Outcome run_ref(EvalJob *j, Error *e) {
     eval_set_free(&set);
     return outcome;
 }
-static Outcome measure_sets(EvalJob *j, EvalSet *set, EvalResult *result, int sets, EvalSet *reference, Error *e) {
+/* *done: sets that have their results, whatever becomes of the next. */
+static Outcome measure_sets(EvalJob *j, EvalSet *set, EvalResult *result, int sets, EvalSet *reference, int *done, Error *e) {
     const EvalOptions *o = j->o;
     int paths = o->each ? 1 : o->images.count;
     Outcome outcome = OUTCOME_DONE;
@@ -225,6 +226,7 @@ static Outcome measure_sets(EvalJob *j, EvalSet *set, EvalResult *result, int se
                                     (EvalWish){.reference = true, .metrics = j->metrics & ~(1u << METRIC_CLASS | 1u << METRIC_IS)}, e);
         if (outcome == OUTCOME_DONE && !eval_measure(&result[i], j, &set[i], reference, e)) outcome = OUTCOME_FAILED;
         free(set[i].features), set[i].features = NULL;
+        *done += outcome == OUTCOME_DONE;
     }
     return outcome;
 }
@@ -235,8 +237,9 @@ static Outcome run_eval(EvalJob *j, Error *e) {
         return dg_error(e, "the measure class and --out: a run that goes on knows no classes of what came before"), OUTCOME_FAILED;
     EvalSet *set = dg_alloc((size_t)sets * sizeof *set), reference = {0};
     EvalResult *result = dg_alloc((size_t)sets * sizeof *result);
-    Outcome outcome = measure_sets(j, set, result, sets, &reference, e);
-    if (outcome == OUTCOME_DONE) eval_report(j, set, result, sets, &reference);
+    int done = 0;
+    Outcome outcome = measure_sets(j, set, result, sets, &reference, &done, e);
+    if (done) eval_report(j, set, result, done, &reference);
     for (int i = 0; i < sets; i++) eval_set_free(&set[i]);
     eval_set_free(&reference);
     free(set), free(result);
