@@ -1,9 +1,11 @@
 /* test_eval_stored.c -- files of statistics as `eval` takes them: what does not belong together or was changed is refused, what was
  * made by another rule is converted, and what is made already is neither lost nor taken for something else.
  * Usage: test_eval_stored [PROGRAM].                                                                                            */
+#include "files/zip.h"
 #include "measure/statistics.h"
 #include "eval_sets.h"
 #include "tiny_model.h"
+#include <fcntl.h>
 
 #if defined DG_HAVE_LAPACK && defined DG_HAVE_STB && defined DG_HAVE_ZLIB
 static const char small_config[] =
@@ -200,6 +202,90 @@ static void rows_done(const Setup *s) {
     CHECK(!r->out[0], "a table of no rows: %s", r->out);
 }
 
+/* ---- images that change while a run waits ------------------------------------------------------------------------------------------------ */
+static void write_zip(const Setup *s, const char *name, const char *folder, int images) {
+    Error e = {""};
+    ZipWriter *w = zip_writer_open(at(s, name), &e);
+    bool ok = w != NULL;
+    for (int i = 0; ok && i < images; i++) {
+        char file[64];
+        FileMap png;
+        snprintf(file, sizeof file, "%s/%06d.png", folder, i);
+        ok = file_map(at(s, file), &png, &e) && zip_writer_entry(w, strchr(file, '/') + 1, png.bytes, &e) &&
+             zip_writer_data(w, png.data, png.bytes, &e);
+        file_unmap(&png);
+    }
+    CHECK(ok && zip_writer_finish(w, &e), "%s", e.text);
+}
+static void write_npy(const Setup *s, const char *name, int first, int images) {
+    char head[128];
+    int n = snprintf(head, sizeof head, "%cNUMPY%c%c%c%c{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 32, 32, 3), }", 0x93, 1, 0,
+                     118, 0, images);
+    memset(head + n, ' ', sizeof head - (size_t)n), head[127] = '\n';
+    FILE *f = fopen(at(s, name), "wb");
+    bool ok = f && fwrite(head, 1, sizeof head, f) == sizeof head;
+    for (int i = 0; ok && i < images; i++) {
+        uint8_t *p = picture((uint64_t)(first + i), SIDE);
+        ok = fwrite(p, 1, BYTES, f) == BYTES;
+        free(p);
+    }
+    CHECK(ok && fclose(f) == 0, "%s", name);
+}
+/* Of the last change. */
+static void set_time(const Setup *s, const char *name, long seconds) {
+    const struct timespec both[2] = {{seconds, 0}, {seconds, 0}};
+    CHECK(utimensat(AT_FDCWD, at(s, name), both, 0) == 0, "%s", name);
+}
+static void write_picture(const Setup *s, const char *name, int image) {
+    uint8_t *p = picture((uint64_t)image, SIDE);
+    write_png(s, name, p, SIDE, SIDE, 3);
+    free(p);
+}
+static void goes_on(const Setup *s, const char *images, bool same, const char *what) {
+    char args[512];
+    snprintf(args, sizeof args, "--protocol shapes32 --metrics fd --allow-fewer --images %s --out %s.out.npz", images, images);
+    if (!same) fails(eval(s, args), what, 1, "out.npz holds statistics of other images \\(or of files that have changed since\\)");
+    else CHECK(strstr(eval(s, args)->out, "images are measured already"), "%s: not gone on from", what);
+}
+static void begin(const Setup *s, const char *images) {
+    char args[512], out[64];
+    snprintf(out, sizeof out, "%s.out.npz", images), unlink(at(s, out));
+    snprintf(args, sizeof args, "--protocol shapes32 --metrics fd --allow-fewer --images %s --out %s", images, out);
+    succeeds(eval(s, args), images);
+    goes_on(s, images, true, images);
+}
+static void changed_images(const Setup *s) {
+    enum { PNGS = 12, THEN = 1600000000 };
+    write_folder(s, "png", PNGS);
+    for (int i = 0; i < PNGS; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "png/%06d.png", i), set_time(s, name, THEN);
+    }
+    begin(s, "png");
+    write_zip(s, "same.zip", "png", PNGS);
+    begin(s, "same.zip");
+    write_zip(s, "same.zip", "png", PNGS), set_time(s, "same.zip", THEN + 9);
+    goes_on(s, "same.zip", true, "a zip file written anew");
+    write_picture(s, "png/000003.png", 77), set_time(s, "png/000003.png", THEN);
+    goes_on(s, "png", false, "an image of another size in bytes");
+    write_zip(s, "same.zip", "png", PNGS);
+    goes_on(s, "same.zip", false, "an image in a zip file");
+    write_picture(s, "png/000003.png", 3), set_time(s, "png/000003.png", THEN);
+    goes_on(s, "png", true, "the image as it was");
+    set_time(s, "png/000003.png", THEN + 1);
+    goes_on(s, "png", false, "an image of another time");
+    write_array(s, "array.npz", 0, PNGS, SIDE, false, false);
+    begin(s, "array.npz");
+    write_array(s, "array.npz", 0, PNGS, SIDE, false, false), set_time(s, "array.npz", THEN);
+    goes_on(s, "array.npz", true, "an array written anew");
+    write_array(s, "array.npz", 1, PNGS, SIDE, false, false);
+    goes_on(s, "array.npz", false, "another array");
+    write_npy(s, "array.npy", 0, PNGS), set_time(s, "array.npy", THEN);
+    begin(s, "array.npy");
+    write_npy(s, "array.npy", 1, PNGS);
+    goes_on(s, "array.npy", false, "another array in a .npy");
+}
+
 int main(int argc, char **argv) {
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
     Setup s = {.program = real, .dir = "/tmp/dg_test_eval_stored_XXXXXX"};
@@ -216,6 +302,7 @@ int main(int argc, char **argv) {
     resumes(&s);
     networks(&s);
     rows_done(&s);
+    changed_images(&s);
     short_count(&s);
     remove_folder(s.dir);
     free(real);

@@ -301,6 +301,27 @@ char *image_source_name(const ImageSource *s, size_t index) {
     const ImagePart *p = part_of(s, index);
     return name_of(p, index - p->first);
 }
+static bool mark_file(const char *path, ImageMark *out, Error *e) {
+    struct stat st;
+    if (stat(path, &st) != 0) return dg_error(e, "%s: cannot open: %s", path, strerror(errno));
+    *out = (ImageMark){.bytes = (uint64_t)st.st_size, .seconds = st.st_mtim.tv_sec, .nanoseconds = st.st_mtim.tv_nsec};
+    return true;
+}
+bool image_source_mark(const ImageSource *s, size_t index, ImageMark *out, Error *e) {
+    const ImagePart *p = part_of(s, index);
+    size_t k = index - p->first;
+    uint32_t crc;
+    if (p->file) {
+        char *path = name_of(p, k);
+        bool ok = mark_file(path, out, e);
+        free(path);
+        return ok;
+    }
+    if (p->zip) return *out = (ImageMark){.bytes = p->entry[k]->bytes, .crc = p->entry[k]->crc}, true;
+    if (!npz_crc(p->npz, p->array, &crc)) return mark_file(p->path, out, e);
+    *out = (ImageMark){.bytes = p->head.count, .crc = crc};
+    return true;
+}
 bool image_source_has_jpeg(const ImageSource *s) {
     for (int i = 0; i < s->parts; i++)
         for (size_t k = 0; !s->part[i].npz && k < s->part[i].count; k++) {

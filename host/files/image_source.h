@@ -18,6 +18,14 @@ int image_source_height(const ImageSource *s);
 int image_source_width(const ImageSource *s);
 bool image_source_has_jpeg(const ImageSource *s);            /* by name; files/jpeg.h says whose pixels these are */
 char *image_source_name(const ImageSource *s, size_t index); /* for sentences: its path, or its array and number. To be freed */
+/* What tells an image from another one under its name, without reading it: of a file its size and the time of its last change, of an
+ * archive's file or array its size and CRC, which is that of the whole array.                                                       */
+typedef struct {
+    uint64_t bytes;
+    int64_t seconds, nanoseconds;
+    uint64_t crc;
+} ImageMark;
+bool image_source_mark(const ImageSource *s, size_t index, ImageMark *out, Error *e);
 /* Images index[0..n) as RGB, [n][height][width][3]. Any order; of a compressed array each step back unpacks it from the start. Files are
  * decoded on all processors.                                                                                                     */
 bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e);

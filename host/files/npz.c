@@ -357,6 +357,11 @@ Npz *npz_open(const char *path, Error *e) {
 int npz_count(const Npz *z) { return z->count; }
 const char *npz_name(const Npz *z, int i) { return z->name[i]; }
 bool npz_has(const Npz *z, const char *name) { return find(z, name) != NULL; }
+bool npz_crc(const Npz *z, const char *name, uint32_t *crc) {
+    const ZipEntry *entry = z->zip ? find(z, name) : NULL;
+    if (entry) *crc = entry->crc;
+    return entry != NULL;
+}
 void npz_close(Npz *z) {
     if (!z) return;
     zip_close(z->zip);

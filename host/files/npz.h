@@ -19,6 +19,7 @@ Npz *npz_memory(const void *data, size_t bytes, const char *name, Error *e); /* 
 int npz_count(const Npz *z);
 const char *npz_name(const Npz *z, int i); /* without ".npy" */
 bool npz_has(const Npz *z, const char *name);
+bool npz_crc(const Npz *z, const char *name, uint32_t *crc);      /* as the archive declares it; false: it is a .npy, without one */
 bool npz_read(Npz *z, const char *name, NpyArray *out, Error *e); /* on failure *out holds nothing to free */
 /* The same without reading: *out has all but the data, which *data points to in the file's map, at any alignment. Only arrays
  * that are stored plainly, in C order; their CRC is not looked at, npz_verify does that.                              */

@@ -58,14 +58,18 @@ static bool choose(Measuring *m, Error *e) {
     for (size_t i = 0; i < s->n; i++) m->index[i] = i;
     return true;
 }
-/* Everything that tells this set from others but the pixels: paths, and a hash of the images' names. */
-static void describe(Measuring *m) {
+/* Everything that tells this set from others but the pixels: paths, and a hash of the images' names and, where a run is to go on from a
+ * file, of their marks. */
+static bool describe(Measuring *m, Error *e) {
     Text t = {0};
     Sha256 h;
     uint8_t digest[SHA256_BYTES];
     char hex[SHA256_HEX];
     sha256_init(&h);
     for (size_t i = 0; i < m->s->n; i++) {
+        ImageMark mark = {0};
+        if (m->w.out && !image_source_mark(m->images, m->index[i], &mark, e)) return false;
+        sha256_update(&h, &mark, sizeof mark);
         char *name = image_source_name(m->images, m->index[i]);
         sha256_update(&h, name, strlen(name) + 1);
         free(name);
@@ -77,9 +81,10 @@ static void describe(Measuring *m) {
         if (i) text_printf(&t, ", ");
         text_json_string(&t, m->s->path[i]);
     }
-    text_printf(&t, "], \"images\": %" PRIu64 ", \"of\": %zu, \"size\": [%d, %d], \"names_sha256\": \"%s\"}", m->s->n, m->s->available,
+    text_printf(&t, "], \"images\": %" PRIu64 ", \"of\": %zu, \"size\": [%d, %d], \"files_sha256\": \"%s\"}", m->s->n, m->s->available,
                 image_source_height(m->images), image_source_width(m->images), hex);
     m->source = t.text;
+    return true;
 }
 static bool read_labels(Measuring *m, Error *e) {
     EvalSet *s = m->s;
@@ -140,7 +145,11 @@ static bool resume(Measuring *m, Error *e) {
     if (!statistics_read(m->w.out, &before, e)) return false;
     char *meta = meta_of(m, before.pool->count);
     bool same = !strcmp(meta, before.meta) && before.pool->count <= m->s->n && !before.spatial == !m->spatial && same_seeds(m, &before);
-    bool ok = same || dg_error(e, "%s holds statistics of other images, or of another protocol: give --out another name", m->w.out);
+    bool ok =
+        same ||
+        dg_error(
+            e, "%s holds statistics of other images (or of files that have changed since), or of another protocol: give --out another name",
+            m->w.out);
     size_t rows = 0;
     int dims = 0;
     ok = ok && same_features(m, &before, e);
@@ -280,9 +289,8 @@ static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features,
     Measuring m = {.s = s, .j = j, .w = w, .keep = features};
     Outcome outcome = OUTCOME_FAILED;
     m.spatial = w.metrics >> METRIC_SFID & 1 && !s->spatial.mean;
-    bool ok = (m.images = image_source_open(s->path, s->paths, &j->p.rules, e)) && choose(&m, e) && read_labels(&m, e);
+    bool ok = (m.images = image_source_open(s->path, s->paths, &j->p.rules, e)) && choose(&m, e) && read_labels(&m, e) && describe(&m, e);
     if (ok) {
-        describe(&m);
         m.seed = dg_alloc(s->available * sizeof *m.seed);
         if (!image_source_seeds(m.images, m.seed)) free(m.seed), m.seed = NULL;
         if (image_source_has_jpeg(m.images) && !w.reference) eval_notice(j, "%s: JPEG files, decoded as libjpeg does", s->path[0]);
