@@ -202,6 +202,61 @@ static void rows_done(const Setup *s) {
     CHECK(!r->out[0], "a table of no rows: %s", r->out);
 }
 
+/* ---- by which network --------------------------------------------------------------------------------------------------- */
+/* As a GPU would have made them. */
+static void make_tf32(const Setup *s, const char *from, const char *to) {
+    Statistics of;
+    Error e = {""};
+    if (!CHECK(statistics_read(at(s, from), &of, &e), "%s", e.text)) return;
+    char *word = strstr(of.meta, "\"fp32\"");
+    if (CHECK(word != NULL, "%s", of.meta)) memcpy(word, "\"tf32\"", 6);
+    edit_meta(s, from, to, of.meta);
+    statistics_free(&of);
+}
+static void other_networks(const Setup *s) {
+    static const char edm[] = "--protocol edm --allow-fewer --inception inception.safetensors",
+                      other[] = "--protocol edm --allow-fewer --inception second.safetensors";
+    static const char kinds[] = "features of different kinds|its statistics are of another kind: \"weights_sha256\"";
+    Error e = {""};
+    char args[512];
+    CHECK(tiny_write_model(NULL, at(s, "second.safetensors"), small_config, 2, &e), "%s", e.text);
+    snprintf(args, sizeof args, "ref --images a.npz --features --out a.one.npz %s", edm), succeeds(eval(s, args), args);
+    snprintf(args, sizeof args, "ref --images b.npz --features --out b.one.npz %s", edm), succeeds(eval(s, args), args);
+    snprintf(args, sizeof args, "ref --images b.npz --features --out b.two.npz %s", other), succeeds(eval(s, args), args);
+    make_tf32(s, "b.one.npz", "b.tf32.npz");
+    succeeds(eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref b.one.npz"), "two files of one network");
+    succeeds(eval(s, "--protocol adm --metrics fid --images a.one.npz --ref b.one.npz"),
+             "two files of another protocol with the same rules");
+    Result *r = eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref b.two.npz");
+    fails(r, "two files of two networks", 1, "\"weights_sha256\" is [0-9a-f]{64} there and [0-9a-f]{64} in a.one.npz");
+    CHECK(strstr(r->err, "b.two.npz") != NULL, "%s", r->err);
+    succeeds(eval(s, "--protocol edm --allow-fewer --force --images a.one.npz --ref b.two.npz"), "--force");
+    fails(eval(s, "--protocol edm --allow-fewer --each --images a.one.npz b.two.npz --ref b.one.npz"), "one of several", 1,
+          "b.two.npz: .* in a.one.npz");
+    snprintf(args, sizeof args, "%s --images a.npz --ref b.two.npz", edm),
+        fails(eval(s, args), "images, then another network", 1, "b.two.npz: .* in this run");
+    snprintf(args, sizeof args, "%s --images a.one.npz --ref b.npz", other);
+    r = eval(s, args);
+    fails(r, "another network, then images", 1, kinds);
+    CHECK(strstr(r->err, "a.one.npz") && strstr(r->err, "b.npz"), "%s", r->err);
+    fails(eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref b.tf32.npz"), "two precisions", 1,
+          "\"precision\" is tf32 there and fp32 in a.one.npz");
+    snprintf(args, sizeof args, "%s --images a.npz --ref b.tf32.npz", edm),
+        fails(eval(s, args), "another precision", 1, "\"precision\" is tf32 there and fp32 in this run");
+    snprintf(args, sizeof args, "%s --metrics is --images a.one.npz --ref b.one.npz", other),
+        fails(eval(s, args), "scores by another network", 1, kinds);
+    snprintf(args, sizeof args, "%s --metrics is --images a.one.npz --ref b.one.npz", edm), succeeds(eval(s, args), "scores");
+    write_array(s, "wide.npz", 0, 20, 40, false, false);
+    snprintf(args, sizeof args, "ref --images wide.npz --features --out wide.one.npz --batch 3 %s", edm), succeeds(eval(s, args), args);
+    snprintf(args, sizeof args, "%s --metrics is --images wide.one.npz --ref b.one.npz", edm),
+        succeeds(eval(s, args), "scores of images of another size");
+    edit_meta(s, "b.one.npz", "number.npz", "{\"resize\": 7}");
+    fails(eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref number.npz"), "no text", 1,
+          "\"resize\" is 7 there and tf1 in protocol edm");
+    edit_meta(s, "a.stats.npz", "number.npz", "{\"resize\": \"none\", \"weights_sha256\": \"ab\"}");
+    fails(shapes(s, "--allow-fewer --metrics fd --images number.npz"), "another extractor", 1, "\"weights_sha256\" is ab there");
+}
+
 /* ---- images that change while a run waits ------------------------------------------------------------------------------------------------ */
 static void write_zip(const Setup *s, const char *name, const char *folder, int images) {
     Error e = {""};
@@ -302,6 +357,7 @@ int main(int argc, char **argv) {
     resumes(&s);
     networks(&s);
     rows_done(&s);
+    other_networks(&s);
     changed_images(&s);
     short_count(&s);
     remove_folder(s.dir);

@@ -22,6 +22,7 @@ typedef struct {
 } EvalOptions;
 enum { UNSET = -1 };
 
+enum { EVAL_SAID = 2 };
 /* What all sets of one command share. */
 typedef struct {
     const EvalOptions *o;
@@ -34,9 +35,15 @@ typedef struct {
     Weights *weights;
     const char *precision;
     char weights_sha256[SHA256_HEX]; /* "": not opened yet */
+    bool measured;                   /* features were computed, in this precision */
+    struct {
+        char *path, *value;
+    } said[EVAL_SAID]; /* the first file of statistics that says by which network, and in which precision, its features were made */
 } EvalJob;
 void eval_notice(EvalJob *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool eval_weights(EvalJob *j, Error *e); /* opens them and the device, where they are not yet */
+/* weights_sha256, where it is not known yet. open: the network, where it is open without more than an extractor's pool; or NULL. */
+bool eval_hash_network(EvalJob *j, const Features *open, Error *e);
 void eval_job_close(EvalJob *j);
 
 typedef struct {
@@ -60,6 +67,13 @@ typedef struct {
     bool features;    /* to be kept */
     const char *out;  /* statistics as they grow, replaced as a whole; NULL: none */
 } EvalWish;
+bool eval_enough(const EvalJob *j, const char *path, uint64_t n, Error *e); /* n images, for the protocol */
+/* What the sums of a set of n images are divided by. */
+Divisor eval_divisor(const EvalJob *j, bool reference, uint64_t n);
+/* The network of this run, that of the images of `path`, is the one of the files of statistics so far. */
+bool eval_check_network(const EvalJob *j, const char *path, Error *e);
+/* What the open file z of the set holds, where it fits the protocol, this run's network and the files so far. images: it holds such too. */
+bool eval_take_stored(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, bool images, Error *e);
 /* Which measures a reference can serve, before hours are spent; *why: what it lacks for the others. */
 bool eval_possible(const char *path, unsigned *mask, const char **why, Error *e);
 /* Measures images, or takes what a file of statistics holds. */

@@ -122,6 +122,7 @@ void eval_job_close(EvalJob *j) {
     weights_free(j->weights);
     device_close(j->device);
     text_free(&j->notices);
+    for (int i = 0; i < EVAL_SAID; i++) free(j->said[i].path), free(j->said[i].value);
 }
 static bool settle(EvalJob *j, Error *e) {
     const EvalOptions *o = j->o;

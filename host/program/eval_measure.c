@@ -73,6 +73,7 @@ static bool measure_score(EvalResult *r, EvalJob *j, const EvalSet *s, Error *e)
     if (!argument_int(weights_config(j->weights), "num_classes", 1008, 0, MAX_LABELS, &classes, e))
         return dg_error_context(e, "%s", weights_name(j->weights));
     if (!classes) return dg_error(e, "%s has no last layer, which the Inception Score needs", weights_name(j->weights));
+    if (s->stored && !(eval_hash_network(j, NULL, e) && eval_check_network(j, "--inception", e))) return false;
     size_t n = s->rows, d = (size_t)s->dims;
     float *layer = dg_alloc((size_t)classes * d * sizeof *layer), *logits = malloc(n * (size_t)classes * sizeof *logits + 1);
     bool ok = logits || dg_error(e, "there is no memory for the %d logits of %zu images", classes, n);

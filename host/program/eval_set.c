@@ -33,7 +33,7 @@ typedef struct { /* what is open while a set is measured */
 } Measuring;
 
 /* ---- which images ---------------------------------------------------------------------------------------------------------------- */
-static bool enough(const EvalJob *j, const char *path, uint64_t n, Error *e) {
+bool eval_enough(const EvalJob *j, const char *path, uint64_t n, Error *e) {
     const Protocol *p = &j->p;
     if (j->o->allow_fewer || n >= (p->count ? p->count : p->least)) return true;
     return dg_error(e,
@@ -47,7 +47,7 @@ static bool choose(Measuring *m, Error *e) {
     const Protocol *p = &m->j->p;
     size_t all = s->available = image_source_count(m->images), wanted = m->w.reference ? all : p->count ? p->count : all;
     const char *first = s->path[0];
-    if (!m->w.reference && !enough(m->j, first, all, e)) return false;
+    if (!m->w.reference && !eval_enough(m->j, first, all, e)) return false;
     s->n = all < wanted ? all : wanted;
     if (!m->w.reference && s->n < wanted)
         eval_notice(m->j, "%s: %zu images where protocol %s takes %zu: not comparable", first, all, p->name, wanted);
@@ -242,22 +242,16 @@ static Features *open_features(const Measuring *m, unsigned wanted, Error *e) {
     if (!strcmp(j->precision, "tf32")) o.precision = "tf32";
     return features_open(j->device, j->weights, &o, e);
 }
-/* The hash is that of the layers up to the pool, whatever else is wanted of an extractor. */
-static bool hash_weights(const Measuring *m, unsigned wanted, Error *e) {
-    EvalJob *j = m->j;
-    if (j->weights_sha256[0]) return true;
-    if (!(wanted >> FEATURE_LOGITS & 1)) return features_hash(m->features, j->weights, j->weights_sha256, e);
-    Features *f = open_features(m, 1u << FEATURE_POOL, e);
-    bool ok = f && features_hash(f, j->weights, j->weights_sha256, e);
-    features_close(f);
-    return ok;
-}
 static bool prepare(Measuring *m, Error *e) {
     EvalSet *s = m->s;
     unsigned wanted = 1u << FEATURE_POOL;
     if (m->spatial) wanted |= 1u << FEATURE_SPATIAL;
     if (!m->w.reference && m->w.metrics >> METRIC_CLASS & 1) wanted |= 1u << FEATURE_LOGITS;
-    if (!eval_weights(m->j, e) || !(m->features = open_features(m, wanted, e)) || !hash_weights(m, wanted, e)) return false;
+    if (!eval_weights(m->j, e) || !(m->features = open_features(m, wanted, e)) ||
+        !eval_hash_network(m->j, wanted >> FEATURE_LOGITS & 1 ? NULL : m->features, e))
+        return false;
+    m->j->measured = true;
+    if (!eval_check_network(m->j, s->path[0], e)) return false;
     s->dims = features_dims(m->features, FEATURE_POOL);
     size_t batch = (size_t)features_batch(m->features);
     m->pixels = dg_alloc(batch * (size_t)(image_source_height(m->images) * image_source_width(m->images)) * 3);
@@ -270,8 +264,7 @@ static bool prepare(Measuring *m, Error *e) {
 }
 static bool take_results(Measuring *m, Error *e) {
     EvalSet *s = m->s;
-    Divisor d = {.ddof = m->j->p.ddof};
-    if (!m->w.reference && m->j->o->dg_short_count && m->j->p.count > s->n) d.images = m->j->p.count;
+    Divisor d = eval_divisor(m->j, m->w.reference, s->n);
     unsigned of_statistics = 1u << METRIC_FID | 1u << METRIC_SFID;
     bool ok = !(m->w.metrics & of_statistics) || s->pool.mean || exact_gaussian(m->sums.pool, d, &s->pool, e);
     if (ok && m->spatial && !s->spatial.mean) ok = exact_gaussian(m->sums.spatial, d, &s->spatial, e);
@@ -302,37 +295,7 @@ static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features,
     return outcome;
 }
 
-/* ---- files of statistics ----------------------------------------------------------------------------------------------------------- */
-static bool same_text(const EvalJob *j, const char *path, const Json *meta, const char *key, const char *wanted, Error *e) {
-    const Json *x = json_get(meta, key);
-    if (!x || x->kind != JSON_STRING || !wanted[0] || !strcmp(x->string, wanted)) return true;
-    return dg_error(e,
-                    "%s: its statistics are of another kind: \"%s\" is %s there and %s in protocol %s (--force compares them all the same)",
-                    path, key, x->string, wanted, j->p.name);
-}
-/* What a file says of its statistics fits the protocol, and the weights where they are known. */
-static bool check_meta(EvalJob *j, Npz *z, const char *path, Error *e) {
-    if (j->o->force) return true;
-    if (!npz_has(z, "meta")) {
-        if (!j->p.extractor)
-            eval_notice(j, "%s does not say how its features were made: that it fits protocol %s is yours to know", path, j->p.name);
-        return true;
-    }
-    Json *meta = statistics_meta(z, path, e);
-    bool ok = meta && same_text(j, path, meta, "resize", j->p.extractor ? "none" : resize_rule_name[j->p.resize], e) &&
-              same_text(j, path, meta, "scale", scale_name(&j->p), e) && same_text(j, path, meta, "weights_sha256", j->weights_sha256, e);
-    json_free(meta);
-    return ok;
-}
-static bool take_stored(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, const char *path, bool images, Error *e) {
-    bool spatial = w.metrics >> METRIC_SFID & 1, adm = npz_has(z, "mu_s");
-    if (!check_meta(j, z, path, e) || !gaussian_take(z, path, false, &s->pool, e)) return false;
-    s->n = s->pool.count, s->dims = s->pool.dims, s->stored = true;
-    if (!w.reference && s->n && !enough(j, path, s->n, e)) return false;
-    if (!spatial || (!adm && images)) return true;
-    if (!adm) return dg_error(e, "%s holds no statistics of spatial features (mu_s, sigma_s) and no images: sFID needs them", path);
-    return gaussian_take(z, path, true, &s->spatial, e);
-}
+/* ---- sets that are files of statistics ------------------------------------------------------------------------------------------------ */
 static bool needs_rows(const EvalJob *j, EvalWish w) {
     unsigned rows = 1u << METRIC_PR | 1u << METRIC_DC | 1u << METRIC_KID | (w.reference ? 0 : 1u << METRIC_IS);
     bool drawn = j->o->bootstrap && !w.reference && w.metrics >> METRIC_FID & 1;
@@ -345,7 +308,7 @@ static Outcome open_set(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, Error *e) {
     if (stored && !w.reference && images && strcmp(j->p.name, "adm")) stored = false;
     if (!stored) return measure_images(s, j, w, rows, e);
     if (!w.reference) eval_notice(j, "%s: its statistics are taken, not computed of images", path);
-    if (!take_stored(s, j, w, z, path, images, e)) return OUTCOME_FAILED;
+    if (!eval_take_stored(s, j, w, z, images, e)) return OUTCOME_FAILED;
     bool kept = npz_has(z, "feats"), spatial = w.metrics >> METRIC_SFID & 1 && !s->spatial.mean;
     if (spatial || (rows && !kept && images)) {
         uint64_t n = s->n;
