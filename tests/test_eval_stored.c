@@ -202,7 +202,7 @@ static void rows_done(const Setup *s) {
     CHECK(!r->out[0], "a table of no rows: %s", r->out);
 }
 
-/* ---- by which network --------------------------------------------------------------------------------------------------- */
+/* ---- by which network, divided by what --------------------------------------------------------------------------------------------------- */
 /* As a GPU would have made them. */
 static void make_tf32(const Setup *s, const char *from, const char *to) {
     Statistics of;
@@ -255,6 +255,50 @@ static void other_networks(const Setup *s) {
           "\"resize\" is 7 there and tf1 in protocol edm");
     edit_meta(s, "a.stats.npz", "number.npz", "{\"resize\": \"none\", \"weights_sha256\": \"ab\"}");
     fails(shapes(s, "--allow-fewer --metrics fd --images number.npz"), "another extractor", 1, "\"weights_sha256\" is ab there");
+}
+/* Statistics of another divisor are as those that were made by the protocol's. */
+static void divisors(const Setup *s) {
+    static const char with[] = "--allow-fewer --num 0 --metrics fid,sfid --inception inception.safetensors --output json";
+    char args[512];
+    const char *const protocol[] = {"edm", "stylegan3"};
+    double found[2][2], sfid[2][2], direct[2];
+    for (int i = 0; i < 2; i++) {
+        snprintf(args, sizeof args, "ref --protocol %s %s --images b.npz --out b.%s.npz", protocol[i], with, protocol[i]),
+            succeeds(eval(s, args), args);
+        snprintf(args, sizeof args, "ref --protocol %s %s --images a.npz --out a.%s.npz", protocol[i], with, protocol[i]),
+            succeeds(eval(s, args), args);
+    }
+    for (int i = 0; i < 2; i++) {
+        snprintf(args, sizeof args, "--protocol %s %s --images a.npz --ref b.npz", protocol[i], with);
+        direct[i] = value_of(eval(s, args), 0, "fid");
+        for (int k = 0; k < 2; k++) {
+            snprintf(args, sizeof args, "--protocol %s %s --images a.%s.npz --ref b.%s.npz", protocol[i], with, protocol[k], protocol[!k]);
+            Result *r = eval(s, args);
+            succeeds(r, args);
+            found[i][k] = value_of(r, 0, "fid"), sfid[i][k] = value_of(r, 0, "sfid");
+        }
+        CHECK(found[i][0] == direct[i] && found[i][1] == direct[i] && sfid[i][0] == sfid[i][1], "%s: %.17g and %.17g, of images %.17g",
+              protocol[i], found[i][0], found[i][1], direct[i]);
+    }
+    CHECK(direct[0] != direct[1] && sfid[0][0] != sfid[1][0], "both divisors give %g", direct[0]);
+    edit(s, "b.edm.npz", "bare.npz", "dg_products", (NpyArray){0});
+    fails(eval(s, "--protocol stylegan3 --metrics fid --allow-fewer --images a.stylegan3.npz --ref bare.npz"), "no sums to divide again", 1,
+          "bare.npz: its covariance is divided by N - 1 and that of protocol stylegan3 by N, and it holds no exact sums");
+    succeeds(eval(s, "--protocol stylegan3 --metrics fid --allow-fewer --force --images a.stylegan3.npz --ref bare.npz"), "--force");
+    succeeds(eval(s, "--protocol edm --metrics fid --allow-fewer --images a.stylegan3.npz --ref bare.npz"), "sums of one are enough");
+    fails(shapes(s, "--allow-fewer --metrics fd --images a.npz --cov-ddof 0"), "the program's own reference", 1,
+          "the reference of shapes32: its covariance is divided by N - 1");
+    /* DG's wrong divisor, of images and of their statistics */
+    static const char dg[] =
+        "--protocol dg --num 300 --dg-short-count --allow-fewer --metrics fid --inception inception.safetensors --output json";
+    snprintf(args, sizeof args, "%s --images a.npz --ref b.edm.npz", dg);
+    double short_of = value_of(eval(s, args), 0, "fid");
+    snprintf(args, sizeof args, "%s --images a.edm.npz --ref b.edm.npz", dg);
+    double stored = value_of(eval(s, args), 0, "fid");
+    CHECK(short_of == stored && short_of != direct[0], "short count: of images %.17g, of a file %.17g", short_of, stored);
+    edit(s, "a.edm.npz", "bare.npz", "dg_products", (NpyArray){0});
+    snprintf(args, sizeof args, "%s --images bare.npz --ref b.edm.npz", dg);
+    fails(eval(s, args), "no sums for a short count", 1, "bare.npz holds no exact sums, which --dg-short-count needs");
 }
 
 /* ---- images that change while a run waits ------------------------------------------------------------------------------------------------ */
@@ -358,6 +402,7 @@ int main(int argc, char **argv) {
     networks(&s);
     rows_done(&s);
     other_networks(&s);
+    divisors(&s);
     changed_images(&s);
     short_count(&s);
     remove_folder(s.dir);

@@ -165,7 +165,8 @@ void exact_merge(ExactSums *into, const ExactSums *from) {
 bool exact_gaussian(ExactSums *s, Divisor divisor, Gaussian *g, Error *e) {
     uint64_t images = divisor.images ? divisor.images : s->count;
     if (s->count < 2 || images < 2) return dg_error(e, "a covariance needs at least 2 images, there are %" PRIu64, s->count);
-    DG_CHECK(images >= s->count && images <= grid_images(s->grid), "sums divided by %" PRIu64 " images", images);
+    if (images > grid_images(s->grid)) return too_many(s->grid, e);
+    DG_CHECK(images >= s->count, "sums divided by %" PRIu64 " images", images);
     exact_settle(s);
     size_t d = (size_t)s->dims;
     Int128 n = images, *whole = dg_alloc(d * sizeof *whole);

@@ -170,7 +170,7 @@ static bool take_sums(Npz *z, const char *path, bool spatial, Grid grid, Divisor
     gaussian_free(&made);
     return ok;
 }
-static bool read_open(Npz *z, const char *path, Statistics *s, Error *e) {
+static bool take_all(Npz *z, const char *path, Statistics *s, Error *e) {
     Grid grid = grid_f32;
     Divisor divisor;
     if (!npz_has(z, "dg_products"))
@@ -180,13 +180,17 @@ static bool read_open(Npz *z, const char *path, Statistics *s, Error *e) {
     if (npz_has(z, "dg_products_s") && !take_sums(z, path, true, grid, divisor, &s->spatial, e)) return false;
     return take_seeds(z, path, s, e);
 }
+bool statistics_take(Npz *z, const char *path, Statistics *s, Error *e) {
+    *s = (Statistics){0};
+    bool ok = take_all(z, path, s, e);
+    if (!ok) statistics_free(s);
+    return ok;
+}
 bool statistics_read(const char *path, Statistics *s, Error *e) {
     *s = (Statistics){0};
     Npz *z = npz_open(path, e);
-    if (!z) return false;
-    bool ok = read_open(z, path, s, e);
+    bool ok = z && statistics_take(z, path, s, e);
     npz_close(z);
-    if (!ok) statistics_free(s);
     return ok;
 }
 

@@ -27,6 +27,7 @@ bool statistics_write(const char *path, Statistics *s, const float *features, Er
 Json *statistics_meta(Npz *z, const char *path, Error *e);
 /* A file without exact sums is refused: gaussian_read takes it. */
 bool statistics_read(const char *path, Statistics *s, Error *e);
+bool statistics_take(Npz *z, const char *path, Statistics *s, Error *e); /* the same of a file that is open */
 /* The features that a file keeps, in float or half: images x dims values in float, freed by the caller. */
 float *statistics_features(const char *path, size_t *images, int *dims, Error *e);
 float *statistics_take_features(Npz *z, const char *path, size_t *images, int *dims, Error *e); /* of a file that is open */

@@ -32,7 +32,8 @@ static bool drawn_distance(const EvalJob *j, const EvalSet *s, const EvalSet *re
         for (size_t i = 0; i < rows; i++) memcpy(block + i * d, s->features + next_random(state) % s->rows * d, d * sizeof *block);
         ok = exact_add(sums, DG_F32, block, rows, first, e);
     }
-    ok = ok && exact_gaussian(sums, (Divisor){.ddof = j->p.ddof}, &g, e) && frechet_distance(&g, &reference->pool, j->o->fd_trunc, &f, e);
+    ok =
+        ok && exact_gaussian(sums, eval_divisor(j, false, s->rows), &g, e) && frechet_distance(&g, &reference->pool, j->o->fd_trunc, &f, e);
     *out = f.distance;
     gaussian_free(&g);
     exact_free(sums);

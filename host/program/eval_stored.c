@@ -1,5 +1,5 @@
 /* eval_stored.c -- files of statistics as sets of `eval`: what they say of themselves beside the protocol, this run's network and the other
- * files.                                                                                                                          */
+ * files, and their numbers, divided as the protocol has it.                                                                      */
 #include "program/eval.h"
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +64,9 @@ static bool same_network(EvalJob *j, const char *path, const Json *meta, Error *
     }
     return true;
 }
-/* What a file says of its statistics fits. */
-static bool check_meta(EvalJob *j, Npz *z, const char *path, Error *e) {
+/* What a file says of its statistics fits. *ddof: what its covariance was divided by, N less that; stays as it is where the file says
+ * nothing. */
+static bool check_meta(EvalJob *j, Npz *z, const char *path, int *ddof, Error *e) {
     char protocol[64];
     if (!npz_has(z, "meta")) {
         if (!j->p.extractor && !j->o->force)
@@ -79,6 +80,7 @@ static bool check_meta(EvalJob *j, Npz *z, const char *path, Error *e) {
     bool ok = j->o->force ||
               (same_text(path, meta, "resize", resize, protocol, e) && same_text(path, meta, "scale", scale_name(&j->p), protocol, e) &&
                (!j->p.extractor || eval_hash_network(j, NULL, e)) && same_network(j, path, meta, e));
+    ok = ok && (json_get_int(meta, "cov_ddof", *ddof, ddof, e) || dg_error_context(e, "%s: array meta", path));
     json_free(meta);
     return ok;
 }
@@ -88,13 +90,40 @@ Divisor eval_divisor(const EvalJob *j, bool reference, uint64_t n) {
     bool short_count = !reference && j->o->dg_short_count && j->p.count > n;
     return (Divisor){.ddof = j->p.ddof, .images = short_count ? j->p.count : 0};
 }
+/* The same statistics by another divisor, from their exact sums. */
+static bool divide_again(EvalSet *s, Npz *z, const char *path, Divisor d, Error *e) {
+    Statistics sums;
+    if (!statistics_take(z, path, &sums, e)) return false;
+    gaussian_free(&s->pool);
+    bool ok = exact_gaussian(sums.pool, d, &s->pool, e);
+    if (ok && s->spatial.mean) {
+        gaussian_free(&s->spatial);
+        ok = sums.spatial ? exact_gaussian(sums.spatial, d, &s->spatial, e) : dg_error(e, "it holds no exact sums of spatial features");
+    }
+    statistics_free(&sums);
+    return ok || dg_error_context(e, "%s", path);
+}
+/* ddof: the file's, or -1 where that is not known. */
+static bool fit_divisor(EvalSet *s, const EvalJob *j, EvalWish w, Npz *z, const char *path, int ddof, Error *e) {
+    Divisor d = eval_divisor(j, w.reference, s->n);
+    if ((ddof < 0 || ddof == d.ddof) && !(d.images && s->n)) return true;
+    if (npz_has(z, "dg_products")) return divide_again(s, z, path, d, e);
+    if (j->o->force) return true;
+    if (d.images) return dg_error(e, "%s holds no exact sums, which --dg-short-count needs: give images, or a file that eval made", path);
+    return dg_error(e,
+                    "%s: its covariance is divided by N%s and that of protocol %s by N%s, and it holds no exact sums to divide again: "
+                    "give images, or a file that eval ref made, or --cov-ddof %d",
+                    path, ddof ? " - 1" : "", j->p.name, d.ddof ? " - 1" : "", ddof);
+}
 bool eval_take_stored(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, bool images, Error *e) {
     const char *path = s->path ? s->path[0] : "the reference of shapes32";
     bool spatial = w.metrics >> METRIC_SFID & 1, adm = npz_has(z, "mu_s");
-    if (!check_meta(j, z, path, e) || !gaussian_take(z, path, false, &s->pool, e)) return false;
+    int ddof = s->path ? -1 : 1;
+    if (!check_meta(j, z, path, &ddof, e) || !gaussian_take(z, path, false, &s->pool, e)) return false;
     s->n = s->pool.count, s->dims = s->pool.dims, s->stored = true;
     if (!w.reference && s->n && !eval_enough(j, path, s->n, e)) return false;
     if (spatial && !adm && !images)
         return dg_error(e, "%s holds no statistics of spatial features (mu_s, sigma_s) and no images: sFID needs them", path);
-    return !(spatial && adm) || gaussian_take(z, path, true, &s->spatial, e);
+    if (spatial && adm && !gaussian_take(z, path, true, &s->spatial, e)) return false;
+    return !(w.metrics & (1u << METRIC_FID | 1u << METRIC_SFID)) || fit_divisor(s, j, w, z, path, ddof, e);
 }
