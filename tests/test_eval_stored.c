@@ -250,6 +250,11 @@ static void other_networks(const Setup *s) {
     snprintf(args, sizeof args, "ref --images wide.npz --features --out wide.one.npz --batch 3 %s", edm), succeeds(eval(s, args), args);
     snprintf(args, sizeof args, "%s --metrics is --images wide.one.npz --ref b.one.npz", edm),
         succeeds(eval(s, args), "scores of images of another size");
+    snprintf(args, sizeof args, "ref --images b.npz --adm --out b.adm2.npz %s", other), succeeds(eval(s, args), args);
+    fails(eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref b.adm2.npz"), "another network of ADM's form", 1,
+          "b.adm2.npz: .* in a.one.npz");
+    fails(eval(s, "--protocol pytorch-fid --inception second.safetensors --images a.npz --ref b.adm2.npz"), "another resize of ADM's form",
+          1, "\"resize\" is tf1 there");
     edit_meta(s, "b.one.npz", "number.npz", "{\"resize\": 7}");
     fails(eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref number.npz"), "no text", 1,
           "\"resize\" is 7 there and tf1 in protocol edm");

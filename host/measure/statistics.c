@@ -64,6 +64,7 @@ static bool put_seeds(NpzWriter *w, const SeedList *seeds, Error *e) {
     free(run);
     return ok;
 }
+bool statistics_put_meta(NpzWriter *w, const char *meta, Error *e) { return put(w, "meta", 'u', 1, (int64_t)strlen(meta), 0, meta, e); }
 static bool settle_seeds(const char *path, Statistics *s, Error *e) {
     size_t listed = s->seeds.count;
     seeds_sort(&s->seeds);
@@ -81,9 +82,8 @@ bool statistics_write(const char *path, Statistics *s, const float *features, Er
     if (!w) return false;
     const int64_t grid[2] = {s->pool->grid.exponent, s->pool->grid.pieces};
     bool ok = put_sums(w, s->pool, false, divisor, e) && (!s->spatial || put_sums(w, s->spatial, true, divisor, e)) &&
-              gaussian_put_count(w, s->pool->count, e) && put(w, "meta", 'u', 1, (int64_t)strlen(s->meta), 0, s->meta, e) &&
-              put(w, "dg_grid", 'i', 8, 2, 0, grid, e) && put_seeds(w, &s->seeds, e) &&
-              (!features || put(w, "feats", 'f', 4, (int64_t)s->pool->count, s->pool->dims, features, e));
+              gaussian_put_count(w, s->pool->count, e) && statistics_put_meta(w, s->meta, e) && put(w, "dg_grid", 'i', 8, 2, 0, grid, e) &&
+              put_seeds(w, &s->seeds, e) && (!features || put(w, "feats", 'f', 4, (int64_t)s->pool->count, s->pool->dims, features, e));
     if (ok) return npz_writer_finish(w, e);
     npz_writer_abandon(w);
     return false;

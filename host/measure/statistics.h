@@ -25,6 +25,7 @@ void statistics_free(Statistics *s);
 bool statistics_write(const char *path, Statistics *s, const float *features, Error *e);
 /* What an open file's meta says, an object; NULL and a sentence where it says nothing that can be read. */
 Json *statistics_meta(Npz *z, const char *path, Error *e);
+bool statistics_put_meta(NpzWriter *w, const char *meta, Error *e);
 /* A file without exact sums is refused: gaussian_read takes it. */
 bool statistics_read(const char *path, Statistics *s, Error *e);
 bool statistics_take(Npz *z, const char *path, Statistics *s, Error *e); /* the same of a file that is open */

@@ -52,6 +52,7 @@ typedef struct {
     size_t available; /* images, of which n are taken */
     uint64_t n;       /* 0: a file of statistics that does not say */
     bool stored;      /* the statistics are those of the file */
+    char *meta;       /* of features that were computed: what they are of, for a file; else NULL */
     Gaussian pool, spatial;
     float *features; /* [rows][dims], where a measure needs them; else NULL */
     size_t rows;

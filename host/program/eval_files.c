@@ -12,7 +12,7 @@ static bool write_adm(const EvalJob *j, const EvalSet *set, Error *e) {
     size_t n = s ? image_source_count(s) : 0;
     if (n > (size_t)j->o->adm_images) n = (size_t)j->o->adm_images;
     bool ok = w && image_array_write(w, s, n, j->interrupt, NULL, NULL, e) == OUTCOME_DONE && gaussian_put(w, false, &set->pool, e) &&
-              gaussian_put(w, true, &set->spatial, e) && gaussian_put_count(w, set->n, e);
+              gaussian_put(w, true, &set->spatial, e) && gaussian_put_count(w, set->n, e) && statistics_put_meta(w, set->meta, e);
     if (ok) ok = npz_writer_finish(w, e);
     else if (w) npz_writer_abandon(w);
     image_source_close(s);

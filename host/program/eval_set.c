@@ -289,7 +289,7 @@ static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features,
         if (image_source_has_jpeg(m.images) && !w.reference) eval_notice(j, "%s: JPEG files, decoded as libjpeg does", s->path[0]);
         ok = prepare(&m, e) && resume(&m, e);
     }
-    if (ok) outcome = measure_all(&m, e);
+    if (ok) outcome = measure_all(&m, e), free(s->meta), s->meta = meta_of(&m, s->n);
     if (outcome == OUTCOME_DONE && !take_results(&m, e)) outcome = OUTCOME_FAILED;
     measuring_close(&m);
     return outcome;
@@ -387,7 +387,7 @@ bool eval_possible(const char *path, unsigned *mask, const char **why, Error *e)
 }
 void eval_set_free(EvalSet *s) {
     gaussian_free(&s->pool), gaussian_free(&s->spatial);
-    free(s->features);
+    free(s->features), free(s->meta);
     *s = (EvalSet){0};
 }
 char *eval_set_name(const EvalSet *s) {
