@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """pytorch_fid_case.py PROGRAM FOLDER -- the FID of 300 images beside 300 of another kind, by pytorch-fid and by dg_cuda, with the same made-up
-weights: pytorch-fid's network is filled with them where it would load the published ones, and they are saved as such a file.
-Prints both; exit status 1 where they differ by more than 1e-4 of the number."""
+weights: pytorch-fid's network is filled with them where it would load the published ones, and they are saved as such a file. Then the same
+with the reference from a file that dg_cuda has made, loaded by pytorch-fid, and where DG_EDM is a checkout of NVlabs/edm by EDM's fid.py.
+Prints all of them; exit status 1 where they differ by more than 1e-4 of the number."""
 import json
 import os
 import subprocess
@@ -17,10 +18,9 @@ from torchvision.models.inception import Inception3
 TOLERANCE = 1e-4
 program, folder = sys.argv[1:3]
 weights = os.path.join(folder, "made-up.pth")
-random = np.random.RandomState(7)
 
 
-def value(name, shape):
+def value(random, name, shape):
     u = random.random_sample(shape)
     if name.endswith("conv.weight"):
         return (2 * u - 1) * np.sqrt(6.0 / np.prod(shape[1:]))
@@ -37,7 +37,8 @@ load = Inception3.load_state_dict
 
 
 def fill(self, published, *args, **kwargs):
-    state = {k: torch.from_numpy(np.asarray(value(k, tuple(v.shape)), np.float32)) if v.is_floating_point() else v
+    random = np.random.RandomState(7)  # the network is made more than once
+    state = {k: torch.from_numpy(np.asarray(value(random, k, tuple(v.shape)), np.float32)) if v.is_floating_point() else v
              for k, v in self.state_dict().items()}
     torch.save(state, weights)
     return load(self, state)
@@ -46,6 +47,7 @@ def fill(self, published, *args, **kwargs):
 Inception3.load_state_dict = fill
 pytorch_fid.inception.load_state_dict_from_url = lambda *args, **kwargs: None
 
+random = np.random.RandomState(8)
 y, x = np.mgrid[0:48, 0:40]
 for kind in "smooth", "noisy":
     os.mkdir(os.path.join(folder, kind))
@@ -57,8 +59,31 @@ for kind in "smooth", "noisy":
         Image.fromarray((image % 256).astype(np.uint8)).save(os.path.join(folder, kind, "%03d.png" % i))
 paths = [os.path.join(folder, kind) for kind in ("smooth", "noisy")]
 theirs = float(pytorch_fid.fid_score.calculate_fid_given_paths(paths, 50, torch.device("cpu"), 2048, 0))
-result = subprocess.run([program, "eval", "--device", "cpu", "--images", paths[0], "--ref", paths[1], "--protocol", "pytorch-fid",
-                         "--inception", weights, "--cache", "off", "--output", "json"], check=True, stdout=subprocess.PIPE).stdout
-ours = json.loads(result)["results"][0]["fid"]
-print("pytorch-fid %.9g, dg_cuda %.9g: relative difference %.3g" % (theirs, ours, abs(ours - theirs) / theirs))
-sys.exit(0 if abs(ours - theirs) <= TOLERANCE * theirs else 1)
+reference, statistics = os.path.join(folder, "reference.npz"), os.path.join(folder, "smooth.npz")
+
+
+def evaluate(*arguments):
+    return subprocess.run([program, "eval", *arguments, "--device", "cpu", "--protocol", "pytorch-fid", "--inception", weights,
+                           "--cache", "off", "--output", "json"], check=True, stdout=subprocess.PIPE).stdout
+
+
+evaluate("ref", "--images", paths[1], "--out", reference)
+ours = json.loads(evaluate("--images", paths[0], "--ref", reference, "--out", statistics))["results"][0]["fid"]
+found = {"pytorch-fid": theirs,
+         "pytorch-fid, of dg_cuda's file": float(pytorch_fid.fid_score.calculate_fid_given_paths([paths[0], reference], 50, torch.device("cpu"), 2048, 0))}
+if os.environ.get("DG_EDM"):
+    sys.path.insert(0, os.environ["DG_EDM"])
+    import dnnlib
+    import fid as edm
+
+    with dnnlib.util.open_url(reference) as f:
+        ref = dict(np.load(f))
+    with dnnlib.util.open_url(statistics) as f:
+        own = dict(np.load(f))
+    found["EDM, of dg_cuda's two files"] = float(edm.calculate_fid_from_inception_stats(own["mu"], own["sigma"], ref["mu"], ref["sigma"]))
+else:
+    print("NOT RUN: EDM's own fid.py (DG_EDM is no checkout of NVlabs/edm)")
+print("dg_cuda %.9g" % ours)
+for name, value in found.items():
+    print("%s %.9g: relative difference %.3g" % (name, value, abs(ours - value) / value))
+sys.exit(0 if all(abs(ours - value) <= TOLERANCE * value for value in found.values()) else 1)

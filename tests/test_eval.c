@@ -341,6 +341,19 @@ static void degenerate(const Setup *s) {
 }
 
 /* ---- pack --------------------------------------------------------------------------------------------------------------------------- */
+/* Images whose arr_1 is something else. */
+static void write_odd_labels(const Setup *s) {
+    Error e = {""};
+    const int64_t shape[4] = {2, SIDE, SIDE, 3};
+    const double value[2] = {-0.5, 1};
+    uint8_t *p = picture(0, SIDE);
+    NpzWriter *w = npz_writer_open(at(s, "odd.npz"), &e);
+    bool ok = w && npz_writer_array(w, "arr_0", 'u', 1, 4, shape, &e) && npz_writer_data(w, p, BYTES, &e) &&
+              npz_writer_data(w, p, BYTES, &e) && npz_writer_array(w, "arr_1", 'f', 8, 1, shape, &e) &&
+              npz_writer_data(w, value, sizeof value, &e);
+    CHECK(ok && npz_writer_finish(w, &e), "%s", e.text);
+    free(p);
+}
 static void packs(const Setup *s) {
     NpyArray x = {0}, classes = {0}, seeds = {0};
     succeeds(run(s, "pack --images png --out packed.npz"), "pack a folder");
@@ -365,6 +378,13 @@ static void packs(const Setup *s) {
     write_array(s, "long.npz", 0, 640, 96, false, false); /* more than are written at a time */
     succeeds(run(s, "pack --images long.npz --out long2.npz"), "pack many");
     CHECK(same_file(s, "long.npz", "long2.npz"), "many images are packed as others");
+    write_odd_labels(s);
+    Result *r = run(s, "pack --images odd.npz --out odd2.npz");
+    CHECK(strstr(r->out, "left out"), "nothing is said of the classes: %s", r->out);
+    succeeds(r, "pack images whose arr_1 is no classes");
+    z = npz_open(at(s, "odd2.npz"), NULL);
+    CHECK(z && npz_has(z, "arr_0") && !npz_has(z, "arr_1"), "classes that are none");
+    npz_close(z);
     fails(run(s, "pack --images a.npz --out both.npz"), "over a file", 1, "both.npz exists");
     succeeds(run(s, "pack --images a.npz --out both.npz --overwrite"), "--overwrite");
     fails(run(s, "pack --images a.npz large.npz --out mixed.npz"), "two sizes", 1, "40x40 pixels, and the first of the set has 32x32");

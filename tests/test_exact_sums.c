@@ -115,8 +115,7 @@ static void threads(int n) {
 #ifdef _OPENMP
     omp_set_num_threads(n);
 #endif
-    extern void openblas_set_num_threads(int) __attribute__((weak));
-    if (openblas_set_num_threads) openblas_set_num_threads(n);
+    products_threads(n);
 }
 /* The rows in any order, cut into parts of any sizes, each summed in batches of any sizes, merged in any order. */
 static void any_split(Draw *r, int dims, size_t n, Grid g, const Products *const *ways, int way_count, double *x, char hex[SHA256_HEX]) {

@@ -105,6 +105,10 @@ static void test_folders(void) {
     refuse(&(SourceRules){.flat = true}, at("deep"), "holds no PNG or JPEG files itself");
     refuse(NULL, at("nowhere"), "cannot open");
     refuse(NULL, at("f/notes.txt"), "neither a .npz nor a .npy file");
+    path = at("f");
+    s = open_set(&(SourceRules){.lower_case = true}, &path, 1);
+    check_set("endings in lower case", s, (const int[]){4, 2, 3, 0, 5}, 5);
+    image_source_close(s);
     write_image("w/a.png", 0), write_bytes("w/b.webp", "RIFF", 4);
     refuse(NULL, at("w"), "a .webp file, which dg_cuda does not read");
 }
@@ -270,6 +274,12 @@ static void test_arrays(void) {
         bool ok = image_source_read(s, &mixed[i], 1, found, &e);
         CHECK(ok && !memcmp(found, wanted + mixed[i] * BYTES, BYTES), "image %zu: %s", mixed[i], e.text);
     }
+    image_source_close(s);
+    /* DG's tool leaves grids beside them; who does not go by its rule has to say which is meant */
+    write_image("dg/sample_0.png", 0);
+    refuse(NULL, path, "holds both images (sample_0.png) and arrays of images (samples_0.npz)");
+    s = open_set(&(SourceRules){.arrays = true}, &path, 1);
+    CHECK(s && image_source_count(s) == N, "%zu images beside a grid", s ? image_source_count(s) : 0);
     image_source_close(s);
 }
 /* A row of zeros is no class; a list that is too short is an error. */

@@ -146,7 +146,7 @@ static float *naive_rows(const float *x, size_t n, int dims, bool in_half) {
 static float naive_distance(const float *u, float nu, const float *v, float nv, int dims, bool in_half) {
     float dot = 0;
     for (int k = 0; k < dims; k++) dot += u[k] * v[k];
-    return in_half ? half(half(nu - 2 * half(dot)) + nv) : (nu - 2 * dot) + nv;
+    return in_half ? half(half(nu - half(2 * half(dot))) + nv) : (nu - 2 * dot) + nv;
 }
 /* All distances, by ADM's rule of blocks. */
 static float *naive_distances(const float *a, size_t n_a, const float *b, size_t n_b, int dims, bool in_half, size_t block, int *in_float) {
@@ -312,6 +312,14 @@ static void refused(void) {
     CHECK(out.precise == N && out.recalled == N, "the same constant features: %d and %d", (int)out.precise, (int)out.recalled);
     free(a), free(b), free(r), free(s);
 }
+/* Twice a product that half precision cannot hold, though the difference with the norm could be: the block is of float, where the sets
+ * lie apart. */
+static void twice_a_product(void) {
+    const float r[] = {190, 190.5f}, s[] = {192, 250};
+    NeighbourOptions o = {.k = 1, .arithmetic = DISTANCE_ADM_HALF};
+    Neighbours out = measure(r, 2, s, 2, 1, o);
+    CHECK(out.precise == 0 && out.recalled == 2, "%d are precise, %d recalled", (int)out.precise, (int)out.recalled);
+}
 
 int main(void) {
     const Products *ways[] = {&products_own, products_cblas()};
@@ -332,5 +340,6 @@ int main(void) {
     if (!ways[1]) not_run("products through CBLAS: built without it");
     random_features();
     refused();
+    twice_a_product();
     return check_done("test_neighbours");
 }

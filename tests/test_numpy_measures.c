@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 enum { REFERENCE = 500, GENERATED = 700, DIMS = 48, CLASSES = 30, K = 3, SUBSETS = 4, SUBSET = 300 };
-static const char path[] = "/tmp/dg_test_numpy_measures.npz";
 
 static void array(NpzWriter *w, const char *name, int bytes, int64_t rows, int64_t columns, const void *data) {
     Error e = {""};
@@ -71,6 +70,8 @@ static void write_measures(NpzWriter *w, const float *real, const float *fake, c
     inception_score_free(&s);
 }
 static void beside_numpy(const char *python) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/dg_test_numpy_measures_%d.npz", (int)getpid());
     Error e = {""};
     float *real = features(1, REFERENCE, 0, 2), *fake = features(2, GENERATED, 0.2, 1.2);
     float *logits = dg_alloc(GENERATED * CLASSES * sizeof *logits);

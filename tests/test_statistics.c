@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 enum { N = 90, DIMS = 7, SPATIAL = 5 };
-static const char path[] = "/tmp/dg_test_statistics.npz", part_path[] = "/tmp/dg_test_statistics_part.npz";
+static char path[64], part_path[64]; /* of this process alone */
 static const char meta[] = "{\"preset\": \"edm\", \"resize\": \"tf1\", \"weights_sha256\": \"ab12\", \"source\": \"one\", \"N\": 3}";
 
 /* Images first..last - 1 of the set, whose seeds begin at `seed`; seed -1: of no seeds. */
@@ -304,6 +304,8 @@ static void numpy_reads(void) {
 }
 
 int main(void) {
+    snprintf(path, sizeof path, "/tmp/dg_test_statistics_%d.npz", (int)getpid());
+    snprintf(part_path, sizeof part_path, "/tmp/dg_test_statistics_%d_part.npz", (int)getpid());
     round_trip(0, grid_f32, 0);
     round_trip(SPATIAL, grid_f32, 7);
     round_trip(SPATIAL, grid_f64, -1);

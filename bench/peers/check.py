@@ -1,6 +1,6 @@
 """Checks that the peers are the networks they are compared with: python3 check.py CASE.safetensors...
 
-Each golden case (kinds denoise and guidance) is run in fp32 on the CPU with its synthetic weights; the worst relative L2
+Each golden case (kinds denoise, guidance, dit and vae, of which the decoder) is run in fp32 on the CPU with its synthetic weights; the worst relative L2
 error over the samples must stay within the case's own tolerance."""
 import json
 import struct
@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import torch
 
+import latent
 import networks
 
 
@@ -32,6 +33,18 @@ def run(case, tensors):
         net = networks.fill_synthetic(networks.EDMPrecond(case["network"]), case["weights"]["synthetic_seed"], overrides(tensors, "network"))
         with torch.no_grad():
             return {"denoised": net(t["x"], t["sigma"], t.get("class_labels"))}
+    if case["kind"] == "dit":
+        net, own = latent.DiT(case["network"]), overrides(tensors, "network")
+        if "pos_embed" in own:
+            net.pos_embed.copy_(torch.from_numpy(own.pop("pos_embed").copy()).reshape(net.pos_embed.shape))
+        networks.fill_synthetic(net, case["weights"]["synthetic_seed"], own)
+        with torch.no_grad():
+            return {"out": net(t["x"], t["timesteps"], t["class_index"])}
+    if case["kind"] == "vae":
+        net = networks.fill_synthetic(latent.Decoder(case["config"]), case["weights"]["synthetic_seed"],
+                                      {k: v for k, v in overrides(tensors, "network").items() if "encoder." not in k and not k.startswith("quant_conv.")})
+        with torch.no_grad():
+            return {"decoded": net(t["z"])}
     guide = networks.Guide(case["extractor"], case["head"], case.get("time") == "cosine")
     networks.fill_synthetic(guide.extractor, case["weights"]["extractor_seed"], overrides(tensors, "extractor"))
     networks.fill_synthetic(guide.head, case["weights"]["head_seed"], overrides(tensors, "head"))

@@ -19,7 +19,7 @@ typedef struct {
 } Names;
 typedef struct {
     const char *root;
-    bool flat;
+    const SourceRules *rules;
     Names images, arrays;
 } Scan;
 static void names_add(Names *n, char *name) {
@@ -40,6 +40,12 @@ static bool is_samples(const char *name) {
     size_t n = strlen(name);
     return n > 4 && !strncmp(name, "sample", 6) && !strcmp(name + n - 4, ".npz");
 }
+static bool is_image(const Scan *s, const char *name) {
+    if (!image_file_named(name)) return false;
+    for (const char *c = strrchr(name, '.'); s->rules->lower_case && *c; c++)
+        if (*c >= 'A' && *c <= 'Z') return false;
+    return true;
+}
 static bool scan_folder(Scan *s, const char *below, int depth, Error *e);
 /* name: below the root; it is kept or freed. */
 static bool scan_entry(Scan *s, char *name, const char *last, int depth, Error *e) {
@@ -48,8 +54,8 @@ static bool scan_entry(Scan *s, char *name, const char *last, int depth, Error *
     bool there = lstat(path, &own) == 0 && stat(path, &st) == 0, folder = there && S_ISDIR(st.st_mode), ok = true;
     const char *other = image_file_of_others(last);
     free(path);
-    if (folder && !s->flat && !S_ISLNK(own.st_mode)) ok = scan_folder(s, name, depth + 1, e); /* links may lead in circles */
-    else if (there && S_ISREG(st.st_mode) && image_file_named(last)) return names_add(&s->images, name), true;
+    if (folder && !s->rules->flat && !S_ISLNK(own.st_mode)) ok = scan_folder(s, name, depth + 1, e); /* links may lead in circles */
+    else if (there && S_ISREG(st.st_mode) && is_image(s, last)) return names_add(&s->images, name), true;
     else if (there && S_ISREG(st.st_mode) && is_samples(last)) return names_add(&s->arrays, name), true;
     else if (there && S_ISREG(st.st_mode) && other)
         ok = dg_error(e, "%s/%s: a %s file, which dg_cuda does not read: only PNG and JPEG images are", s->root, name, other);
@@ -114,10 +120,15 @@ static bool add_array_file(ImageSource *s, const char *path, Error *e) {
     return z && add_array(s, path, z, e);
 }
 static bool add_folder(ImageSource *s, const char *path, Error *e) {
-    Scan scan = {.root = path, .flat = s->rules.flat};
+    Scan scan = {.root = path, .rules = &s->rules};
     bool ok = scan_folder(&scan, "", 0, e);
     names_sort(&scan.images), names_sort(&scan.arrays);
-    if (ok && scan.images.count) {
+    if (s->rules.arrays && scan.arrays.count) names_free(&scan.images);
+    if (ok && scan.images.count && scan.arrays.count) {
+        ok = dg_error(
+            e, "%s: the folder holds both images (%s) and arrays of images (%s): give the arrays by name, or have one of the two elsewhere",
+            path, scan.images.name[0], scan.arrays.name[0]);
+    } else if (ok && scan.images.count) {
         ImagePart *p = add_part(s, path, scan.images.count);
         p->file = scan.images.name;
         scan.images = (Names){0};

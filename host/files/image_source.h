@@ -8,9 +8,11 @@ typedef struct ImageSource ImageSource;
 typedef struct {
     bool flat;         /* of a folder, not what lies in folders within it */
     bool refuse_alpha; /* EDM's tools do; else alpha is left out */
+    bool lower_case;   /* of a folder, not files whose ending has capitals: pytorch-fid */
+    bool arrays;       /* of a folder with samples*.npz those alone, as DG's tool: the pictures beside them are grids of the same images */
 } SourceRules;
-/* Several paths are one set, in the order given. Files of a folder or zip come by name, in the order of code points; a folder without
- * images may hold DG's samples*.npz. All images of a set have the size of its first. NULL: e says what is wrong with which path.   */
+/* Several paths are one set, in the order given. Files of a folder or zip come by name, in the order of code points; a folder may
+ * hold DG's samples*.npz instead; one with both is refused, but by rule. All images of a set have the size of its first. NULL: e says what is wrong with which path.   */
 ImageSource *image_source_open(const char *const *path, int paths, const SourceRules *rules, Error *e);
 void image_source_close(ImageSource *s); /* s may be NULL */
 size_t image_source_count(const ImageSource *s);

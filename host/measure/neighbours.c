@@ -90,10 +90,10 @@ static void raw_distances(const Tile *t, size_t row, size_t from, size_t to, boo
         for (size_t j = 0; j < n; j++) out[j] = turned ? (norm[j] - 2 * product[j]) + u : (u - 2 * product[j]) + norm[j];
     } else if (turned) {
 #pragma omp simd
-        for (size_t j = 0; j < n; j++) out[j] = half_round(half_round(norm[j] - 2 * half_round(product[j])) + u);
+        for (size_t j = 0; j < n; j++) out[j] = half_round(half_round(norm[j] - half_round(2 * half_round(product[j]))) + u);
     } else {
 #pragma omp simd
-        for (size_t j = 0; j < n; j++) out[j] = half_round(half_round(u - 2 * half_round(product[j])) + norm[j]);
+        for (size_t j = 0; j < n; j++) out[j] = half_round(half_round(u - half_round(2 * half_round(product[j]))) + norm[j]);
     }
 }
 /* Cut off at 0. None is a NaN: norms in float are bounded, and half_holds has looked at the others. */

@@ -47,6 +47,10 @@ enum { DEPTH = 192, PARALLEL = 1 << 18 };
 const Products products_own = {"loops", product_f64, product_f32};
 
 /* ---- CBLAS ------------------------------------------------------------------------------------------------------- */
+void products_threads(int n) {
+    extern void openblas_set_num_threads(int) __attribute__((weak));
+    if (openblas_set_num_threads) openblas_set_num_threads(n);
+}
 #ifdef DG_HAVE_CBLAS
 static void cblas_f64(ProductShape s, const double *a, const double *b, double *c) {
     bool columns = s.of == COLUMNS;

@@ -25,4 +25,5 @@ typedef struct {
 extern const Products products_own;
 const Products *products_cblas(void); /* NULL where the build found none */
 const Products *products_best(void);  /* CBLAS, or the loops */
+void products_threads(int n);         /* of CBLAS and LAPACK, where they have threads of their own (OpenBLAS); not of the loops */
 #endif

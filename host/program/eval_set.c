@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "measure/numpy_random.h"
 #include "models/shapes32/shapes32.h"
+#include "files/jpeg.h"
 #include "program/eval.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -286,7 +287,9 @@ static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features,
     if (ok) {
         m.seed = dg_alloc(s->available * sizeof *m.seed);
         if (!image_source_seeds(m.images, m.seed)) free(m.seed), m.seed = NULL;
-        if (image_source_has_jpeg(m.images) && !w.reference) eval_notice(j, "%s: JPEG files, decoded as libjpeg does", s->path[0]);
+        if (jpeg_other_decoder() && image_source_has_jpeg(m.images))
+            eval_notice(j, "%s: JPEG files, decoded by %s, whose pixels differ from libjpeg-turbo's and so from other tools'", s->path[0],
+                        jpeg_other_decoder());
         ok = prepare(&m, e) && resume(&m, e);
     }
     if (ok) outcome = measure_all(&m, e), free(s->meta), s->meta = meta_of(&m, s->n);

@@ -33,15 +33,21 @@ static bool put_images(NpzWriter *w, ImageSource *s, const Interrupt *stop, Erro
     progress_clear(&progress);
     return outcome == OUTCOME_DONE;
 }
-static bool put_labels(NpzWriter *w, ImageSource *s, Error *e) {
+/* The classes, where every image has one; else NULL, which *why tells, if they are there but are no classes. */
+static int64_t *read_labels(ImageSource *s, Error *why) {
     size_t n = image_source_count(s);
     int *label = dg_alloc(n * sizeof *label);
-    int64_t *wide = dg_alloc(n * sizeof *wide), shape = (int64_t)n;
-    bool ok = image_source_labels(s, label, e), all = true;
-    for (size_t i = 0; i < n; i++) wide[i] = label[i], all &= label[i] >= 0;
-    if (ok && all) ok = npz_writer_array(w, "arr_1", 'i', 8, 1, &shape, e) && npz_writer_data(w, wide, n * sizeof *wide, e);
-    free(label), free(wide);
-    return ok;
+    int64_t *wide = dg_alloc(n * sizeof *wide);
+    bool all = image_source_labels(s, label, why);
+    for (size_t i = 0; i < n && all; i++) wide[i] = label[i], all = label[i] >= 0;
+    free(label);
+    if (!all) free(wide);
+    return all ? wide : NULL;
+}
+static bool put_labels(NpzWriter *w, const ImageSource *s, const int64_t *label, Error *e) {
+    size_t n = image_source_count(s);
+    int64_t shape = (int64_t)n;
+    return !label || (npz_writer_array(w, "arr_1", 'i', 8, 1, &shape, e) && npz_writer_data(w, label, n * sizeof *label, e));
 }
 static bool put_seeds(NpzWriter *w, const ImageSource *s, Error *e) {
     size_t n = image_source_count(s);
@@ -54,13 +60,17 @@ static bool put_seeds(NpzWriter *w, const ImageSource *s, Error *e) {
 }
 static bool pack(const PackOptions *o, const Interrupt *stop, Error *e) {
     ImageSource *s = image_source_open(o->images.item, o->images.count, &(SourceRules){.flat = o->flat}, e);
+    Error why = {""};
+    int64_t *label = s ? read_labels(s, &why) : NULL; /* before the images: hours may lie between */
     NpzWriter *w = s ? npz_writer_open(o->out, e) : NULL;
-    bool ok = w && put_images(w, s, stop, e) && put_labels(w, s, e) && put_seeds(w, s, e);
+    bool ok = w && put_images(w, s, stop, e) && put_labels(w, s, label, e) && put_seeds(w, s, e);
+    free(label);
     if (ok) ok = npz_writer_finish(w, e);
     else if (w) npz_writer_abandon(w);
     if (ok) {
         print_text(stdout, o->out);
         printf(": %zu images of %dx%d\n", image_source_count(s), image_source_width(s), image_source_height(s));
+        if (why.text[0]) print_text(stdout, why.text), printf(": left out\n");
     }
     image_source_close(s);
     return ok;
