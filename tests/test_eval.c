@@ -247,7 +247,7 @@ static void resumes(const Setup *s) {
     fails(shapes(s, "--images plain.npz --metrics fd --features --out never.npz"), "another set's file", 1, "statistics of other images");
     fails(shapes(s, "--images all.npz --metrics fd --features --out never.npz"), "a file without seeds", 1, "statistics of other images");
     CHECK(same_file(s, "killed.npz", "never.npz"), "a refused run changed the file");
-    fails(shapes(s, "--images png --metrics fd --out png/000000.png"), "an image as the output", 1, "PNG|npz|ZIP|zip");
+    fails(shapes(s, "--images png --metrics fd --out png/000000.png"), "an image as the output", 2, "is a file that is read");
 }
 
 /* ---- Inception's protocols, by a cut-down network --------------------------------------------------------------------------------------- */
@@ -423,6 +423,42 @@ static void degenerate(const Setup *s) {
     CHECK(!exists(s, "x.npz"), "a file of one image's statistics");
 }
 
+/* ---- files that are not replaced ---------------------------------------------------------------------------------------------------- */
+static void kept_files(const Setup *s) {
+    static const struct {
+        const char *args, *kept; /* a file that would be replaced */
+        int code;
+        const char *pattern;
+    } all[] = {{"eval merge a.stats.npz b.stats.npz --out a.stats.npz", "a.stats.npz", 2, "a.stats.npz is a file that is read"},
+               {"eval merge a.stats.npz b.stats.npz --out second.npz", "b.stats.npz", 2, "second.npz is a file that is read"},
+               {"eval merge a.stats.npz b.stats.npz --out whole.npz", "whole.npz", 1, "whole.npz exists: give --out another name"},
+               {"eval ref --device cpu --images few.npz --protocol adm --adm --inception inception.safetensors --out inception.safetensors",
+                "inception.safetensors", 2, "is a file that is read"},
+               {"eval ref --device cpu --images few.npz --protocol adm --adm --inception inception.safetensors --out real.npz", "real.npz",
+                1, "real.npz exists: give --out another name"},
+               {"eval --device cpu --images few.npz --ref dg --protocol adm --inception inception.safetensors --out real.npz", "real.npz",
+                2, "is a file that is read"},
+               {"pack --images dg --out dg/samples_1.npz --overwrite", "dg/samples_1.npz", 2, "is one of the images' files"},
+               {"pack --images dg --out real.npz --overwrite", "real.npz", 2, "is one of the images' files"},
+               {"pack --images png --out png/dataset.json --overwrite", "png/dataset.json", 2, "is one of the images' files"},
+               {"pack --images png --out number.png --overwrite", "png/000003.png", 2, "is one of the images' files"}};
+    mkdir(at(s, "dg"), 0777);
+    write_array(s, "dg/samples_1.npz", 0, 4, SIDE, false, false);
+    CHECK(symlink("../real.npz", at(s, "dg/samples_0.npz")) == 0 && symlink("b.stats.npz", at(s, "second.npz")) == 0 &&
+              symlink("png/000003.png", at(s, "number.png")) == 0,
+          "no links");
+    write_file(s, "png/dataset.json", "{\"labels\": null}");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        unlink(at(s, "copy"));
+        CHECK(link(at(s, all[i].kept), at(s, "copy")) == 0, "%s is not there", all[i].kept);
+        fails(run(s, all[i].args), all[i].args, all[i].code, all[i].pattern);
+        struct stat before, after;
+        CHECK(stat(at(s, "copy"), &before) == 0 && stat(at(s, all[i].kept), &after) == 0 && before.st_ino == after.st_ino,
+              "%s: %s was replaced", all[i].args, all[i].kept);
+    }
+    unlink(at(s, "png/dataset.json"));
+}
+
 /* ---- pack --------------------------------------------------------------------------------------------------------------------------- */
 static void packs(const Setup *s) {
     NpyArray x = {0}, classes = {0}, seeds = {0};
@@ -468,6 +504,7 @@ int main(int argc, char **argv) {
     refused_usage(&s);
     refused_sets(&s);
     degenerate(&s);
+    kept_files(&s);
     packs(&s);
     remove_folder(s.dir);
     free(real);

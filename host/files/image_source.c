@@ -172,6 +172,38 @@ static bool add_path(ImageSource *s, const char *path, Error *e) {
     return add_zip(s, path, e);
 }
 
+static bool is_file(const struct stat *file, const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+}
+static bool is_below(const struct stat *file, const char *folder, const char *name) {
+    char *path = path_join(folder, name);
+    bool same = is_file(file, path);
+    free(path);
+    return same;
+}
+static bool is_among(const struct stat *file, const char *folder, const Names *n) {
+    bool found = false;
+    for (size_t k = 0; k < n->count && !found; k++) found = is_below(file, folder, n->name[k]);
+    return found;
+}
+static bool folder_reads(const char *path, bool flat, const struct stat *file) {
+    Scan scan = {.root = path, .flat = flat};
+    scan_folder(&scan, "", 0, NULL);
+    bool found = is_among(file, path, &scan.images) || is_among(file, path, &scan.arrays) || is_below(file, path, "dataset.json") ||
+                 is_below(file, path, "manifest.json");
+    names_free(&scan.images), names_free(&scan.arrays);
+    return found;
+}
+bool image_source_reads(const char *const *path, int paths, const SourceRules *rules, const char *file) {
+    struct stat st, source;
+    bool found = false, there = stat(file, &st) == 0;
+    for (int i = 0; i < paths && there && !found; i++)
+        found = is_file(&st, path[i]) ||
+                (stat(path[i], &source) == 0 && S_ISDIR(source.st_mode) && folder_reads(path[i], rules && rules->flat, &st));
+    return found;
+}
+
 /* ---- files ----------------------------------------------------------------------------------------------------------------------- */
 typedef struct { /* an image file in memory */
     const uint8_t *data;

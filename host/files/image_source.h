@@ -12,6 +12,8 @@ typedef struct {
 /* Several paths are one set, in the order given. Files of a folder or zip come by name, in the order of code points; a folder without
  * images may hold DG's samples*.npz. All images of a set have the size of its first. NULL: e says what is wrong with which path.   */
 ImageSource *image_source_open(const char *const *path, int paths, const SourceRules *rules, Error *e);
+/* Whether `file` is one of those that a set of these paths is read from, by whatever name. Nothing under this name is none. */
+bool image_source_reads(const char *const *path, int paths, const SourceRules *rules, const char *file);
 void image_source_close(ImageSource *s); /* s may be NULL */
 size_t image_source_count(const ImageSource *s);
 int image_source_height(const ImageSource *s);

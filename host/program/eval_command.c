@@ -6,6 +6,7 @@
 #include "program/eval.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_IMAGES = 1000 * 1000 * 1000 };
 static void defaults(void *options) {
@@ -242,15 +243,25 @@ static Outcome run_eval(EvalJob *j, Error *e) {
     free(set), free(result);
     return outcome;
 }
+/* No file that is read is replaced, and none that the same command would not go on from. */
+static bool prepare_out(const Args *a, What what, int *code, Error *e) {
+    const EvalOptions *o = a->options;
+    bool input = is_input(o->out, &o->inception, 1) || (what == DO_MERGE && is_input(o->out, a->operand + 1, a->operands - 1)) ||
+                 image_source_reads(o->images.item, o->images.count, NULL, o->out) ||
+                 (o->ref && image_source_reads(&o->ref, 1, NULL, o->out));
+    if (input) return *code = EXIT_USAGE, dg_error(e, "--out %s is a file that is read: give it another name", o->out);
+    if ((what == DO_MERGE || o->adm) && access(o->out, F_OK) == 0) return dg_error(e, "%s exists: give --out another name", o->out);
+    if (!out_check(o->out, e)) return false;
+    file_remove_strays(o->out);
+    return true;
+}
 static int run(const Args *a, Error *e) {
     const EvalOptions *o = a->options;
     EvalJob j = {.o = o, .quiet = o->output != EVAL_TEXT};
     What what;
     if (!check_usage(a, &what, e) || (what != DO_MERGE && !settle(&j, e))) return EXIT_USAGE;
-    bool inputs = o->out && (is_input(o->out, o->images.item, o->images.count) || (o->ref && is_input(o->out, &o->ref, 1)));
-    if (inputs) return dg_error(e, "--out %s is a file that is read: give it another name", o->out), EXIT_USAGE;
-    if (o->out && !out_check(o->out, e)) return EXIT_FAILED;
-    if (o->out) file_remove_strays(o->out);
+    int code = EXIT_FAILED;
+    if (o->out && !prepare_out(a, what, &code, e)) return code;
     Interrupt *interrupt = interrupt_begin();
     j.interrupt = interrupt;
     Outcome outcome = what == DO_MERGE ? eval_merge(a, e) : what == DO_REF ? run_ref(&j, e) : run_eval(&j, e);
