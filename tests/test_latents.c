@@ -184,6 +184,44 @@ static void owners(const Setup *s) {
     if (succeeds(r, "decode again")) CHECK(strstr(r->out, "5 of 5 pictures are there already"), "made anew: %s", r->out);
 }
 
+/* --overwrite removes no file that the run reads, whatever it is called, and writes over none. */
+static void inputs_stay(const Setup *s) {
+    static const struct {
+        const char *args, *read, *pattern;
+    } of[] = {
+        {"decode own/samples.npz --vae vae.safetensors --outdir own", "own/samples.npz", "own/samples.npz is a file that is read"},
+        {"decode by_link.npz --vae vae.safetensors --outdir own", "own/samples.npz", "own/samples.npz is a file that is read"},
+        {"decode l2/samples.npz --vae vae.safetensors --format npz --outdir linked", "l2/samples.npz",
+         "linked/samples.npz is a file that is read"},
+        {"decode l2/samples.npz --vae own/part-000000-000001.npz --outdir own", "own/part-000000-000001.npz",
+         "part-000000-000001.npz is a file that is read"},
+        {"generate --network own/part-000000-000001.npz --seeds 0 --steps 2 --format npz --save-latents --outdir own",
+         "own/part-000000-000001.npz", "part-000000-000001.npz is a file that is read"},
+        {"generate --network dit.safetensors --vae own/part-000000-000001.npz --seeds 0 --steps 2 --format npz --outdir own",
+         "own/part-000000-000001.npz", "part-000000-000001.npz is a file that is read"},
+    };
+    succeeds(program(s, DIT "--seeds 0-1 --class 1 --format npz --save-latents --outdir own"), "latents");
+    succeeds(program(s, DIT "--seeds 0-1 --class 1 --format npz --save-latents --outdir linked"), "latents");
+    unlink(at(s, "linked/samples.npz"));
+    CHECK(symlink("../l2/samples.npz", at(s, "linked/samples.npz")) == 0 && symlink("own/samples.npz", at(s, "by_link.npz")) == 0,
+          "no link");
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        char args[512];
+        const char *model = strstr(of[i].args, "--network own") ? "dit.safetensors" : "vae.safetensors";
+        unlink(at(s, "own/part-000000-000001.npz")), unlink(at(s, "kept.npz"));
+        CHECK(!strstr(of[i].read, "part") || link(at(s, model), at(s, of[i].read)) == 0, "no link");
+        CHECK(link(at(s, of[i].read), at(s, "kept.npz")) == 0, "no link");
+        snprintf(args, sizeof args, "%s --overwrite", of[i].args);
+        fails(program(s, args), args, 1, of[i].pattern);
+        struct stat before, after;
+        CHECK(stat(at(s, of[i].read), &after) == 0 && stat(at(s, "kept.npz"), &before) == 0 && before.st_ino == after.st_ino,
+              "%s: %s was removed or replaced", args, of[i].read);
+    }
+    unlink(at(s, "own/part-000000-000001.npz"));
+    succeeds(program(s, "decode l2/samples.npz --vae vae.safetensors --outdir own --overwrite"), "other latents");
+    CHECK(!exists(s, "own/samples.npz") && count_files(s, "own", ".png") == 5, "--overwrite removes nothing any more");
+}
+
 /* ---- what does not fit ---------------------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *name, *array;
@@ -443,6 +481,7 @@ int main(int argc, char **argv) {
     if (!emu) {
         folders(&s);
         owners(&s);
+        inputs_stay(&s);
         refusals(&s);
         check_presets(&s);
         gates(&s);
