@@ -350,6 +350,7 @@ static void refused_usage(const Setup *s) {
         {"--images few.npz --ref real.npz --protocol adm --features", "--features needs --out"},
         {"--images few.npz real.npz --each --out x.npz --ref real.npz --protocol adm", "--each and --out"},
         {"--images few.npz --ref real.npz --protocol adm --bootstrap 1", "at least 2 sets"},
+        {"--images few.npz --ref real.npz --protocol adm --is-splits 2 --is-split-size 12", "number of parts or the size of one, not both"},
         {"--images few.npz --ref real.npz --protocol adm --dtype fp16", "fp32 or tf32"},
         {"--images few.npz --ref real.npz --protocol adm --out few.npz", "a file that is read"},
         {"ref --images few.npz --protocol adm", "eval ref needs --out"},

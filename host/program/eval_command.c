@@ -191,6 +191,8 @@ static bool check_usage(const Args *a, What *what, Error *e) {
     if (o->features && !o->out) return dg_error(e, "--features needs --out, the file that keeps them");
     if (o->features && o->adm) return dg_error(e, "--features and --adm: ADM's form keeps images, not features");
     if (o->each && o->out) return dg_error(e, "--each and --out: statistics are of one set");
+    if (o->is_split_size != UNSET && o->is_splits != UNSET)
+        return dg_error(e, "--is-splits and --is-split-size: the number of parts or the size of one, not both");
     if (o->bootstrap == 1) return dg_error(e, "--bootstrap: a spread needs at least 2 sets");
     if (o->dg_short_count && o->protocol != PROTOCOL_DG) return dg_error(e, "--dg-short-count is of protocol dg alone");
     if (shapes32 && o->inception) return dg_error(e, "--inception: protocol shapes32 takes the extractor within the program");
