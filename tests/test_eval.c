@@ -211,6 +211,13 @@ static void merges(const Setup *s) {
     r = shapes(s, "--images a.stats.npz --metrics fd --allow-fewer");
     succeeds(r, "statistics as the images");
     CHECK(value_of(r, 0, "N") == 200 && strstr(r->out, "its statistics are taken"), "%s", r->out);
+    static const char *const kept[] = {"--out new.npz", "--features --out new.npz"};
+    for (int i = 0; i < 2; i++) {
+        char args[256];
+        snprintf(args, sizeof args, "--images a.stats.npz --metrics fd --allow-fewer %s", kept[i]);
+        fails(shapes(s, args), args, 1, "a.stats.npz holds statistics already.*leave out --out");
+        CHECK(!exists(s, "new.npz"), "%s: a file", args);
+    }
 }
 static bool wait_for(const Setup *s, pid_t pid, const char *name) {
     for (int i = 0; i < 6000 && !exists(s, name) && alive(pid); i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
@@ -318,6 +325,11 @@ static void references(const Setup *s) {
     succeeds(r, "a reference of ADM's form");
     CHECK(fabs(value_of(r, 0, "fid")) < 1e-5 && fabs(value_of(r, 0, "sfid")) < 1e-4 && value_of(r, 0, "recall") == 1, "%s", r->out);
     CHECK(strstr(r->out, "\"N\": 24, \"rows\": 10"), "statistics of 24 and 10 images: %s", r->out);
+    snprintf(args, sizeof args, "--images adm.npz --ref real.npz --protocol adm --allow-fewer --metrics fid %s --out new.npz", with);
+    fails(eval(s, args), "statistics of ADM's form, and --out", 1, "adm.npz holds statistics already.*leave out --out");
+    snprintf(args, sizeof args, "--images adm.npz --ref real.npz --protocol pytorch-fid --allow-fewer %s --out ten.npz", with);
+    succeeds(eval(s, args), "the images of ADM's form, and --out");
+    CHECK(exists(s, "ten.npz"), "nothing was kept of the images of ADM's form");
     snprintf(args, sizeof args, "ref --images real.npz --protocol edm %s --out edm.npz", with);
     succeeds(eval(s, args), "eval ref");
     snprintf(args, sizeof args, "--images few.npz --ref edm.npz --protocol pytorch-fid %s", with);

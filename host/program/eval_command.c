@@ -231,9 +231,18 @@ static Outcome measure_sets(EvalJob *j, EvalSet *set, EvalResult *result, int se
     }
     return outcome;
 }
+/* Statistics of a file are taken as they are: --out would stay empty. */
+static bool keeps_something(const EvalJob *j, Error *e) {
+    const char *path = j->o->images.item[0];
+    Npz *z = j->o->images.count == 1 ? npz_open(path, NULL) : NULL;
+    bool stored = z && npz_has(z, "mu"), images = z && (npz_has(z, "arr_0") || npz_has(z, "samples"));
+    npz_close(z);
+    if (!stored || (images && j->o->protocol != PROTOCOL_ADM)) return true;
+    return dg_error(e, "%s holds statistics already, which are taken as they are: leave out --out, there is nothing to keep in it", path);
+}
 static Outcome run_eval(EvalJob *j, Error *e) {
     int sets = j->o->each ? j->o->images.count : 1;
-    if (!fit_reference(j, e)) return OUTCOME_FAILED;
+    if (!fit_reference(j, e) || (j->o->out && !keeps_something(j, e))) return OUTCOME_FAILED;
     if (j->o->out && j->metrics >> METRIC_CLASS & 1)
         return dg_error(e, "the measure class and --out: a run that goes on knows no classes of what came before"), OUTCOME_FAILED;
     EvalSet *set = dg_alloc((size_t)sets * sizeof *set), reference = {0};
