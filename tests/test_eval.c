@@ -1,5 +1,6 @@
 /* test_eval.c -- the commands eval, eval ref, eval merge and pack: the numbers beside what the library and plain loops give, the same for any
  * source, batch, merge and after a kill; every protocol's defaults and refusals; degenerate sets. Usage: test_eval [PROGRAM].      */
+#include "base/text.h"
 #include "files/image.h"
 #include "files/image_source.h"
 #include "files/npz.h"
@@ -173,6 +174,48 @@ static void formats(const Setup *s) {
               matches(r->out, "SHA-256 [0-9a-f]{64}"),
           "%s", r->out);
     CHECK(!strstr(r->out, "FID") && !strstr(r->out, "fid"), "it is called FID: %s", r->out);
+}
+
+/* A field of CSV (RFC 4180) without its quotes; *at moves behind the comma or the end of the line. */
+static char *csv_field(const char **at) {
+    Text t = {0};
+    const char *s = *at;
+    bool quoted = *s == '"';
+    for (s += quoted; *s && (quoted || (*s != ',' && *s != '\n')); s++) {
+        if (quoted && *s == '"' && *++s != '"') break;
+        text_printf(&t, "%c", *s);
+    }
+    *at = s + (*s == ',' || *s == '\n');
+    return t.len ? t.text : dg_strdup("");
+}
+/* Names of files and texts of manifests that hold what separates fields, cells and lines. */
+static void odd_names(const Setup *s) {
+    static const char name[] = "q/a,\"b\"|c\n\\|d.npz", rounding[] = "x,\"y|z\n";
+    mkdir(at(s, "q"), 0777);
+    CHECK(link(at(s, "a.npz"), at(s, name)) == 0, "no link");
+    write_file(s, "q/manifest.json", "{\"images\": {\"quantize\": \"x,\\\"y|z\\n\"}}");
+    char args[512];
+    snprintf(args, sizeof args, "--protocol shapes32 --images %s --ref %s --allow-fewer --metrics fd --output csv", name, name);
+    Result *r = eval(s, args);
+    succeeds(r, args);
+    const char *head = strchr(r->out, '\n') ? r->out : "\n", *row = strchr(head, '\n') + 1;
+    for (const char *end = row - 1; head <= end && *row;) {
+        char *key = csv_field(&head), *value = csv_field(&row);
+        const char *wanted = !strcmp(key, "images") || !strcmp(key, "reference") ? name : !strcmp(key, "rounding") ? rounding : value;
+        CHECK(!strcmp(value, wanted), "csv: %s is %s, not %s", key, value, wanted);
+        CHECK(strcmp(key, "N") || !strcmp(value, "200"), "csv: N is %s", value);
+        free(key), free(value);
+    }
+    CHECK(*row == 0 && row > r->out + 20, "csv: a row of more or fewer fields than the head: %s", r->out);
+    snprintf(args, sizeof args, "--protocol shapes32 --images %s --ref %s --allow-fewer --metrics fd --output md", name, name);
+    r = eval(s, args);
+    succeeds(r, args);
+    CHECK(strstr(r->out, "\n| q/a,\"b\"\\|c\\\\x0a\\\\\\|d.npz | 200 | x,\"y\\|z\\\\x0a | "), "md: %s", r->out);
+    CHECK(strstr(r->out, "\n- reference q/a,\"b\"\\|c\\\\x0a\\\\\\|d.npz: N 200"), "md: %s", r->out);
+    snprintf(args, sizeof args, "--protocol shapes32 --images %s --allow-fewer --metrics fd", name);
+    r = eval(s, args);
+    succeeds(r, args);
+    CHECK(strstr(r->out, "images q/a,\"b\"|c\\x0a\\|d.npz: N 200, rounding x,\"y|z\\x0a\n"), "text: %s", r->out);
 }
 
 /* ---- statistics: merged, killed, resumed --------------------------------------------------------------------------------------------- */
@@ -510,6 +553,7 @@ int main(int argc, char **argv) {
         return check_done("test_eval");
     one_number(&s);
     formats(&s);
+    odd_names(&s);
     merges(&s);
     resumes(&s);
     protocols_run(&s);
