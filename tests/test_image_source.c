@@ -6,6 +6,7 @@
 #include "files/npz.h"
 #include "hostile.h"
 #include "png_maker.h"
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -272,24 +273,25 @@ static void test_arrays(void) {
     }
     image_source_close(s);
 }
-/* A row of zeros is no class; a list that is too short is an error. */
+/* A row of zeros is no class; a list that is too short is an error, and so is a row that is not one-hot. */
 static void test_rows(void) {
     Error e = {""};
     int label[2] = {7, 7};
     int64_t shape[] = {2, HEIGHT, WIDTH, 3}, rows[] = {2, 3}, few[] = {1};
     uint8_t pixels[2 * BYTES] = {0};
-    const float onehot[] = {0, 0, 0, 0, 1, 0};
+    const float onehot[][6] = {{0, 0, 0, 0, 1, 0}, {0}, {1, 0, 0, 0, 1, 1}, {1, 0, 0, 0, .5, 0}, {1, 0, 0, 0, NAN, 0}, {1, 0, 0, 0, 0, -1}};
     const int64_t one = 4;
-    for (int which = 0; which < 2; which++) {
+    for (int which = 0; which < 6; which++) {
         NpzWriter *w = npz_writer_open(at("rows.npz"), &e);
         bool ok = w && npz_writer_array(w, "samples", 'u', 1, 4, shape, &e) && npz_writer_data(w, pixels, sizeof pixels, &e);
-        if (which) ok = ok && npz_writer_array(w, "label", 'i', 8, 1, few, &e) && npz_writer_data(w, &one, sizeof one, &e);
-        else ok = ok && npz_writer_array(w, "label", 'f', 4, 2, rows, &e) && npz_writer_data(w, onehot, sizeof onehot, &e);
+        if (which == 1) ok = ok && npz_writer_array(w, "label", 'i', 8, 1, few, &e) && npz_writer_data(w, &one, sizeof one, &e);
+        else ok = ok && npz_writer_array(w, "label", 'f', 4, 2, rows, &e) && npz_writer_data(w, onehot[which], sizeof onehot[which], &e);
         DG_CHECK(ok && npz_writer_finish(w, &e), "%s", e.text);
         const char *path = at("rows.npz");
         ImageSource *s = open_set(NULL, &path, 1);
         ok = s && image_source_labels(s, label, &e);
-        if (which) CHECK(!ok && strstr(e.text, "array label has no class for each of the 2 images"), "%s", e.text);
+        if (which == 1) CHECK(!ok && strstr(e.text, "array label has no class for each of the 2 images"), "%s", e.text);
+        else if (which) CHECK(!ok && strstr(e.text, "array label: row 1 is not one-hot"), "row %d: class %d, %s", which, label[1], e.text);
         else CHECK(ok && label[0] == -1 && label[1] == 1, "classes %d %d: %s", label[0], label[1], e.text);
         image_source_close(s);
     }

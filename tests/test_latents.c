@@ -267,6 +267,22 @@ static bool write_latents(const Setup *s, const File *f, Error *e) {
     npz_writer_abandon(w);
     return false;
 }
+/* Two images' rows of labels. */
+static const struct {
+    const char *name;
+    float row[2][3];
+} rows[] = {{"right.npz", {{0, 0, 1}, {0, 1, 0}}}, {"zeros.npz", {{0, 1, 0}, {0, 0, 0}}},  {"two.npz", {{0, 1, 0}, {1, 0, 1}}},
+            {"half.npz", {{.5, 0, 0}, {1, 0, 0}}}, {"minus.npz", {{-1, 0, 0}, {1, 0, 0}}}, {"no.npz", {{NAN, 0, 0}, {1, 0, 0}}}};
+static bool write_rows(const Setup *s, const char *name, const float row[2][3], Error *e) {
+    const int64_t samples[] = {2, CHANNELS, SIDE, SIDE}, labels[] = {2, 3};
+    const float latents[2 * VALUES] = {0};
+    NpzWriter *w = npz_writer_open(at(s, name), e);
+    bool ok = w && npz_writer_array(w, "samples", 'f', 4, 4, samples, e) && npz_writer_data(w, latents, sizeof latents, e) &&
+              npz_writer_array(w, "label", 'f', 4, 2, labels, e) && npz_writer_data(w, row, 6 * sizeof **row, e);
+    if (ok) return npz_writer_finish(w, e);
+    npz_writer_abandon(w);
+    return false;
+}
 static const struct {
     const char *args;
     int code;
@@ -300,12 +316,18 @@ static const struct {
     {"decode none.npz --vae vae.safetensors", 1, "samples is not of latents, f32"},
     {"decode pictures.npz --vae vae.safetensors", 1, "no array samples: it is not a file of latents"},
     {"decode label.npz --vae vae.safetensors", 1, "label has neither a row nor a number for each of the 2 images"},
+    {"decode zeros.npz --vae vae.safetensors", 1, "array label: row 1 is not one-hot"},
+    {"decode two.npz --vae vae.safetensors", 1, "array label: row 1 is not one-hot"},
+    {"decode half.npz --vae vae.safetensors", 1, "array label: row 0 is not one-hot"},
+    {"decode minus.npz --vae vae.safetensors", 1, "array label: row 0 is not one-hot"},
+    {"decode no.npz --vae vae.safetensors", 1, "array label: row 0 is not one-hot"},
     {"decode seeds.npz --vae vae.safetensors", 1, "seeds does not hold a 64-bit number for each of the 2 images"},
     {"decode twice.npz --vae vae.safetensors", 1, "the same seed twice"},
 };
 static void refusals(const Setup *s) {
     Error e = {0};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) CHECK(write_latents(s, &files[i], &e), "%s", e.text);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) CHECK(write_rows(s, rows[i].name, rows[i].row, &e), "%s", e.text);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char args[512];
         snprintf(args, sizeof args, "%s --outdir refused", wrong[i].args);
@@ -314,8 +336,13 @@ static void refusals(const Setup *s) {
     }
     succeeds(program(s, "decode plain.npz --vae vae.safetensors --format npz --outdir plain"), "latents without labels and seeds");
     succeeds(program(s, "decode one.npz --vae vae.safetensors --format npz --outdir one"), "one image's latents");
-    fails(program(s, "decode nan.npz --vae vae.safetensors --format npz --outdir nan"), "nan.npz", 1, "1 pictures? ha.*not finite.*seed 1");
+    succeeds(program(s, "decode right.npz --vae vae.safetensors --format npz --outdir right"), "one-hot labels");
     NpyArray a, b;
+    if (read_array(s, "right/samples.npz", "arr_1", 2, &a)) {
+        CHECK(npy_value(&a, 0) == 2 && npy_value(&a, 1) == 1, "classes %g and %g", npy_value(&a, 0), npy_value(&a, 1));
+        npy_free(&a);
+    }
+    fails(program(s, "decode nan.npz --vae vae.safetensors --format npz --outdir nan"), "nan.npz", 1, "1 pictures? ha.*not finite.*seed 1");
     if (read_array(s, "nan/samples.npz", "seeds", 2, &a) && read_array(s, "nan/samples.npz", "arr_0", 2 * BYTES, &b)) {
         CHECK(((const uint64_t *)a.data)[0] == 0 && ((const uint64_t *)a.data)[1] == 2, "seeds %d and %d beside one that is not finite",
               (int)((const uint64_t *)a.data)[0], (int)((const uint64_t *)a.data)[1]);

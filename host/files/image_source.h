@@ -23,8 +23,8 @@ char *image_source_name(const ImageSource *s, size_t index); /* for sentences: i
 /* Images index[0..n) as RGB, [n][height][width][3]. Any order; of a compressed array each step back unpacks it from the start. Files are
  * decoded on all processors.                                                                                                     */
 bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e);
-/* The classes that the set has: of EDM's dataset.json, and of arr_1 or label of an array, numbers or rows of which one is largest. -1
- * of images without one.                                                                                                         */
+/* The classes that the set has: of EDM's dataset.json, and of arr_1 or label of an array, numbers or one-hot rows. -1 of images without
+ * one.                                                                                                                           */
 bool image_source_labels(ImageSource *s, int *label, Error *e);
 /* The seeds that dg_cuda made the images of. False: not all images have one, or two have the same. */
 bool image_source_seeds(const ImageSource *s, uint64_t *seed);
