@@ -34,10 +34,10 @@ static const struct {
     const char *name;
     uint32_t crc;
 } pillow[] = {
-    {"rgb.png", 0x93a937e3},   {"rgba.png", 0xa278e0cb},    {"gray.png", 0x52d312b9},     {"gray_alpha.png", 0xb1144780},
-    {"bits1.png", 0xcaa1ac0e}, {"palette.png", 0xddb803ae}, {"palette4.png", 0x44bb23f9}, {"transparent.png", 0xddb803ae},
-    {"whole.jpg", 0x8727e481}, {"half.jpg", 0xd4201b87},    {"quarter.jpg", 0xe3fb8a01},  {"progressive.JPEG", 0xe3fb8a01},
-    {"gray.jpg", 0x7a467c58},  {"cmyk.jpg", 0x1994c23b},
+    {"rgb.png", 0x93a937e3},     {"rgba.png", 0xa278e0cb},         {"gray.png", 0x52d312b9},     {"gray_alpha.png", 0xb1144780},
+    {"bits1.png", 0xcaa1ac0e},   {"palette.png", 0xddb803ae},      {"palette4.png", 0x44bb23f9}, {"transparent.png", 0xddb803ae},
+    {"rgb_key.png", 0x93a937e3}, {"gray_key.png", 0x52d312b9},     {"whole.jpg", 0x8727e481},    {"half.jpg", 0xd4201b87},
+    {"quarter.jpg", 0xe3fb8a01}, {"progressive.JPEG", 0xe3fb8a01}, {"gray.jpg", 0x7a467c58},     {"cmyk.jpg", 0x1994c23b},
 };
 static bool is_jpeg(const char *name) { return strstr(name, ".j") || strstr(name, ".J"); }
 static FileMap open_file(const char *name) {

@@ -1,5 +1,6 @@
 /* test_image_source.c -- sets of images: what folders, archives and arrays hold, in which order, with which classes; that no more than a
  * few images are in memory; and what is no set of images is refused in a sentence.                                              */
+#include "base/file.h"
 #include "base/folder.h"
 #include "base/text.h"
 #include "files/image_source.h"
@@ -209,6 +210,24 @@ static void test_members(void) {
 
 /* ---- arrays: of NumPy (tests/data/image_files.py) ------------------------------------------------------------------------------------ */
 #define DATA "tests/data/images/"
+/* Transparent colours are no channel: EDM's tools (by pyspng) and Pillow's convert("RGB") take the pixels as they are. */
+static void test_transparent_colours(void) {
+    static const char *const files[] = {DATA "transparent.png", DATA "rgb_key.png", DATA "gray_key.png"};
+    const size_t first = 0;
+    for (int i = 0; i < 3; i++) {
+        Error e = {""};
+        FileMap file = {0};
+        DG_CHECK(file_map(files[i], &file, &e), "%s", e.text);
+        write_bytes("keyed/0.png", file.data, file.bytes);
+        file_unmap(&file);
+        const char *path = at("keyed");
+        ImageSource *s = open_set(&(SourceRules){.refuse_alpha = true}, &path, 1);
+        uint8_t *found = s ? dg_alloc((size_t)image_source_height(s) * (size_t)image_source_width(s) * 3) : NULL;
+        CHECK(s && image_source_read(s, &first, 1, found, &e), "%s: %s", files[i], e.text);
+        free(found);
+        image_source_close(s);
+    }
+}
 /* The images of EDM's archive there. */
 static bool read_all(const char *const *path, int paths, size_t count, uint8_t *pixels, int *label) {
     Error e = {""};
@@ -357,7 +376,7 @@ int main(void) {
     test_memory();
     test_damaged_array();
     test_rows();
-    if (have_zlib) test_folders(), test_archives(), test_members(), test_arrays();
+    if (have_zlib) test_folders(), test_archives(), test_members(), test_arrays(), test_transparent_colours();
     else not_run("folders, archives and compressed arrays: this build has no zlib");
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", folder);

@@ -7,7 +7,7 @@
 typedef struct ImageSource ImageSource;
 typedef struct {
     bool flat;         /* of a folder, not what lies in folders within it */
-    bool refuse_alpha; /* EDM's tools do; else alpha is left out */
+    bool refuse_alpha; /* channels of alpha, as EDM's tools do; else these are left out, as transparent colours always are */
 } SourceRules;
 /* Several paths are one set, in the order given. Files of a folder or zip come by name, in the order of code points; a folder without
  * images may hold DG's samples*.npz. All images of a set have the size of its first. NULL: e says what is wrong with which path.   */
