@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/text.h"
+#include "files/image_file.h"
 #include "files/image_source.h"
 #include "files/npz.h"
 #include "hostile.h"
@@ -228,6 +229,23 @@ static void test_transparent_colours(void) {
         image_source_close(s);
     }
 }
+/* The size that a header gives is that of the set where the pixels follow. */
+static void test_lying_header(void) {
+    Error e = {""};
+    FileMap file = {0};
+    ImageFile image;
+    DG_CHECK(file_map(DATA "quarter.jpg", &file, &e), "%s", e.text);
+    uint8_t *copy = memcpy(dg_alloc(file.bytes), file.data, file.bytes);
+    for (size_t i = 0; i + 9 < file.bytes; i++)
+        if (copy[i] == 0xff && copy[i + 1] == 0xc0) copy[i + 5] = copy[i + 7] = 31, i = file.bytes; /* the frame: 7957x7971 */
+    write_bytes("lying/0.jpg", copy, file.bytes);
+    if (image_file_head(copy, file.bytes, "0.jpg", &image, &e)) {
+        CHECK(image.height > 7000 && image.width > 7000, "%dx%d", image.width, image.height);
+        refuse(NULL, at("lying"), "0.jpg: not a whole JPEG file");
+    } else not_run("a JPEG file with a lying header: %s", e.text);
+    free(copy);
+    file_unmap(&file);
+}
 /* The images of EDM's archive there. */
 static bool read_all(const char *const *path, int paths, size_t count, uint8_t *pixels, int *label) {
     Error e = {""};
@@ -376,7 +394,7 @@ int main(void) {
     test_memory();
     test_damaged_array();
     test_rows();
-    if (have_zlib) test_folders(), test_archives(), test_members(), test_arrays(), test_transparent_colours();
+    if (have_zlib) test_folders(), test_archives(), test_members(), test_arrays(), test_transparent_colours(), test_lying_header();
     else not_run("folders, archives and compressed arrays: this build has no zlib");
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", folder);

@@ -240,15 +240,26 @@ static bool check_size(const ImageSource *s, const char *name, int height, int w
            dg_error(e, "%s: an image of %dx%d pixels, and the first of the set has %dx%d: all are to be of one size", name, width, height,
                     s->width, s->height);
 }
-/* pixels NULL: the size alone, which becomes that of the set. */
+/* A header alone would make callers reserve memory for pixels that nothing holds. */
+static bool check_pixels(const Loaded *file, const char *name, const ImageFile *image, Error *e) {
+    uint8_t *rgb = malloc((size_t)image->height * (size_t)image->width * 3);
+    bool ok = rgb ? image_file_read(file->data, file->bytes, name, image, rgb, e)
+                  : dg_error(e, "%s: there is no memory for its %dx%d pixels", name, image->width, image->height);
+    free(rgb);
+    return ok;
+}
+/* pixels NULL: for its size, which becomes that of the set. */
 static bool read_file(ImageSource *s, const ImagePart *p, size_t k, uint8_t *pixels, Error *e) {
     Loaded file;
     ImageFile image;
     char *name = name_of(p, k);
     bool ok = load(p, k, name, &file, e) && image_file_head(file.data, file.bytes, name, &image, e);
     if (ok && s->rules.refuse_alpha && image.alpha) ok = dg_error(e, "%s: it has an alpha channel, which EDM's tools refuse", name);
-    if (ok && !pixels) s->height = image.height, s->width = image.width;
-    else if (ok) ok = check_size(s, name, image.height, image.width, e) && image_file_read(file.data, file.bytes, name, &image, pixels, e);
+    if (ok && !pixels) {
+        s->height = image.height, s->width = image.width;
+        ok = check_pixels(&file, name, &image, e);
+    } else if (ok)
+        ok = check_size(s, name, image.height, image.width, e) && image_file_read(file.data, file.bytes, name, &image, pixels, e);
     unload(&file);
     free(name);
     return ok;
