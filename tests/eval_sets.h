@@ -78,7 +78,7 @@ static inline double value_of(const Result *r, int row, const char *name) {
 }
 static inline bool near(double a, double b, double tolerance) { return fabs(a - b) <= tolerance * (1 + fabs(b)); }
 static inline Result *eval(const Setup *s, const char *args) {
-    char all[4096];
+    char all[4200];
     snprintf(all, sizeof all, "eval --device cpu %s", args);
     return run(s, all);
 }

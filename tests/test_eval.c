@@ -1,5 +1,6 @@
 /* test_eval.c -- the commands eval, eval ref, eval merge and pack: the numbers beside what the library and plain loops give, the same for any
  * source, batch, merge and after a kill; every protocol's defaults and refusals; degenerate sets. Usage: test_eval [PROGRAM].      */
+#include "base/text.h"
 #include "models/shapes32/shapes32.h"
 #include "eval_sets.h"
 #include "tiny_model.h"
@@ -92,6 +93,48 @@ static void formats(const Setup *s) {
     CHECK(!strstr(r->out, "FID") && !strstr(r->out, "fid"), "it is called FID: %s", r->out);
 }
 
+/* A field of CSV (RFC 4180) without its quotes; *at moves behind the comma or the end of the line. */
+static char *csv_field(const char **at) {
+    Text t = {0};
+    const char *s = *at;
+    bool quoted = *s == '"';
+    for (s += quoted; *s && (quoted || (*s != ',' && *s != '\n')); s++) {
+        if (quoted && *s == '"' && *++s != '"') break;
+        text_printf(&t, "%c", *s);
+    }
+    *at = s + (*s == ',' || *s == '\n');
+    return t.len ? t.text : dg_strdup("");
+}
+/* Names of files and texts of manifests that hold what separates fields, cells and lines. */
+static void odd_names(const Setup *s) {
+    static const char name[] = "q/a,\"b\"|c\n\\|d.npz", rounding[] = "x,\"y|z\n";
+    mkdir(at(s, "q"), 0777);
+    CHECK(link(at(s, "a.npz"), at(s, name)) == 0, "no link");
+    write_file(s, "q/manifest.json", "{\"images\": {\"quantize\": \"x,\\\"y|z\\n\"}}");
+    char args[512];
+    snprintf(args, sizeof args, "--protocol shapes32 --images %s --ref %s --allow-fewer --metrics fd --output csv", name, name);
+    Result *r = eval(s, args);
+    succeeds(r, args);
+    const char *head = strchr(r->out, '\n') ? r->out : "\n", *row = strchr(head, '\n') + 1;
+    for (const char *end = row - 1; head <= end && *row;) {
+        char *key = csv_field(&head), *value = csv_field(&row);
+        const char *wanted = !strcmp(key, "images") || !strcmp(key, "reference") ? name : !strcmp(key, "rounding") ? rounding : value;
+        CHECK(!strcmp(value, wanted), "csv: %s is %s, not %s", key, value, wanted);
+        CHECK(strcmp(key, "N") || !strcmp(value, "200"), "csv: N is %s", value);
+        free(key), free(value);
+    }
+    CHECK(*row == 0 && row > r->out + 20, "csv: a row of more or fewer fields than the head: %s", r->out);
+    snprintf(args, sizeof args, "--protocol shapes32 --images %s --ref %s --allow-fewer --metrics fd --output md", name, name);
+    r = eval(s, args);
+    succeeds(r, args);
+    CHECK(strstr(r->out, "\n| q/a,\"b\"\\|c\\\\x0a\\\\\\|d.npz | 200 | x,\"y\\|z\\\\x0a | "), "md: %s", r->out);
+    CHECK(strstr(r->out, "\n- reference q/a,\"b\"\\|c\\\\x0a\\\\\\|d.npz: N 200"), "md: %s", r->out);
+    snprintf(args, sizeof args, "--protocol shapes32 --images %s --allow-fewer --metrics fd", name);
+    r = eval(s, args);
+    succeeds(r, args);
+    CHECK(strstr(r->out, "images q/a,\"b\"|c\\x0a\\|d.npz: N 200, rounding x,\"y|z\\x0a\n"), "text: %s", r->out);
+}
+
 /* ---- statistics: merged, killed, resumed --------------------------------------------------------------------------------------------- */
 /* All arrays but meta, which names the sources. */
 static bool same_statistics(const Setup *s, const char *one, const char *other) {
@@ -128,6 +171,13 @@ static void merges(const Setup *s) {
     r = shapes(s, "--images a.stats.npz --metrics fd --allow-fewer");
     succeeds(r, "statistics as the images");
     CHECK(value_of(r, 0, "N") == 200 && strstr(r->out, "its statistics are taken"), "%s", r->out);
+    static const char *const kept[] = {"--out new.npz", "--features --out new.npz"};
+    for (int i = 0; i < 2; i++) {
+        char args[256];
+        snprintf(args, sizeof args, "--images a.stats.npz --metrics fd --allow-fewer %s", kept[i]);
+        fails(shapes(s, args), args, 1, "a.stats.npz holds statistics already.*leave out --out");
+        CHECK(!exists(s, "new.npz"), "%s: a file", args);
+    }
 }
 static bool wait_for(const Setup *s, pid_t pid, const char *name) {
     for (int i = 0; i < 6000 && !exists(s, name) && alive(pid); i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
@@ -164,7 +214,7 @@ static void resumes(const Setup *s) {
     fails(shapes(s, "--images plain.npz --metrics fd --features --out never.npz"), "another set's file", 1, "statistics of other images");
     fails(shapes(s, "--images all.npz --metrics fd --features --out never.npz"), "a file without seeds", 1, "statistics of other images");
     CHECK(same_file(s, "killed.npz", "never.npz"), "a refused run changed the file");
-    fails(shapes(s, "--images png --metrics fd --out png/000000.png"), "an image as the output", 1, "PNG|npz|ZIP|zip");
+    fails(shapes(s, "--images png --metrics fd --out png/000000.png"), "an image as the output", 2, "is a file that is read");
 }
 
 /* ---- Inception's protocols, by a cut-down network --------------------------------------------------------------------------------------- */
@@ -235,6 +285,11 @@ static void references(const Setup *s) {
     succeeds(r, "a reference of ADM's form");
     CHECK(fabs(value_of(r, 0, "fid")) < 1e-5 && fabs(value_of(r, 0, "sfid")) < 1e-4 && value_of(r, 0, "recall") == 1, "%s", r->out);
     CHECK(strstr(r->out, "\"N\": 24, \"rows\": 10"), "statistics of 24 and 10 images: %s", r->out);
+    snprintf(args, sizeof args, "--images adm.npz --ref real.npz --protocol adm --allow-fewer --metrics fid %s --out new.npz", with);
+    fails(eval(s, args), "statistics of ADM's form, and --out", 1, "adm.npz holds statistics already.*leave out --out");
+    snprintf(args, sizeof args, "--images adm.npz --ref real.npz --protocol pytorch-fid --allow-fewer %s --out ten.npz", with);
+    succeeds(eval(s, args), "the images of ADM's form, and --out");
+    CHECK(exists(s, "ten.npz"), "nothing was kept of the images of ADM's form");
     snprintf(args, sizeof args, "ref --images real.npz --protocol edm %s --out edm.npz", with);
     succeeds(eval(s, args), "eval ref");
     snprintf(args, sizeof args, "--images few.npz --ref edm.npz --protocol pytorch-fid %s", with);
@@ -267,6 +322,7 @@ static void refused_usage(const Setup *s) {
         {"--images few.npz --ref real.npz --protocol adm --features", "--features needs --out"},
         {"--images few.npz real.npz --each --out x.npz --ref real.npz --protocol adm", "--each and --out"},
         {"--images few.npz --ref real.npz --protocol adm --bootstrap 1", "at least 2 sets"},
+        {"--images few.npz --ref real.npz --protocol adm --is-splits 2 --is-split-size 12", "number of parts or the size of one, not both"},
         {"--images few.npz --ref real.npz --protocol adm --dtype fp16", "fp32 or tf32"},
         {"--images few.npz --ref real.npz --protocol adm --out few.npz", "a file that is read"},
         {"ref --images few.npz --protocol adm", "eval ref needs --out"},
@@ -340,6 +396,42 @@ static void degenerate(const Setup *s) {
     CHECK(!exists(s, "x.npz"), "a file of one image's statistics");
 }
 
+/* ---- files that are not replaced ---------------------------------------------------------------------------------------------------- */
+static void kept_files(const Setup *s) {
+    static const struct {
+        const char *args, *kept; /* a file that would be replaced */
+        int code;
+        const char *pattern;
+    } all[] = {{"eval merge a.stats.npz b.stats.npz --out a.stats.npz", "a.stats.npz", 2, "a.stats.npz is a file that is read"},
+               {"eval merge a.stats.npz b.stats.npz --out second.npz", "b.stats.npz", 2, "second.npz is a file that is read"},
+               {"eval merge a.stats.npz b.stats.npz --out whole.npz", "whole.npz", 1, "whole.npz exists: give --out another name"},
+               {"eval ref --device cpu --images few.npz --protocol adm --adm --inception inception.safetensors --out inception.safetensors",
+                "inception.safetensors", 2, "is a file that is read"},
+               {"eval ref --device cpu --images few.npz --protocol adm --adm --inception inception.safetensors --out real.npz", "real.npz",
+                1, "real.npz exists: give --out another name"},
+               {"eval --device cpu --images few.npz --ref dg --protocol adm --inception inception.safetensors --out real.npz", "real.npz",
+                2, "is a file that is read"},
+               {"pack --images dg --out dg/samples_1.npz --overwrite", "dg/samples_1.npz", 2, "is one of the images' files"},
+               {"pack --images dg --out real.npz --overwrite", "real.npz", 2, "is one of the images' files"},
+               {"pack --images png --out png/dataset.json --overwrite", "png/dataset.json", 2, "is one of the images' files"},
+               {"pack --images png --out number.png --overwrite", "png/000003.png", 2, "is one of the images' files"}};
+    mkdir(at(s, "dg"), 0777);
+    write_array(s, "dg/samples_1.npz", 0, 4, SIDE, false, false);
+    CHECK(symlink("../real.npz", at(s, "dg/samples_0.npz")) == 0 && symlink("b.stats.npz", at(s, "second.npz")) == 0 &&
+              symlink("png/000003.png", at(s, "number.png")) == 0,
+          "no links");
+    write_file(s, "png/dataset.json", "{\"labels\": null}");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        unlink(at(s, "copy"));
+        CHECK(link(at(s, all[i].kept), at(s, "copy")) == 0, "%s is not there", all[i].kept);
+        fails(run(s, all[i].args), all[i].args, all[i].code, all[i].pattern);
+        struct stat before, after;
+        CHECK(stat(at(s, "copy"), &before) == 0 && stat(at(s, all[i].kept), &after) == 0 && before.st_ino == after.st_ino,
+              "%s: %s was replaced", all[i].args, all[i].kept);
+    }
+    unlink(at(s, "png/dataset.json"));
+}
+
 /* ---- pack --------------------------------------------------------------------------------------------------------------------------- */
 /* Images whose arr_1 is something else. */
 static void write_odd_labels(const Setup *s) {
@@ -398,6 +490,7 @@ int main(int argc, char **argv) {
         return check_done("test_eval");
     one_number(&s);
     formats(&s);
+    odd_names(&s);
     merges(&s);
     resumes(&s);
     protocols_run(&s);
@@ -405,6 +498,7 @@ int main(int argc, char **argv) {
     refused_usage(&s);
     refused_sets(&s);
     degenerate(&s);
+    kept_files(&s);
     packs(&s);
     remove_folder(s.dir);
     free(real);

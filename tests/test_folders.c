@@ -394,6 +394,44 @@ static void npz_forms(const Setup *s) {
     fails(generate(s, "--seeds 0 --save-latents --outdir x"), "latents as PNG", 2, "--save-latents: .*--format npz");
     fails(generate(s, "--seeds 0 --save-latents --format npz --outdir x --grid x.png"), "a grid of latents", 2, "--grid");
 }
+/* The same file but for its labels. */
+static void with_labels(const Setup *s, const char *file, const char *images, const char *labels, const void *values) {
+    Error e = {0};
+    NpyArray x = {0}, y = {0}, seeds = {0};
+    Npz *z = npz_open(at(s, file), &e);
+    bool ok = z && npz_read(z, images, &x, &e) && npz_read(z, labels, &y, &e) && npz_read(z, "seeds", &seeds, &e);
+    npz_close(z);
+    NpzWriter *w = ok ? npz_writer_open(at(s, file), &e) : NULL;
+    ok = w && npz_writer_array(w, images, x.dtype, x.bytes, x.dims, x.shape, &e) &&
+         npz_writer_data(w, x.data, x.count * (size_t)x.bytes, &e) && npz_writer_array(w, labels, y.dtype, y.bytes, y.dims, y.shape, &e) &&
+         npz_writer_data(w, values, y.count * (size_t)y.bytes, &e) &&
+         npz_writer_array(w, "seeds", seeds.dtype, seeds.bytes, seeds.dims, seeds.shape, &e) &&
+         npz_writer_data(w, seeds.data, seeds.count * (size_t)seeds.bytes, &e);
+    CHECK(ok && npz_writer_finish(w, &e), "%s", e.text);
+    npy_free(&x), npy_free(&y), npy_free(&seeds);
+}
+/* Labels that no run has written are not taken for others, nor written on. */
+static void wrong_labels(const Setup *s) {
+    static const char dg[] = "--class balanced --format npz --npz-keys dg --outdir labels-dg --seeds ";
+    static const char edm[] = "--class balanced --format npz --outdir labels-edm --seeds ";
+    static const float rows[][6] = {{1, 0, 0, 1, 0, 1}, {1, 0, 0, 0, 2, 0}, {1, 0, 0, 0, NAN, 0}};
+    static const int64_t numbers[][2] = {{0, (int64_t)1 << 32}, {0, -2}};
+    char args[256];
+    snprintf(args, sizeof args, "%s0-1", dg), succeeds(generate(s, args), args);
+    snprintf(args, sizeof args, "%s0-1", edm), succeeds(generate(s, args), args);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        with_labels(s, "labels-dg/samples.npz", "samples", "label", rows[i]);
+        snprintf(args, sizeof args, "%s0-2", dg);
+        fails(generate(s, args), args, 1, "array label: row 1 is no class");
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        with_labels(s, "labels-edm/samples.npz", "arr_0", "arr_1", numbers[i]);
+        snprintf(args, sizeof args, "%s0-2", edm);
+        fails(generate(s, args), args, 1, "array arr_1: row 1 is no class");
+    }
+    with_labels(s, "labels-dg/samples.npz", "samples", "label", (const float[]){0, 0, 0, 0, 1, 0}); /* an image without a class */
+    snprintf(args, sizeof args, "%s0-2", dg), succeeds(generate(s, args), args);
+}
 int main(int argc, char **argv) {
     Setup s = {.device = "cpu", .dir = "/tmp/dg_test_folders_XXXXXX"};
     char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
@@ -425,6 +463,7 @@ int main(int argc, char **argv) {
     together(&s, "npz");
     presets(&s);
     npz_forms(&s);
+    wrong_labels(&s);
     images_free(&reference);
     remove_folder(s.dir);
     free(real);

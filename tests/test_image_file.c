@@ -34,10 +34,10 @@ static const struct {
     const char *name;
     uint32_t crc;
 } pillow[] = {
-    {"rgb.png", 0x93a937e3},   {"rgba.png", 0xa278e0cb},    {"gray.png", 0x52d312b9},     {"gray_alpha.png", 0xb1144780},
-    {"bits1.png", 0xcaa1ac0e}, {"palette.png", 0xddb803ae}, {"palette4.png", 0x44bb23f9}, {"transparent.png", 0xddb803ae},
-    {"whole.jpg", 0x8727e481}, {"half.jpg", 0xd4201b87},    {"quarter.jpg", 0xe3fb8a01},  {"progressive.JPEG", 0xe3fb8a01},
-    {"gray.jpg", 0x7a467c58},  {"cmyk.jpg", 0x1994c23b},
+    {"rgb.png", 0x93a937e3},     {"rgba.png", 0xa278e0cb},         {"gray.png", 0x52d312b9},     {"gray_alpha.png", 0xb1144780},
+    {"bits1.png", 0xcaa1ac0e},   {"palette.png", 0xddb803ae},      {"palette4.png", 0x44bb23f9}, {"transparent.png", 0xddb803ae},
+    {"rgb_key.png", 0x93a937e3}, {"gray_key.png", 0x52d312b9},     {"whole.jpg", 0x8727e481},    {"half.jpg", 0xd4201b87},
+    {"quarter.jpg", 0xe3fb8a01}, {"progressive.JPEG", 0xe3fb8a01}, {"gray.jpg", 0x7a467c58},     {"cmyk.jpg", 0x1994c23b},
 };
 static bool is_jpeg(const char *name) { return strstr(name, ".j") || strstr(name, ".J"); }
 static FileMap open_file(const char *name) {
@@ -182,8 +182,8 @@ static void test_wrong_png(void) {
     static const struct {
         uint32_t height, width;
         const char *fragment;
-    } sizes[] = {{7, 5, "its pixels are cut off"},    {8000, 8000, "its pixels"},     {16385, 1, "more than is read"},
-                 {16384, 16384, "more than is read"}, {0, 5, "what no PNG file has"}, {0x80000000, 5, "what no PNG file has"}};
+    } sizes[] = {{7, 5, "its pixels are cut off"},         {8000, 8000, "its pixels"},     {16385, 1, "more than is read"},
+                 {16384, 16384, "its pixels are cut off"}, {0, 5, "what no PNG file has"}, {0x80000000, 5, "what no PNG file has"}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         m = png_make(&p, samples);
         for (int k = 0; k < 4; k++)
@@ -191,6 +191,19 @@ static void test_wrong_png(void) {
         uint32_t crc = crc32_of(0, m.data + 12, 17);
         for (int k = 0; k < 4; k++) m.data[29 + k] = (uint8_t)(crc >> (24 - 8 * k));
         refuse("a PNG of another size", m.data, m.bytes, sizes[i].fragment);
+        made_free(&m);
+    }
+    for (int bits = 1; bits <= 8; bits *= 8) { /* a header is believed as far as the file's bytes can unpack */
+        Error e = {""};
+        ImageFile image;
+        PngMaker padded = {.height = 2, .width = 2, .depth = bits, .color = PNG_GRAY, .extra = 40000};
+        m = png_make(&padded, samples);
+        for (int k = 0; k < 4; k++) m.data[16 + k] = m.data[20 + k] = (uint8_t)(16384 >> (24 - 8 * k));
+        uint32_t crc = crc32_of(0, m.data + 12, 17);
+        for (int k = 0; k < 4; k++) m.data[29 + k] = (uint8_t)(crc >> (24 - 8 * k));
+        bool ok = image_file_head(m.data, m.bytes, file_name, &image, &e);
+        CHECK(!ok && strstr(e.text, bits == 1 ? "more than is read" : "its pixels are cut off"), "16384x16384 of %d bits: %s", bits,
+              e.text);
         made_free(&m);
     }
     free(samples);

@@ -1,11 +1,14 @@
 /* test_image_source.c -- sets of images: what folders, archives and arrays hold, in which order, with which classes; that no more than a
  * few images are in memory; and what is no set of images is refused in a sentence.                                              */
+#include "base/file.h"
 #include "base/folder.h"
 #include "base/text.h"
+#include "files/image_file.h"
 #include "files/image_source.h"
 #include "files/npz.h"
 #include "hostile.h"
 #include "png_maker.h"
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -212,6 +215,41 @@ static void test_members(void) {
 
 /* ---- arrays: of NumPy (tests/data/image_files.py) ------------------------------------------------------------------------------------ */
 #define DATA "tests/data/images/"
+/* Transparent colours are no channel: EDM's tools (by pyspng) and Pillow's convert("RGB") take the pixels as they are. */
+static void test_transparent_colours(void) {
+    static const char *const files[] = {DATA "transparent.png", DATA "rgb_key.png", DATA "gray_key.png"};
+    const size_t first = 0;
+    for (int i = 0; i < 3; i++) {
+        Error e = {""};
+        FileMap file = {0};
+        DG_CHECK(file_map(files[i], &file, &e), "%s", e.text);
+        write_bytes("keyed/0.png", file.data, file.bytes);
+        file_unmap(&file);
+        const char *path = at("keyed");
+        ImageSource *s = open_set(&(SourceRules){.refuse_alpha = true}, &path, 1);
+        uint8_t *found = s ? dg_alloc((size_t)image_source_height(s) * (size_t)image_source_width(s) * 3) : NULL;
+        CHECK(s && image_source_read(s, &first, 1, found, &e), "%s: %s", files[i], e.text);
+        free(found);
+        image_source_close(s);
+    }
+}
+/* The size that a header gives is that of the set where the pixels follow. */
+static void test_lying_header(void) {
+    Error e = {""};
+    FileMap file = {0};
+    ImageFile image;
+    DG_CHECK(file_map(DATA "quarter.jpg", &file, &e), "%s", e.text);
+    uint8_t *copy = memcpy(dg_alloc(file.bytes), file.data, file.bytes);
+    for (size_t i = 0; i + 9 < file.bytes; i++)
+        if (copy[i] == 0xff && copy[i + 1] == 0xc0) copy[i + 5] = copy[i + 7] = 31, i = file.bytes; /* the frame: 7957x7971 */
+    write_bytes("lying/0.jpg", copy, file.bytes);
+    if (image_file_head(copy, file.bytes, "0.jpg", &image, &e)) {
+        CHECK(image.height > 7000 && image.width > 7000, "%dx%d", image.width, image.height);
+        refuse(NULL, at("lying"), "0.jpg: not a whole JPEG file");
+    } else not_run("a JPEG file with a lying header: %s", e.text);
+    free(copy);
+    file_unmap(&file);
+}
 /* The images of EDM's archive there. */
 static bool read_all(const char *const *path, int paths, size_t count, uint8_t *pixels, int *label) {
     Error e = {""};
@@ -282,24 +320,25 @@ static void test_arrays(void) {
     CHECK(s && image_source_count(s) == N, "%zu images beside a grid", s ? image_source_count(s) : 0);
     image_source_close(s);
 }
-/* A row of zeros is no class; a list that is too short is an error. */
+/* A row of zeros is no class; a list that is too short is an error, and so is a row that is not one-hot. */
 static void test_rows(void) {
     Error e = {""};
     int label[2] = {7, 7};
     int64_t shape[] = {2, HEIGHT, WIDTH, 3}, rows[] = {2, 3}, few[] = {1};
     uint8_t pixels[2 * BYTES] = {0};
-    const float onehot[] = {0, 0, 0, 0, 1, 0};
+    const float onehot[][6] = {{0, 0, 0, 0, 1, 0}, {0}, {1, 0, 0, 0, 1, 1}, {1, 0, 0, 0, .5, 0}, {1, 0, 0, 0, NAN, 0}, {1, 0, 0, 0, 0, -1}};
     const int64_t one = 4;
-    for (int which = 0; which < 2; which++) {
+    for (int which = 0; which < 6; which++) {
         NpzWriter *w = npz_writer_open(at("rows.npz"), &e);
         bool ok = w && npz_writer_array(w, "samples", 'u', 1, 4, shape, &e) && npz_writer_data(w, pixels, sizeof pixels, &e);
-        if (which) ok = ok && npz_writer_array(w, "label", 'i', 8, 1, few, &e) && npz_writer_data(w, &one, sizeof one, &e);
-        else ok = ok && npz_writer_array(w, "label", 'f', 4, 2, rows, &e) && npz_writer_data(w, onehot, sizeof onehot, &e);
+        if (which == 1) ok = ok && npz_writer_array(w, "label", 'i', 8, 1, few, &e) && npz_writer_data(w, &one, sizeof one, &e);
+        else ok = ok && npz_writer_array(w, "label", 'f', 4, 2, rows, &e) && npz_writer_data(w, onehot[which], sizeof onehot[which], &e);
         DG_CHECK(ok && npz_writer_finish(w, &e), "%s", e.text);
         const char *path = at("rows.npz");
         ImageSource *s = open_set(NULL, &path, 1);
         ok = s && image_source_labels(s, label, &e);
-        if (which) CHECK(!ok && strstr(e.text, "array label has no class for each of the 2 images"), "%s", e.text);
+        if (which == 1) CHECK(!ok && strstr(e.text, "array label has no class for each of the 2 images"), "%s", e.text);
+        else if (which) CHECK(!ok && strstr(e.text, "array label: row 1 is not one-hot"), "row %d: class %d, %s", which, label[1], e.text);
         else CHECK(ok && label[0] == -1 && label[1] == 1, "classes %d %d: %s", label[0], label[1], e.text);
         image_source_close(s);
     }
@@ -365,7 +404,7 @@ int main(void) {
     test_memory();
     test_damaged_array();
     test_rows();
-    if (have_zlib) test_folders(), test_archives(), test_members(), test_arrays();
+    if (have_zlib) test_folders(), test_archives(), test_members(), test_arrays(), test_transparent_colours(), test_lying_header();
     else not_run("folders, archives and compressed arrays: this build has no zlib");
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", folder);

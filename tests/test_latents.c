@@ -184,6 +184,44 @@ static void owners(const Setup *s) {
     if (succeeds(r, "decode again")) CHECK(strstr(r->out, "5 of 5 pictures are there already"), "made anew: %s", r->out);
 }
 
+/* --overwrite removes no file that the run reads, whatever it is called, and writes over none. */
+static void inputs_stay(const Setup *s) {
+    static const struct {
+        const char *args, *read, *pattern;
+    } of[] = {
+        {"decode own/samples.npz --vae vae.safetensors --outdir own", "own/samples.npz", "own/samples.npz is a file that is read"},
+        {"decode by_link.npz --vae vae.safetensors --outdir own", "own/samples.npz", "own/samples.npz is a file that is read"},
+        {"decode l2/samples.npz --vae vae.safetensors --format npz --outdir linked", "l2/samples.npz",
+         "linked/samples.npz is a file that is read"},
+        {"decode l2/samples.npz --vae own/part-000000-000001.npz --outdir own", "own/part-000000-000001.npz",
+         "part-000000-000001.npz is a file that is read"},
+        {"generate --network own/part-000000-000001.npz --seeds 0 --steps 2 --format npz --save-latents --outdir own",
+         "own/part-000000-000001.npz", "part-000000-000001.npz is a file that is read"},
+        {"generate --network dit.safetensors --vae own/part-000000-000001.npz --seeds 0 --steps 2 --format npz --outdir own",
+         "own/part-000000-000001.npz", "part-000000-000001.npz is a file that is read"},
+    };
+    succeeds(program(s, DIT "--seeds 0-1 --class 1 --format npz --save-latents --outdir own"), "latents");
+    succeeds(program(s, DIT "--seeds 0-1 --class 1 --format npz --save-latents --outdir linked"), "latents");
+    unlink(at(s, "linked/samples.npz"));
+    CHECK(symlink("../l2/samples.npz", at(s, "linked/samples.npz")) == 0 && symlink("own/samples.npz", at(s, "by_link.npz")) == 0,
+          "no link");
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        char args[512];
+        const char *model = strstr(of[i].args, "--network own") ? "dit.safetensors" : "vae.safetensors";
+        unlink(at(s, "own/part-000000-000001.npz")), unlink(at(s, "kept.npz"));
+        CHECK(!strstr(of[i].read, "part") || link(at(s, model), at(s, of[i].read)) == 0, "no link");
+        CHECK(link(at(s, of[i].read), at(s, "kept.npz")) == 0, "no link");
+        snprintf(args, sizeof args, "%s --overwrite", of[i].args);
+        fails(program(s, args), args, 1, of[i].pattern);
+        struct stat before, after;
+        CHECK(stat(at(s, of[i].read), &after) == 0 && stat(at(s, "kept.npz"), &before) == 0 && before.st_ino == after.st_ino,
+              "%s: %s was removed or replaced", args, of[i].read);
+    }
+    unlink(at(s, "own/part-000000-000001.npz"));
+    succeeds(program(s, "decode l2/samples.npz --vae vae.safetensors --outdir own --overwrite"), "other latents");
+    CHECK(!exists(s, "own/samples.npz") && count_files(s, "own", ".png") == 5, "--overwrite removes nothing any more");
+}
+
 /* ---- what does not fit ---------------------------------------------------------------------------------------------------------- */
 typedef struct {
     const char *name, *array;
@@ -229,6 +267,22 @@ static bool write_latents(const Setup *s, const File *f, Error *e) {
     npz_writer_abandon(w);
     return false;
 }
+/* Two images' rows of labels. */
+static const struct {
+    const char *name;
+    float row[2][3];
+} rows[] = {{"right.npz", {{0, 0, 1}, {0, 1, 0}}}, {"zeros.npz", {{0, 1, 0}, {0, 0, 0}}},  {"two.npz", {{0, 1, 0}, {1, 0, 1}}},
+            {"half.npz", {{.5, 0, 0}, {1, 0, 0}}}, {"minus.npz", {{-1, 0, 0}, {1, 0, 0}}}, {"no.npz", {{NAN, 0, 0}, {1, 0, 0}}}};
+static bool write_rows(const Setup *s, const char *name, const float row[2][3], Error *e) {
+    const int64_t samples[] = {2, CHANNELS, SIDE, SIDE}, labels[] = {2, 3};
+    const float latents[2 * VALUES] = {0};
+    NpzWriter *w = npz_writer_open(at(s, name), e);
+    bool ok = w && npz_writer_array(w, "samples", 'f', 4, 4, samples, e) && npz_writer_data(w, latents, sizeof latents, e) &&
+              npz_writer_array(w, "label", 'f', 4, 2, labels, e) && npz_writer_data(w, row, 6 * sizeof **row, e);
+    if (ok) return npz_writer_finish(w, e);
+    npz_writer_abandon(w);
+    return false;
+}
 static const struct {
     const char *args;
     int code;
@@ -262,12 +316,18 @@ static const struct {
     {"decode none.npz --vae vae.safetensors", 1, "samples is not of latents, f32"},
     {"decode pictures.npz --vae vae.safetensors", 1, "no array samples: it is not a file of latents"},
     {"decode label.npz --vae vae.safetensors", 1, "label has neither a row nor a number for each of the 2 images"},
+    {"decode zeros.npz --vae vae.safetensors", 1, "array label: row 1 is not one-hot"},
+    {"decode two.npz --vae vae.safetensors", 1, "array label: row 1 is not one-hot"},
+    {"decode half.npz --vae vae.safetensors", 1, "array label: row 0 is not one-hot"},
+    {"decode minus.npz --vae vae.safetensors", 1, "array label: row 0 is not one-hot"},
+    {"decode no.npz --vae vae.safetensors", 1, "array label: row 0 is not one-hot"},
     {"decode seeds.npz --vae vae.safetensors", 1, "seeds does not hold a 64-bit number for each of the 2 images"},
     {"decode twice.npz --vae vae.safetensors", 1, "the same seed twice"},
 };
 static void refusals(const Setup *s) {
     Error e = {0};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) CHECK(write_latents(s, &files[i], &e), "%s", e.text);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) CHECK(write_rows(s, rows[i].name, rows[i].row, &e), "%s", e.text);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char args[512];
         snprintf(args, sizeof args, "%s --outdir refused", wrong[i].args);
@@ -276,8 +336,13 @@ static void refusals(const Setup *s) {
     }
     succeeds(program(s, "decode plain.npz --vae vae.safetensors --format npz --outdir plain"), "latents without labels and seeds");
     succeeds(program(s, "decode one.npz --vae vae.safetensors --format npz --outdir one"), "one image's latents");
-    fails(program(s, "decode nan.npz --vae vae.safetensors --format npz --outdir nan"), "nan.npz", 1, "1 pictures? ha.*not finite.*seed 1");
+    succeeds(program(s, "decode right.npz --vae vae.safetensors --format npz --outdir right"), "one-hot labels");
     NpyArray a, b;
+    if (read_array(s, "right/samples.npz", "arr_1", 2, &a)) {
+        CHECK(npy_value(&a, 0) == 2 && npy_value(&a, 1) == 1, "classes %g and %g", npy_value(&a, 0), npy_value(&a, 1));
+        npy_free(&a);
+    }
+    fails(program(s, "decode nan.npz --vae vae.safetensors --format npz --outdir nan"), "nan.npz", 1, "1 pictures? ha.*not finite.*seed 1");
     if (read_array(s, "nan/samples.npz", "seeds", 2, &a) && read_array(s, "nan/samples.npz", "arr_0", 2 * BYTES, &b)) {
         CHECK(((const uint64_t *)a.data)[0] == 0 && ((const uint64_t *)a.data)[1] == 2, "seeds %d and %d beside one that is not finite",
               (int)((const uint64_t *)a.data)[0], (int)((const uint64_t *)a.data)[1]);
@@ -443,6 +508,7 @@ int main(int argc, char **argv) {
     if (!emu) {
         folders(&s);
         owners(&s);
+        inputs_stay(&s);
         refusals(&s);
         check_presets(&s);
         gates(&s);

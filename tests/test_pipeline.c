@@ -57,7 +57,7 @@ static bool see(void *seen, const Delivered *d, Error *e) {
     return true;
 }
 /* So many images as generate makes them; their bytes come as one picture. The counts are of one image: the sums over `images`. */
-static bool make_images(const Device *d, const Files *f, SampleOptions o, int images, int batch, Grid *grid, Counter *c, Error *e) {
+static bool make_images(const Device *d, const Files *f, SampleOptions o, int images, int batch, ImageGrid *grid, Counter *c, Error *e) {
     Networks n = {.source = {{.weights = f->network}, {.weights = f->extractor}, {.weights = f->head}}};
     SeedList seeds = {0};
     Engine engine = {0};
@@ -85,7 +85,7 @@ static bool make_images(const Device *d, const Files *f, SampleOptions o, int im
 static void check_last_batch(const Device *d, const Files *f, const char *name, SampleOptions o) {
     enum { IMAGES = 37, FULL = 32 };
     Error e = {""};
-    Grid one = {0}, many = {0};
+    ImageGrid one = {0}, many = {0};
     Counter a, b;
     if (!CHECK(make_images(d, f, o, IMAGES, 1, &one, &a, &e) && make_images(d, f, o, IMAGES, FULL, &many, &b, &e), "%s: %s", name, e.text))
         return;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# test_tree.sh -- what holds for every file: the first line says what it is for, a source stays below 600 lines, and the binary
-# files of the repository, which every clone carries, stay below 30 MB in all.
+# test_tree.sh -- what holds for every file: the first line says what it is for, a source stays below 600 lines, setjmp stands where C
+# allows it, and the binary files of the repository, which every clone carries, stay below 30 MB in all.
 set -euo pipefail
 export LC_ALL=C
 passed=0 failed=0 not_run=0
@@ -25,6 +25,10 @@ for file in $sources; do
     check "$file: more than 600 lines" short "$file"
 done
 check "sources found" [ "$(wc -w <<<"$sources")" -gt 200 ]
+
+# C11 7.13.1.1: setjmp alone decides an if, or is compared with 0 there; its value is never kept
+jumps=$(grep -nE '\bsetjmp *\(' $sources | grep -vE 'if \(!?setjmp\([^()]*\)( [!=]= 0)?\)' || true)
+check "setjmp where C11 does not allow it: $jumps" [ -z "$jumps" ]
 
 # what git calls binary: a file with a NUL near its start
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then

@@ -36,7 +36,7 @@ static inline bool count_calls(const Setup *s, const char *args, bool to_rename,
         if (number == (SIGTRAP | 0x80)) {
             struct user_regs_struct r;
             bool known = ptrace(PTRACE_GETREGS, who, NULL, &r) == 0, enters = known && (long)r.rax == -38; /* -ENOSYS: not done yet */
-            out->calls += enters;
+            out->calls += enters && r.orig_rax != SYS_sched_yield; /* a library's threads that have nothing to do */
             out->syncfs += enters && r.orig_rax == SYS_syncfs;
             bool renames = enters && (r.orig_rax == SYS_rename || r.orig_rax == SYS_renameat || r.orig_rax == SYS_renameat2);
             if ((to_rename && renames) || out->calls > most) break;

@@ -67,14 +67,11 @@ static bool labels_of_array(const ImagePart *p, int *label, Error *e) {
     size_t classes = rows ? (size_t)a.shape[1] : 1;
     if (!ok) dg_error(e, "%s: array %s has no class for each of the %zu images", p->path, name, p->count);
     for (size_t i = 0; ok && i < p->count; i++) {
-        double best = rows ? 0 : -1;
-        for (size_t k = 0; k < classes; k++) {
-            double v = npy_value(&a, i * classes + k);
-            if (rows && v > best) best = v, label[i] = (int)k;
-            if (rows) continue;
-            if (is_class(v)) label[i] = (int)v;
-            else ok = dg_error(e, "%s: array %s: value %zu is %g, and no class", p->path, name, i, v);
-        }
+        double v = rows ? npy_one_hot(&a, i, classes) : npy_value(&a, i);
+        if (rows && v == NPY_NOT_ONE_HOT)
+            ok = dg_error(e, "%s: array %s: row %zu is not one-hot: neither a 1 among zeros nor zeros alone", p->path, name, i);
+        else if (!rows && !is_class(v)) ok = dg_error(e, "%s: array %s: value %zu is %g, and no class", p->path, name, i, v);
+        else label[i] = (int)v;
     }
     npy_free(&a);
     return ok;

@@ -183,6 +183,39 @@ static bool add_path(ImageSource *s, const char *path, Error *e) {
     return add_zip(s, path, e);
 }
 
+static bool is_file(const struct stat *file, const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+}
+static bool is_below(const struct stat *file, const char *folder, const char *name) {
+    char *path = path_join(folder, name);
+    bool same = is_file(file, path);
+    free(path);
+    return same;
+}
+static bool is_among(const struct stat *file, const char *folder, const Names *n) {
+    bool found = false;
+    for (size_t k = 0; k < n->count && !found; k++) found = is_below(file, folder, n->name[k]);
+    return found;
+}
+static bool folder_reads(const char *path, bool flat, const struct stat *file) {
+    const SourceRules any = {.flat = flat}; /* what another rule would take is not to be lost either */
+    Scan scan = {.root = path, .rules = &any};
+    scan_folder(&scan, "", 0, NULL);
+    bool found = is_among(file, path, &scan.images) || is_among(file, path, &scan.arrays) || is_below(file, path, "dataset.json") ||
+                 is_below(file, path, "manifest.json");
+    names_free(&scan.images), names_free(&scan.arrays);
+    return found;
+}
+bool image_source_reads(const char *const *path, int paths, const SourceRules *rules, const char *file) {
+    struct stat st, source;
+    bool found = false, there = stat(file, &st) == 0;
+    for (int i = 0; i < paths && there && !found; i++)
+        found = is_file(&st, path[i]) ||
+                (stat(path[i], &source) == 0 && S_ISDIR(source.st_mode) && folder_reads(path[i], rules && rules->flat, &st));
+    return found;
+}
+
 /* ---- files ----------------------------------------------------------------------------------------------------------------------- */
 typedef struct { /* an image file in memory */
     const uint8_t *data;
@@ -219,15 +252,26 @@ static bool check_size(const ImageSource *s, const char *name, int height, int w
            dg_error(e, "%s: an image of %dx%d pixels, and the first of the set has %dx%d: all are to be of one size", name, width, height,
                     s->width, s->height);
 }
-/* pixels NULL: the size alone, which becomes that of the set. */
+/* A header alone would make callers reserve memory for pixels that nothing holds. */
+static bool check_pixels(const Loaded *file, const char *name, const ImageFile *image, Error *e) {
+    uint8_t *rgb = malloc((size_t)image->height * (size_t)image->width * 3);
+    bool ok = rgb ? image_file_read(file->data, file->bytes, name, image, rgb, e)
+                  : dg_error(e, "%s: there is no memory for its %dx%d pixels", name, image->width, image->height);
+    free(rgb);
+    return ok;
+}
+/* pixels NULL: for its size, which becomes that of the set. */
 static bool read_file(ImageSource *s, const ImagePart *p, size_t k, uint8_t *pixels, Error *e) {
     Loaded file;
     ImageFile image;
     char *name = name_of(p, k);
     bool ok = load(p, k, name, &file, e) && image_file_head(file.data, file.bytes, name, &image, e);
     if (ok && s->rules.refuse_alpha && image.alpha) ok = dg_error(e, "%s: it has an alpha channel, which EDM's tools refuse", name);
-    if (ok && !pixels) s->height = image.height, s->width = image.width;
-    else if (ok) ok = check_size(s, name, image.height, image.width, e) && image_file_read(file.data, file.bytes, name, &image, pixels, e);
+    if (ok && !pixels) {
+        s->height = image.height, s->width = image.width;
+        ok = check_pixels(&file, name, &image, e);
+    } else if (ok)
+        ok = check_size(s, name, image.height, image.width, e) && image_file_read(file.data, file.bytes, name, &image, pixels, e);
     unload(&file);
     free(name);
     return ok;

@@ -7,13 +7,16 @@
 typedef struct ImageSource ImageSource;
 typedef struct {
     bool flat;         /* of a folder, not what lies in folders within it */
-    bool refuse_alpha; /* EDM's tools do; else alpha is left out */
+    bool refuse_alpha; /* channels of alpha, as EDM's tools do; else these are left out, as transparent colours always are */
     bool lower_case;   /* of a folder, not files whose ending has capitals: pytorch-fid */
-    bool arrays;       /* of a folder with samples*.npz those alone, as DG's tool: the pictures beside them are grids of the same images */
+    bool arrays;       /* of a folder with samples*.npz those alone, as DG\'s tool: the pictures beside them are grids */
 } SourceRules;
 /* Several paths are one set, in the order given. Files of a folder or zip come by name, in the order of code points; a folder may
- * hold DG's samples*.npz instead; one with both is refused, but by rule. All images of a set have the size of its first. NULL: e says what is wrong with which path.   */
+ * hold DG's samples*.npz instead; one with both is refused, but by rule. All images of a set have the size of its first. NULL: e says
+ * what is wrong with which path.                                                                                              */
 ImageSource *image_source_open(const char *const *path, int paths, const SourceRules *rules, Error *e);
+/* Whether `file` is one of those that a set of these paths is read from, by whatever name. Nothing under this name is none. */
+bool image_source_reads(const char *const *path, int paths, const SourceRules *rules, const char *file);
 void image_source_close(ImageSource *s); /* s may be NULL */
 size_t image_source_count(const ImageSource *s);
 int image_source_height(const ImageSource *s);
@@ -31,8 +34,8 @@ bool image_source_mark(const ImageSource *s, size_t index, ImageMark *out, Error
 /* Images index[0..n) as RGB, [n][height][width][3]. Any order; of a compressed array each step back unpacks it from the start. Files are
  * decoded on all processors.                                                                                                     */
 bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e);
-/* The classes that the set has: of EDM's dataset.json, and of arr_1 or label of an array, numbers or rows of which one is largest. -1
- * of images without one.                                                                                                         */
+/* The classes that the set has: of EDM's dataset.json, and of arr_1 or label of an array, numbers or one-hot rows. -1 of images without
+ * one.                                                                                                                           */
 bool image_source_labels(ImageSource *s, int *label, Error *e);
 /* The seeds that dg_cuda made the images of. False: not all images have one, or two have the same. */
 bool image_source_seeds(const ImageSource *s, uint64_t *seed);

@@ -53,7 +53,7 @@ static void progress(j_common_ptr c) {
     snprintf(j->text, sizeof j->text, "it has more than %d scans", MOST_SCANS);
     longjmp(j->back, 1);
 }
-/* What follows runs behind a setjmp, and changes no local variable that is read after it. */
+/* What follows runs behind the setjmp of `run`, which has no local variable that changes between that and a longjmp. */
 static void begin(Decoder *j, const uint8_t *data, size_t bytes) {
     jpeg_create_decompress(&j->d);
     j->progress.progress_monitor = progress;
@@ -105,11 +105,13 @@ static bool run(Job *job, Error *e) {
     j->d.err = jpeg_std_error(&j->errors);
     j->errors.error_exit = give_up, j->errors.emit_message = message;
     j->d.client_data = j;
-    bool ok = !setjmp(j->back);
-    if (ok) work(j, job);
-    else {
+    bool ok;
+    if (setjmp(j->back) == 0) {
+        work(j, job);
+        ok = true;
+    } else {
         bool end = strstr(j->text, "Premature end") != NULL;
-        dg_error(e, "%s", end ? "it is cut off" : j->text);
+        ok = dg_error(e, "%s", end ? "it is cut off" : j->text);
     }
     jpeg_destroy_decompress(&j->d);
     free(j);

@@ -35,10 +35,9 @@ static bool read_labels(Latents *l, const char *path, Error *e) {
     bool rows = a.dims == 2 && (size_t)a.shape[0] == l->count, numbers = a.dims < 2 && a.count == l->count && a.dtype != 'f', ok = true;
     if (!rows && !numbers) ok = dg_error(e, "%s: array label has neither a row nor a number for each of the %zu images", path, l->count);
     for (size_t i = 0; i < l->count && ok; i++) {
-        double value = numbers ? npy_value(&a, i) : -1;
-        for (size_t k = 0; rows && k < per; k++)
-            if (npy_value(&a, i * per + k) != 0) value = (double)k;
-        ok = (value >= -1 && value <= INT_MAX) || dg_error(e, "%s: label %zu is %g, not a class", path, i, value);
+        double value = numbers ? npy_value(&a, i) : npy_one_hot(&a, i, per);
+        if (rows && value < 0) ok = dg_error(e, "%s: array label: row %zu is not one-hot, a 1 among zeros", path, i);
+        else ok = (value >= -1 && value <= INT_MAX) || dg_error(e, "%s: label %zu is %g, not a class", path, i, value);
         if (ok) l->label[i] = (int)value;
     }
     npy_free(&a);

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "files/zip.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,16 @@ double npy_value(const NpyArray *a, size_t i) {
     double d;
     if (a->bytes == 4) return memcpy(&f, p, sizeof f), f;
     return memcpy(&d, p, sizeof d), d;
+}
+int npy_one_hot(const NpyArray *a, size_t row, size_t columns) {
+    int place = -1;
+    for (size_t k = 0; k < columns; k++) {
+        double v = npy_value(a, row * columns + k);
+        if (v == 0) continue;
+        if (v != 1 || place >= 0 || k > INT_MAX) return NPY_NOT_ONE_HOT;
+        place = (int)k;
+    }
+    return place;
 }
 
 /* ---- the header: a Python dictionary of three keys --------------------------------------------------------------- */

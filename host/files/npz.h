@@ -13,6 +13,9 @@ typedef struct {
 } NpyArray;
 void npy_free(NpyArray *a);
 double npy_value(const NpyArray *a, size_t i);
+/* Of a row of `columns` values that is one-hot, the place of its 1; of one of zeros -1; NPY_NOT_ONE_HOT of any other. */
+enum { NPY_NOT_ONE_HOT = -2 };
+int npy_one_hot(const NpyArray *a, size_t row, size_t columns);
 typedef struct Npz Npz;
 Npz *npz_open(const char *path, Error *e);                                   /* a .npy opens as one array named "arr_0" */
 Npz *npz_memory(const void *data, size_t bytes, const char *name, Error *e); /* not copied: must outlive it */

@@ -11,7 +11,7 @@
 /* ---- chunks: length, name, data and CRC ---------------------------------------------------------------------------------------- */
 static const uint8_t signature[PNG_SIGNATURE] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
 static const uint8_t last_chunk[PNG_CHUNK] = {0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xae, 0x42, 0x60, 0x82};
-enum { MOST_PIXELS = 1 << 30 };
+enum { MOST_PIXELS = 1 << 30, DEFLATE_MAX_RATIO = 1032 /* 258 bytes from 2 bits */ };
 
 static uint32_t big_endian(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
 bool png_recognise(const void *data, size_t bytes) { return bytes >= PNG_SIGNATURE && !memcmp(data, signature, PNG_SIGNATURE); }
@@ -33,6 +33,8 @@ const char *png_head_fault(const uint8_t *p, size_t bytes, PngHead *head) {
     if (!width || !height || width > INT32_MAX || height > INT32_MAX || !channels[color] || !is_depth(color, h[8]) || h[10] || h[11] ||
         h[12] > 1)
         return "its header says what no PNG file has";
+    uint64_t row = (width * (uint64_t)((color == PNG_PALETTE ? 1 : channels[color]) * h[8]) + 7) / 8;
+    if (height > (uint64_t)bytes * DEFLATE_MAX_RATIO / row) return "its pixels are cut off"; /* before anyone makes room for them */
     *head = (PngHead){(int)height, (int)width, h[8], color, channels[color], h[12] != 0};
     return NULL;
 }

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "files/npz.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,9 +95,11 @@ static FileState read_labels(const NpzStore *s, Npz *z, const char *path, size_t
     FileState state = !known ? foreign(path, name, e) : (size_t)a.shape[0] == n ? FILE_GOOD : FILE_DAMAGED;
     if (state == FILE_DAMAGED) dg_error(e, "%s: %lld labels, %zu seeds", path, (long long)a.shape[0], n);
     for (size_t i = 0; i < n && state == FILE_GOOD; i++) {
-        if (!one_hot) (*out)[i] = (int)((const int64_t *)a.data)[i];
-        for (int c = 0; one_hot && c < s->o->classes; c++)
-            if (((const float *)a.data)[i * (size_t)s->o->classes + (size_t)c] != 0) (*out)[i] = c;
+        int64_t class = one_hot ? npy_one_hot(&a, i, (size_t)s->o->classes) : ((const int64_t *)a.data)[i];
+        if (class < -1 || class > INT_MAX) {
+            dg_error(e, "%s: array %s: row %zu is no class: choose another --outdir", path, name, i);
+            state = FILE_FOREIGN;
+        } else (*out)[i] = (int)class;
     }
     npy_free(&a);
     return state;

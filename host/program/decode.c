@@ -108,6 +108,7 @@ static RunFacts facts(const Run *r, bool complete) {
 }
 static Outcome open_output(Run *r, Error *e) {
     const DecodeOptions *o = r->o;
+    const char *input[] = {r->args->operand[0], o->vae};
     OutputOptions q = {.store = {.dir = o->outdir,
                                  .format = (ImageFormat)o->format,
                                  .subdirs = o->subdirs,
@@ -120,6 +121,8 @@ static Outcome open_output(Run *r, Error *e) {
                        .networks = &r->networks,
                        .wanted = &r->latents.seeds,
                        .seeds = r->seeds.text,
+                       .input = input,
+                       .inputs = 2,
                        .overwrite = o->overwrite};
     Outcome outcome = output_open(&r->output, &q, e);
     char hex[ROLES][SHA256_HEX];

@@ -6,6 +6,7 @@
 #include "program/eval.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_IMAGES = 1000 * 1000 * 1000 };
 static void defaults(void *options) {
@@ -191,6 +192,8 @@ static bool check_usage(const Args *a, What *what, Error *e) {
     if (o->features && !o->out) return dg_error(e, "--features needs --out, the file that keeps them");
     if (o->features && o->adm) return dg_error(e, "--features and --adm: ADM's form keeps images, not features");
     if (o->each && o->out) return dg_error(e, "--each and --out: statistics are of one set");
+    if (o->is_split_size != UNSET && o->is_splits != UNSET)
+        return dg_error(e, "--is-splits and --is-split-size: the number of parts or the size of one, not both");
     if (o->bootstrap == 1) return dg_error(e, "--bootstrap: a spread needs at least 2 sets");
     if (o->dg_short_count && o->protocol != PROTOCOL_DG) return dg_error(e, "--dg-short-count is of protocol dg alone");
     if (shapes32 && o->inception) return dg_error(e, "--inception: protocol shapes32 takes the extractor within the program");
@@ -231,9 +234,18 @@ static Outcome measure_sets(EvalJob *j, EvalSet *set, EvalResult *result, int se
     }
     return outcome;
 }
+/* Statistics of a file are taken as they are: --out would stay empty. */
+static bool keeps_something(const EvalJob *j, Error *e) {
+    const char *path = j->o->images.item[0];
+    Npz *z = j->o->images.count == 1 ? npz_open(path, NULL) : NULL;
+    bool stored = z && npz_has(z, "mu"), images = z && (npz_has(z, "arr_0") || npz_has(z, "samples"));
+    npz_close(z);
+    if (!stored || (images && j->o->protocol != PROTOCOL_ADM)) return true;
+    return dg_error(e, "%s holds statistics already, which are taken as they are: leave out --out, there is nothing to keep in it", path);
+}
 static Outcome run_eval(EvalJob *j, Error *e) {
     int sets = j->o->each ? j->o->images.count : 1;
-    if (!fit_reference(j, e)) return OUTCOME_FAILED;
+    if (!fit_reference(j, e) || (j->o->out && !keeps_something(j, e))) return OUTCOME_FAILED;
     if (j->o->out && j->metrics >> METRIC_CLASS & 1)
         return dg_error(e, "the measure class and --out: a run that goes on knows no classes of what came before"), OUTCOME_FAILED;
     EvalSet *set = dg_alloc((size_t)sets * sizeof *set), reference = {0};
@@ -246,15 +258,25 @@ static Outcome run_eval(EvalJob *j, Error *e) {
     free(set), free(result);
     return outcome;
 }
+/* No file that is read is replaced, and none that the same command would not go on from. */
+static bool prepare_out(const Args *a, What what, int *code, Error *e) {
+    const EvalOptions *o = a->options;
+    bool input = is_input(o->out, &o->inception, 1) || (what == DO_MERGE && is_input(o->out, a->operand + 1, a->operands - 1)) ||
+                 image_source_reads(o->images.item, o->images.count, NULL, o->out) ||
+                 (o->ref && image_source_reads(&o->ref, 1, NULL, o->out));
+    if (input) return *code = EXIT_USAGE, dg_error(e, "--out %s is a file that is read: give it another name", o->out);
+    if ((what == DO_MERGE || o->adm) && access(o->out, F_OK) == 0) return dg_error(e, "%s exists: give --out another name", o->out);
+    if (!out_check(o->out, e)) return false;
+    file_remove_strays(o->out);
+    return true;
+}
 static int run(const Args *a, Error *e) {
     const EvalOptions *o = a->options;
     EvalJob j = {.o = o, .quiet = o->output != EVAL_TEXT};
     What what;
     if (!check_usage(a, &what, e) || (what != DO_MERGE && !settle(&j, e))) return EXIT_USAGE;
-    bool inputs = o->out && (is_input(o->out, o->images.item, o->images.count) || (o->ref && is_input(o->out, &o->ref, 1)));
-    if (inputs) return dg_error(e, "--out %s is a file that is read: give it another name", o->out), EXIT_USAGE;
-    if (o->out && !out_check(o->out, e)) return EXIT_FAILED;
-    if (o->out) file_remove_strays(o->out);
+    int code = EXIT_FAILED;
+    if (o->out && !prepare_out(a, what, &code, e)) return code;
     Interrupt *interrupt = interrupt_begin();
     j.interrupt = interrupt;
     Outcome outcome = what == DO_MERGE ? eval_merge(a, e) : what == DO_REF ? run_ref(&j, e) : run_eval(&j, e);

@@ -17,12 +17,22 @@ static void images_of(Text *t, uint64_t n) {
 }
 
 /* ---- text, Markdown ----------------------------------------------------------------------------------------------------------------- */
-static void describe(Text *t, const EvalJob *j, const EvalSet *reference, const char *begin) {
+/* In one line, and no part of a table or of other markup. */
+static void md_text(Text *t, const char *s) {
+    Text line = {0};
+    text_printable(&line, s);
+    for (const char *c = line.len ? line.text : ""; *c; c++) text_printf(t, strchr("\\|`*<[", *c) ? "\\%c" : "%c", *c);
+    text_free(&line);
+}
+typedef void TextFn(Text *t, const char *s);
+static void describe(Text *t, const EvalJob *j, const EvalSet *reference, const char *begin, TextFn *put) {
     const Protocol *p = &j->p;
     char *name = eval_set_name(reference);
     text_printf(t, "%sprotocol %s: resize %s, pixels %s, %s, covariance by N%s\n", begin, p->name, resize_of(j), scale_name(p),
                 j->precision ? j->precision : "features of files", p->ddof ? " - 1" : "");
-    text_printf(t, "%sreference %s: N ", begin, name);
+    text_printf(t, "%sreference ", begin);
+    put(t, name);
+    text_printf(t, ": N ");
     images_of(t, reference->n);
     if (reference->rows && reference->rows != reference->n) text_printf(t, " (%zu for measures of single images)", reference->rows);
     text_printf(t, "%s%s\n", reference->sha256[0] ? ", SHA-256 " : "", reference->sha256);
@@ -30,12 +40,16 @@ static void describe(Text *t, const EvalJob *j, const EvalSet *reference, const 
     free(name);
 }
 static void report_text(Text *t, const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
-    describe(t, j, reference, "");
+    describe(t, j, reference, "", text_printable);
     for (int i = 0; i < sets; i++) {
         char *name = eval_set_name(&set[i]);
-        text_printf(t, "images %s: N ", name);
+        text_printf(t, "images ");
+        text_printable(t, name);
+        text_printf(t, ": N ");
         images_of(t, set[i].n);
-        text_printf(t, ", rounding %s\n", set[i].rounding);
+        text_printf(t, ", rounding ");
+        text_printable(t, set[i].rounding);
+        text_printf(t, "\n");
         for (int k = 0; k < result[i].values; k++) {
             text_printf(t, "  %-10s ", result[i].value[k].name);
             number(t, j, result[i].value[k].value);
@@ -51,9 +65,13 @@ static void report_md(Text *t, const EvalJob *j, const EvalSet *set, const EvalR
     for (int k = 0; k < result[0].values; k++) text_printf(t, "--:|");
     for (int i = 0; i < sets; i++) {
         char *name = eval_set_name(&set[i]);
-        text_printf(t, "\n| %s | ", name);
+        text_printf(t, "\n| ");
+        md_text(t, name);
+        text_printf(t, " | ");
         images_of(t, set[i].n);
-        text_printf(t, " | %s |", set[i].rounding);
+        text_printf(t, " | ");
+        md_text(t, set[i].rounding);
+        text_printf(t, " |");
         for (int k = 0; k < result[i].values; k++) {
             text_printf(t, " ");
             number(t, j, result[i].value[k].value);
@@ -62,7 +80,7 @@ static void report_md(Text *t, const EvalJob *j, const EvalSet *set, const EvalR
         free(name);
     }
     text_printf(t, "\n\n");
-    describe(t, j, reference, "- ");
+    describe(t, j, reference, "- ", md_text);
 }
 
 /* ---- CSV, JSON: for programs ---------------------------------------------------------------------------------------------------------- */
@@ -79,8 +97,9 @@ static void report_csv(Text *t, const EvalJob *j, const EvalSet *set, const Eval
     for (int i = 0; i < sets; i++) {
         char *name = eval_set_name(&set[i]);
         csv_text(t, name);
-        text_printf(t, ",%" PRIu64 ",%s,%s,%s,%s,%s,", set[i].n, j->p.name, resize_of(j), scale_name(&j->p),
-                    j->precision ? j->precision : "", set[i].rounding);
+        text_printf(t, ",%" PRIu64 ",%s,%s,%s,%s,", set[i].n, j->p.name, resize_of(j), scale_name(&j->p), j->precision ? j->precision : "");
+        csv_text(t, set[i].rounding);
+        text_printf(t, ",");
         csv_text(t, against);
         text_printf(t, ",%" PRIu64 ",%s,%s", reference->n, reference->sha256, j->weights_sha256);
         for (int k = 0; k < result[i].values; k++) {

@@ -90,6 +90,8 @@ static bool open_grid(Run *r, int *code, Error *e) {
 static Outcome open_output(Run *r, Error *e) {
     const GenerateOptions *o = r->o;
     Shape s = o->save_latents ? r->networks.state : r->networks.picture;
+    const char *input[ROLES];
+    generate_paths(o, input);
     OutputOptions q = {.store = {.dir = o->outdir,
                                  .format = (ImageFormat)o->format,
                                  .keys = (StoreKeys)o->npz_keys,
@@ -105,6 +107,8 @@ static Outcome open_output(Run *r, Error *e) {
                        .networks = &r->networks,
                        .wanted = &r->wanted,
                        .seeds = o->seeds,
+                       .input = input,
+                       .inputs = ROLES,
                        .overwrite = o->overwrite,
                        .read_back = o->grid != NULL};
     if (!o->outdir) return OUTCOME_DONE;

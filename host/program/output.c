@@ -3,8 +3,11 @@
 #include "base/folder.h"
 #include "base/progress.h"
 #include "files/claims.h"
+#include "files/store_names.h"
+#include "weights_tools/package.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,6 +63,36 @@ static bool check_owner(const Output *o, Error *e) {
     return dg_error(e, "%s: there are images but no manifest.json that says how they were made: choose another --outdir, or remove them",
                     o->o.store.dir);
 }
+typedef struct {
+    struct stat *file;
+    int count;
+} Inputs;
+static bool is_no_input(void *inputs, const FolderEntry *x, Error *e) {
+    const Inputs *in = inputs;
+    struct stat s;
+    bool there = fstatat(x->fd, x->name, &s, 0) == 0; /* where a link leads to: that is written to */
+    for (int i = 0; i < in->count && there; i++)
+        if (in->file[i].st_dev == s.st_dev && in->file[i].st_ino == s.st_ino)
+            return dg_error(e, "%s/%s is a file that is read, and --overwrite would remove it: choose another --outdir", x->folder,
+                            x->name);
+    return true;
+}
+/* Images that are removed, or written over, are nothing that this run reads. */
+static Outcome check_inputs(const Output *o, Error *e) {
+    const OutputOptions *q = &o->o;
+    Inputs in = {0};
+    for (int i = 0; i < q->inputs; i++) {
+        char **file;
+        int files;
+        if (!q->input[i] || !package_files(&q->input[i], 1, &file, &files, NULL)) continue;
+        in.file = dg_realloc(in.file, (size_t)(in.count + files) * sizeof *in.file);
+        for (int k = 0; k < files; k++) in.count += stat(file[k], &in.file[in.count]) == 0;
+        package_files_free(file, files);
+    }
+    Outcome outcome = store_walk(q->store.dir, true, q->store.interrupt, is_no_input, &in, e);
+    free(in.file);
+    return outcome;
+}
 /* Sets the dead runs' claims apart; refuses what a living run stands against. */
 static bool check_claims(Output *o, const Claims *claims, const SeedList *todo, Error *e) {
     const char *dir = o->o.store.dir;
@@ -99,9 +132,11 @@ static void count_dead(Output *o) {
 static Outcome look(Output *o, Error *e) {
     const OutputOptions *q = &o->o;
     if (!read_folder(o, e) || !check_manifest(o, e) || !check_owner(o, e)) return OUTCOME_FAILED;
+    Outcome outcome = q->overwrite ? check_inputs(o, e) : OUTCOME_DONE;
+    if (outcome != OUTCOME_DONE) return outcome;
     SeedList wanted = seeds_copy(q->wanted);
     seeds_sort(&wanted);
-    Outcome outcome = store_scan(o->store, &wanted, q->read_back, e);
+    outcome = store_scan(o->store, &wanted, q->read_back, e);
     seeds_free(&wanted);
     if (outcome != OUTCOME_DONE) return outcome;
     o->todo = q->overwrite ? seeds_copy(q->wanted) : seeds_without(q->wanted, store_present(o->store));

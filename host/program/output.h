@@ -11,8 +11,10 @@ typedef struct {
     const Networks *networks;
     const SeedList *wanted; /* in their order */
     const char *seeds;      /* the same as text */
-    bool overwrite;         /* start anew */
-    bool read_back;         /* images that are there will be read: check them wholly */
+    const char *const *input;
+    int inputs;     /* files that the run reads, NULL: none. No old image that is one of them is removed */
+    bool overwrite; /* start anew */
+    bool read_back; /* images that are there will be read: check them wholly */
 } OutputOptions;
 typedef struct Output Output;
 

@@ -4,8 +4,8 @@
 #include "base/progress.h"
 #include "files/image_array.h"
 #include "program/commands.h"
-#include "weights_tools/weights_tools.h"
 #include <stdlib.h>
+#include <unistd.h>
 
 typedef struct {
     TextList images;
@@ -79,12 +79,10 @@ static int run(const Args *a, Error *e) {
     const PackOptions *o = a->options;
     if (!o->images.count) return dg_error(e, "--images is missing: what to pack"), EXIT_USAGE;
     if (!o->out) return dg_error(e, "--out is missing: the file to write"), EXIT_USAGE;
-    if (is_input(o->out, o->images.item, o->images.count)) return dg_error(e, "--out %s is one of the images' files", o->out), EXIT_USAGE;
-    FileMap there;
-    if (!o->overwrite && file_map(o->out, &there, NULL)) {
-        file_unmap(&there);
+    if (image_source_reads(o->images.item, o->images.count, &(SourceRules){.flat = o->flat}, o->out))
+        return dg_error(e, "--out %s is one of the images' files", o->out), EXIT_USAGE;
+    if (!o->overwrite && access(o->out, F_OK) == 0)
         return dg_error(e, "%s exists: give --out another name, or --overwrite to replace it", o->out), EXIT_FAILED;
-    }
     if (!out_check(o->out, e)) return EXIT_FAILED;
     file_remove_strays(o->out);
     Interrupt *interrupt = interrupt_begin();

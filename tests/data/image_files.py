@@ -42,6 +42,8 @@ made = {
     "palette.png": (palette, {}),
     "palette4.png": (few, {"bits": 4}),
     "transparent.png": (see_through, {"transparency": bytes(range(100))}),
+    "rgb_key.png": (rgb, {"transparency": rgb.getpixel((3, 2))}),
+    "gray_key.png": (gray, {"transparency": gray.getpixel((3, 2))}),
     "whole.jpg": (rgb, {"quality": 90, "subsampling": 0}),
     "half.jpg": (rgb, {"quality": 80, "subsampling": 1}),
     "quarter.jpg": (rgb, {"quality": 75, "subsampling": 2}),
