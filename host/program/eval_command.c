@@ -259,11 +259,11 @@ static Outcome run_eval(EvalJob *j, Error *e) {
     return outcome;
 }
 /* No file that is read is replaced, and none that the same command would not go on from. */
-static bool prepare_out(const Args *a, What what, int *code, Error *e) {
-    const EvalOptions *o = a->options;
+static bool prepare_out(const EvalJob *j, const Args *a, What what, int *code, Error *e) {
+    const EvalOptions *o = j->o;
     bool input = is_input(o->out, &o->inception, 1) || (what == DO_MERGE && is_input(o->out, a->operand + 1, a->operands - 1)) ||
-                 image_source_reads(o->images.item, o->images.count, NULL, o->out) ||
-                 (o->ref && image_source_reads(&o->ref, 1, NULL, o->out));
+                 image_source_reads(o->images.item, o->images.count, &j->p.rules, o->out) ||
+                 (o->ref && image_source_reads(&o->ref, 1, &j->p.rules, o->out));
     if (input) return *code = EXIT_USAGE, dg_error(e, "--out %s is a file that is read: give it another name", o->out);
     if ((what == DO_MERGE || o->adm) && access(o->out, F_OK) == 0) return dg_error(e, "%s exists: give --out another name", o->out);
     if (!out_check(o->out, e)) return false;
@@ -276,7 +276,7 @@ static int run(const Args *a, Error *e) {
     What what;
     if (!check_usage(a, &what, e) || (what != DO_MERGE && !settle(&j, e))) return EXIT_USAGE;
     int code = EXIT_FAILED;
-    if (o->out && !prepare_out(a, what, &code, e)) return code;
+    if (o->out && !prepare_out(&j, a, what, &code, e)) return code;
     Interrupt *interrupt = interrupt_begin();
     j.interrupt = interrupt;
     Outcome outcome = what == DO_MERGE ? eval_merge(a, e) : what == DO_REF ? run_ref(&j, e) : run_eval(&j, e);
