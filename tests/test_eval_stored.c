@@ -228,21 +228,21 @@ static void other_networks(const Setup *s) {
     succeeds(eval(s, "--protocol adm --metrics fid --images a.one.npz --ref b.one.npz"),
              "two files of another protocol with the same rules");
     Result *r = eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref b.two.npz");
-    fails(r, "two files of two networks", 1, "\"weights_sha256\" is [0-9a-f]{64} there and [0-9a-f]{64} in a.one.npz");
-    CHECK(strstr(r->err, "b.two.npz") != NULL, "%s", r->err);
+    fails(r, "two files of two networks", 1, "\"weights_sha256\" is [0-9a-f]{64} there and [0-9a-f]{64} in b.two.npz");
+    CHECK(strstr(r->err, "a.one.npz") != NULL, "%s", r->err);
     succeeds(eval(s, "--protocol edm --allow-fewer --force --images a.one.npz --ref b.two.npz"), "--force");
     fails(eval(s, "--protocol edm --allow-fewer --each --images a.one.npz b.two.npz --ref b.one.npz"), "one of several", 1,
-          "b.two.npz: .* in a.one.npz");
+          "b.two.npz: .* in b.one.npz");
     snprintf(args, sizeof args, "%s --images a.npz --ref b.two.npz", edm),
-        fails(eval(s, args), "images, then another network", 1, "b.two.npz: .* in this run");
+        fails(eval(s, args), "images beside another network", 1, "b.two.npz is .* that of a.npz is");
     snprintf(args, sizeof args, "%s --images a.one.npz --ref b.npz", other);
     r = eval(s, args);
     fails(r, "another network, then images", 1, kinds);
-    CHECK(strstr(r->err, "a.one.npz") && strstr(r->err, "b.npz"), "%s", r->err);
+    CHECK(strstr(r->err, "a.one.npz") && strstr(r->err, "in this run"), "%s", r->err);
     fails(eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref b.tf32.npz"), "two precisions", 1,
-          "\"precision\" is tf32 there and fp32 in a.one.npz");
+          "\"precision\" is fp32 there and tf32 in b.tf32.npz");
     snprintf(args, sizeof args, "%s --images a.npz --ref b.tf32.npz", edm),
-        fails(eval(s, args), "another precision", 1, "\"precision\" is tf32 there and fp32 in this run");
+        fails(eval(s, args), "another precision", 1, "\"precision\" of the statistics in b.tf32.npz is tf32 and that of a.npz is fp32");
     snprintf(args, sizeof args, "%s --metrics is --images a.one.npz --ref b.one.npz", other),
         fails(eval(s, args), "scores by another network", 1, kinds);
     snprintf(args, sizeof args, "%s --metrics is --images a.one.npz --ref b.one.npz", edm), succeeds(eval(s, args), "scores");
@@ -252,7 +252,7 @@ static void other_networks(const Setup *s) {
         succeeds(eval(s, args), "scores of images of another size");
     snprintf(args, sizeof args, "ref --images b.npz --adm --out b.adm2.npz %s", other), succeeds(eval(s, args), args);
     fails(eval(s, "--protocol edm --allow-fewer --images a.one.npz --ref b.adm2.npz"), "another network of ADM's form", 1,
-          "b.adm2.npz: .* in a.one.npz");
+          "a.one.npz: .* in b.adm2.npz");
     fails(eval(s, "--protocol pytorch-fid --inception second.safetensors --images a.npz --ref b.adm2.npz"), "another resize of ADM's form",
           1, "\"resize\" is tf1 there");
     edit_meta(s, "b.one.npz", "number.npz", "{\"resize\": 7}");
@@ -304,6 +304,65 @@ static void divisors(const Setup *s) {
     edit(s, "a.edm.npz", "bare.npz", "dg_products", (NpyArray){0});
     snprintf(args, sizeof args, "%s --images bare.npz --ref b.edm.npz", dg);
     fails(eval(s, args), "no sums for a short count", 1, "bare.npz holds no exact sums, which --dg-short-count needs");
+}
+
+/* ---- what a run says and keeps --------------------------------------------------------------------------------------------------------- */
+/* Rules that are not the protocol's stand beside the number, in every format. */
+static void says_what_changed(const Setup *s) {
+    static const char args[] = "--protocol shapes32 --metrics fd,kid --allow-fewer --images a.npz --kid-size 20 --pr-k 5 --output";
+    char line[256];
+    static const char *const formats[][2] = {
+        {"text", "otherwise than the protocol: --pr-k 5 --kid-size 20 --allow-fewer\n"},
+        {"md", "- otherwise than the protocol: --pr-k 5 --kid-size 20 --allow-fewer\n"},
+        {"csv", "^images,N,protocol,changed,[^\n]*\n\"a.npz\",24,shapes32,--pr-k 5 --kid-size 20 --allow-fewer,none,"},
+        {"json", "\"changed\": \"--pr-k 5 --kid-size 20 --allow-fewer\".*\"kid_size\": 20"}};
+    for (int i = 0; i < 4; i++) {
+        snprintf(line, sizeof line, "%s %s", args, formats[i][0]);
+        Result *r = eval(s, line);
+        CHECK(r->code == 0 && matches(r->out, formats[i][1]), "%s: %s", line, r->out); /* csv: the notes are on standard error */
+    }
+    Result *r = eval(s, "--protocol shapes32 --metrics fd --images a.stats.npz --allow-fewer --ref b.stats.npz --force");
+    CHECK(strstr(r->out, "--force"), "%s", r->out);
+    fails(shapes(s, "--images a.npz --metrics kid --bootstrap 5"), "a spread of nothing", 2, "--bootstrap is of the Frechet distance");
+    fails(shapes(s, "--images a.npz --metrics fd --seed 5"), "a seed of nothing", 2, "--seed chooses EDM's random subset");
+}
+/* What a reference lacks is said before any image is measured: nothing is left in --out. */
+static void reference_first(const Setup *s) {
+    Error e = {""};
+    Gaussian g = {0};
+    CHECK(gaussian_read(at(s, "a.stats.npz"), &g, &e), "%s", e.text);
+    double mean[3] = {1, 2, 3}, covariance[9] = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+    Gaussian small = {.dims = 3, .count = 9, .mean = mean, .covariance = covariance};
+    CHECK(gaussian_write(at(s, "small.npz"), &small, &e), "%s", e.text);
+    gaussian_free(&g);
+    fails(shapes(s, "--allow-fewer --metrics fd --images a.npz --ref small.npz --out early.npz"), "another width", 1,
+          "small.npz has features of 3 dimensions and this network makes 128");
+    CHECK(!exists(s, "early.npz"), "images were measured first");
+    edit_network(s, "headless.safetensors", "num_classes", "0");
+    fails(eval(s, "--protocol adm --metrics is --allow-fewer --inception headless.safetensors --images a.npz --ref b.npz --out early.npz"),
+          "no last layer", 1, "no last layer");
+    CHECK(!exists(s, "early.npz"), "images were measured before the last layer was missed");
+}
+/* N is of the statistics, not of the images beside them; ADM's own files do not say it. */
+static void official_adm(const Setup *s) {
+    succeeds(eval(s, "ref --protocol adm --adm --inception inception.safetensors --images b.npz --out official.npz"), "a reference");
+    edit(s, "official.npz", "unsaid.npz", "num_images", (NpyArray){0});
+    Result *r = eval(s, "--protocol adm --allow-fewer --metrics fid,pr --inception inception.safetensors --images a.npz --ref unsaid.npz");
+    succeeds(r, "ADM's file");
+    CHECK(strstr(r->out, "unsaid.npz: N unknown (30 for measures of single images)"), "%s", r->out);
+    succeeds(eval(s, "ref --protocol adm --inception inception.safetensors --images official.npz --out again.npz"),
+             "a reference of the images of one");
+    CHECK(exists(s, "again.npz"), "no file");
+}
+static void merges_once(const Setup *s) {
+    write_array(s, "p.npz", 0, 20, SIDE, false, false), write_array(s, "q.npz", 20, 20, SIDE, false, false);
+    succeeds(eval(s, "ref --protocol shapes32 --images p.npz --out p.part.npz"), "p");
+    succeeds(eval(s, "ref --protocol shapes32 --images q.npz --features --out q.part.npz"), "q");
+    fails(run(s, "eval merge p.part.npz q.part.npz p.part.npz --out pq.npz"), "a part twice", 1,
+          "p.part.npz and p.part.npz do not merge: they hold the same images");
+    Result *r = run(s, "eval merge q.part.npz p.part.npz --out pq.npz");
+    succeeds(r, "two parts");
+    CHECK(strstr(r->out, "note: the features of single images are left out"), "%s", r->out);
 }
 
 /* ---- images that change while a run waits ------------------------------------------------------------------------------------------------ */
@@ -407,6 +466,7 @@ int main(int argc, char **argv) {
     networks(&s);
     rows_done(&s);
     other_networks(&s);
+    says_what_changed(&s), reference_first(&s), official_adm(&s), merges_once(&s);
     divisors(&s);
     changed_images(&s);
     short_count(&s);

@@ -179,7 +179,7 @@ bool features_hash(const Features *f, Weights *w, char hex[SHA256_HEX], Error *e
     sha256_init(&h);
     for (Tid t = 1; t < g->nt && ok; t++) {
         const Tensor *a = &g->t[t];
-        if (a->kind != T_WEIGHT) continue;
+        if (a->kind != T_WEIGHT || !strncmp(a->name, "fc.", 3)) continue; /* of Inception's last layer no feature is made */
         size_t count = shape_count(a->shape);
         float *value = dg_alloc(count * sizeof *value);
         ok = weights_read(w, a->name, a->shape, a->view, DG_F32, value, e);

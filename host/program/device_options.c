@@ -1,6 +1,7 @@
 /* device_options.c -- from --device, --dtype and --threads to an open device. */
 #include "program/device_options.h"
 #include "base/processors.h"
+#include "measure/products.h"
 #include <stdlib.h>
 #include <string.h>
 #ifdef _OPENMP
@@ -20,6 +21,13 @@ int threads_from_options(const DeviceOptions *o) {
     return 1;
 #endif
 }
+void threads_apply(const DeviceOptions *o) {
+    int threads = threads_from_options(o);
+#ifdef _OPENMP
+    omp_set_num_threads(threads);
+#endif
+    products_threads(threads);
+}
 /* A GPU where there is one, else the CPU. */
 static Device *open_preferred(const char *dtype, Error *e) {
     Error no_gpu = {0};
@@ -33,9 +41,7 @@ static Device *open_preferred(const char *dtype, Error *e) {
 Device *device_from_options(const DeviceOptions *o, Error *e) {
     static const char *const dtypes[] = {NULL, "fp16", "bf16", "tf32", "fp32", "fp64"}; /* DTYPE_CHOICE */
     const char *dtype = dtypes[o->dtype];
-#ifdef _OPENMP
-    omp_set_num_threads(threads_from_options(o));
-#endif
+    threads_apply(o);
     Device *d = o->device ? device_open(o->device, dtype, e) : open_preferred(dtype, e);
     if (d) d->autotune = o->autotune;
     return d;

@@ -36,11 +36,14 @@ typedef struct {
     const char *precision;
     char weights_sha256[SHA256_HEX]; /* "": not opened yet */
     bool measured;                   /* features were computed, in this precision */
+    int dims;                        /* of the reference's features; 0: not known yet */
     struct {
         char *path, *value;
     } said[EVAL_SAID]; /* the first file of statistics that says by which network, and in which precision, its features were made */
 } EvalJob;
 void eval_notice(EvalJob *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The last layer of the open Inception, [*classes][dims], freed by the caller. NULL: it has none, or it does not fit. */
+float *eval_last_layer(const EvalJob *j, int dims, int *classes, Error *e);
 bool eval_weights(EvalJob *j, Error *e); /* opens them and the device, where they are not yet */
 /* weights_sha256, where it is not known yet. open: the network, where it is open without more than an extractor's pool; or NULL. */
 bool eval_hash_network(EvalJob *j, const Features *open, Error *e);
@@ -66,6 +69,7 @@ typedef struct {
     bool reference;
     unsigned metrics; /* that it is for */
     bool features;    /* to be kept */
+    bool images;      /* where a file has images beside statistics, those are meant */
     const char *out;  /* statistics as they grow, replaced as a whole; NULL: none */
 } EvalWish;
 bool eval_enough(const EvalJob *j, const char *path, uint64_t n, Error *e); /* n images, for the protocol */
@@ -77,6 +81,8 @@ bool eval_check_network(const EvalJob *j, const char *path, Error *e);
 bool eval_take_stored(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, bool images, Error *e);
 /* Which measures a reference can serve, before hours are spent; *why: what it lacks for the others. */
 bool eval_possible(const char *path, unsigned *mask, const char **why, Error *e);
+/* What is wrong with images at first sight: before hours are spent on those of the reference. */
+bool eval_set_check(const EvalJob *j, const char *const *path, int paths, Error *e);
 /* Measures images, or takes what a file of statistics holds. */
 Outcome eval_set_open(EvalSet *s, EvalJob *j, const char *const *path, int paths, EvalWish w, Error *e);
 void eval_set_free(EvalSet *s);
@@ -90,6 +96,7 @@ typedef struct {
     } value[MAX_VALUES];
     int values;
     Frechet fid, sfid;
+    size_t kid_size; /* of each subset */
 } EvalResult;
 bool eval_measure(EvalResult *r, EvalJob *j, const EvalSet *images, const EvalSet *reference, Error *e);
 void eval_report(const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference);

@@ -144,7 +144,11 @@ static bool settle(EvalJob *j, Error *e) {
     if (o->kid_size != UNSET) p->kernel.size = (size_t)o->kid_size;
     if (o->kid_seed != UNSET) p->kernel.seed = (uint32_t)o->kid_seed;
     j->metrics = p->metrics;
-    return !o->metrics || protocol_metrics(p, o->metrics, &j->metrics, e);
+    if (o->metrics && !protocol_metrics(p, o->metrics, &j->metrics, e)) return false;
+    if (o->seed != UNSET && !p->random_subset)
+        return dg_error(e, "--seed chooses EDM's random subset of the images: protocol %s takes the first ones", p->name);
+    return !o->bootstrap || j->metrics >> METRIC_FID & 1 ||
+           dg_error(e, "--bootstrap is of the Frechet distance, which --metrics %s leaves out", o->metrics ? o->metrics : p->name);
 }
 /* What the reference cannot serve is left out where the protocol asked for it, and an error where the user did. */
 static bool fit_reference(EvalJob *j, Error *e) {
@@ -208,7 +212,7 @@ static Outcome run_ref(EvalJob *j, Error *e) {
     EvalSet set;
     if (j->o->adm) return eval_adm_reference(j, e);
     unsigned metrics = j->metrics & (1u << METRIC_FID | 1u << METRIC_SFID);
-    EvalWish w = {.reference = true, .metrics = metrics, .features = j->o->features, .out = j->o->out};
+    EvalWish w = {.reference = true, .metrics = metrics, .features = j->o->features, .images = true, .out = j->o->out};
     Outcome outcome = eval_set_open(&set, j, j->o->images.item, j->o->images.count, w, e);
     if (outcome == OUTCOME_DONE && set.stored)
         outcome = OUTCOME_FAILED, dg_error(e, "%s holds statistics already: --images are images", set.path[0]);
@@ -221,13 +225,15 @@ static Outcome run_ref(EvalJob *j, Error *e) {
 static Outcome measure_sets(EvalJob *j, EvalSet *set, EvalResult *result, int sets, EvalSet *reference, int *done, Error *e) {
     const EvalOptions *o = j->o;
     int paths = o->each ? 1 : o->images.count;
-    Outcome outcome = OUTCOME_DONE;
+    /* First, as what is wrong with a file of statistics is to be said before hours of images. */
+    EvalWish of_reference = {.reference = true, .metrics = j->metrics & ~(1u << METRIC_CLASS | 1u << METRIC_IS)};
+    Outcome outcome = eval_set_check(j, o->images.item, paths, e)
+                          ? eval_set_open(reference, j, o->ref ? &o->ref : NULL, o->ref ? 1 : 0, of_reference, e)
+                          : OUTCOME_FAILED;
+    j->dims = reference->dims;
     for (int i = 0; i < sets && outcome == OUTCOME_DONE; i++) {
         EvalWish w = {.metrics = j->metrics, .features = o->features, .out = o->out};
         outcome = eval_set_open(&set[i], j, o->images.item + i, paths, w, e);
-        if (outcome == OUTCOME_DONE && i == 0)
-            outcome = eval_set_open(reference, j, o->ref ? &o->ref : NULL, o->ref ? 1 : 0,
-                                    (EvalWish){.reference = true, .metrics = j->metrics & ~(1u << METRIC_CLASS | 1u << METRIC_IS)}, e);
         if (outcome == OUTCOME_DONE && !eval_measure(&result[i], j, &set[i], reference, e)) outcome = OUTCOME_FAILED;
         free(set[i].features), set[i].features = NULL;
         *done += outcome == OUTCOME_DONE;
@@ -277,6 +283,7 @@ static int run(const Args *a, Error *e) {
     if (!check_usage(a, &what, e) || (what != DO_MERGE && !settle(&j, e))) return EXIT_USAGE;
     int code = EXIT_FAILED;
     if (o->out && !prepare_out(&j, a, what, &code, e)) return code;
+    threads_apply(&o->device);
     Interrupt *interrupt = interrupt_begin();
     j.interrupt = interrupt;
     Outcome outcome = what == DO_MERGE ? eval_merge(a, e) : what == DO_REF ? run_ref(&j, e) : run_eval(&j, e);

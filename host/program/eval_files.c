@@ -20,7 +20,7 @@ static bool write_adm(const EvalJob *j, const EvalSet *set, Error *e) {
 }
 Outcome eval_adm_reference(EvalJob *j, Error *e) {
     EvalSet set;
-    EvalWish w = {.reference = true, .metrics = 1u << METRIC_FID | 1u << METRIC_SFID};
+    EvalWish w = {.reference = true, .metrics = 1u << METRIC_FID | 1u << METRIC_SFID, .images = true};
     Outcome outcome = eval_set_open(&set, j, j->o->images.item, j->o->images.count, w, e);
     if (outcome == OUTCOME_DONE && set.stored)
         outcome = OUTCOME_FAILED, dg_error(e, "%s holds statistics already: --images are images", set.path[0]);
@@ -57,6 +57,21 @@ typedef struct {
     size_t count;
     bool kept; /* by all parts so far */
 } Kept;
+/* Parts whose images have no seeds are told apart by their sums. */
+typedef uint8_t Digest[SHA256_BYTES];
+static bool is_new(Digest *seen, int part, const char *const *path, Statistics *s, Error *e) {
+    Sha256 h;
+    exact_settle(s->pool);
+    sha256_init(&h);
+    sha256_update(&h, &s->pool->count, sizeof s->pool->count);
+    sha256_update(&h, s->pool->sum, (size_t)s->pool->dims * sizeof *s->pool->sum);
+    sha256_update(&h, s->pool->product, exact_products(s->pool->dims) * sizeof *s->pool->product);
+    sha256_final(&h, seen[part]);
+    for (int i = 0; i < part && !s->seeds.count; i++)
+        if (!memcmp(seen[i], seen[part], sizeof *seen))
+            return dg_error(e, "%s and %s do not merge: they hold the same images", path[i], path[part]);
+    return true;
+}
 static bool keep(Kept *k, const char *path, const ExactSums *part, Error *e) {
     if (!k->kept) return true;
     Npz *z = npz_open(path, e);
@@ -96,12 +111,14 @@ Outcome eval_merge(const Args *a, Error *e) {
     int parts = a->operands - 1;
     Statistics whole = {0}, part;
     Kept kept = {.kept = true};
-    bool ok = statistics_read(path[0], &whole, e) && keep(&kept, path[0], whole.pool, e);
+    Digest *seen = dg_alloc((size_t)parts * sizeof *seen);
+    bool ok = statistics_read(path[0], &whole, e) && is_new(seen, 0, path, &whole, e) && keep(&kept, path[0], whole.pool, e);
     for (int i = 1; ok && i < parts; i++) {
         if (!(ok = statistics_read(path[i], &part, e))) break;
-        ok = statistics_merge(&whole, path[0], &part, path[i], e) && keep(&kept, path[i], part.pool, e);
+        ok = is_new(seen, i, path, &part, e) && statistics_merge(&whole, path[0], &part, path[i], e) && keep(&kept, path[i], part.pool, e);
         statistics_free(&part);
     }
+    free(seen);
     if (ok) {
         char *meta = merged_meta(whole.meta, whole.pool->count, path, parts);
         free(whole.meta);
@@ -109,6 +126,8 @@ Outcome eval_merge(const Args *a, Error *e) {
         ok = statistics_write(o->out, &whole, kept.kept ? kept.rows : NULL, e);
     }
     if (ok) tell(o->out, &whole, parts);
+    if (ok && kept.count && !kept.kept)
+        print_lines(stdout, "note: the features of single images are left out, as not all of the files keep them\n");
     free(kept.rows);
     statistics_free(&whole);
     return ok ? OUTCOME_DONE : OUTCOME_FAILED;

@@ -66,19 +66,25 @@ static bool measure_distances(EvalResult *r, EvalJob *j, const EvalSet *images, 
 }
 
 /* ---- measures of single images ------------------------------------------------------------------------------------------------------ */
+float *eval_last_layer(const EvalJob *j, int dims, int *classes, Error *e) {
+    if (!argument_int(weights_config(j->weights), "num_classes", 1008, 0, MAX_LABELS, classes, e))
+        return dg_error_context(e, "%s", weights_name(j->weights)), NULL;
+    if (!*classes) return dg_error(e, "%s has no last layer, which the Inception Score needs", weights_name(j->weights)), NULL;
+    float *layer = dg_alloc((size_t)*classes * (size_t)dims * sizeof *layer);
+    Shape shape = {*classes, 1, 1, dims};
+    if (weights_read(j->weights, "fc.weight", shape, (WeightView){.kind = VIEW_CONV}, DG_F32, layer, e)) return layer;
+    free(layer);
+    return NULL;
+}
 /* Logits without their bias are the pool times the last layer, so that features which a file keeps have a score too. */
 static bool measure_score(EvalResult *r, EvalJob *j, const EvalSet *s, Error *e) {
     enum { BLOCK = 4096 };
     int classes = 0;
     if (!eval_weights(j, e)) return false;
-    if (!argument_int(weights_config(j->weights), "num_classes", 1008, 0, MAX_LABELS, &classes, e))
-        return dg_error_context(e, "%s", weights_name(j->weights));
-    if (!classes) return dg_error(e, "%s has no last layer, which the Inception Score needs", weights_name(j->weights));
     if (s->stored && !(eval_hash_network(j, NULL, e) && eval_check_network(j, "--inception", e))) return false;
     size_t n = s->rows, d = (size_t)s->dims;
-    float *layer = dg_alloc((size_t)classes * d * sizeof *layer), *logits = malloc(n * (size_t)classes * sizeof *logits + 1);
-    bool ok = logits || dg_error(e, "there is no memory for the %d logits of %zu images", classes, n);
-    ok = ok && weights_read(j->weights, "fc.weight", (Shape){classes, 1, 1, s->dims}, (WeightView){.kind = VIEW_CONV}, DG_F32, layer, e);
+    float *layer = eval_last_layer(j, s->dims, &classes, e), *logits = layer ? malloc(n * (size_t)classes * sizeof *logits + 1) : NULL;
+    bool ok = layer && (logits || dg_error(e, "there is no memory for the %d logits of %zu images", classes, n));
     for (size_t first = 0, rows; ok && first < n; first += rows) {
         rows = n - first < BLOCK ? n - first : BLOCK;
         ProductShape shape = {.of = ROWS, .m = (int)rows, .n = classes, .k = s->dims, .lda = s->dims, .ldb = s->dims, .ldc = classes};
@@ -106,6 +112,7 @@ static bool measure_kernel(EvalResult *r, const EvalJob *j, const EvalSet *image
     if (!kernel_distance(images->features, images->rows, reference->features, reference->rows, images->dims, j->p.kernel, &k, e))
         return false;
     put(r, "kid", k.mean), put(r, "kid_std", k.std);
+    r->kid_size = k.size;
     return true;
 }
 bool eval_measure(EvalResult *r, EvalJob *j, const EvalSet *images, const EvalSet *reference, Error *e) {

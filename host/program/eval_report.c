@@ -24,12 +24,40 @@ static void md_text(Text *t, const char *s) {
     for (const char *c = line.len ? line.text : ""; *c; c++) text_printf(t, strchr("\\|`*<[", *c) ? "\\%c" : "%c", *c);
     text_free(&line);
 }
+/* What the options change of the protocol, as options. */
+static void changes(Text *t, const EvalJob *j) {
+    const Protocol *p = &j->p, *official = &protocols[j->o->protocol];
+    static const char *const arith[] = {[DISTANCE_FLOAT] = "fp32", [DISTANCE_ADM_HALF] = "fp16-adm"};
+    if (p->count != official->count) text_printf(t, " --num %zu", p->count);
+    if (p->seed != official->seed) text_printf(t, " --seed %u", p->seed);
+    if (p->resize != official->resize) text_printf(t, " --resize %s", resize_rule_name[p->resize]);
+    if (p->scale != official->scale) text_printf(t, " --scale %s", scale_name(p));
+    if (p->ddof != official->ddof) text_printf(t, " --cov-ddof %d", p->ddof);
+    if (p->score.split_size != official->score.split_size) text_printf(t, " --is-split-size %zu", p->score.split_size);
+    if (p->score.splits != official->score.splits) text_printf(t, " --is-splits %d", p->score.splits);
+    if (p->score.shuffled != official->score.shuffled || p->score.seed != official->score.seed)
+        text_printf(t, " --is-shuffle-seed %u", p->score.seed);
+    if (p->neighbours.k != official->neighbours.k) text_printf(t, " --pr-k %d", p->neighbours.k);
+    if (p->neighbours.arithmetic != official->neighbours.arithmetic) text_printf(t, " --pr-arith %s", arith[p->neighbours.arithmetic]);
+    if (p->neighbours.strict != official->neighbours.strict) text_printf(t, " --pr-cmp %s", p->neighbours.strict ? "lt" : "le");
+    if (p->kernel.subsets != official->kernel.subsets) text_printf(t, " --kid-subsets %d", p->kernel.subsets);
+    if (p->kernel.size != official->kernel.size) text_printf(t, " --kid-size %zu", p->kernel.size);
+    if (p->kernel.seed != official->kernel.seed) text_printf(t, " --kid-seed %u", p->kernel.seed);
+    if (j->o->fd_trunc) text_printf(t, " --fd-trunc");
+    if (j->o->dg_short_count) text_printf(t, " --dg-short-count");
+    if (j->o->allow_fewer) text_printf(t, " --allow-fewer");
+    if (j->o->force) text_printf(t, " --force");
+}
 typedef void TextFn(Text *t, const char *s);
 static void describe(Text *t, const EvalJob *j, const EvalSet *reference, const char *begin, TextFn *put) {
     const Protocol *p = &j->p;
     char *name = eval_set_name(reference);
     text_printf(t, "%sprotocol %s: resize %s, pixels %s, %s, covariance by N%s\n", begin, p->name, resize_of(j), scale_name(p),
                 j->precision ? j->precision : "features of files", p->ddof ? " - 1" : "");
+    Text changed = {0};
+    changes(&changed, j);
+    if (changed.len) text_printf(t, "%sotherwise than the protocol:%s\n", begin, changed.text);
+    text_free(&changed);
     text_printf(t, "%sreference ", begin);
     put(t, name);
     text_printf(t, ": N ");
@@ -91,13 +119,16 @@ static void csv_text(Text *t, const char *s) {
 }
 static void report_csv(Text *t, const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
     char *against = eval_set_name(reference);
-    text_printf(t, "images,N,protocol,resize,scale,precision,rounding,reference,reference_N,reference_sha256,weights_sha256");
+    Text changed = {0};
+    changes(&changed, j);
+    text_printf(t, "images,N,protocol,changed,resize,scale,precision,rounding,reference,reference_N,reference_sha256,weights_sha256");
     for (int k = 0; k < result[0].values; k++) text_printf(t, ",%s", result[0].value[k].name);
     text_printf(t, "\n");
     for (int i = 0; i < sets; i++) {
         char *name = eval_set_name(&set[i]);
         csv_text(t, name);
-        text_printf(t, ",%" PRIu64 ",%s,%s,%s,%s,", set[i].n, j->p.name, resize_of(j), scale_name(&j->p), j->precision ? j->precision : "");
+        text_printf(t, ",%" PRIu64 ",%s,%s,%s,%s,%s,", set[i].n, j->p.name, changed.len ? changed.text + 1 : "", resize_of(j),
+                    scale_name(&j->p), j->precision ? j->precision : "");
         csv_text(t, set[i].rounding);
         text_printf(t, ",");
         csv_text(t, against);
@@ -110,6 +141,7 @@ static void report_csv(Text *t, const EvalJob *j, const EvalSet *set, const Eval
         free(name);
     }
     free(against);
+    text_free(&changed);
 }
 static void terms(Text *t, const char *name, const Frechet *f) {
     const double value[] = {f->mean_term, f->trace_a, f->trace_b, f->trace_root};
@@ -143,7 +175,13 @@ static void report_json(Text *t, const EvalJob *j, const EvalSet *set, const Eva
     text_printf(t, "}, \"pr\": {\"k\": %d, \"arith\": \"%s\", \"cmp\": \"%s\"}, \"kid\": {\"subsets\": %d, \"size\": %zu, \"seed\": %u},\n",
                 p->neighbours.k, p->neighbours.arithmetic == DISTANCE_FLOAT ? "fp32" : "fp16-adm", p->neighbours.strict ? "lt" : "le",
                 p->kernel.subsets, p->kernel.size, p->kernel.seed);
-    text_printf(t, " \"reference\": ");
+    Text changed = {0};
+    changes(&changed, j);
+    text_printf(t, " \"fd_trunc\": %s, \"dg_short_count\": %s, \"bootstrap\": %d, \"changed\": ", j->o->fd_trunc ? "true" : "false",
+                j->o->dg_short_count ? "true" : "false", j->o->bootstrap);
+    text_json_string(t, changed.len ? changed.text + 1 : "");
+    text_free(&changed);
+    text_printf(t, ",\n \"reference\": ");
     json_set(t, reference);
     text_printf(t, "},\n \"results\": [");
     for (int i = 0; i < sets; i++) {
@@ -153,6 +191,7 @@ static void report_json(Text *t, const EvalJob *j, const EvalSet *set, const Eva
             text_printf(t, ", \"%s\": ", result[i].value[k].name);
             text_json_double(t, result[i].value[k].value);
         }
+        if (j->metrics >> METRIC_KID & 1) text_printf(t, ", \"kid_size\": %zu", result[i].kid_size);
         if (j->metrics >> METRIC_FID & 1) terms(t, p->extractor ? "fd" : "fid", &result[i].fid);
         if (j->metrics >> METRIC_SFID & 1) terms(t, "sfid", &result[i].sfid);
         text_printf(t, "}");

@@ -254,6 +254,15 @@ static bool prepare(Measuring *m, Error *e) {
     m->j->measured = true;
     if (!eval_check_network(m->j, s->path[0], e)) return false;
     s->dims = features_dims(m->features, FEATURE_POOL);
+    if (m->j->dims && m->j->dims != s->dims)
+        return dg_error(e, "%s has features of %d dimensions and this network makes %d: they are of different networks",
+                        m->j->o->ref ? m->j->o->ref : "the reference", m->j->dims, s->dims);
+    if (!m->w.reference && m->w.metrics >> METRIC_IS & 1) {
+        int classes;
+        float *layer = eval_last_layer(m->j, s->dims, &classes, e); /* not only once all images are measured */
+        free(layer);
+        if (!layer) return false;
+    }
     size_t batch = (size_t)features_batch(m->features);
     m->pixels = dg_alloc(batch * (size_t)(image_source_height(m->images) * image_source_width(m->images)) * 3);
     for (int kind = 0; kind < FEATURE_KINDS; kind++)
@@ -278,9 +287,21 @@ static void measuring_close(Measuring *m) {
     image_source_close(m->images);
     free(m->index), free(m->seed), free(m->label), free(m->source), free(m->pixels);
 }
+/* The statistics file that a path is, or NULL. */
+static Npz *open_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
+}
+/* A file that has them does not lose them to a run that does not need them. */
+static bool keeps_features(const char *path) {
+    Npz *z = open_file(path);
+    bool keeps = z && npz_has(z, "feats");
+    npz_close(z);
+    return keeps;
+}
 /* features: whether the rows are needed. */
 static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features, Error *e) {
-    Measuring m = {.s = s, .j = j, .w = w, .keep = features};
+    Measuring m = {.s = s, .j = j, .w = w, .keep = features || (w.out && keeps_features(w.out))};
     Outcome outcome = OUTCOME_FAILED;
     m.spatial = w.metrics >> METRIC_SFID & 1 && !s->spatial.mean;
     bool ok = (m.images = image_source_open(s->path, s->paths, &j->p.rules, e)) && choose(&m, e) && read_labels(&m, e) && describe(&m, e);
@@ -308,15 +329,15 @@ static bool needs_rows(const EvalJob *j, EvalWish w) {
 static Outcome open_set(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, Error *e) {
     const char *path = s->path ? s->path[0] : "the reference of shapes32";
     bool rows = needs_rows(j, w), images = z && (npz_has(z, "arr_0") || npz_has(z, "samples")), stored = z && npz_has(z, "mu");
-    if (stored && !w.reference && images && strcmp(j->p.name, "adm")) stored = false;
+    if (stored && images && (w.images || (!w.reference && strcmp(j->p.name, "adm")))) stored = false;
     if (!stored) return measure_images(s, j, w, rows, e);
     if (!w.reference) eval_notice(j, "%s: its statistics are taken, not computed of images", path);
     if (!eval_take_stored(s, j, w, z, images, e)) return OUTCOME_FAILED;
     bool kept = npz_has(z, "feats"), spatial = w.metrics >> METRIC_SFID & 1 && !s->spatial.mean;
     if (spatial || (rows && !kept && images)) {
-        uint64_t n = s->n;
+        uint64_t n = s->n; /* the statistics' own: they may be of other images than the file has, as ADM's are */
         Outcome outcome = measure_images(s, j, w, rows, e);
-        if (n) s->n = n;
+        s->n = n;
         return outcome;
     }
     if (!rows) return OUTCOME_DONE;
@@ -359,10 +380,15 @@ static bool hash_set(EvalSet *s, Error *e) {
     sha256_hex(digest, s->sha256);
     return true;
 }
-/* The statistics file that a path is, or NULL. */
-static Npz *open_file(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
+bool eval_set_check(const EvalJob *j, const char *const *path, int paths, Error *e) {
+    Npz *z = paths == 1 ? open_file(path[0]) : NULL;
+    bool stored = z && npz_has(z, "mu");
+    npz_close(z);
+    if (stored) return true;
+    ImageSource *s = image_source_open(path, paths, &j->p.rules, e);
+    bool ok = s && eval_enough(j, path[0], image_source_count(s), e);
+    image_source_close(s);
+    return ok;
 }
 Outcome eval_set_open(EvalSet *s, EvalJob *j, const char *const *path, int paths, EvalWish w, Error *e) {
     *s = (EvalSet){.path = path, .paths = paths};
