@@ -59,11 +59,11 @@ CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 OPT ?= -O2
 DEFS := -D_GNU_SOURCE $(if $(filter 1,$(ZLIB)),-DDG_HAVE_ZLIB) \
         $(if $(filter 1,$(STB)),-DDG_HAVE_STB) $(if $(filter 1,$(JPEG)),-DDG_HAVE_JPEG) \
-        $(if $(filter 1,$(LAPACKE)),-DDG_HAVE_LAPACK) $(if $(filter 1,$(CBLAS)),-DDG_HAVE_CBLAS)
+        $(if $(filter 1,$(LAPACKE)),-DDG_HAVE_LAPACK) $(if $(filter 1,$(CBLAS)),-DDG_HAVE_CBLAS -DDG_CBLAS_LIB='"$(CBLAS_LIB)"')
 # a source names a header by its folder: base/error.h, models/models.h, kernels/kernels.h
 INCLUDE := -Ihost -I.
 CFLAGS += -std=c11 $(INCLUDE) $(OPT) -g -march=$(MARCH) $(CWARN) $(DEFS) $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas) $(SAN)
-LDLIBS += $(if $(filter 1,$(ZLIB)),$(call library,z)) $(if $(filter 1,$(JPEG)),$(call library,jpeg)) $(if $(filter 1,$(CBLAS) $(LAPACKE)),-Wl$(COMMA)--as-needed $(if $(filter 1,$(CBLAS)),-l$(CBLAS_LIB)) $(if $(filter 1,$(LAPACKE)),-llapacke) -Wl$(COMMA)--no-as-needed) $(if $(filter 1,$(OPENMP)),$(if $(filter 1,$(STATIC)),-l:libgomp.a,-fopenmp)) -lpthread -lm
+LDLIBS += $(if $(filter 1,$(ZLIB)),$(call library,z)) $(if $(filter 1,$(JPEG)),$(call library,jpeg)) $(if $(filter 1,$(OPENMP)),$(if $(filter 1,$(STATIC)),-l:libgomp.a,-fopenmp)) -lpthread -ldl -lm
 LDFLAGS += $(SAN) $(if $(filter 1,$(STATIC)),-static-libgcc)
 # What objects depend on beside their sources: the host's, CUDA's, and what programs are linked from. Written at the end.
 STAMP := $(BUILD)/config

@@ -6,6 +6,7 @@
  * and, where there is LAPACK, the Frechet distance beside LAPACK's two calls alone. Times are processor time of all threads, so that
  * other jobs disturb them little: a rate is one of a processor.                                                        */
 #include "base/dtype.h"
+#include "measure/blas.h"
 #include "measure/exact_sums.h"
 #include "measure/frechet.h"
 #include "measure/neighbours.h"
@@ -13,9 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifdef DG_HAVE_LAPACK
-#include <lapacke.h>
-#endif
 
 static double seconds(void) {
     struct timespec t;
@@ -91,7 +89,7 @@ static void distance(int dims, Error *e) {
         Frechet f;
         for (int vectors = 1; vectors >= 0; vectors--) {
             memcpy(m, a.covariance, d * d * sizeof *m);
-            LAPACKE_dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', dims, m, dims, value);
+            blas_lapack()->dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', dims, m, dims, value);
         }
         double calls = seconds() - start;
         start = seconds();

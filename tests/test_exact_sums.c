@@ -111,11 +111,12 @@ static void shuffle_rows(Draw *r, double *x, size_t n, size_t d) {
         memcpy(x + j * d, row, d * sizeof *row);
     }
 }
-static void threads(int n) {
+static void threads(int n) { /* of the loops and of a BLAS that has its own */
 #ifdef _OPENMP
     omp_set_num_threads(n);
+#else
+    (void)n;
 #endif
-    products_threads(n);
 }
 /* The rows in any order, cut into parts of any sizes, each summed in batches of any sizes, merged in any order. */
 static void any_split(Draw *r, int dims, size_t n, Grid g, const Products *const *ways, int way_count, double *x, char hex[SHA256_HEX]) {

@@ -4,25 +4,29 @@
  * imaginary. R is A's Cholesky factor where A has one, and V L^1/2 of its eigenvectors V and eigenvalues L where it has none, as of
  * fewer images than features.                                                                                           */
 #include "measure/frechet.h"
+#include "measure/blas.h"
 #include "measure/products.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef DG_HAVE_LAPACK
-#include <lapacke.h>
-#endif
-
-#ifdef DG_HAVE_LAPACK
 /* a becomes its Cholesky factor, which is in one triangle of it; false: it has none. */
-static bool cholesky(double *a, int d) { return LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', d, a, d) == 0; }
-/* One triangle of m, that of U, becomes U m U^T. */
+static bool cholesky(double *a, int d) {
+    const Lapack *l = blas_lapack();
+    blas_threads();
+    return l && l->dpotrf(LAPACK_COL_MAJOR, 'U', d, a, d) == 0;
+}
+/* One triangle of m, that of U, becomes U m U^T. After a factor was found. */
 static bool between_factors(double *m, const double *u, int d, Error *e) {
-    lapack_int info = LAPACKE_dsygst(LAPACK_COL_MAJOR, 2, 'U', d, m, d, u, d);
+    lapack_int info = blas_lapack()->dsygst(LAPACK_COL_MAJOR, 2, 'U', d, m, d, u, d);
     return info == 0 || dg_error(e, "LAPACK's dsygst fails on a %d x %d covariance (code %d)", d, d, (int)info);
 }
 /* Eigenvalues of the symmetric m, ascending; with vectors, row k of m becomes the k-th eigenvector. */
 static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
-    lapack_int info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', d, m, d, value);
+    const Lapack *l = blas_lapack();
+    if (!l) return dg_error(e, "the Frechet distance needs LAPACK, and liblapacke.so.3, with which dg_cuda was built, cannot be loaded");
+    blas_threads();
+    lapack_int info = l->dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', d, m, d, value);
     return info == 0 || dg_error(e, "LAPACK's dsyevd finds no eigenvalues of a %d x %d covariance (code %d)", d, d, (int)info);
 }
 #else

@@ -1,12 +1,10 @@
 /* products.c -- products of matrices: CBLAS, and this program's own loops. */
 #include "measure/products.h"
+#include "measure/blas.h"
 #include <stdlib.h>
 #include <string.h>
 #if defined(__FMA__) || defined(__AVX512F__)
 #include <immintrin.h>
-#endif
-#ifdef DG_HAVE_CBLAS
-#include <cblas.h>
 #endif
 
 /* ---- loops ------------------------------------------------------------------------------------------------------- */
@@ -47,23 +45,21 @@ enum { DEPTH = 192, PARALLEL = 1 << 18 };
 const Products products_own = {"loops", product_f64, product_f32};
 
 /* ---- CBLAS ------------------------------------------------------------------------------------------------------- */
-void products_threads(int n) {
-    extern void openblas_set_num_threads(int) __attribute__((weak));
-    if (openblas_set_num_threads) openblas_set_num_threads(n);
-}
 #ifdef DG_HAVE_CBLAS
 static void cblas_f64(ProductShape s, const double *a, const double *b, double *c) {
     bool columns = s.of == COLUMNS;
-    cblas_dgemm(CblasRowMajor, columns ? CblasTrans : CblasNoTrans, columns ? CblasNoTrans : CblasTrans, s.m, s.n, s.k, 1, a, s.lda, b,
-                s.ldb, s.add, c, s.ldc);
+    blas_threads();
+    blas_products()->dgemm(CblasRowMajor, columns ? CblasTrans : CblasNoTrans, columns ? CblasNoTrans : CblasTrans, s.m, s.n, s.k, 1, a,
+                           s.lda, b, s.ldb, s.add, c, s.ldc);
 }
 static void cblas_f32(ProductShape s, const float *a, const float *b, float *c) {
     bool columns = s.of == COLUMNS;
-    cblas_sgemm(CblasRowMajor, columns ? CblasTrans : CblasNoTrans, columns ? CblasNoTrans : CblasTrans, s.m, s.n, s.k, 1, a, s.lda, b,
-                s.ldb, s.add, c, s.ldc);
+    blas_threads();
+    blas_products()->sgemm(CblasRowMajor, columns ? CblasTrans : CblasNoTrans, columns ? CblasNoTrans : CblasTrans, s.m, s.n, s.k, 1, a,
+                           s.lda, b, s.ldb, s.add, c, s.ldc);
 }
 static const Products through_cblas = {"CBLAS", cblas_f64, cblas_f32};
-const Products *products_cblas(void) { return &through_cblas; }
+const Products *products_cblas(void) { return blas_products() ? &through_cblas : NULL; }
 #else
 const Products *products_cblas(void) { return NULL; }
 #endif

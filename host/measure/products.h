@@ -23,7 +23,6 @@ typedef struct {
     void (*f32)(ProductShape s, const float *a, const float *b, float *c);
 } Products;
 extern const Products products_own;
-const Products *products_cblas(void); /* NULL where the build found none */
+const Products *products_cblas(void); /* NULL where the build found none, or it is gone */
 const Products *products_best(void);  /* CBLAS, or the loops */
-void products_threads(int n);         /* of CBLAS and LAPACK, where they have threads of their own (OpenBLAS); not of the loops */
 #endif

@@ -1,7 +1,6 @@
 /* device_options.c -- from --device, --dtype and --threads to an open device. */
 #include "program/device_options.h"
 #include "base/processors.h"
-#include "measure/products.h"
 #include <stdlib.h>
 #include <string.h>
 #ifdef _OPENMP
@@ -22,11 +21,11 @@ int threads_from_options(const DeviceOptions *o) {
 #endif
 }
 void threads_apply(const DeviceOptions *o) {
-    int threads = threads_from_options(o);
 #ifdef _OPENMP
-    omp_set_num_threads(threads);
+    omp_set_num_threads(threads_from_options(o));
+#else
+    (void)o;
 #endif
-    products_threads(threads);
 }
 /* A GPU where there is one, else the CPU. */
 static Device *open_preferred(const char *dtype, Error *e) {

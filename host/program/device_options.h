@@ -31,7 +31,7 @@ enum { MAX_THREADS = 1024 };
 
 /* How many threads will compute: --threads or OMP_NUM_THREADS where given, fewer where that many cannot be had. */
 int threads_from_options(const DeviceOptions *o);
-void threads_apply(const DeviceOptions *o); /* so many from now on, of OpenMP and of a BLAS that has its own */
+void threads_apply(const DeviceOptions *o); /* so many from now on */
 Device *device_from_options(const DeviceOptions *o, Error *e);
 /* For networks on latents, before any is opened: bf16 where nobody named a type and the device would take fp16. */
 void device_for_latents(Device *d, const DeviceOptions *o);
