@@ -13,7 +13,7 @@ static const char hundred[] = "{\"kind\": \"dit\", \"input_size\": 4, \"patch_si
                               "\"num_heads\": 2, \"num_classes\": 100}";
 static const char named[] =
     "{\"kind\": \"dit\", \"input_size\": 4, \"patch_size\": 2, \"hidden_size\": 16, \"depth\": 1, "
-    "\"num_heads\": 2, \"num_classes\": 4, \"classes\": [\"crane\", \"salt, or pepper\", \"crane\", \"golden retriever\"]}";
+    "\"num_heads\": 2, \"num_classes\": 5, \"classes\": [\"first\", \"crane\", \"salt, or pepper\", \"crane\", \"golden retriever\"]}";
 
 /* ---- the table ------------------------------------------------------------------------------------------------------------------ */
 static void table(void) {
@@ -98,6 +98,7 @@ static const struct {
     {imagenet_dit, "goldn retriver", NULL,
      "--class: \"goldn retriver\" is no name of ImageNet's classes: did you mean golden retriever (207)?"},
     {imagenet_dit, "retriever", NULL, "did you mean flat-coated retriever (205), curly-coated retriever (206) or golden retriever (207)?"},
+    {imagenet_dit, "anmone", NULL, "did you mean anemone (108) or anole (40)?"},
     {imagenet_dit, "golden", NULL, "is no name of ImageNet's classes: did you mean golden retriever (207)?"},
     {imagenet_dit, "tench, Tinca", NULL, "\"Tinca\" is no name of ImageNet's classes: did you mean Tinca tinca (0)?"},
     {imagenet_dit, "zyzzyva zyx", NULL, "is no name of ImageNet's classes: give another, a number from 0 to 999, seeded or balanced"},
@@ -111,11 +112,12 @@ static const struct {
     {hundred, "99,0", "99,0"},
     {hundred, "golden retriever", NULL,
      "--class: \"golden retriever\": this network's 100 classes have no names, as ImageNet's 1000 have: give seeded, balanced, or 0 to 99"},
-    {named, "golden retriever", "3"},
-    {named, "salt, or pepper", "1"},
-    {named, "golden retriever,1", "3,1"},
-    {named, "crane", NULL, "classes 0 and 2 are both called so: give the number"},
-    {named, "tench", NULL, "\"tench\" is none of this network's classes: give seeded, balanced, or 0 to 3"},
+    {named, "first", "0"},
+    {named, "golden retriever", "4"},
+    {named, "salt, or pepper", "2"},
+    {named, "golden retriever,1,first", "4,1,0"},
+    {named, "crane", NULL, "classes 1 and 3 are both called so: give the number"},
+    {named, "tench", NULL, "\"tench\" is none of this network's classes: give seeded, balanced, or 0 to 4"},
 };
 static void check_rules(void) {
     const char *config = NULL;
