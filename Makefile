@@ -77,7 +77,7 @@ HOST_SRC := $(wildcard host/*/*.c host/*/*/*.c)
 SRC := $(filter-out host/program/main.c host/device/ref.c $(CUDA_HOST:%=host/%.c) host/device/device.c,$(HOST_SRC)) \
        $(wildcard models/*.c weights_tools/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/host/device/ref_f32.o $(BUILD)/host/device/ref_f64.o \
-       $(patsubst %.S,$(BUILD)/%.o,$(wildcard models/shapes32/*.S))
+       $(patsubst %.S,$(BUILD)/%.o,$(wildcard models/*/*.S))
 LIB := $(BUILD)/libdg.a
 
 .PHONY: all demo bench emu fuzz format format-check clean deps found run-demo run-bench
@@ -100,6 +100,7 @@ $(BUILD)/%.o: %.S $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -MMD -MP -c $< -o $@
 $(BUILD)/models/shapes32/shapes32.o: $(wildcard models/shapes32/*.safetensors models/shapes32/*.npz)
+$(BUILD)/models/imagenet/classes.o: models/imagenet/classes.txt
 $(BUILD)/host/device/ref_f32.o: host/device/ref.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_REF_REAL=float -DDG_REF_NAME='"ref"' -DDG_REF_BACKEND=backend_ref -MMD -MP -c $< -o $@

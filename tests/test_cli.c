@@ -137,8 +137,8 @@ static void wrong_command_lines(const Setup *s) {
 
 /* ---- help ------------------------------------------------------------------------------------------------------------------ */
 static void help_texts(const Setup *s) {
-    static const Command *const commands[] = {&command_generate, &command_decode,  &command_verify,
-                                              &command_info,     &command_convert, &command_bench};
+    static const Command *const commands[] = {&command_generate, &command_decode, &command_encode,  &command_pack,
+                                              &command_verify,   &command_info,   &command_convert, &command_bench};
     Result *all = run(s, "--help");
     succeeds(all, "--help");
     for (size_t k = 0; k < sizeof commands / sizeof *commands; k++) {

@@ -1,8 +1,8 @@
 /* test_latents.c -- from latents to pictures, from outside: what `generate --vae` and `decode` make is what the autoencoder makes of
  * the stored latents, whatever the batches; files and options that do not fit are one sentence; the presets are what was published.
  * Usage: test_latents [DEVICE [PROGRAM]]     default: cpu; the program of the same build folder. On emu, the pictures alone      */
+#include "arrays.h"
 #include "files/image.h"
-#include "files/npz.h"
 #include "program.h"
 #include "program/networks.h"
 #include "program/sample_options.h"
@@ -28,14 +28,6 @@ static Result *program(const Setup *s, const char *args) {
 }
 
 /* ---- pictures ------------------------------------------------------------------------------------------------------------------- */
-static bool read_array(const Setup *s, const char *file, const char *name, size_t count, NpyArray *a) {
-    Error e = {0};
-    *a = (NpyArray){0};
-    Npz *z = npz_open(at(s, file), &e);
-    bool ok = z && npz_read(z, name, a, &e) && a->count == count;
-    npz_close(z);
-    return CHECK(ok, "%s, array %s of %zu values: %s", file, name, count, e.text);
-}
 /* What the autoencoder makes of n latents (NCHW), by plain loops in double: 127.5 y + 128, NHWC. */
 static double *decoded(const Setup *s, const float *latents, int n, double factor) {
     Error e = {0};

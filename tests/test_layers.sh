@@ -13,7 +13,8 @@ base:
 files:           base
 graph:           base files
 models/shapes32:
-models:          base graph
+models/imagenet:
+models:          base graph models/imagenet
 kernels:         base graph/graph.h cuda_on_cpu.h
 weights_tools:   base files graph/weights.h
 device:          base files graph kernels/kernels.h

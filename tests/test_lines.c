@@ -7,8 +7,8 @@
 #include "tiny_model.h"
 
 enum { MAX_WORDS = 40, SECONDS = 3 /* then it is asked to end */, GRACE = 60 /* and then made to */ };
-static const Command *const commands[] = {&command_generate, &command_decode, &command_verify, &command_info,
-                                          &command_convert,  &command_bench,  &command_cache};
+static const Command *const commands[] = {&command_generate, &command_decode,  &command_encode, &command_verify,
+                                          &command_info,     &command_convert, &command_bench,  &command_cache};
 static const char *const valid[] = {
     "generate --network tiny.safetensors --seeds 0-3 --steps 2 --outdir out",
     "generate --network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors --seeds 5,7 --steps 2 --outdir "
@@ -23,6 +23,8 @@ static const char *const valid[] = {
     "generate --network dit.safetensors --preset dit-xl-2-256 --steps 2 --seeds 0-2 --outdir out6 --format npz --save-latents",
     "decode latents.npz --vae vae.safetensors --outdir out7 --format npz --vae-batch 2",
     "decode latents.npz --vae vae.safetensors --outdir out8 --overwrite --device cpu",
+    "encode --images pictures.npz --vae vae.safetensors --out encoded.npz --vae-batch 2 --overwrite --mean",
+    "encode --images pictures.npz --vae vae.safetensors --out encoded2.npz --seeds 1,0 --size 16 --flip off --jpeg --labels auto",
     "verify --device cpu --tolerance-factor 2 case.safetensors",
     "info tiny.safetensors --tensors --batch 4",
     "info extractor.safetensors",
@@ -91,6 +93,7 @@ static const char *const values[] = {
     "dit.safetensors",
     "vae.safetensors",
     "latents.npz",
+    "pictures.npz",
     "notes.txt",
     "empty",
     "folder",
@@ -237,6 +240,14 @@ static bool write_latents(const char *path, Error *e) {
     npz_writer_abandon(w);
     return false;
 }
+static bool write_pictures(const char *path, Error *e) {
+    static const uint8_t pixels[2 * 8 * 8 * 3];
+    NpzWriter *w = npz_writer_open(path, e);
+    if (w && npz_writer_array(w, "arr_0", 'u', 1, 4, (const int64_t[]){2, 8, 8, 3}, e) && npz_writer_data(w, pixels, sizeof pixels, e))
+        return npz_writer_finish(w, e);
+    npz_writer_abandon(w);
+    return false;
+}
 static bool copy_file(const char *from, const char *to, Error *e) {
     FileMap m;
     if (!file_map(from, &m, e)) return false;
@@ -253,7 +264,8 @@ static bool prepare(const Setup *s) {
     mkdir(at(s, "folder"), 0777);
     if (!exists(s, "pipe")) mkfifo(at(s, "pipe"), 0666);
     if (symlink("loop", at(s, "loop")) != 0) {}
-    return CHECK(write_latents(at(s, "latents.npz"), &e) && tiny_write(at(s, "dit.safetensors"), tiny_dit_config, 1, &e) &&
+    return CHECK(write_latents(at(s, "latents.npz"), &e) && write_pictures(at(s, "pictures.npz"), &e) &&
+                     tiny_write(at(s, "dit.safetensors"), tiny_dit_config, 1, &e) &&
                      tiny_write(at(s, "vae.safetensors"), tiny_vae_config, 1, &e),
                  "%s", e.text) &&
            CHECK(copy_file("tests/golden/nets/edm_tiny_ddpmpp.safetensors", at(s, "case.safetensors"), &e) &&

@@ -69,7 +69,7 @@ static bool make_images(const Device *d, const Files *f, SampleOptions o, int im
     ok = ok && grid_layout(grid, images, 10, 8, 8, 3, 1, e) && grid_begin(grid, e) &&
          engine_new(&engine, &c->device, &n, &o, batch, true, e);
     GridPlaces places = {grid, &seeds};
-    Pipeline p = {.sampler = engine.sampler, .batch = batch, .todo = &seeds, .classes = n.classes, .class_rule = CLASS_BALANCED};
+    Pipeline p = {.sampler = engine.sampler, .batch = batch, .todo = &seeds, .classes = n.classes, .class_rule = {.kind = CLASS_BALANCED}};
     p.sink[p.sinks++] = sink_grid(&places), p.sink[p.sinks++] = (Sink){see, &seen};
     progress_begin(&p.progress, seeds.count);
     if (ok) ok = pipeline_run(&p, e) == OUTCOME_DONE && p.shown == (size_t)images && p.sampled == (size_t)images;
@@ -117,23 +117,22 @@ static void check_labels(void) {
     Error e = {""};
     Networks n = {.source = {{.weights = synthetic(dit, 1)}}};
     bool seen[7] = {false};
-    int outside = 0, found, all = 0;
+    int outside = 0, all = 0;
     if (!CHECK(networks_describe(&n, &e) && n.classes == 7, "%s, %d classes", e.text, n.classes)) return;
-    Pipeline p = {.classes = n.classes, .class_rule = CLASS_SEEDED};
+    ClassRule rule = {.kind = CLASS_SEEDED};
     for (uint64_t seed = 0; seed < 1000; seed++) {
-        int k = pipeline_label(&p, seed);
+        int k = class_of_seed(&rule, n.classes, seed);
         if (k < 0 || k >= 7) outside++;
         else seen[k] = true;
     }
     for (int k = 0; k < 7; k++) all += seen[k];
     CHECK(outside == 0 && all == 7, "seeded: %d of 1000 labels are no class, %d of 7 classes appear", outside, all);
-    p.class_rule = CLASS_BALANCED;
-    CHECK(pipeline_label(&p, 6) == 6 && pipeline_label(&p, 7) == 0, "balanced: seeds 6 and 7 are of classes %d and %d",
-          pipeline_label(&p, 6), pipeline_label(&p, 7));
-    p.class_rule = 3;
-    CHECK(pipeline_label(&p, 5) == 3, "a class that was asked for is %d", pipeline_label(&p, 5));
-    CHECK(networks_class(&n, "6", &found, &e) && found == 6 && !networks_class(&n, "7", &found, &e),
-          "--class 7, the column for none, was taken");
+    rule.kind = CLASS_BALANCED;
+    int six = class_of_seed(&rule, n.classes, 6), seven = class_of_seed(&rule, n.classes, 7);
+    CHECK(six == 6 && seven == 0, "balanced: seeds 6 and 7 are of classes %d and %d", six, seven);
+    CHECK(!class_rule_parse(&rule, &n, "7", &e), "--class 7, the column for none, was taken");
+    CHECK(class_rule_parse(&rule, &n, "6", &e) && class_of_seed(&rule, n.classes, 5) == 6, "--class 6 is not class 6");
+    class_rule_free(&rule);
     networks_close(&n);
 }
 int main(int argc, char **argv) {

@@ -51,6 +51,7 @@ __attribute__((unused)) static bool tiny_write_model(const Model *m, const char 
     void *c = j && m ? model_config(m, j, e) : NULL;
     Ports ports = {0};
     bool ok = c && model_build(m, g, c, "", 1, &ports, e);
+    if (ok && m == &model_vae) ok = model_build(&model_vae_encoder, g, c, "", 1, &(Ports){0}, e); /* the file holds both halves */
     char name[sizeof g->t->name + 16];
     free(c);
     StWriter *w = ok ? st_writer_open(path, e) : NULL;

@@ -1,5 +1,6 @@
 /* folder.c -- paths, folders that are made when they are missing, and the folder for what can be made again. */
 #include "base/folder.h"
+#include "base/file.h"
 #include "base/unfinished.h"
 #include <dirent.h>
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 char *path_join(const char *dir, const char *name) {
     size_t n = strlen(dir) + strlen(name) + 2;
@@ -61,4 +63,10 @@ char *cache_folder(void) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (cache && *cache == '/') return path_join(cache, "dg_cuda");
     return home && *home == '/' ? path_join(home, ".cache/dg_cuda") : NULL;
+}
+bool out_ready(const char *file, bool overwrite, Error *e) {
+    if (!overwrite && access(file, F_OK) == 0) return dg_error(e, "%s exists: give --out another name, or --overwrite to replace it", file);
+    if (!out_check(file, e)) return false;
+    file_remove_strays(file);
+    return true;
 }

@@ -9,6 +9,9 @@ bool make_parent(const char *file, Error *e);       /* the folder that a file is
 /* Removes what dead writers left unfinished in a folder (file.h): of the file `name`, or of every file where it is NULL. */
 void folder_remove_strays(const char *dir, const char *name);
 void file_remove_strays(const char *file); /* of this file, which need not be there */
+/* Whether --out, a file, can be written: before anything is computed. One that is there is refused unless `overwrite`; what dead writers
+ * left of it is removed.                                                                                                 */
+bool out_ready(const char *file, bool overwrite, Error *e);
 /* $XDG_CACHE_HOME/dg_cuda or $HOME/.cache/dg_cuda, to be freed; it may not be there yet. NULL where neither names a folder. */
 char *cache_folder(void);
 #endif

@@ -2,8 +2,8 @@
  *
  * Normal j of (seed, step): counter = {j/2 low, j/2 high, step, stream}, key = {seed low, seed high}; the four 32-bit
  * outputs make one pair of f64 normals by Box-Muller, from two 53-bit uniforms in (0,1); j even takes the cosine.
- * step 0xffffffff is the initial latent; 0, 1, 2... the sampler's steps. So a value depends on seed, step and element
- * alone: not on the batch, the position in it, or the number of processes.                                           */
+ * step 0xffffffff is the initial latent, 0xfffffffe the noise of `encode`; 0, 1, 2... the sampler's steps. So a value
+ * depends on seed, step and element alone: not on the batch, the position in it, or the number of processes.         */
 #ifndef DG_RNG_H
 #define DG_RNG_H
 #include <math.h>
@@ -14,8 +14,9 @@
 #define DG_RNG_FN static inline
 #endif
 
-enum { RNG_STREAM_NOISE = 0, RNG_STREAM_LABEL = 1 };
-#define RNG_STEP_LATENT 0xffffffffu
+enum { RNG_STREAM_NOISE = 0, RNG_STREAM_LABEL = 1, RNG_STREAM_FLIP = 2 };
+#define RNG_STEP_LATENT    0xffffffffu
+#define RNG_STEP_POSTERIOR 0xfffffffeu /* of an autoencoder's latents, by `encode` */
 
 typedef struct {
     uint32_t v[4];
@@ -44,6 +45,8 @@ DG_RNG_FN void philox_normal_pair(uint64_t seed, uint64_t pair, uint32_t step, d
     double angle = 6.283185307179586476925 * philox_uniform(r.v[2], r.v[3]);
     out[0] = radius * cos(angle), out[1] = radius * sin(angle);
 }
+/* Whether `encode` mirrors the picture of a seed: half of them. */
+DG_RNG_FN int philox_flip(uint64_t seed) { return (int)(philox(seed, 0, 0, RNG_STREAM_FLIP).v[0] >> 31); }
 /* The label drawn for a seed: uniform over [0, classes). */
 DG_RNG_FN int philox_label(uint64_t seed, int classes) {
     Philox r = philox(seed, 0, 0, RNG_STREAM_LABEL);

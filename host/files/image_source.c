@@ -260,18 +260,28 @@ static bool check_pixels(const Loaded *file, const char *name, const ImageFile *
     free(rgb);
     return ok;
 }
-/* pixels NULL: for its size, which becomes that of the set. */
-static bool read_file(ImageSource *s, const ImagePart *p, size_t k, uint8_t *pixels, Error *e) {
+/* An image file and what its header says; the name and the file are the caller's to free, after a failure too. */
+static bool open_file(const ImageSource *s, const ImagePart *p, size_t k, char **name, Loaded *file, ImageFile *image, Error *e) {
+    *name = name_of(p, k);
+    if (!load(p, k, *name, file, e) || !image_file_head(file->data, file->bytes, *name, image, e)) return false;
+    return !s->rules.refuse_alpha || !image->alpha || dg_error(e, "%s: it has an alpha channel, which EDM's tools refuse", *name);
+}
+static bool find_file_size(const ImageSource *s, const ImagePart *p, size_t k, int *height, int *width, Error *e) {
+    Loaded file;
+    ImageFile image = {0};
+    char *name;
+    bool ok = open_file(s, p, k, &name, &file, &image, e) && check_pixels(&file, name, &image, e);
+    *height = image.height, *width = image.width;
+    unload(&file);
+    free(name);
+    return ok;
+}
+static bool read_file(const ImageSource *s, const ImagePart *p, size_t k, uint8_t *pixels, Error *e) {
     Loaded file;
     ImageFile image;
-    char *name = name_of(p, k);
-    bool ok = load(p, k, name, &file, e) && image_file_head(file.data, file.bytes, name, &image, e);
-    if (ok && s->rules.refuse_alpha && image.alpha) ok = dg_error(e, "%s: it has an alpha channel, which EDM's tools refuse", name);
-    if (ok && !pixels) {
-        s->height = image.height, s->width = image.width;
-        ok = check_pixels(&file, name, &image, e);
-    } else if (ok)
-        ok = check_size(s, name, image.height, image.width, e) && image_file_read(file.data, file.bytes, name, &image, pixels, e);
+    char *name;
+    bool ok = open_file(s, p, k, &name, &file, &image, e) && check_size(s, name, image.height, image.width, e) &&
+              image_file_read(file.data, file.bytes, name, &image, pixels, e);
     unload(&file);
     free(name);
     return ok;
@@ -317,8 +327,9 @@ static ImagePart *part_of(const ImageSource *s, size_t index) {
 }
 static bool find_size(ImageSource *s, Error *e) {
     if (!s->count) return dg_error(e, "%s: it holds no images", s->part[0].path);
+    if (s->rules.any_size) return true;
     ImagePart *first = part_of(s, 0);
-    if (!first->npz && !read_file(s, first, 0, NULL, e)) return false;
+    if (!first->npz && !find_file_size(s, first, 0, &s->height, &s->width, e)) return false;
     if (first->npz) s->height = (int)first->head.shape[1], s->width = (int)first->head.shape[2];
     for (int i = 0; i < s->parts; i++) {
         const ImagePart *p = &s->part[i];
@@ -385,30 +396,98 @@ bool image_source_has_jpeg(const ImageSource *s) {
         }
     return false;
 }
-bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e) {
-    size_t bytes = (size_t)s->height * (size_t)s->width * 3, wrong = n, files = 0;
+const char *image_source_folder(const ImageSource *s, size_t index, size_t *len) {
+    const ImagePart *p = part_of(s, index);
+    size_t k = index - p->first;
+    const char *name = p->npz ? "" : p->file ? p->file[k] : p->entry[k]->name, *slash = strchr(name, '/');
+    *len = slash ? (size_t)(slash - name) : 0;
+    return slash ? name : NULL;
+}
+/* What is done with image k of a part, the i-th of those that are wanted; *bytes: of its pixels. */
+typedef struct {
+    bool (*of_array)(const ImageSource *s, ImagePart *p, size_t k, size_t i, const void *context, Error *e);
+    bool (*of_file)(const ImageSource *s, const ImagePart *p, size_t k, size_t i, const void *context, size_t *bytes, Error *e);
+    const void *context;
+} Work;
+/* Arrays one after the other, as they stream; files on all processors. */
+static bool work_on(ImageSource *s, const size_t *index, size_t n, const Work *w, Error *e) {
+    size_t wrong = n, files = 0, total = 0;
     for (size_t i = 0; i < n; i++) {
         DG_CHECK(index[i] < s->count, "image %zu of %zu", index[i], s->count);
         ImagePart *p = part_of(s, index[i]);
         files += !p->npz;
-        if (p->npz && !read_array(p, index[i] - p->first, pixels + i * bytes, e)) return false;
+        if (p->npz && !w->of_array(s, p, index[i] - p->first, i, w->context, e)) return false;
     }
     if (!files) return true;
-#pragma omp parallel for schedule(dynamic) if (n > 1)
+#pragma omp parallel for schedule(dynamic) reduction(+ : total) if (n > 1)
     for (size_t i = 0; i < n; i++) {
         Error own = {""};
+        size_t bytes = 0;
         const ImagePart *p = part_of(s, index[i]);
-        if (p->npz || read_file(s, p, index[i] - p->first, pixels + i * bytes, &own)) continue;
+        bool ok = p->npz || w->of_file(s, p, index[i] - p->first, i, w->context, &bytes, &own);
+        total += bytes;
+        if (ok) continue;
 #pragma omp critical(image_source_error)
         if (i < wrong) { /* the sentence is that of the first, whoever is done first */
             wrong = i;
             if (e) *e = own;
         }
     }
-    if ((s->since += n * bytes) >= FORGET_BYTES) {
+    if ((s->since += total) >= FORGET_BYTES) {
         s->since = 0;
         for (int i = 0; i < s->parts; i++)
             if (s->part[i].zip) zip_let_go(s->part[i].zip);
     }
     return wrong == n;
+}
+
+static size_t bytes_of(const ImageSource *s) { return (size_t)s->height * (size_t)s->width * 3; }
+static bool copy_array(const ImageSource *s, ImagePart *p, size_t k, size_t i, const void *pixels, Error *e) {
+    return read_array(p, k, *(uint8_t *const *)pixels + i * bytes_of(s), e);
+}
+static bool copy_file(const ImageSource *s, const ImagePart *p, size_t k, size_t i, const void *pixels, size_t *bytes, Error *e) {
+    *bytes = bytes_of(s);
+    return read_file(s, p, k, *(uint8_t *const *)pixels + i * *bytes, e);
+}
+bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e) {
+    return work_on(s, index, n, &(Work){copy_array, copy_file, &pixels}, e);
+}
+
+typedef struct {
+    ImageSee see;
+    void *context;
+} Visit;
+static bool visit_file(const ImageSource *s, const ImagePart *p, size_t k, size_t i, const void *visit, size_t *bytes, Error *e) {
+    const Visit *v = visit;
+    Loaded file;
+    ImageFile image;
+    char *name;
+    uint8_t *pixels = NULL;
+    bool ok = open_file(s, p, k, &name, &file, &image, e);
+    if (ok) {
+        *bytes = (size_t)image.height * (size_t)image.width * 3;
+        ok = (pixels = malloc(*bytes)) || dg_error(e, "%s: there is no memory for its pixels", name);
+    }
+    ok = ok && image_file_read(file.data, file.bytes, name, &image, pixels, e);
+    if (ok && !v->see(v->context, i, pixels, image.height, image.width, e)) ok = dg_error_context(e, "%s", name);
+    free(pixels);
+    unload(&file);
+    free(name);
+    return ok;
+}
+static bool visit_array(const ImageSource *s, ImagePart *p, size_t k, size_t i, const void *visit, Error *e) {
+    const Visit *v = visit;
+    int height = (int)p->head.shape[1], width = (int)p->head.shape[2];
+    uint8_t *pixels = dg_alloc((size_t)height * (size_t)width * 3);
+    bool ok = read_array(p, k, pixels, e);
+    if (ok && !v->see(v->context, i, pixels, height, width, e)) {
+        char *name = image_source_name(s, p->first + k);
+        ok = dg_error_context(e, "%s", name);
+        free(name);
+    }
+    free(pixels);
+    return ok;
+}
+bool image_source_visit(ImageSource *s, const size_t *index, size_t n, ImageSee see, void *context, Error *e) {
+    return work_on(s, index, n, &(Work){visit_array, visit_file, &(Visit){see, context}}, e);
 }

@@ -9,6 +9,7 @@ typedef struct {
     bool flat;         /* of a folder, not what lies in folders within it */
     bool refuse_alpha; /* channels of alpha, as EDM's tools do; else these are left out, as transparent colours always are */
     bool lower_case;   /* of a folder, not files whose ending has capitals: pytorch-fid */
+    bool any_size;     /* images of many sizes: for image_source_visit alone */
     bool arrays;       /* of a folder with samples*.npz those alone, as DG\'s tool: the pictures beside them are grids */
 } SourceRules;
 /* Several paths are one set, in the order given. Files of a folder or zip come by name, in the order of code points; a folder may
@@ -34,6 +35,12 @@ bool image_source_mark(const ImageSource *s, size_t index, ImageMark *out, Error
 /* Images index[0..n) as RGB, [n][height][width][3]. Any order; of a compressed array each step back unpacks it from the start. Files are
  * decoded on all processors.                                                                                                     */
 bool image_source_read(ImageSource *s, const size_t *index, size_t n, uint8_t *pixels, Error *e);
+/* Calls see(context, i, ...) with the pixels of image index[i], of its own size, for each of n: they are see's to change, and gone when
+ * it returns. Several at once, on all processors. Ends with the first sentence, as image_source_read does.                  */
+typedef bool (*ImageSee)(void *context, size_t i, uint8_t *rgb, int height, int width, Error *e);
+bool image_source_visit(ImageSource *s, const size_t *index, size_t n, ImageSee see, void *context, Error *e);
+/* The first folder below the path that the image was found under, *len characters of its name; NULL: it lies in none. */
+const char *image_source_folder(const ImageSource *s, size_t index, size_t *len);
 /* The classes that the set has: of EDM's dataset.json, and of arr_1 or label of an array, numbers or one-hot rows. -1 of images without
  * one.                                                                                                                           */
 bool image_source_labels(ImageSource *s, int *label, Error *e);

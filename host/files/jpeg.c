@@ -18,13 +18,22 @@ bool jpeg_recognise(const void *data, size_t bytes) {
 
 /* A few bytes may ask for thousands of passes over the image. */
 enum { MOST_SCANS = 500 };
-typedef struct {
-    struct jpeg_decompress_struct d;
+typedef struct { /* what client_data leads to */
     struct jpeg_error_mgr errors;
-    struct jpeg_progress_mgr progress;
     jmp_buf back;
     char text[JMSG_LENGTH_MAX];
+} Fault;
+typedef struct {
+    struct jpeg_decompress_struct d;
+    struct jpeg_progress_mgr progress;
+    Fault fault;
 } Decoder;
+typedef struct {
+    struct jpeg_compress_struct c;
+    unsigned char *data; /* the file, from malloc */
+    unsigned long bytes;
+    Fault fault;
+} Encoder;
 
 const char *jpeg_other_decoder(void) {
 #ifdef LIBJPEG_TURBO_VERSION
@@ -34,9 +43,9 @@ const char *jpeg_other_decoder(void) {
 #endif
 }
 static void give_up(j_common_ptr c) {
-    Decoder *j = c->client_data;
-    j->errors.format_message(c, j->text);
-    longjmp(j->back, 1);
+    Fault *f = c->client_data;
+    f->errors.format_message(c, f->text);
+    longjmp(f->back, 1);
 }
 /* Warnings of missing or damaged data give some pixels; others, of bytes in between or of unknown markers, do not touch them. */
 static void message(j_common_ptr c, int level) {
@@ -48,10 +57,10 @@ static void message(j_common_ptr c, int level) {
     if (level < 0 && damaged) give_up(c);
 }
 static void progress(j_common_ptr c) {
-    Decoder *j = c->client_data;
-    if (j->d.input_scan_number <= MOST_SCANS) return;
-    snprintf(j->text, sizeof j->text, "it has more than %d scans", MOST_SCANS);
-    longjmp(j->back, 1);
+    Fault *f = c->client_data;
+    if (((j_decompress_ptr)c)->input_scan_number <= MOST_SCANS) return;
+    snprintf(f->text, sizeof f->text, "it has more than %d scans", MOST_SCANS);
+    longjmp(f->back, 1);
 }
 /* What follows runs behind the setjmp of `run`, which has no local variable that changes between that and a longjmp. */
 static void begin(Decoder *j, const uint8_t *data, size_t bytes) {
@@ -94,24 +103,24 @@ typedef struct {
 static void work(Decoder *j, Job *job) {
     begin(j, job->data, job->bytes);
     if (job->rgb && ((int)j->d.image_height != job->height || (int)j->d.image_width != job->width)) {
-        snprintf(j->text, sizeof j->text, "its size is not what it was");
-        longjmp(j->back, 1);
+        snprintf(j->fault.text, sizeof j->fault.text, "its size is not what it was");
+        longjmp(j->fault.back, 1);
     }
     job->height = (int)j->d.image_height, job->width = (int)j->d.image_width;
     if (job->rgb) decode(j, job->cmyk, job->rgb);
 }
 static bool run(Job *job, Error *e) {
     Decoder *j = dg_alloc(sizeof *j);
-    j->d.err = jpeg_std_error(&j->errors);
-    j->errors.error_exit = give_up, j->errors.emit_message = message;
-    j->d.client_data = j;
+    j->d.err = jpeg_std_error(&j->fault.errors);
+    j->fault.errors.error_exit = give_up, j->fault.errors.emit_message = message;
+    j->d.client_data = &j->fault;
     bool ok;
-    if (setjmp(j->back) == 0) {
+    if (setjmp(j->fault.back) == 0) {
         work(j, job);
         ok = true;
     } else {
-        bool end = strstr(j->text, "Premature end") != NULL;
-        ok = dg_error(e, "%s", end ? "it is cut off" : j->text);
+        bool end = strstr(j->fault.text, "Premature end") != NULL;
+        ok = dg_error(e, "%s", end ? "it is cut off" : j->fault.text);
     }
     jpeg_destroy_decompress(&j->d);
     free(j);
@@ -129,6 +138,39 @@ bool jpeg_decode(const uint8_t *data, size_t bytes, int height, int width, uint8
     free(job.cmyk);
     return ok;
 }
+/* The defaults of libjpeg are Pillow's: quality 75, colours at half the size. */
+static void encode(Encoder *j, uint8_t *rgb, int height, int width) {
+    jpeg_create_compress(&j->c);
+    jpeg_mem_dest(&j->c, &j->data, &j->bytes);
+    j->c.image_height = (JDIMENSION)height, j->c.image_width = (JDIMENSION)width;
+    j->c.input_components = 3, j->c.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&j->c);
+    jpeg_start_compress(&j->c, TRUE);
+    while (j->c.next_scanline < j->c.image_height) {
+        uint8_t *row = rgb + (size_t)j->c.next_scanline * (size_t)width * 3;
+        jpeg_write_scanlines(&j->c, &row, 1);
+    }
+    jpeg_finish_compress(&j->c);
+}
+bool jpeg_round_trip(uint8_t *rgb, int height, int width, Error *e) {
+    Encoder *j = dg_alloc(sizeof *j);
+    j->c.err = jpeg_std_error(&j->fault.errors);
+    j->fault.errors.error_exit = give_up;
+    j->c.client_data = &j->fault;
+    bool ok;
+    if (setjmp(j->fault.back) == 0) {
+        encode(j, rgb, height, width);
+        ok = true;
+    } else {
+        ok = dg_error(e, "%s", j->fault.text);
+    }
+    jpeg_destroy_compress(&j->c);
+    ok = ok && jpeg_decode(j->data, j->bytes, height, width, rgb, e);
+    free(j->data);
+    free(j);
+    return ok;
+}
+bool jpeg_available(Error *e) { return (void)e, true; }
 #else
 const char *jpeg_other_decoder(void) { return NULL; }
 static bool absent(Error *e) {
@@ -142,4 +184,9 @@ bool jpeg_decode(const uint8_t *data, size_t bytes, int height, int width, uint8
     (void)data, (void)bytes, (void)height, (void)width, (void)rgb;
     return absent(e);
 }
+bool jpeg_round_trip(uint8_t *rgb, int height, int width, Error *e) {
+    (void)rgb, (void)height, (void)width;
+    return absent(e);
+}
+bool jpeg_available(Error *e) { return absent(e); }
 #endif

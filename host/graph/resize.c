@@ -1,7 +1,7 @@
 /* resize.c -- the rules by which other programs resize images: for each output, its first pixel and their weights. Positions are
  * computed in the precision of those programs, as a rounded position is another pixel now and then.                         */
 #include "graph/resize.h"
-#include <math.h>
+#include "files/pillow.h"
 #include <stdlib.h>
 
 const char *const resize_rule_name[RESIZE_RULES + 1] = {"tf1", "half", "pil-bicubic", NULL};
@@ -24,30 +24,17 @@ static void half(Row *r, int j, int in, int out) {
     float s = ((float)j + .5f) * ((float)in / (float)out) - .5f;
     between(r, s > 0 ? s : 0, in);
 }
-static double cubic(double t) {
-    const double a = -.5;
-    t = fabs(t);
-    return t < 1 ? ((a + 2) * t - (a + 3)) * t * t + 1 : t < 2 ? (((t - 5) * t + 8) * t - 4) * a : 0;
-}
-static const double CUBIC_REACH = 2;
-static double widened(int in, int out) { return in > out ? (double)in / out : 1; }
-static void pil_bicubic(Row *r, int j, int in, int out) {
-    double wide = widened(in, out), reach = CUBIC_REACH * wide, center = (j + .5) * ((double)in / out), sum = 0;
-    int low = (int)(center - reach + .5), high = (int)(center + reach + .5);
-    if (low < 0) low = 0;
-    if (high > in) high = in;
-    r->first = low, r->taps = high - low;
-    for (int k = 0; k < r->taps; k++) sum += r->weight[k] = cubic((k + low - center + .5) / wide);
-    for (int k = 0; k < r->taps; k++) r->weight[k] *= 1 / sum;
-}
+static void pil_bicubic(Row *r, int j, int in, int out) { r->taps = pillow_weights(PILLOW_BICUBIC, j, in, out, &r->first, r->weight); }
+static int two_taps(int in, int out) { return (void)in, (void)out, 2; }
+static int pil_bicubic_taps(int in, int out) { return pillow_most_taps(PILLOW_BICUBIC, in, out); }
 
 static const struct {
     void (*row)(Row *r, int j, int in, int out);
-    double reach; /* of the weights, to either side, in pixels of an image that does not shrink; 0: two pixels at any size */
-} rules[RESIZE_RULES] = {{tf1, 0}, {half, 0}, {pil_bicubic, CUBIC_REACH}};
+    int (*taps)(int in, int out); /* the most that an output has */
+} rules[RESIZE_RULES] = {{tf1, two_taps}, {half, two_taps}, {pil_bicubic, pil_bicubic_taps}};
 
 static Tid table_of(Graph *g, const char *name, ResizeRule rule, int in, int out) {
-    int taps = rules[rule].reach > 0 ? 2 * (int)ceil(rules[rule].reach * widened(in, out)) + 1 : 2, used = 1;
+    int taps = rules[rule].taps(in, out), used = 1;
     double *weight = dg_alloc((size_t)out * (size_t)taps * sizeof *weight);
     Row *row = dg_alloc((size_t)out * sizeof *row);
     for (int j = 0; j < out; j++) {

@@ -1,5 +1,6 @@
 /* cli.c -- command lines against the tables of cli.h. */
 #include "program/cli.h"
+#include "base/words.h"
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -9,39 +10,15 @@
 #include <string.h>
 
 /* ---- names ------------------------------------------------------------------------------------------------------------ */
-static char fold(char c) { return c == '_' ? '-' : (char)tolower((unsigned char)c); }
-static bool same_name(const char *a, size_t a_len, const char *b, size_t b_len) {
-    if (a_len != b_len) return false;
-    for (size_t i = 0; i < a_len; i++)
-        if (fold(a[i]) != fold(b[i])) return false;
-    return true;
-}
-enum { NAME_MAX_LEN = 40 };
-/* Levenshtein distance of two folded names; large for what is too long to be one. */
-static int distance(const char *a, size_t n, const char *b, size_t m) {
-    int row[NAME_MAX_LEN + 1];
-    if (n > NAME_MAX_LEN || m > NAME_MAX_LEN) return INT_MAX;
-    for (size_t j = 0; j <= m; j++) row[j] = (int)j;
-    for (size_t i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= m; j++) {
-            int change = diagonal + (fold(a[i - 1]) != fold(b[j - 1])), best = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
-            row[j] = change < best ? change : best;
-        }
-    }
-    return row[m];
-}
 typedef struct {
     const char *word; /* what was typed */
     size_t len;
     int best;
-    char name[NAME_MAX_LEN + 1]; /* the nearest known name so far */
+    char name[WORD_MAX + 1]; /* the nearest known name so far */
 } Nearest;
 static void consider(Nearest *n, const char *name, size_t len) {
-    int d = distance(n->word, n->len, name, len);
-    bool begins = n->len >= 3 && n->len < len && same_name(n->word, n->len, name, n->len);
+    int d = words_distance(n->word, n->len, name, len);
+    bool begins = n->len >= 3 && n->len < len && words_same(n->word, n->len, name, n->len);
     if (begins) d = 1;
     if (d > (int)(n->len + 2) / 4 + 1 || d >= n->best || len >= sizeof n->name) return;
     n->best = d;
@@ -66,7 +43,7 @@ static const Option *find_row(const Option *option, int count, const char *name,
         size_t n;
         int state = 0;
         for (const char *s; (s = next_name(&option[i], &state, &n));)
-            if (same_name(s, n, name, len)) return &option[i];
+            if (words_same(s, n, name, len)) return &option[i];
     }
     return NULL;
 }
@@ -74,7 +51,7 @@ static const Option *find_option(const Command *c, const char *name, size_t len)
 static bool listed(const char *names, const char *name, size_t len) { /* separated by spaces */
     for (const char *s = names; *s; s += strspn(s, " ")) {
         size_t n = strcspn(s, " ");
-        if (same_name(s, n, name, len)) return true;
+        if (words_same(s, n, name, len)) return true;
         s += n;
     }
     return false;
@@ -107,7 +84,7 @@ static bool choose(const Option *o, const char *text, int *out, Error *e) {
     const char *s = o->value;
     for (int i = 0; *s; i++) {
         size_t n = strcspn(s, "|");
-        if (same_name(s, n, text, strlen(text))) return *out = i, true;
+        if (words_same(s, n, text, strlen(text))) return *out = i, true;
         s += n + (s[n] == '|');
     }
     return dg_error(e, "--%s: \"%s\" is not one of %s", o->name, text, o->value);
@@ -212,7 +189,7 @@ void option_json(const Option *o, const void *options, Text *out) {
         memcpy(&i, at, sizeof i);
         for (text = o->value; i > 0; i--) text += strcspn(text, "|") + 1;
         size_t n = strcspn(text, "|");
-        bool on = same_name(text, n, "on", 2), off = same_name(text, n, "off", 3);
+        bool on = words_same(text, n, "on", 2), off = words_same(text, n, "off", 3);
         if (o->kind == OPTION_SWITCH && (on || off)) text_printf(out, on ? "true" : "false");
         else text_printf(out, "\"%.*s\"", (int)n, text);
     }
@@ -244,7 +221,7 @@ static bool set_option(Args *a, const Option *o, const char *value, Error *e) {
 }
 const Preset *preset_find(const Preset *table, const char *name) {
     for (const Preset *p = table; p && p->name; p++)
-        if (same_name(p->name, strlen(p->name), name, strlen(name))) return p;
+        if (words_same(p->name, strlen(p->name), name, strlen(name))) return p;
     return NULL;
 }
 static bool apply_preset(Args *a, const char *name, Error *e) {
@@ -286,7 +263,7 @@ static bool parse_option(Args *a, int argc, char **argv, int *i, bool presets, E
     } else if (more && !a->command->operands_max && is_switch_value(o, argv[*i + 1])) {
         value = argv[++*i];
     }
-    bool is_preset = a->command->preset && same_name(o->name, strlen(o->name), "preset", 6);
+    bool is_preset = a->command->preset && words_same(o->name, strlen(o->name), "preset", 6);
     if (presets && is_preset && a->given[o - a->command->option])
         return dg_error(e, "--preset: one preset at a time, \"%s\" is the second", value);
     if (!presets) a->typed[o - a->command->option] = true;

@@ -25,16 +25,15 @@ typedef struct {
     char started[32];
     size_t made; /* images on the disk, or in the grid alone */
     Pipeline pipeline;
+    Text classes; /* the numbers of those that were given by name */
 } Run;
 
 /* ---- preparing ------------------------------------------------------------------------------------------------------------------ */
 static bool choose_class(Run *r, Error *e) {
-    const char *name = r->o->class_name;
-    int *rule = &r->pipeline.class_rule;
-    *rule = CLASS_SEEDED;
-    if (!strcmp(name, "seeded")) return true;
-    if (strcmp(name, "balanced")) return networks_class(&r->networks, name, rule, e);
-    *rule = CLASS_BALANCED;
+    if (!class_rule_parse(&r->pipeline.class_rule, &r->networks, r->o->class_name, e)) return false;
+    if (!r->pipeline.class_rule.imagenet) return true;
+    class_rule_print(&r->pipeline.class_rule, &r->classes);
+    r->o->class_name = r->classes.text; /* in the manifest a class is the same by name and by number */
     return true;
 }
 /* What was not said about sampling, now that the network is known. The manifest has the numbers in the options. */
@@ -281,6 +280,8 @@ static void cleanup(Run *r) {
     networks_close(&r->networks);
     seeds_free(&r->wanted);
     seeds_free(&r->pipeline.bad);
+    class_rule_free(&r->pipeline.class_rule);
+    text_free(&r->classes);
 }
 int generate_run(const Args *a, Error *e) {
     Run r = {.args = a, .o = a->options};

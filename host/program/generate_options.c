@@ -30,8 +30,9 @@ static const Option option[] = {
     {"What to make", "seeds", NULL, OPTION_TEXT, AT(seeds), "LIST", 0, 0, false,
      "one image for each seed, for example 0-63,70; an image depends on its seed and the options alone"},
     {NULL, "class", NULL, OPTION_TEXT, AT(class_name), "CLASS", 0, 0, true,
-     "of conditional networks: a class (its number, or its name where the network has names), seeded (drawn from the seed) or balanced "
-     "(seed modulo the number of classes)"},
+     "of conditional networks: a class (its number, or its name: ImageNet's where there are 1000 classes, or those in the network's file), "
+     "several with commas between (seed modulo their number says which), seeded (drawn from the seed) or balanced (seed modulo the "
+     "number of classes)"},
     {NULL, "batch", "max_batch_size batch_size", OPTION_INT, AT(batch), "N", 1, MAX_BATCH, false, "images at a time; does not change them"},
     {NULL, "vae-batch", NULL, OPTION_INT, AT(vae_batch), "N", 1, MAX_BATCH, false,
      "images that --vae decodes at a time: its feature maps are large; does not change them"},

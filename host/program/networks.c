@@ -96,24 +96,6 @@ void networks_close(Networks *n) {
     net_free(n->plan);
     *n = (Networks){0};
 }
-bool networks_class(const Networks *n, const char *text, int *out, Error *e) {
-    int classes = n->classes;
-    if (!classes) return dg_error(e, "--class %s: this network is unconditional, it knows no classes", text);
-    const Json *names = json_get(weights_config(n->source[ROLE_NETWORK].weights), "classes"), *name = names ? names->child : NULL;
-    int found = -1;
-    for (int i = 0; name && i < classes; i++, name = name->next) {
-        if (name->kind != JSON_STRING || strcmp(name->string, text)) continue;
-        if (found >= 0) return dg_error(e, "--class \"%s\": classes %d and %d are both called so: give the number", text, found, i);
-        found = i;
-    }
-    if (found >= 0) return *out = found, true;
-    char *end;
-    long k = strtol(text, &end, 10);
-    if (end == text || *end)
-        return dg_error(e, "--class: \"%s\" is none of this network's classes: give seeded, balanced, or 0 to %d", text, classes - 1);
-    if (k < 0 || k >= classes) return dg_error(e, "--class: %s is outside this network's classes, 0 to %d", text, classes - 1);
-    return *out = (int)k, true;
-}
 
 /* ---- hashes ---------------------------------------------------------------------------------------------------------- */
 struct Hashes {

@@ -34,8 +34,6 @@ bool networks_check(const char *const path[ROLES], const SampleOptions *o, Error
 /* What follows from the weights that are there; networks_open does it. */
 bool networks_describe(Networks *n, Error *e);
 void networks_close(Networks *n);
-/* The class of a name or a number; the network's configuration may list names in "classes". */
-bool networks_class(const Networks *n, const char *text, int *out, Error *e);
 
 /* SHA-256 of every source, computed on a thread of its own while the caller builds. */
 typedef struct Hashes Hashes;

@@ -5,7 +5,6 @@
 #include "files/image_array.h"
 #include "program/commands.h"
 #include <stdlib.h>
-#include <unistd.h>
 
 typedef struct {
     TextList images;
@@ -81,10 +80,7 @@ static int run(const Args *a, Error *e) {
     if (!o->out) return dg_error(e, "--out is missing: the file to write"), EXIT_USAGE;
     if (image_source_reads(o->images.item, o->images.count, &(SourceRules){.flat = o->flat}, o->out))
         return dg_error(e, "--out %s is one of the images' files", o->out), EXIT_USAGE;
-    if (!o->overwrite && access(o->out, F_OK) == 0)
-        return dg_error(e, "%s exists: give --out another name, or --overwrite to replace it", o->out), EXIT_FAILED;
-    if (!out_check(o->out, e)) return EXIT_FAILED;
-    file_remove_strays(o->out);
+    if (!out_ready(o->out, o->overwrite, e)) return EXIT_FAILED;
     Interrupt *interrupt = interrupt_begin();
     bool ok = pack(o, interrupt, e), stopped = !ok && interrupted(interrupt);
     interrupt_end(interrupt);

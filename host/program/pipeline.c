@@ -1,6 +1,5 @@
 /* pipeline.c -- batches through the sampler. */
 #include "program/pipeline.h"
-#include "base/rng.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,11 +12,6 @@ typedef struct {
     int *label;
     double *state; /* [batch][per image], for latents; or NULL */
 } Batch;
-int pipeline_label(const Pipeline *p, uint64_t seed) {
-    if (!p->classes) return -1;
-    if (p->class_rule == CLASS_SEEDED) return philox_label(seed, p->classes);
-    return p->class_rule == CLASS_BALANCED ? (int)(seed % (uint64_t)p->classes) : p->class_rule;
-}
 /* From NHWC in double to NCHW in float. */
 static void to_nchw(Shape s, const double *state, float *out) {
     size_t channels = (size_t)s.c, pixels = (size_t)s.h * (size_t)s.w;
@@ -58,7 +52,7 @@ static void fill(const Pipeline *p, Batch *b, size_t at) {
     b->n = (int)(left < batch ? left : batch);
     for (size_t i = 0; i < (size_t)b->n; i++) {
         b->seed[i] = seeds_at(p->todo, at + i);
-        b->label[i] = pipeline_label(p, b->seed[i]);
+        b->label[i] = class_of_seed(&p->class_rule, p->classes, b->seed[i]);
     }
 }
 /* A run of the sampler over `now`. `before`, finished and not delivered yet (or NULL), is delivered once the device is busy. */

@@ -3,18 +3,17 @@
 #define DG_PIPELINE_H
 #include "base/interrupt.h"
 #include "base/progress.h"
-#include "program/networks.h"
+#include "program/classes.h"
 #include "program/sinks.h"
 
-typedef enum { CLASS_SEEDED = -1, CLASS_BALANCED = -2 } ClassRule;
 enum { MAX_SINKS = 4 };
 typedef struct {
     Sampler *sampler;
     int batch;            /* images at a time */
     const SeedList *todo; /* the seeds of this run */
     int classes;          /* 0: images have none */
-    int class_rule;       /* a class, or a ClassRule */
-    bool latents;         /* hand over the sampler's floats too */
+    ClassRule class_rule;
+    bool latents; /* hand over the sampler's floats too */
     const Interrupt *interrupt;
     Sink sink[MAX_SINKS];
     int sinks;
@@ -29,6 +28,4 @@ typedef struct {
     SeedList bad;          /* not finite: not handed over */
 } Pipeline;
 Outcome pipeline_run(Pipeline *p, Error *e);
-/* The label of a seed's image: a class, or -1 where there are none. */
-int pipeline_label(const Pipeline *p, uint64_t seed);
 #endif

@@ -18,12 +18,14 @@ Decoder *decoder_plan(const Json *config, Shape state, Precision precision, int 
     d->picture = shape_of(d->net->graph, d->net->out), d->picture.n = 1;
     return d;
 }
+bool latent_scale(const Json *config, double *factor, Error *e) {
+    if (!json_get_double(config, "scaling_factor", SCALING_FACTOR, factor, e)) return false;
+    return (*factor > 0 && isfinite(*factor)) || dg_error(e, "\"scaling_factor\" is %g, not a positive number", *factor);
+}
 /* Latents are divided by the factor once for all: it is the same for every image and call. */
 static bool bind(Decoder *d, Device *dev, Weights *w, Error *e) {
     double factor;
-    if (!json_get_double(weights_config(w), "scaling_factor", SCALING_FACTOR, &factor, e)) return false;
-    if (!(factor > 0 && isfinite(factor))) return dg_error(e, "\"scaling_factor\" is %g, not a positive number", factor);
-    if (!net_bind(d->net, dev, &w, e)) return false;
+    if (!latent_scale(weights_config(w), &factor, e) || !net_bind(d->net, dev, &w, e)) return false;
     Net *n = d->net;
     double *scale = dg_alloc((size_t)d->rows * sizeof *scale);
     for (int i = 0; i < d->rows; i++) scale[i] = 1 / factor;

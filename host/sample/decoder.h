@@ -14,6 +14,8 @@ typedef struct {
 
 /* What an autoencoder computes in, on a device of this precision: bf16 for fp16, as its feature maps can exceed the range of fp16. */
 Precision decoder_precision(Precision device);
+/* The autoencoder's scaling_factor: a sampler's latents are its own times this. */
+bool latent_scale(const Json *config, double *factor, Error *e);
 /* state: of one image. Checks that the autoencoder takes such latents. */
 Decoder *decoder_new(Device *d, Weights *w, Shape state, int rows, bool fuse, Error *e);
 /* The same from the configuration alone, up to the plan of its memory: it cannot run. */
