@@ -16,6 +16,10 @@ struct Features {
     double *ones, *time; /* device: [batch]; [batch] rows of the features of time 0, or NULL */
     uint8_t *pixels;     /* device, of features_run: [batch] images */
     float *rows;         /* device, of features_run: of all kinds, one after the other */
+    struct {
+        float *device, *host; /* of all kinds: [images][dims] of the first, then of the next */
+    } slot[FEATURE_SLOTS];
+    size_t reserved; /* images */
 };
 static bool is_wanted(const Features *f, int kind) { return f->o.wanted >> kind & 1; }
 
@@ -89,11 +93,16 @@ static bool upload_time(Features *f, Error *e) {
     free(row);
     return f->time != NULL;
 }
+static size_t all_dims(const Features *f) {
+    size_t dims = 0;
+    for (int kind = 0; kind < FEATURE_KINDS; kind++) dims += (size_t)features_dims(f, (FeatureKind)kind);
+    return dims;
+}
 static bool bind(Features *f, Weights *w, Error *e) {
     size_t batch = (size_t)f->o.batch, dims = 0;
     double *ones = dg_alloc(batch * sizeof *ones);
     for (size_t i = 0; i < batch; i++) ones[i] = 1;
-    for (int kind = 0; kind < FEATURE_KINDS; kind++) dims += (size_t)features_dims(f, kind);
+    dims = all_dims(f);
     bool ok = net_bind(f->net, f->dev, &w, e) && (f->ones = device_memory(f->dev, batch * sizeof *ones, e)) &&
               (f->pixels = device_memory(f->dev, batch * f->per_image, e)) &&
               (f->rows = device_memory(f->dev, batch * dims * sizeof *f->rows, e)) && upload_time(f, e);
@@ -122,6 +131,10 @@ void features_close(Features *f) {
     void *memory[] = {f->ones, f->time, f->pixels, f->rows};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         if (memory[i]) f->dev->be->release(f->dev, memory[i]);
+    for (int i = 0; i < FEATURE_SLOTS; i++) {
+        if (f->slot[i].device) f->dev->be->release(f->dev, f->slot[i].device);
+        if (f->slot[i].host) f->dev->be->release_host(f->dev, f->slot[i].host);
+    }
     net_free(f->net);
     free(f);
 }
@@ -154,6 +167,35 @@ void features_enqueue(Features *f, const uint8_t *pixels, int n, float *const ou
         }
     }
 }
+bool features_reserve(Features *f, int images, Error *e) {
+    size_t bytes = (size_t)images * all_dims(f) * sizeof(float);
+    f->reserved = (size_t)images;
+    for (int i = 0; i < FEATURE_SLOTS; i++) {
+        if (!(f->slot[i].device = device_memory(f->dev, bytes, e))) return false;
+        if (!(f->slot[i].host = f->dev->be->alloc_host(f->dev, bytes)))
+            return dg_out_of_memory(e, "not enough memory for %zu bytes of features", bytes);
+    }
+    return true;
+}
+/* Where a kind's rows begin. */
+static size_t before(const Features *f, FeatureKind kind) {
+    size_t dims = 0;
+    for (int k = 0; k < (int)kind; k++) dims += (size_t)features_dims(f, (FeatureKind)k);
+    return dims * f->reserved;
+}
+void features_begin(Features *f, int slot, const uint8_t *pixels, int n) {
+    float *out[FEATURE_KINDS] = {NULL};
+    DG_CHECK((size_t)n <= f->reserved, "features of %d images where there is room for %zu", n, f->reserved);
+    for (int kind = 0; kind < FEATURE_KINDS; kind++) out[kind] = f->slot[slot].device + before(f, (FeatureKind)kind);
+    features_enqueue(f, pixels, n, out);
+    for (int kind = 0; kind < FEATURE_KINDS; kind++) {
+        size_t dims = (size_t)features_dims(f, (FeatureKind)kind);
+        if (dims)
+            f->dev->be->download_async(f->dev, slot, features_rows(f, slot, (FeatureKind)kind), out[kind],
+                                       (size_t)n * dims * sizeof(float));
+    }
+}
+float *features_rows(const Features *f, int slot, FeatureKind kind) { return f->slot[slot].host + before(f, kind); }
 void features_run(Features *f, const uint8_t *pixels, size_t n, float *const out[FEATURE_KINDS]) {
     const Backend *be = f->dev->be;
     size_t batch = (size_t)f->o.batch;

@@ -36,6 +36,12 @@ double features_flops(const Features *f); /* of an image */
 /* Of n images on the device, [n][height][width][3], any number. out[kind]: device memory, [n][dims], f32, of all that is wanted. Only
  * enqueues: replays may hold it.                                                                                             */
 void features_enqueue(Features *f, const uint8_t *pixels, int n, float *const out[FEATURE_KINDS]);
+/* The same in two halves, of at most `images` at a time, while something else is computed: begin enqueues, and downloads behind the
+ * device's download slot; the rows are there once that was waited for, until the next begin with the slot.                    */
+enum { FEATURE_SLOTS = 2 };
+bool features_reserve(Features *f, int images, Error *e);
+void features_begin(Features *f, int slot, const uint8_t *pixels, int n);
+float *features_rows(const Features *f, int slot, FeatureKind kind); /* [n][dims] */
 /* The same from and to host memory. */
 void features_run(Features *f, const uint8_t *pixels, size_t n, float *const out[FEATURE_KINDS]);
 /* SHA-256 of the weights as the network computes with them: the same whatever file they came in. */

@@ -31,7 +31,8 @@ typedef struct {
     const Interrupt *interrupt;
     bool quiet;     /* standard output is for the results alone */
     Text notices;   /* a line each */
-    Device *device; /* opened when the first image is to be looked at, as the rest: */
+    Device *device; /* opened when the first image is to be looked at, as the rest; or: */
+    bool borrowed;  /* somebody else's, and set from the beginning */
     Weights *weights;
     const char *precision;
     char weights_sha256[SHA256_HEX]; /* "": not opened yet */
@@ -46,6 +47,10 @@ void eval_notice(EvalJob *j, const char *fmt, ...) __attribute__((format(printf,
 float *eval_last_layer(const EvalJob *j, int dims, int *classes, Error *e);
 bool eval_weights(EvalJob *j, Error *e); /* opens them and the device, where they are not yet */
 /* weights_sha256, where it is not known yet. open: the network, where it is open without more than an extractor's pool; or NULL. */
+void eval_defaults(void *options);      /* of an EvalOptions */
+bool eval_settle(EvalJob *j, Error *e); /* the protocol and the measures, of the options; false: e says what does not go together */
+/* What the reference cannot serve is left out where the protocol asked for it, and an error where the user did. */
+bool eval_fit_reference(EvalJob *j, Error *e);
 bool eval_hash_network(EvalJob *j, const Features *open, Error *e);
 void eval_job_close(EvalJob *j);
 
@@ -72,6 +77,20 @@ typedef struct {
     bool images;      /* where a file has images beside statistics, those are meant */
     const char *out;  /* statistics as they grow, replaced as a whole; NULL: none */
 } EvalWish;
+/* ---- eval_features.c ---- */
+typedef struct {
+    int height, width;
+    uint64_t n; /* how many; 0: not known */
+} ImageKind;
+/* The network of the protocol, checked against the files so far: features of `wanted` (1u << kind, of each) of images of one kind.
+ * scored: the Inception Score needs its last layer. path: the images, for sentences. The job's weights and device are opened first.   */
+Features *eval_features(EvalJob *j, const char *path, ImageKind images, unsigned wanted, bool scored, Error *e);
+/* meta of a file with statistics of n images; source: a JSON value that says which. To be freed. */
+char *eval_meta(const EvalJob *j, uint64_t n, const char *source);
+bool eval_needs_rows(const EvalJob *j, EvalWish w); /* features of single images */
+/* The sums as the Gaussians that the measures need. */
+bool eval_divide(EvalSet *s, const EvalJob *j, EvalWish w, Statistics *sums, Error *e);
+
 bool eval_enough(const EvalJob *j, const char *path, uint64_t n, Error *e); /* n images, for the protocol */
 /* What the sums of a set of n images are divided by. */
 Divisor eval_divisor(const EvalJob *j, bool reference, uint64_t n);

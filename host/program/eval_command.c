@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum { MAX_IMAGES = 1000 * 1000 * 1000 };
-static void defaults(void *options) {
+void eval_defaults(void *options) {
     EvalOptions *o = options;
     *o = (EvalOptions){.adm_images = 10000,
                        .protocol = UNSET,
@@ -114,18 +114,17 @@ bool eval_weights(EvalJob *j, Error *e) {
         return dg_error_context(e, "--inception %s", j->o->inception);
     if (notice[0]) eval_notice(j, "%s", notice);
     bool tf32 = j->o->device.dtype == 3; /* of DTYPE_CHOICE */
-    DeviceOptions d = j->o->device;
-    if (!(j->device = device_from_options(&d, e))) return false;
+    if (!j->borrowed && !(j->device = device_from_options(&j->o->device, e))) return false;
     j->precision = tf32 ? "tf32" : device_precision(j->device, "fp32", &fp32, NULL) ? "fp32" : dtype_name(j->device->precision.act);
     return true;
 }
 void eval_job_close(EvalJob *j) {
     weights_free(j->weights);
-    device_close(j->device);
+    if (!j->borrowed) device_close(j->device);
     text_free(&j->notices);
     for (int i = 0; i < EVAL_SAID; i++) free(j->said[i].path), free(j->said[i].value);
 }
-static bool settle(EvalJob *j, Error *e) {
+bool eval_settle(EvalJob *j, Error *e) {
     const EvalOptions *o = j->o;
     Protocol *p = &j->p;
     *p = protocols[o->protocol];
@@ -150,8 +149,7 @@ static bool settle(EvalJob *j, Error *e) {
     return !o->bootstrap || j->metrics >> METRIC_FID & 1 ||
            dg_error(e, "--bootstrap is of the Frechet distance, which --metrics %s leaves out", o->metrics ? o->metrics : p->name);
 }
-/* What the reference cannot serve is left out where the protocol asked for it, and an error where the user did. */
-static bool fit_reference(EvalJob *j, Error *e) {
+bool eval_fit_reference(EvalJob *j, Error *e) {
     unsigned possible = ~0u;
     const char *why = "";
     if (j->o->ref && !eval_possible(j->o->ref, &possible, &why, e)) return false;
@@ -251,7 +249,7 @@ static bool keeps_something(const EvalJob *j, Error *e) {
 }
 static Outcome run_eval(EvalJob *j, Error *e) {
     int sets = j->o->each ? j->o->images.count : 1;
-    if (!fit_reference(j, e) || (j->o->out && !keeps_something(j, e))) return OUTCOME_FAILED;
+    if (!eval_fit_reference(j, e) || (j->o->out && !keeps_something(j, e))) return OUTCOME_FAILED;
     if (j->o->out && j->metrics >> METRIC_CLASS & 1)
         return dg_error(e, "the measure class and --out: a run that goes on knows no classes of what came before"), OUTCOME_FAILED;
     EvalSet *set = dg_alloc((size_t)sets * sizeof *set), reference = {0};
@@ -280,7 +278,7 @@ static int run(const Args *a, Error *e) {
     const EvalOptions *o = a->options;
     EvalJob j = {.o = o, .quiet = o->output != EVAL_TEXT};
     What what;
-    if (!check_usage(a, &what, e) || (what != DO_MERGE && !settle(&j, e))) return EXIT_USAGE;
+    if (!check_usage(a, &what, e) || (what != DO_MERGE && !eval_settle(&j, e))) return EXIT_USAGE;
     int code = EXIT_FAILED;
     if (o->out && !prepare_out(&j, a, what, &code, e)) return code;
     threads_apply(&o->device);
@@ -303,7 +301,7 @@ const Command command_eval = {.name = "eval",
                               .summary = "measures images: FID, sFID, Inception Score, precision and recall, KID",
                               .details = details,
                               .options_bytes = sizeof(EvalOptions),
-                              .defaults = defaults,
+                              .defaults = eval_defaults,
                               .option = option,
                               .options = sizeof option / sizeof *option,
                               .foreign = foreign,

@@ -105,21 +105,11 @@ static bool read_labels(Measuring *m, Error *e) {
 }
 
 /* ---- statistics on the way --------------------------------------------------------------------------------------------------------- */
-static char *meta_of(const Measuring *m, uint64_t n) {
-    const Protocol *p = &m->j->p;
-    Text t = {0};
-    text_printf(&t,
-                "{\"preset\": \"%s\", \"resize\": \"%s\", \"scale\": \"%s\", \"precision\": \"%s\", \"weights_sha256\": \"%s\", "
-                "\"cov_ddof\": %d, \"N\": %" PRIu64 ", \"source\": %s}",
-                p->name, p->extractor ? "none" : resize_rule_name[p->resize], scale_name(p), m->j->precision, m->j->weights_sha256, p->ddof,
-                n, m->source);
-    return t.text;
-}
 static bool save(Measuring *m, Error *e) {
     m->saved = seconds_now();
     if (m->sums.pool->count < 2) return true; /* no covariance yet */
     free(m->sums.meta);
-    m->sums.meta = meta_of(m, m->sums.pool->count);
+    m->sums.meta = eval_meta(m->j, m->sums.pool->count, m->source);
     return statistics_write(m->w.out, &m->sums, m->keep ? m->s->features : NULL, e);
 }
 /* The seeds of a file are those of the images that come first. */
@@ -144,7 +134,7 @@ static bool resume(Measuring *m, Error *e) {
     if (!m->w.out || stat(m->w.out, &st) != 0) return true;
     Statistics before;
     if (!statistics_read(m->w.out, &before, e)) return false;
-    char *meta = meta_of(m, before.pool->count);
+    char *meta = eval_meta(m->j, before.pool->count, m->source);
     bool same = !strcmp(meta, before.meta) && before.pool->count <= m->s->n && !before.spatial == !m->spatial && same_seeds(m, &before);
     bool ok =
         same ||
@@ -230,39 +220,15 @@ static Outcome measure_all(Measuring *m, Error *e) {
     if (m->w.out && done > before && !save(m, e)) return OUTCOME_FAILED;
     return stop ? OUTCOME_INTERRUPTED : OUTCOME_DONE;
 }
-static Features *open_features(const Measuring *m, unsigned wanted, Error *e) {
-    EvalJob *j = m->j;
-    FeatureOptions o = {.height = image_source_height(m->images),
-                        .width = image_source_width(m->images),
-                        .batch = j->o->batch,
-                        .resize = j->p.resize,
-                        .scale = j->p.scale,
-                        .no_fuse = j->o->device.no_fuse,
-                        .wanted = wanted};
-    if (m->s->n && m->s->n < (uint64_t)o.batch) o.batch = (int)m->s->n;
-    if (!strcmp(j->precision, "tf32")) o.precision = "tf32";
-    return features_open(j->device, j->weights, &o, e);
-}
 static bool prepare(Measuring *m, Error *e) {
     EvalSet *s = m->s;
     unsigned wanted = 1u << FEATURE_POOL;
     if (m->spatial) wanted |= 1u << FEATURE_SPATIAL;
     if (!m->w.reference && m->w.metrics >> METRIC_CLASS & 1) wanted |= 1u << FEATURE_LOGITS;
-    if (!eval_weights(m->j, e) || !(m->features = open_features(m, wanted, e)) ||
-        !eval_hash_network(m->j, wanted >> FEATURE_LOGITS & 1 ? NULL : m->features, e))
-        return false;
-    m->j->measured = true;
-    if (!eval_check_network(m->j, s->path[0], e)) return false;
+    ImageKind images = {image_source_height(m->images), image_source_width(m->images), s->n};
+    bool scored = !m->w.reference && m->w.metrics >> METRIC_IS & 1;
+    if (!(m->features = eval_features(m->j, s->path[0], images, wanted, scored, e))) return false;
     s->dims = features_dims(m->features, FEATURE_POOL);
-    if (m->j->dims && m->j->dims != s->dims)
-        return dg_error(e, "%s has features of %d dimensions and this network makes %d: they are of different networks",
-                        m->j->o->ref ? m->j->o->ref : "the reference", m->j->dims, s->dims);
-    if (!m->w.reference && m->w.metrics >> METRIC_IS & 1) {
-        int classes;
-        float *layer = eval_last_layer(m->j, s->dims, &classes, e); /* not only once all images are measured */
-        free(layer);
-        if (!layer) return false;
-    }
     size_t batch = (size_t)features_batch(m->features);
     m->pixels = dg_alloc(batch * (size_t)(image_source_height(m->images) * image_source_width(m->images)) * 3);
     for (int kind = 0; kind < FEATURE_KINDS; kind++)
@@ -271,14 +237,6 @@ static bool prepare(Measuring *m, Error *e) {
         return dg_error(e, "there is no memory for the %d features of %" PRIu64 " images", s->dims, s->n);
     s->rows = m->keep ? (size_t)s->n : 0;
     return statistics_new(&m->sums, s->dims, features_dims(m->features, FEATURE_SPATIAL), grid_f32, "{}", e);
-}
-static bool take_results(Measuring *m, Error *e) {
-    EvalSet *s = m->s;
-    Divisor d = eval_divisor(m->j, m->w.reference, s->n);
-    unsigned of_statistics = 1u << METRIC_FID | 1u << METRIC_SFID;
-    bool ok = !(m->w.metrics & of_statistics) || s->pool.mean || exact_gaussian(m->sums.pool, d, &s->pool, e);
-    if (ok && m->spatial && !s->spatial.mean) ok = exact_gaussian(m->sums.spatial, d, &s->spatial, e);
-    return ok || dg_error_context(e, "%s", s->path[0]);
 }
 static void measuring_close(Measuring *m) {
     for (int kind = 0; kind < FEATURE_KINDS; kind++) free(m->rows[kind]);
@@ -313,22 +271,17 @@ static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features,
                         jpeg_other_decoder());
         ok = prepare(&m, e) && resume(&m, e);
     }
-    if (ok) outcome = measure_all(&m, e), free(s->meta), s->meta = meta_of(&m, s->n);
-    if (outcome == OUTCOME_DONE && !take_results(&m, e)) outcome = OUTCOME_FAILED;
+    if (ok) outcome = measure_all(&m, e), free(s->meta), s->meta = eval_meta(j, s->n, m.source);
+    if (outcome == OUTCOME_DONE && !eval_divide(s, j, w, &m.sums, e)) outcome = OUTCOME_FAILED;
     measuring_close(&m);
     return outcome;
 }
 
 /* ---- sets that are files of statistics ------------------------------------------------------------------------------------------------ */
-static bool needs_rows(const EvalJob *j, EvalWish w) {
-    unsigned rows = 1u << METRIC_PR | 1u << METRIC_DC | 1u << METRIC_KID | (w.reference ? 0 : 1u << METRIC_IS);
-    bool drawn = j->o->bootstrap && !w.reference && w.metrics >> METRIC_FID & 1;
-    return (w.metrics & rows) || drawn || w.features;
-}
 /* z: NULL, or the file when it holds statistics. */
 static Outcome open_set(EvalSet *s, EvalJob *j, EvalWish w, Npz *z, Error *e) {
     const char *path = s->path ? s->path[0] : "the reference of shapes32";
-    bool rows = needs_rows(j, w), images = z && (npz_has(z, "arr_0") || npz_has(z, "samples")), stored = z && npz_has(z, "mu");
+    bool rows = eval_needs_rows(j, w), images = z && (npz_has(z, "arr_0") || npz_has(z, "samples")), stored = z && npz_has(z, "mu");
     if (stored && images && (w.images || (!w.reference && strcmp(j->p.name, "adm")))) stored = false;
     if (!stored) return measure_images(s, j, w, rows, e);
     if (!w.reference) eval_notice(j, "%s: its statistics are taken, not computed of images", path);

@@ -17,6 +17,10 @@ typedef struct {
     SeedList wanted;
     Networks networks;
     Hashes *hashes;
+    char hex[ROLES][SHA256_HEX]; /* once the hashes are done */
+    RunMeasure *measure;         /* NULL: nothing is measured */
+    SeedList left;               /* without images: those that are not measured yet */
+    Measured *measured;          /* where the result goes; NULL: it is printed */
     Device *device;
     Engine engine;
     Output *output;    /* NULL: a grid alone */
@@ -114,10 +118,11 @@ static Outcome open_output(Run *r, Error *e) {
     Outcome outcome = output_open(&r->output, &q, e);
     if (outcome != OUTCOME_DONE) return outcome;
     size_t todo = output_todo(r->output)->count;
-    if (todo < r->wanted.count) printf("%zu of %zu images are there already\n", r->wanted.count - todo, r->wanted.count), fflush(stdout);
+    if (todo < r->wanted.count && !r->measured)
+        printf("%zu of %zu images are there already\n", r->wanted.count - todo, r->wanted.count), fflush(stdout);
     return OUTCOME_DONE;
 }
-static const SeedList *todo(const Run *r) { return r->output ? output_todo(r->output) : &r->wanted; }
+static const SeedList *todo(const Run *r) { return r->output ? output_todo(r->output) : r->o->measure.no_images ? &r->left : &r->wanted; }
 /* The engine at the batch asked for; where a device has not the memory, at half of it, and so on. */
 static bool open_engine(Run *r, Error *e) {
     size_t left = todo(r)->count;
@@ -148,15 +153,32 @@ static RunFacts facts(const Run *r, bool complete) {
                       .seconds = p->progress.start > 0 ? seconds_now() - p->progress.start : 0,
                       .complete = complete};
 }
-/* Waits for the hashes; says whether these weights made what is in the folder. */
-static Outcome settle_output(Run *r, Error *e) {
-    char hex[ROLES][SHA256_HEX];
+/* Waits for the hashes, where they are not done yet. */
+static bool settle_hashes(Run *r, Error *e) {
     Hashes *h = r->hashes;
     r->hashes = NULL;
-    if (!hashes_finish(h, hex, e)) return OUTCOME_FAILED;
+    return !h || hashes_finish(h, r->hex, e);
+}
+/* Says whether these weights made what is in the folder. */
+static Outcome settle_output(Run *r, Error *e) {
+    if (!settle_hashes(r, e)) return OUTCOME_FAILED;
     if (!r->output) return OUTCOME_DONE;
     RunFacts f = facts(r, false);
-    return output_settle(r->output, hex, &f, e);
+    return output_settle(r->output, r->hex, &f, e);
+}
+/* The features' network, the reference, and what a file of statistics holds already. */
+static Outcome open_measure(Run *r, Error *e) {
+    const char *images = r->o->outdir ? r->o->outdir : r->o->measure.stats;
+    size_t left = todo(r)->count ? todo(r)->count : 1;
+    int batch = left < (size_t)r->o->batch ? (int)left : r->o->batch;
+    Text made = {0};
+    if (!r->measure) return OUTCOME_DONE;
+    if (!settle_hashes(r, e)) return OUTCOME_FAILED;
+    manifest_images(&made, r->args, r->device, &r->networks, r->hex);
+    Outcome outcome = run_measure_begin(r->measure, r->device, r->networks.picture, made.text, images, batch, e);
+    text_free(&made);
+    if (outcome == OUTCOME_DONE && r->o->measure.no_images) r->left = seeds_without(&r->wanted, run_measure_held(r->measure));
+    return outcome;
 }
 /* Everything up to the first step; *code is the exit code of a failure. */
 static Outcome prepare(Run *r, int *code, Error *e) {
@@ -175,10 +197,12 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     if (!settle_sampling(r, e) || !choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;
     if (r->networks.score->facts.latent) device_for_latents(r->device, &o->device);
-    describe(r);
+    if (!r->measured) describe(r);
     if (o->dry_run) return dry_run(r, e) ? OUTCOME_DONE : OUTCOME_FAILED;
     if (!generate_check_images(o, &r->networks, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
     Outcome outcome = open_output(r, e);
+    r->left = seeds_copy(&r->wanted);
+    if (outcome == OUTCOME_DONE) outcome = open_measure(r, e);
     if (outcome != OUTCOME_DONE) return outcome;
     if (todo(r)->count && !open_engine(r, e)) return OUTCOME_FAILED;
     return settle_output(r, e);
@@ -212,6 +236,7 @@ static Outcome sample(Run *r, Error *e) {
     p->tick = tick, p->context = r;
     if (r->picture) places.grid = grid_file_grid(r->picture), p->sink[p->sinks++] = sink_grid(&places);
     if (r->output && p->todo->count) r->writer = writer_start(output_store(r->output)), p->sink[p->sinks++] = sink_writer(r->writer);
+    if (r->measure) p->features = run_measure_features(r->measure), p->sink[p->sinks++] = sink_measure(r->measure);
     progress_begin(&p->progress, p->todo->count);
     Outcome outcome = p->todo->count ? pipeline_run(p, e) : OUTCOME_DONE;
     if (p->hopeless) bad_images(r, e);
@@ -240,10 +265,47 @@ static bool finish_grid(Run *r, Error *e) {
     if (ok) r->picture = NULL, ok = grid_file_finish(f, e);
     return ok;
 }
+/* Images that were in the folder and not in the statistics. The folder is locked. */
+static bool measure_stored(Run *r, Error *e) {
+    enum { AT_A_TIME = 32 };
+    SeedList missing = run_measure_missing(r->measure), good = seeds_without(&missing, &r->pipeline.bad);
+    size_t bytes = r->output ? store_image_bytes(output_store(r->output)) : 1;
+    uint8_t *pixels = dg_alloc(AT_A_TIME * bytes);
+    uint64_t seed[AT_A_TIME];
+    bool ok = true;
+    for (size_t first = 0; first < good.count && ok; first += AT_A_TIME) {
+        size_t n = good.count - first < AT_A_TIME ? good.count - first : AT_A_TIME;
+        for (size_t i = 0; i < n && ok; i++)
+            seed[i] = seeds_at(&good, first + i), ok = store_get(output_store(r->output), seed[i], pixels + i * bytes, e);
+        ok = ok && run_measure_pixels(r->measure, (int)n, seed, pixels, e);
+        if (ok && interrupted(r->interrupt)) break;
+    }
+    free(pixels);
+    seeds_free(&missing), seeds_free(&good);
+    return ok;
+}
+/* What was measured; the result, where all images are. */
+static Outcome finish_measure(Run *r, Outcome outcome, Error *e) {
+    bool done = outcome == OUTCOME_DONE;
+    Error own = {""};
+    if (!r->measure) return outcome;
+    bool ok = run_measure_finish(r->measure, false, &own);
+    if (ok && done && r->output) ok = measure_stored(r, &own);
+    if (ok && done && interrupted(r->interrupt)) done = false, outcome = OUTCOME_INTERRUPTED;
+    ok = ok && run_measure_finish(r->measure, done, &own);
+    if (!ok && outcome == OUTCOME_DONE) *e = own, outcome = OUTCOME_FAILED;
+    if (outcome != OUTCOME_DONE) return outcome;
+    if (!r->measured) return run_measure_print(r->measure), outcome;
+    r->measured->result = *run_measure_result(r->measure, &r->measured->images);
+    r->measured->seconds = r->pipeline.progress.start > 0 ? seconds_now() - r->pipeline.progress.start : 0;
+    return outcome;
+}
 static int stop(const Run *r, Error *e) {
     const char *where = r->o->outdir ? r->o->outdir : r->o->grid;
     size_t there = r->wanted.count - todo(r)->count + r->made;
-    if (!r->output) dg_error(e, "interrupted: %s was not written", where);
+    if (r->o->measure.no_images)
+        dg_error(e, "interrupted: the statistics so far are in %s, the same command goes on from them", r->o->measure.stats);
+    else if (!r->output) dg_error(e, "interrupted: %s was not written", where);
     else dg_error(e, "interrupted: %zu of %zu images are in %s, the same command makes the rest", there, r->wanted.count, where);
     return EXIT_INTERRUPTED;
 }
@@ -256,6 +318,7 @@ static int finish(Run *r, Outcome outcome, Error *e) {
         Outcome recorded = output_finish(r->output, &f, done, &recording);
         if (outcome == OUTCOME_DONE || (outcome == OUTCOME_INTERRUPTED && recorded == OUTCOME_FAILED)) outcome = recorded, *e = recording;
     }
+    outcome = finish_measure(r, outcome, e);
     if (outcome == OUTCOME_INTERRUPTED) return stop(r, e);
     if (outcome == OUTCOME_DONE && !finish_grid(r, e)) return EXIT_FAILED;
     if (outcome == OUTCOME_FAILED && r->made) {
@@ -263,7 +326,7 @@ static int finish(Run *r, Outcome outcome, Error *e) {
         dg_error(e, "%s (%zu images were written before; the same command makes the rest)", cause.text, r->made);
     }
     if (outcome == OUTCOME_FAILED) return EXIT_FAILED;
-    if (r->output && !todo(r)->count) {
+    if (r->output && !todo(r)->count && !r->measured) {
         printf("all %zu images are in ", r->wanted.count);
         print_text(stdout, r->o->outdir);
         putchar('\n');
@@ -271,25 +334,39 @@ static int finish(Run *r, Outcome outcome, Error *e) {
     return bad_images(r, e);
 }
 static void cleanup(Run *r) {
-    char hex[ROLES][SHA256_HEX];
-    if (r->hashes) hashes_finish(r->hashes, hex, NULL);
+    settle_hashes(r, NULL);
+    run_measure_close(r->measure);
     grid_file_abandon(r->picture);
     output_close(r->output);
     engine_free(&r->engine);
     device_close(r->device);
     networks_close(&r->networks);
-    seeds_free(&r->wanted);
+    seeds_free(&r->wanted), seeds_free(&r->left);
+    free(r->o->stats);
     seeds_free(&r->pipeline.bad);
     class_rule_free(&r->pipeline.class_rule);
     text_free(&r->classes);
 }
-int generate_run(const Args *a, Error *e) {
-    Run r = {.args = a, .o = a->options};
+static bool new_measure(Run *r, Error *e) {
+    const GenerateOptions *o = r->o;
+    MeasureRun m = {.o = o->measure,
+                    .own = !o->network,
+                    .device = &o->device,
+                    .checkpoint = &o->checkpoint,
+                    .wanted = &r->wanted,
+                    .interrupt = r->interrupt,
+                    .anew = o->overwrite,
+                    .quiet = r->measured != NULL};
+    return !o->measure.metrics || (r->measure = run_measure_new(&m, e)) != NULL;
+}
+static int run(const Args *a, Measured *measured, Error *e) {
+    Run r = {.args = a, .o = a->options, .measured = measured};
     int code = EXIT_USAGE;
     if (generate_check(r.o, a, &r.wanted, e)) {
         r.interrupt = interrupt_begin();
-        code = EXIT_FAILED;
-        Outcome outcome = prepare(&r, &code, e);
+        bool fits = new_measure(&r, e);
+        if (fits) code = EXIT_FAILED;
+        Outcome outcome = fits ? prepare(&r, &code, e) : OUTCOME_FAILED;
         if (outcome == OUTCOME_DONE) code = r.o->dry_run ? EXIT_DONE : finish(&r, sample(&r, e), e);
         else if (outcome == OUTCOME_INTERRUPTED) {
             dg_error(e, "interrupted before the first image was made");
@@ -300,3 +377,5 @@ int generate_run(const Args *a, Error *e) {
     cleanup(&r);
     return code;
 }
+int generate_run(const Args *a, Error *e) { return run(a, NULL, e); }
+int generate_measure(const Args *a, Measured *out, Error *e) { return run(a, out, e); }

@@ -37,16 +37,45 @@ static bool check_files(GenerateOptions *o, const Args *a, Error *e) {
         return dg_error(e, "--vae makes pictures of latents, --save-latents stores them as they are: leave one of them out");
     if (!o->vae && args_given(a, "vae-batch")) return dg_error(e, "--vae-batch needs --vae, the file of an autoencoder");
     if (o->save_latents) o->npz_keys = STORE_KEYS_DG;
-    if (!o->outdir && !o->grid) o->outdir = DEFAULT_OUTDIR;
+    if (!o->outdir && !o->grid && !o->measure.no_images) o->outdir = DEFAULT_OUTDIR;
     if (!o->outdir && (o->subdirs || o->overwrite || args_given(a, "format")))
         return dg_error(e, "--%s needs --outdir", o->subdirs ? "subdirs" : o->overwrite ? "overwrite" : "format");
+    return true;
+}
+/* Where the statistics go that have no name: beside the images, under the seeds they are of. */
+static char *name_statistics(const GenerateOptions *o) {
+    Text t = {0};
+    text_printf(&t, "%s/statistics_", o->outdir);
+    for (const char *c = o->seeds; *c && t.len < 200 + strlen(o->outdir); c++)
+        text_printf(&t, "%c", *c == ',' ? '+' : *c == ' ' ? '_' : *c);
+    text_printf(&t, ".npz");
+    return t.text;
+}
+static bool check_measures(GenerateOptions *o, const Args *a, Error *e) {
+    static const char *const only[] = {"ref", "protocol", "inception", "stats", "save-every", "no-images", "allow-fewer", "output"};
+    MeasureOptions *m = &o->measure;
+    const char *input[ROLES + 2];
+    for (size_t i = 0; i < sizeof only / sizeof *only && !m->metrics; i++)
+        if (args_given(a, only[i])) return dg_error(e, "--%s is of a run with --metrics, what to measure", only[i]);
+    if (!m->metrics) return true;
+    if (o->save_latents) return dg_error(e, "--metrics measures pictures, --save-latents stores something else: leave one of them out");
+    if (m->no_images && (o->outdir || o->grid))
+        return dg_error(e, "--no-images keeps no picture: leave out --%s, or keep the images", o->outdir ? "outdir" : "grid");
+    if (!m->stats && !o->outdir) return dg_error(e, "--metrics needs --stats, the file that keeps the statistics, or --outdir");
+    if (!m->stats) m->stats = o->stats = name_statistics(o);
+    generate_paths(o, input);
+    input[ROLES] = m->ref, input[ROLES + 1] = m->inception;
+    for (int i = 0; i < ROLES + 2; i++)
+        if (input[i] && is_input(m->stats, &input[i], 1))
+            return dg_error(e, "--stats %s is a file that is read: give it another name", m->stats);
     return true;
 }
 bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *e) {
     const char *path[ROLES];
     generate_paths(o, path);
     sample_options_given(&o->sample, a);
-    if (!networks_check(path, &o->sample, e) || !check_discriminator(o, a, e) || !check_files(o, a, e)) return false;
+    if (!networks_check(path, &o->sample, e) || !check_discriminator(o, a, e) || !check_files(o, a, e) || !check_measures(o, a, e))
+        return false;
     if (!sample_check(&o->sample, e) || !seeds_parse(o->seeds, wanted, e)) return false;
     if (o->grid && wanted->count > GRID_MAX_TILES)
         return dg_error(e, "--grid: %zu images, a grid shows at most %d", wanted->count, GRID_MAX_TILES);

@@ -9,8 +9,13 @@ enum { MAX_GRID_SCALE = 32 };
 
 static void defaults(void *options) {
     GenerateOptions *o = options;
-    *o = (GenerateOptions){
-        .seeds = "0-63", .class_name = "seeded", .batch = 64, .vae_batch = DECODER_ROWS, .grid_scale = 1, .sample = sample_defaults()};
+    *o = (GenerateOptions){.seeds = "0-63",
+                           .class_name = "seeded",
+                           .batch = 64,
+                           .vae_batch = DECODER_ROWS,
+                           .grid_scale = 1,
+                           .measure = {.protocol = UNSET, .every = MEASURE_EVERY},
+                           .sample = sample_defaults()};
 }
 #define AT(member) offsetof(GenerateOptions, member)
 static const Option option[] = {
@@ -55,6 +60,7 @@ static const Option option[] = {
      "print every option's value and what the run would take, and make nothing"},
 
     {NULL, "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false, "published settings, listed below; options given beside it win"},
+    MEASURE_OPTIONS(GenerateOptions, measure),
     SAMPLE_OPTIONS(GenerateOptions, sample.),
     GUIDANCE_OPTIONS(GenerateOptions, sample.),
 
@@ -69,6 +75,7 @@ static const char details[] =
     "Examples:\n"
     "  dg_cuda generate --seeds 0-15 --outdir out --grid grid.png\n"
     "  dg_cuda generate --seeds 0-15 --class heart --grid hearts.png\n"
+    "  dg_cuda generate --seeds 0-4999 --outdir out --metrics fd,pr\n"
     "  dg_cuda generate --network edm-cifar10-32x32-uncond-vp.safetensors --extractor 32x32_classifier.safetensors \\\n"
     "      --discriminator discriminator_60.safetensors --preset edm-cifar10-uncond-dg --seeds 0-49999 --outdir cifar10 --format npz\n";
 static const ForeignOption foreign[] = {

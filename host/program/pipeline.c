@@ -20,6 +20,7 @@ static void to_nchw(Shape s, const double *state, float *out) {
 }
 /* Hands over the finished images of a batch, but for those that are not finite. */
 static bool deliver(Pipeline *p, const Batch *b, Error *e) {
+    static const FeatureKind feature[2] = {FEATURE_POOL, FEATURE_SPATIAL};
     uint8_t *bytes;
     const int *bad;
     sampler_images_end(p->sampler, b->slot, &bytes, &bad);
@@ -28,6 +29,10 @@ static bool deliver(Pipeline *p, const Batch *b, Error *e) {
     size_t size = picture_bytes(&picture), values = shape_count(shape), n = (size_t)b->n, good = 0;
     uint64_t *seed = dg_alloc(n * sizeof *seed);
     int *label = dg_alloc(n * sizeof *label);
+    float *row[2] = {NULL, NULL};
+    size_t dims[2] = {0, 0};
+    for (int k = 0; k < 2 && p->features; k++)
+        if ((dims[k] = (size_t)features_dims(p->features, feature[k])) > 0) row[k] = features_rows(p->features, b->slot, feature[k]);
     float *state = p->latents ? dg_alloc(n * values * sizeof *state) : NULL;
     for (size_t i = 0; i < n; i++) {
         if (bad[i]) {
@@ -36,9 +41,18 @@ static bool deliver(Pipeline *p, const Batch *b, Error *e) {
         }
         if (state) to_nchw(shape, b->state + i * values, state + good * values);
         if (good != i) memmove(bytes + good * size, bytes + i * size, size);
+        for (int k = 0; k < 2 && good != i; k++)
+            if (row[k]) memmove(row[k] + good * dims[k], row[k] + i * dims[k], dims[k] * sizeof *row[k]);
         seed[good] = b->seed[i], label[good++] = b->label[i];
     }
-    Delivered d = {.count = (int)good, .seed = seed, .label = label, .bytes = bytes, .state = state, .picture_bytes = size};
+    Delivered d = {.count = (int)good,
+                   .seed = seed,
+                   .label = label,
+                   .bytes = bytes,
+                   .state = state,
+                   .picture_bytes = size,
+                   .pool = row[0],
+                   .spatial = row[1]};
     bool ok = true;
     for (int i = 0; i < p->sinks && ok; i++) ok = p->sink[i].put(p->sink[i].context, &d, e);
     p->shown += good;
@@ -66,6 +80,7 @@ static Outcome sample(Pipeline *p, const Batch *now, const Batch *before, Error 
         if (interrupted(p->interrupt)) return OUTCOME_INTERRUPTED;
     }
     sampler_images_begin(s, now->slot);
+    if (p->features) features_begin(p->features, now->slot, sampler_images_device(s, now->slot), now->n);
     if (now->state) sampler_state(s, now->state);
     p->counts = sampler_counts(s);
     p->sampled += (size_t)now->n;

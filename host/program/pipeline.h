@@ -13,7 +13,8 @@ typedef struct {
     const SeedList *todo; /* the seeds of this run */
     int classes;          /* 0: images have none */
     ClassRule class_rule;
-    bool latents; /* hand over the sampler's floats too */
+    bool latents;       /* hand over the sampler's floats too */
+    Features *features; /* hand over the pictures' features too, room for a batch reserved; or NULL */
     const Interrupt *interrupt;
     Sink sink[MAX_SINKS];
     int sinks;

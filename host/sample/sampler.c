@@ -342,6 +342,7 @@ void sampler_images_begin(Sampler *s, int slot) {
     be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
     be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
 }
+const uint8_t *sampler_images_device(const Sampler *s, int slot) { return s->image[slot].bytes; }
 void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad) {
     s->dev->be->wait(s->dev, slot);
     *images = s->image[slot].host_bytes, *bad = s->image[slot].host_bad;

@@ -46,6 +46,7 @@ SampleCounts sampler_counts(const Sampler *s); /* of the run so far */
 enum { SAMPLER_SLOTS = 2 };
 Picture sampler_picture(const Sampler *s);
 void sampler_images_begin(Sampler *s, int slot);
+const uint8_t *sampler_images_device(const Sampler *s, int slot);                 /* on the device, from begin on */
 void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad); /* bad[rows]: non-finite elements */
 
 /* Whether a network of a run sees the images that the score network makes. */

@@ -1,0 +1,298 @@
+/* run_measure.c -- measures of the images of a run. Batches come with their features; one is summed by a thread while the next one is
+ * computed. Where the device is the processor itself there is no thread: it would take the time that it saves.           */
+#include "program/run_measure.h"
+#include "base/folder.h"
+#include "device/host_state.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct { /* images, with a row of features each */
+    int n;
+    uint64_t *seed;
+    float *pool, *spatial; /* spatial NULL: not wanted */
+} Rows;
+struct RunMeasure {
+    MeasureRun run;
+    EvalOptions eval;
+    EvalJob job;
+    EvalSet set, reference;
+    Features *features;
+    char *made;
+    const char *path[1];  /* what the images are called */
+    SeedList place, held; /* sets: all that are wanted; those of the file when it was opened */
+    Statistics sums;
+    int batches; /* since the file was written */
+    bool keep;   /* the rows: set.features has one for each seed of `place` */
+    EvalResult result;
+    /* the thread */
+    bool threaded, stop, failed;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    Rows next; /* n: in hand; 0: none */
+    Error error;
+};
+
+/* ---- what does not go together ---------------------------------------------------------------------------------------------------- */
+static bool check(RunMeasure *m, Error *e) {
+    const MeasureRun *r = &m->run;
+    const Protocol *p = &m->job.p;
+    size_t n = r->wanted->count;
+    if (m->job.metrics >> METRIC_CLASS & 1)
+        return dg_error(e, "--metrics class: it is measured by eval, of images that are stored with their classes");
+    if (n < 2) return dg_error(e, "--metrics: one image has no covariance: give --seeds more of them");
+    if (p->count && n > p->count)
+        return dg_error(e, "--metrics: protocol %s measures %zu images, and --seeds lists %zu: give fewer, or measure them by eval",
+                        p->name, p->count, n);
+    return eval_enough(&m->job, "--seeds", n, e);
+}
+RunMeasure *run_measure_new(const MeasureRun *r, Error *e) {
+    RunMeasure *m = dg_alloc(sizeof *m);
+    EvalOptions *o = &m->eval;
+    m->run = *r;
+    eval_defaults(o);
+    o->ref = r->o.ref, o->inception = r->o.inception, o->metrics = r->o.metrics, o->output = r->o.output;
+    o->allow_fewer = r->o.allow_fewer, o->device = *r->device, o->device.dtype = 0, o->checkpoint = *r->checkpoint;
+    o->protocol = r->o.protocol == UNSET && r->own ? PROTOCOL_SHAPES32 : r->o.protocol;
+    m->job = (EvalJob){.o = o, .interrupt = r->interrupt, .quiet = r->quiet || o->output != EVAL_TEXT, .borrowed = true};
+    m->place = seeds_copy(r->wanted);
+    seeds_sort(&m->place);
+    bool ok = o->protocol != UNSET || dg_error(e, "--metrics needs --protocol: one of %s", PROTOCOL_CHOICE);
+    if (ok && !o->ref && o->protocol != PROTOCOL_SHAPES32)
+        ok = dg_error(e, "--metrics needs --ref, the reference of protocol %s: statistics or images", protocols[o->protocol].name);
+    if (ok && o->protocol == PROTOCOL_SHAPES32 && o->inception)
+        ok = dg_error(e, "--inception: protocol shapes32 takes the extractor within the program");
+    if (ok && eval_settle(&m->job, e) && check(m, e) && eval_fit_reference(&m->job, e)) return m;
+    run_measure_close(m);
+    return NULL;
+}
+
+/* ---- the file ----------------------------------------------------------------------------------------------------------------------- */
+/* The kept rows of the images so far, in the order of their seeds; the whole array where none is missing before the last. */
+static float *rows_so_far(const RunMeasure *m, float **own) {
+    size_t d = (size_t)m->set.dims, n = 0;
+    const SeedList *s = &m->sums.seeds; /* a set */
+    *own = NULL;
+    if (!m->keep) return NULL;
+    if (!s->ranges || (s->ranges == 1 && s->range[0].first == seeds_at(&m->place, 0) && m->place.range[0].count >= s->count))
+        return m->set.features;
+    float *rows = *own = dg_alloc(s->count * d * sizeof *rows);
+    for (size_t i = 0; i < s->ranges; i++)
+        for (size_t k = 0; k < s->range[i].count; k++, n++)
+            memcpy(rows + n * d, m->set.features + seeds_position(&m->place, s->range[i].first + k) * d, d * sizeof *rows);
+    return rows;
+}
+static bool save(RunMeasure *m, Error *e) {
+    float *own;
+    m->batches = 0;
+    if (m->sums.pool->count < 2) return true; /* no covariance yet */
+    seeds_sort(&m->sums.seeds);
+    free(m->sums.meta);
+    m->sums.meta = eval_meta(&m->job, m->sums.pool->count, m->made);
+    float *rows = rows_so_far(m, &own);
+    bool ok = statistics_write(m->run.o.stats, &m->sums, rows, e);
+    free(own);
+    return ok;
+}
+static bool take_rows(RunMeasure *m, const Statistics *before, Error *e) {
+    size_t rows = 0, d = (size_t)m->set.dims;
+    int dims = 0;
+    const char *path = m->run.o.stats;
+    float *kept = statistics_features(path, &rows, &dims, NULL);
+    bool ok = (kept && rows == before->pool->count && dims == m->set.dims) ||
+              dg_error(e, "%s keeps no features of single images, which a measure of --metrics %s needs: give --stats another name", path,
+                       m->run.o.metrics);
+    for (size_t i = 0; ok && i < rows; i++)
+        memcpy(m->set.features + seeds_position(&m->place, seeds_at(&before->seeds, i)) * d, kept + i * d, d * sizeof *kept);
+    free(kept);
+    return ok;
+}
+/* What an earlier run has left: of the same options and weights, and of seeds that this run has too. */
+static bool resume(RunMeasure *m, Error *e) {
+    struct stat st;
+    const char *path = m->run.o.stats;
+    if (m->run.anew || stat(path, &st) != 0) return true;
+    Statistics before;
+    if (!statistics_read(path, &before, e)) return false;
+    char *meta = eval_meta(&m->job, before.pool->count, m->made);
+    SeedList others = seeds_without(&before.seeds, &m->place);
+    bool same = !strcmp(meta, before.meta) && before.seeds.count == before.pool->count && !before.spatial == !m->sums.spatial &&
+                exact_fits(before.pool, m->sums.pool, NULL);
+    bool ok = same || dg_error(e,
+                               "%s holds statistics of images that other options or weights made, or of another protocol: give --stats "
+                               "another name",
+                               path);
+    if (ok && others.count)
+        ok = dg_error(e, "%s holds statistics of %zu seeds that --seeds does not list (%" PRIu64 " is one): give --stats another name",
+                      path, others.count, seeds_at(&others, 0));
+    if (ok && m->keep) ok = take_rows(m, &before, e);
+    seeds_free(&others);
+    free(meta);
+    if (!ok) return statistics_free(&before), false;
+    statistics_free(&m->sums);
+    m->sums = before, m->held = seeds_copy(&before.seeds);
+    if (!m->job.quiet) {
+        print_text(stdout, path);
+        printf(": %" PRIu64 " images are measured already\n", before.pool->count);
+    }
+    return true;
+}
+
+/* ---- summing ------------------------------------------------------------------------------------------------------------------------- */
+static bool add(RunMeasure *m, const Rows *r, Error *e) {
+    size_t n = (size_t)r->n, d = (size_t)m->set.dims;
+    bool ok = !n || (exact_add(m->sums.pool, DG_F32, r->pool, n, r->seed[0], e) &&
+                     (!m->sums.spatial || exact_add(m->sums.spatial, DG_F32, r->spatial, n, r->seed[0], e)));
+    if (!ok) return dg_error_context(e, "features of seeds from %" PRIu64 " on", r->seed[0]);
+    for (size_t i = 0; i < n; i++) {
+        seeds_add(&m->sums.seeds, r->seed[i], 1);
+        if (m->keep) memcpy(m->set.features + seeds_position(&m->place, r->seed[i]) * d, r->pool + i * d, d * sizeof *r->pool);
+    }
+    return ++m->batches < m->run.o.every || save(m, e);
+}
+static void *add_batches(void *measure) {
+    RunMeasure *m = measure;
+    pthread_mutex_lock(&m->lock);
+    for (;;) {
+        while (!m->next.n && !m->stop) pthread_cond_wait(&m->changed, &m->lock);
+        if (!m->next.n) break;
+        pthread_mutex_unlock(&m->lock);
+        Error e = {""};
+        bool ok = add(m, &m->next, &e); /* nobody else touches it, or the sums, while n is not 0 */
+        pthread_mutex_lock(&m->lock);
+        if (!ok) m->failed = true, m->error = e;
+        m->next.n = 0;
+        pthread_cond_broadcast(&m->changed);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+static void join(RunMeasure *m) {
+    if (!m->threaded) return;
+    pthread_mutex_lock(&m->lock);
+    m->stop = true;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    pthread_join(m->thread, NULL);
+    pthread_mutex_destroy(&m->lock), pthread_cond_destroy(&m->changed);
+    m->threaded = false;
+}
+/* Copies the rows of images that are not held. */
+static void copy_rows(const RunMeasure *m, Rows *to, int n, const uint64_t *seed, const float *pool, const float *spatial) {
+    size_t d = (size_t)m->set.dims, ds = (size_t)features_dims(m->features, FEATURE_SPATIAL), good = 0;
+    to->seed = dg_realloc(to->seed, (size_t)n * sizeof *seed + 1), to->pool = dg_realloc(to->pool, (size_t)n * d * sizeof *pool + 1);
+    if (spatial) to->spatial = dg_realloc(to->spatial, (size_t)n * ds * sizeof *spatial + 1);
+    for (size_t i = 0; i < (size_t)n; i++) {
+        if (seeds_has(&m->held, seed[i])) continue;
+        to->seed[good] = seed[i];
+        memcpy(to->pool + good * d, pool + i * d, d * sizeof *pool);
+        if (spatial) memcpy(to->spatial + good * ds, spatial + i * ds, ds * sizeof *spatial);
+        good++;
+    }
+    to->n = (int)good;
+}
+static bool put(void *measure, const Delivered *d, Error *e) {
+    RunMeasure *m = measure;
+    if (m->threaded) {
+        pthread_mutex_lock(&m->lock);
+        while (m->next.n) pthread_cond_wait(&m->changed, &m->lock);
+    }
+    if (m->failed) *e = m->error;
+    bool ok = !m->failed;
+    if (ok) copy_rows(m, &m->next, d->count, d->seed, d->pool, d->spatial);
+    if (ok && !m->threaded) m->failed = !(ok = add(m, &m->next, e));
+    if (m->threaded) {
+        pthread_cond_broadcast(&m->changed);
+        pthread_mutex_unlock(&m->lock);
+    }
+    return ok;
+}
+Sink sink_measure(RunMeasure *m) { return (Sink){put, m}; }
+bool run_measure_pixels(RunMeasure *m, int n, const uint64_t *seed, const uint8_t *pixels, Error *e) {
+    float *rows[FEATURE_KINDS] = {NULL};
+    for (int kind = FEATURE_POOL; kind <= FEATURE_SPATIAL; kind++) {
+        size_t dims = (size_t)features_dims(m->features, (FeatureKind)kind);
+        if (dims) rows[kind] = dg_alloc((size_t)n * dims * sizeof(float));
+    }
+    features_run(m->features, pixels, (size_t)n, rows);
+    Delivered d = {.count = n, .seed = seed, .bytes = pixels, .pool = rows[FEATURE_POOL], .spatial = rows[FEATURE_SPATIAL]};
+    bool ok = put(m, &d, e);
+    free(rows[FEATURE_POOL]), free(rows[FEATURE_SPATIAL]);
+    return ok;
+}
+
+/* ---- begin, finish ------------------------------------------------------------------------------------------------------------------ */
+static bool open_features(RunMeasure *m, Shape picture, int batch, Error *e) {
+    bool spatial = m->job.metrics >> METRIC_SFID & 1, scored = m->job.metrics >> METRIC_IS & 1;
+    unsigned wanted = 1u << FEATURE_POOL | (spatial ? 1u << FEATURE_SPATIAL : 0);
+    ImageKind kind = {picture.h, picture.w, m->run.wanted->count};
+    if (picture.c != 3) return dg_error(e, "--metrics: the images have %d channels, and features are of colours, which are 3", picture.c);
+    m->eval.batch = batch < m->eval.batch ? batch : m->eval.batch;
+    if (!(m->features = eval_features(&m->job, "this run", kind, wanted, scored, e)) || !features_reserve(m->features, batch, e))
+        return false;
+    m->set.dims = features_dims(m->features, FEATURE_POOL);
+    m->keep = eval_needs_rows(&m->job, (EvalWish){.metrics = m->job.metrics});
+    if (m->keep && !(m->set.features = malloc(m->place.count * (size_t)m->set.dims * sizeof *m->set.features)))
+        return dg_error(e, "there is no memory for the %d features of %zu images", m->set.dims, m->place.count);
+    return statistics_new(&m->sums, m->set.dims, features_dims(m->features, FEATURE_SPATIAL), grid_f32, "{}", e);
+}
+Outcome run_measure_begin(RunMeasure *m, Device *d, Shape picture, const char *made, const char *images, int batch, Error *e) {
+    const char *ref = m->eval.ref;
+    EvalWish w = {.reference = true, .metrics = m->job.metrics & ~(1u << METRIC_IS)};
+    m->job.device = d, m->made = dg_strdup(made), m->path[0] = images;
+    Json *j = json_parse(made, strlen(made), NULL);
+    const Json *rule = json_get(j, "quantize");
+    snprintf(m->set.rounding, sizeof m->set.rounding, "%s", rule && rule->kind == JSON_STRING ? rule->string : "as in the files");
+    json_free(j);
+    m->set.path = m->path, m->set.paths = 1;
+    Outcome outcome = eval_set_open(&m->reference, &m->job, ref ? &ref : NULL, ref ? 1 : 0, w, e);
+    if (outcome != OUTCOME_DONE) return outcome;
+    m->job.dims = m->reference.dims;
+    if (!open_features(m, picture, batch, e) || !resume(m, e)) return OUTCOME_FAILED;
+    if (d->be->mark == host_mark) return OUTCOME_DONE;
+    pthread_mutex_init(&m->lock, NULL), pthread_cond_init(&m->changed, NULL);
+    m->threaded = pthread_create(&m->thread, NULL, add_batches, m) == 0;
+    return OUTCOME_DONE;
+}
+Features *run_measure_features(const RunMeasure *m) { return m->features; }
+const SeedList *run_measure_held(const RunMeasure *m) { return &m->held; }
+SeedList run_measure_missing(const RunMeasure *m) { return seeds_without(&m->place, &m->sums.seeds); }
+/* The rows of the images that there are, in the order of their seeds. */
+static void close_gaps(RunMeasure *m) {
+    float *own;
+    m->set.rows = m->keep ? m->sums.seeds.count : 0;
+    rows_so_far(m, &own);
+    if (own) free(m->set.features), m->set.features = own;
+}
+bool run_measure_finish(RunMeasure *m, bool complete, Error *e) {
+    join(m);
+    if (m->failed) return *e = m->error, false;
+    if (!m->sums.pool) return true; /* it never began */
+    if (m->batches && !save(m, e)) return false;
+    if (!complete) return true;
+    seeds_sort(&m->sums.seeds);
+    m->set.n = m->sums.pool->count;
+    if (m->set.n < 2) return dg_error(e, "--metrics: %" PRIu64 " images have no covariance", m->set.n);
+    close_gaps(m);
+    return eval_divide(&m->set, &m->job, (EvalWish){.metrics = m->job.metrics}, &m->sums, e) &&
+           eval_measure(&m->result, &m->job, &m->set, &m->reference, e);
+}
+const EvalResult *run_measure_result(const RunMeasure *m, uint64_t *images) {
+    *images = m->set.n;
+    return &m->result;
+}
+void run_measure_print(RunMeasure *m) { eval_report(&m->job, &m->set, &m->result, 1, &m->reference); }
+void run_measure_close(RunMeasure *m) {
+    if (!m) return;
+    join(m);
+    features_close(m->features);
+    eval_set_free(&m->set), eval_set_free(&m->reference);
+    statistics_free(&m->sums);
+    eval_job_close(&m->job);
+    seeds_free(&m->place), seeds_free(&m->held);
+    free(m->next.seed), free(m->next.pool), free(m->next.spatial), free(m->made);
+    free(m);
+}
