@@ -292,9 +292,10 @@ static Outcome finish_measure(Run *r, Outcome outcome, Error *e) {
     bool ok = run_measure_finish(r->measure, false, &own);
     if (ok && done && r->output) ok = measure_stored(r, &own);
     if (ok && done && interrupted(r->interrupt)) done = false, outcome = OUTCOME_INTERRUPTED;
-    ok = ok && run_measure_finish(r->measure, done, &own);
+    bool enough = r->pipeline.bad.count + 2 <= r->wanted.count; /* else it is said of those that are not finite */
+    ok = ok && run_measure_finish(r->measure, done && enough, &own);
     if (!ok && outcome == OUTCOME_DONE) *e = own, outcome = OUTCOME_FAILED;
-    if (outcome != OUTCOME_DONE) return outcome;
+    if (outcome != OUTCOME_DONE || !enough) return outcome;
     if (!r->measured) return run_measure_print(r->measure), outcome;
     r->measured->result = *run_measure_result(r->measure, &r->measured->images);
     r->measured->seconds = r->pipeline.progress.start > 0 ? seconds_now() - r->pipeline.progress.start : 0;

@@ -240,7 +240,6 @@ static bool open_features(RunMeasure *m, Shape picture, int batch, Error *e) {
     return statistics_new(&m->sums, m->set.dims, features_dims(m->features, FEATURE_SPATIAL), grid_f32, "{}", e);
 }
 Outcome run_measure_begin(RunMeasure *m, Device *d, Shape picture, const char *made, const char *images, int batch, Error *e) {
-    const char *ref = m->eval.ref;
     EvalWish w = {.reference = true, .metrics = m->job.metrics & ~(1u << METRIC_IS)};
     m->job.device = d, m->made = dg_strdup(made), m->path[0] = images;
     Json *j = json_parse(made, strlen(made), NULL);
@@ -248,7 +247,7 @@ Outcome run_measure_begin(RunMeasure *m, Device *d, Shape picture, const char *m
     snprintf(m->set.rounding, sizeof m->set.rounding, "%s", rule && rule->kind == JSON_STRING ? rule->string : "as in the files");
     json_free(j);
     m->set.path = m->path, m->set.paths = 1;
-    Outcome outcome = eval_set_open(&m->reference, &m->job, ref ? &ref : NULL, ref ? 1 : 0, w, e);
+    Outcome outcome = eval_set_open(&m->reference, &m->job, m->eval.ref ? &m->eval.ref : NULL, m->eval.ref ? 1 : 0, w, e);
     if (outcome != OUTCOME_DONE) return outcome;
     m->job.dims = m->reference.dims;
     if (!open_features(m, picture, batch, e) || !resume(m, e)) return OUTCOME_FAILED;

@@ -1,0 +1,216 @@
+/* test_run_measure.c -- generate --metrics: what it measures is what eval measures of the images, to the last bit, in batches of any size, of
+ * either format, after kills, and without images; and what does not belong to its statistics is refused.
+ * Usage: test_run_measure [PROGRAM [DEVICE]].                                                                               */
+#include "eval_sets.h"
+#include "measure/statistics.h"
+#include "tiny_model.h"
+#include <inttypes.h>
+
+#if defined DG_HAVE_LAPACK && defined DG_HAVE_STB && defined DG_HAVE_ZLIB
+static const char small_config[] = "{\"kind\": \"inception\", \"num_classes\": 20, \"image_size\": 107, \"depth_multiplier\": 0.125}";
+static const char measures[] =
+    "--protocol adm --metrics fid,sfid,is,pr,dc,kid --inception inception.safetensors --ref real.npz --output json";
+
+/* One line of JSON: the results alone, but for the images' name. */
+static char *results(const Result *r) {
+    const char *from = strstr(r->out, "\"results\": ["), *n = from ? strstr(from, "\"N\"") : NULL, *end = n ? strstr(n, "]") : NULL;
+    return end ? strndup(n, (size_t)(end - n)) : dg_strdup("no results");
+}
+static Result *make(const Setup *s, const char *args) {
+    char all[2048];
+    snprintf(all, sizeof all, "generate --device %s --network tiny.safetensors --steps 1 %s %s", s->device, measures, args);
+    return run(s, all);
+}
+/* eval of the same images, on the same device. */
+static Result *measure(const Setup *s, const char *images) {
+    char all[2048];
+    snprintf(all, sizeof all, "eval --device %s %s --images %s", s->device, measures, images);
+    return run(s, all);
+}
+static void check_equal(const char *what, const char *found, const char *wanted) {
+    CHECK(strstr(wanted, "\"fid\"") && strstr(wanted, "\"kid\"") && !strcmp(found, wanted), "%s: %s, eval gives %s", what, found, wanted);
+}
+
+/* ---- equal to eval -------------------------------------------------------------------------------------------------------------------- */
+/* Batches and formats; *wanted becomes what eval gives of images 0 to 69. */
+static void equals_eval(const Setup *s, char **wanted) {
+    static const struct {
+        const char *args, *images;
+    } runs[] = {{"--outdir a --batch 7", "a"},
+                {"--outdir b --batch 64", "b"},
+                {"--outdir c --batch 7 --format npz", "c/samples.npz"},
+                {"--outdir d --batch 64 --format npz", "d/samples.npz"}};
+    char args[256];
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        snprintf(args, sizeof args, "--seeds 0-69 %s", runs[i].args);
+        Result *r = make(s, args);
+        succeeds(r, args);
+        char *found = results(r), *eval = results(measure(s, runs[i].images));
+        check_equal(args, found, eval);
+        if (*wanted) CHECK(!strcmp(eval, *wanted), "%s: other images: %s", args, eval);
+        else *wanted = dg_strdup(eval);
+        free(found), free(eval);
+    }
+    CHECK(exists(s, "a/statistics_0-69.npz"), "no file of statistics");
+    /* the file is one that eval takes, with what its measures need */
+    snprintf(args, sizeof args, "a/statistics_0-69.npz");
+    char *stored = results(measure(s, args));
+    check_equal("of the file", stored, *wanted);
+    free(stored);
+    Result *r = make(s, "--seeds 0-69 --outdir a --batch 7");
+    succeeds(r, "nothing to do");
+    char *again = results(r);
+    check_equal("measured already", again, *wanted);
+    free(again);
+}
+/* Images that were made without measures, those of both kinds, and seeds in any order. */
+static void stored_images(const Setup *s, const char *wanted) {
+    static const char *const first[] = {"--seeds 0-69 --outdir late", "--seeds 10-29,60-69 --outdir mixed --format npz"};
+    static const char *const then[] = {"--seeds 0-69 --outdir late --batch 16",
+                                       "--seeds 40-69,0-39 --outdir mixed --format npz --batch 16 --stats mixed.npz"};
+    char args[512];
+    for (int i = 0; i < 2; i++) {
+        snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 1 %s", s->device, first[i]);
+        succeeds(run(s, args), args);
+        Result *r = make(s, then[i]);
+        succeeds(r, then[i]);
+        char *found = results(r);
+        check_equal(then[i], found, wanted);
+        free(found);
+    }
+}
+static void without_images(const Setup *s, const char *wanted) {
+    succeeds(make(s, "--seeds 0-29 --no-images --stats grow.npz --allow-fewer --batch 8"), "few");
+    Result *r = make(s, "--seeds 0-69 --no-images --stats grow.npz --batch 64");
+    succeeds(r, "more");
+    char *found = results(r);
+    check_equal("statistics that grow", found, wanted);
+    free(found);
+    CHECK(!exists(s, "out"), "a folder of no images");
+    fails(make(s, "--seeds 0-39 --no-images --stats grow.npz"), "fewer than there are", 1,
+          "grow.npz holds statistics of 30 seeds that --seeds does not list \\(40 is one\\)");
+    fails(make(s, "--seeds 0-69 --no-images --stats grow.npz --class 1"), "other images", 1, "that other options or weights made");
+    fails(make(s, "--seeds 0-69 --no-images --stats grow.npz --resize half"), "no such option", 2, "resize");
+}
+
+/* ---- killed ----------------------------------------------------------------------------------------------------------------------------- */
+/* Kills at all times, by a signal that leaves no choice and by one that does. */
+static void killed(const Setup *s, const char *wanted, const char *where, int kills) {
+    char args[2048];
+    Result r;
+    int before = 0, ended = 0;
+    snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 1 %s --seeds 0-69 --batch 7 --save-every 1 %s",
+             s->device, measures, where);
+    for (int i = 0; i < kills; i++) {
+        pid_t pid = start(s, args, 0, "stdout.txt");
+        nanosleep(&(struct timespec){0, 1000000L * (20 + 37 * i % 190)}, NULL);
+        kill(pid, i % 3 ? SIGKILL : SIGTERM);
+        finish(s, pid, &r);
+        ended += r.code == 0;
+        CHECK(r.code == 0 || r.code == 1000 + SIGKILL || r.code == 1000 + SIGTERM || r.code == 130, "%s: exit code %d, %s", where, r.code,
+              r.err);
+        before += strstr(r.out, "measured already") != NULL;
+    }
+    Result *last = run(s, args);
+    succeeds(last, args);
+    char *found = results(last);
+    check_equal(args, found, wanted);
+    CHECK(value_of(last, 0, "N") == 70, "%s: %g images", where, value_of(last, 0, "N"));
+    printf("%s: %d kills, %d runs had ended before\n", where, kills, ended);
+    free(found);
+}
+/* A run that is asked to end keeps what it has measured, and the next one goes on from there. */
+static void stopped(const Setup *s) {
+    char args[2048];
+    Result r;
+    Statistics of;
+    Error e = {""};
+    snprintf(args, sizeof args,
+             "generate --device %s --network tiny.safetensors --steps 40 %s --seeds 0-399 --batch 4 --save-every 1 --no-images --stats "
+             "stopped.npz",
+             s->device, measures);
+    pid_t pid = start(s, args, 0, "stdout.txt");
+    for (int i = 0; i < 6000 && !exists(s, "stopped.npz") && alive(pid); i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
+    kill(pid, SIGTERM);
+    finish(s, pid, &r);
+    CHECK(r.code == 130 && strstr(r.err, "interrupted: the statistics so far are in stopped.npz"), "exit code %d: %s", r.code, r.err);
+    if (!CHECK(statistics_read(at(s, "stopped.npz"), &of, &e), "%s", e.text)) return;
+    CHECK(of.pool->count >= 4 && of.pool->count < 400 && of.seeds.count == of.pool->count && of.seeds.ranges == 1, "%d images of %zu seeds",
+          (int)of.pool->count, of.seeds.count);
+    statistics_free(&of);
+}
+
+/* ---- images that are not finite ---------------------------------------------------------------------------------------------------------- */
+static void not_finite(const Setup *s) {
+    char args[1024];
+    snprintf(args, sizeof args, "generate --device %s --network broken.safetensors --steps 2 %s --seeds 0-2 --outdir nan", s->device,
+             measures);
+    Result *r = run(s, args);
+    fails(r, "no image is finite", 1, "not finite");
+    CHECK(!strstr(r->out, "\"fid\""), "a number of no images: %s", r->out);
+}
+
+/* ---- what does not go together ------------------------------------------------------------------------------------------------------------ */
+static void refusals(const Setup *s) {
+    static const struct {
+        const char *args;
+        int code;
+        const char *sentence;
+    } all[] = {
+        {"--seeds 0-3 --stats x.npz", 2, "--stats is of a run with --metrics"},
+        {"--seeds 0-3 --no-images", 2, "--no-images is of a run with --metrics"},
+        {"--seeds 0-3 --metrics fid --ref real.npz", 2, "--metrics needs --protocol"},
+        {"--seeds 0-3 --metrics fid --protocol adm", 2, "--metrics needs --ref"},
+        {"--seeds 0-3 --metrics fd --protocol adm --ref real.npz", 2, "fd"},
+        {"--seeds 0-3 --metrics class,fd --protocol shapes32", 2, "it is measured by eval"},
+        {"--seeds 7 --metrics fid --protocol adm --ref real.npz", 2, "one image has no covariance"},
+        {"--seeds 0-3 --metrics fid --protocol edm --ref real.npz", 2, "holds 4 images, and protocol edm wants 50000"},
+        {"--seeds 0-50000 --metrics fid --protocol edm --ref real.npz", 2, "protocol edm measures 50000 images, and --seeds lists 50001"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --no-images", 2, "needs --stats"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --no-images --stats x.npz --outdir y", 2, "leave out --outdir"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --stats real.npz", 2, "real.npz is a file that is read"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref nowhere.npz --stats x.npz", 2, "nowhere.npz: cannot open"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --stats x.npz", 1, "pt_inception-2015-12-05"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --inception inception.safetensors --stats tiny.safetensors", 2,
+         "tiny.safetensors is a file that is read"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --save-latents --format npz", 2, "--save-latents stores something else"}};
+    char args[1024];
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 1 %s", s->device, all[i].args);
+        fails(run(s, args), all[i].args, all[i].code, all[i].sentence);
+        CHECK(!exists(s, "x.npz"), "%s: a file is left", all[i].args);
+    }
+    write_file(s, "cut.npz", "no archive");
+    fails(make(s, "--seeds 0-3 --no-images --stats cut.npz"), "a file that is none", 1, "cut.npz");
+}
+
+int main(int argc, char **argv) {
+    char *real = argc > 1 ? realpath(argv[1], NULL) : program_of_build(argv[0], false, "dg_cuda");
+    Setup s = {.program = real, .device = argc > 2 ? argv[2] : "cpu", .dir = "/tmp/dg_test_measure_XXXXXX"};
+    Error e = {""};
+    char *wanted = NULL;
+    if (!CHECK(real, "no program dg_cuda beside the tests") || !CHECK(mkdtemp(s.dir), "no temporary folder"))
+        return check_done("test_run_measure");
+    CHECK(tiny_write_model(NULL, at(&s, "inception.safetensors"), small_config, 1, &e), "%s", e.text);
+    CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text);
+    CHECK(tiny_write(at(&s, "broken.safetensors"), tiny_network_config, 1e38f, &e), "%s", e.text);
+    write_array(&s, "real.npz", 0, 30, SIDE, false, false);
+    equals_eval(&s, &wanted);
+    stored_images(&s, wanted);
+    without_images(&s, wanted);
+    killed(&s, wanted, "--outdir k", 20);
+    killed(&s, wanted, "--outdir l --format npz", 20);
+    killed(&s, wanted, "--no-images --stats n.npz", 20);
+    stopped(&s);
+    not_finite(&s);
+    refusals(&s);
+    remove_folder(s.dir);
+    free(real), free(wanted);
+    return check_done("test_run_measure");
+}
+#else
+int main(void) {
+    not_run("generate --metrics: built without LAPACK, stb_image_write or zlib");
+    return check_done("test_run_measure");
+}
+#endif
