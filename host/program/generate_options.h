@@ -4,6 +4,7 @@
 #include "program/checkpoint_options.h"
 #include "program/device_options.h"
 #include "base/seeds.h"
+#include "program/eval.h"
 #include "program/networks.h"
 #include "program/sample_options.h"
 
@@ -23,4 +24,11 @@ bool generate_check_images(const GenerateOptions *o, const Networks *n, Error *e
 void generate_paths(const GenerateOptions *o, const char *path[ROLES]);      /* by role; NULL: not given */
 void generate_read_paths(const GenerateOptions *o, const char *path[ROLES]); /* those that the run needs */
 int generate_run(const Args *a, Error *e);                                   /* generate.c */
+typedef struct {
+    EvalResult result;
+    uint64_t images;
+    double seconds;
+} Measured; /* result: name/value pairs as `eval` gives them */
+int generate_measure(const Args *a, Measured *out,
+                     Error *e); /* like generate_run of `generate --metrics ...`, prints only progress; an exit code */
 #endif

@@ -130,7 +130,7 @@ static void draw_y_axis(Text *t, const Axis *y, const char *label, double left) 
         put_tick(t, tick, n, i, y->log);
         text_printf(t, "</text>\n");
     }
-    text_printf(t, "<text transform=\"translate(%.2f %.2f) rotate(-90)\" text-anchor=\"middle\">", left - LEFT + FONT + 4,
+    text_printf(t, "<text transform=\"translate(%.2f %.2f) rotate(-90)\" text-anchor=\"middle\">", left - LEFT + FONT + 8,
                 bottom - PANEL_HEIGHT / 2.);
     put_escaped(t, label);
     text_printf(t, "</text>\n");
