@@ -152,7 +152,7 @@ static int measure_and_report(Sweep *s, Error *e) {
     if (code == EXIT_INTERRUPTED) dg_error(e, "interrupted: %d cells are finished, the same command goes on", s->finished);
     if (code != EXIT_DONE) return code;
     sweep_report(s);
-    if (s->o->plot && !sweep_plot(s, e)) return EXIT_FAILED;
+    if (s->o->plot && s->finished && !sweep_plot(s, e)) return EXIT_FAILED;
     return all_measured(s, &tally, e) ? EXIT_DONE : EXIT_FAILED;
 }
 /* One sweep at a time in a folder. *lock: -1 where a file system has no locks. */

@@ -49,7 +49,10 @@ static void print_aligned(const Table *t) {
         size_t width = 0, own = characters(t->item[i]);
         for (int j = i % t->columns; j < t->items; j += t->columns) width = characters(t->item[j]) > width ? characters(t->item[j]) : width;
         bool last = i % t->columns == t->columns - 1;
-        text_printf(&line, "%s%*s%s", t->item[i], last ? 0 : (int)(width - own), "", last ? "\n" : "  ");
+        text_printf(&line, "%s%*s", t->item[i], last ? 0 : (int)(width - own) + 2, "");
+        if (!last) continue;
+        while (line.text[line.len - 1] == ' ') line.text[--line.len] = 0;
+        text_printf(&line, "\n");
     }
     print_lines(stdout, line.text);
     text_free(&line);
