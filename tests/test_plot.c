@@ -56,10 +56,19 @@ static void check_inside(const char *svg) {
             CHECK(x >= 0 && x <= width && y >= 0 && y <= height, "%s %d is at (%g, %g) of %g x %g", of[k][0], i, x, y, width, height);
         }
     }
+    for (const char *s = svg; (s = strstr(s, "rotate(-30)")); s++) { /* a word that ends at x; its characters are 6.6 wide on the average */
+        double x, y, length = 0;
+        const char *begin = s;
+        for (const char *c = strchr(s, '>') + 1; *c != '<'; c++) length += ((unsigned char)*c & 0xc0) != 0x80 ? 6.6 : 0;
+        while (*begin != '<') begin--;
+        int read = sscanf(strstr(begin, "translate("), "translate(%lf %lf)", &x, &y);
+        CHECK(read == 2 && x - .87 * length >= 0 && y + .5 * length <= height, "a word of length %g ends at (%g, %g) of height %g", length,
+              x, y, height);
+    }
     for (const char *s = svg; (s = strstr(s, " d=\"M")); s++) {
         double x, top, low;
-        CHECK(sscanf(s, " d=\"M%lf %lfV%lf", &x, &top, &low) == 3 && x >= 0 && x <= width && top >= 0 && low <= height && top < low,
-              "a bar from %g to %g at %g", top, low, x);
+        int read = sscanf(s, " d=\"M%lf %lfV%lf", &x, &top, &low);
+        CHECK(read == 3 && x >= 0 && x <= width && top >= 0 && low <= height && top < low, "a bar from %g to %g at %g", top, low, x);
     }
 }
 static Text draw(const Plot *p) {
@@ -117,6 +126,17 @@ static void test_words(void) {
     CHECK(strstr(t.text, "é\\x0a\\xff") && !strstr(t.text, "of/a/path"), "a long word: %s", t.text);
     double first = attribute(element(t.text, "<circle", 0), "cx"), other = attribute(element(t.text, "<circle", 2), "cx");
     CHECK(other > first + 2 * 3.5, "two series over one word are at %g and %g, one above the other", first, other);
+    text_free(&t);
+    static const char *const path[] = {
+        "networks/network-snapshot-000100", "networks/network-snapshot-000200", "networks/network-snapshot-000300",
+        "networks/network-snapshot-000400", "networks/network-snapshot-000500", "networks/network-snapshot-000600",
+        "networks/network-snapshot-000700", "networks/network-snapshot-000800", "networks/network-snapshot-000900"};
+    static const PlotPoint nine[9] = {{.y = 1}, {.y = 2}};
+    static const PlotSeries all[] = {{"fid", nine, 9}};
+    static const PlotPanel wide[] = {{"fid", all, 1}};
+    p = (Plot){.title = "", .x_label = "network", .note = "note", .word = path, .words = 9, .panel = wide, .panels = 1};
+    t = draw(&p);
+    CHECK(count(t.text, "rotate(-30)") == 9 && strstr(t.text, "shot-000900<"), "nine paths: %s", t.text);
     text_free(&t);
 }
 static void test_extremes(void) {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { PANEL_WIDTH = 420, PANEL_HEIGHT = 260, LEFT = 74, RIGHT = 18, TOP = 30, TITLE = 26, BOTTOM = 52, NOTE = 22, LEGEND_ROW = 18 };
-enum { WORD_ROOM = 70 };                                               /* below the axis, for words that stand aslant */
+enum { WORD_ROOM = 94, WORD_MOST = 18 };                               /* below the axis, for words that stand aslant */
 static const double FONT = 12, CHARACTER = 6.6, RADIUS = 3.5, CAP = 4; /* a character's mean width at this size; half widths */
 /* Okabe and Ito's, which the colour-blind tell apart; yellow, too light on white, left out for grey. */
 static const char *const colour[PLOT_MAX_SERIES] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#777777"};
@@ -147,7 +147,8 @@ static void draw_words(Text *t, const Plot *p, const Axis *x, double bottom) {
         line(t, at, bottom, at, bottom + 4, FRAME);
         if (aslant) text_printf(t, "<text transform=\"translate(%.2f %.2f) rotate(-30)\" text-anchor=\"end\">", at + 4, bottom + 16);
         else text_printf(t, "<text x=\"%.2f\" y=\"%.2f\" text-anchor=\"middle\">", at, bottom + 18);
-        put_word(t, p->word[i], aslant ? 18 : 60);
+        int room = (int)((at - x->at + LEFT) / (CHARACTER * cos(M_PI / 6))) - 1; /* to the picture's edge */
+        put_word(t, p->word[i], !aslant ? 60 : room < WORD_MOST ? (size_t)room : WORD_MOST);
         text_printf(t, "</text>\n");
     }
 }
