@@ -76,8 +76,12 @@ static int fake_measure(const Args *a, Measured *out, Error *e) {
     if (call == wrong.kill_after) raise(SIGKILL);
     return EXIT_DONE;
 }
+static bool fake_check(const Args *a, Error *e) {
+    const FakeOptions *o = a->options;
+    return !o->interval || strchr(o->interval, ',') || dg_error(e, "--dg_interval: %s is not LO,HI", o->interval);
+}
 static int run_fake(const Args *a, Error *e) {
-    const SweepCells cells = {&fake, fake_measure};
+    const SweepCells cells = {&fake, fake_check, fake_measure};
     return sweep_run(a, &cells, e);
 }
 static const Command sweep_fake = SWEEP_COMMAND(run_fake);
@@ -156,6 +160,7 @@ static void test_usage(void) {
         {"--vary steps=1,2 num_steps=3 --ranges 2 --images 5 --metrics fd --outdir out", "varied twice"},
         {"--vary steps=5,05 --ranges 2 --images 5 --metrics fd --outdir out", "steps=5 and steps=05 are the same"},
         {"--vary dg_interval=0,1 --ranges 2 --images 5 --metrics fd --outdir out", "a value is LO,HI: separate values by ';'"},
+        {"--vary dg_interval=0,1;2 --ranges 2 --images 5 --metrics fd --outdir out", "dg_interval=2: --dg_interval: 2 is not LO,HI"},
         {"--vary seeds=1,2 --ranges 2 --images 5 --metrics fd --outdir out", "--seeds of generate is set by sweep"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --stats x", "--stats of generate is set by sweep"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --outdir x", "--outdir: sweep .* keeps no images"},
@@ -433,6 +438,11 @@ static void test_failures(void) {
     wrong.usage = 2;
     fails(sweep(FOUR), "a cell's usage", 2, "dg_weight_1st_order=1, seeds 0-49: --dg_interval: nonsense");
     CHECK(measured() == 2, "a command line that does not fit ends the sweep");
+    clear();
+    wrong.usage = 1;
+    fails(sweep(FOUR), "the first cell's usage", 2, "dg_weight_1st_order=0, seeds 0-49: --dg_interval: nonsense");
+    wrong.usage = 0;
+    succeeds(sweep(FOUR " -- --steps 9"), "another command where nothing was measured");
     clear();
     wrong.fail = -1, wrong.bad_weight = 3;
     r = *sweep("--vary dg_weight_1st_order=3, --ranges 1 --images 5 --metrics fd --outdir out");

@@ -14,8 +14,17 @@
 typedef struct {
     int todo, tried; /* cells that this run is to measure, as far as is known, and those it has begun */
     int failed;
-    Error first; /* failure */
+    Error first;                         /* failure */
+    double images_todo, images, seconds; /* the first of all cells to be measured, the others of those that were */
 } Tally;
+
+/* What the cells so far took says how long the others take. */
+static void say_time(const Tally *t, double seconds) {
+    char took[32], left[32];
+    format_seconds(seconds, took, sizeof took);
+    format_seconds(t->seconds / t->images * (t->images_todo - t->images), left, sizeof left);
+    printf(" (%s, about %s left)\n", took, left);
+}
 
 /* ---- one cell ------------------------------------------------------------------------------------------------------------------------- */
 static void say_values(const SweepCell *c) {
@@ -48,13 +57,15 @@ static int measure_cell(Sweep *s, SweepCell *c, int setting, int range, size_t c
     printf("\n"), fflush(stdout);
     bool parsed = sweep_cell_args(s, setting, range, count, &cell, &words, e);
     DG_CHECK(parsed, "a command line that fitted does so no more: %s", e->text);
+    double start = seconds_now();
     int code = s->cells->measure(&cell, &m, e);
     sweep_cell_free(&cell, words);
     if (code == EXIT_DONE && (m.images != count || !m.result.values))
         code = EXIT_FAILED, dg_error(e, "%llu of %zu images were measured", (unsigned long long)m.images, count);
     if (code == EXIT_DONE) {
         keep_result(c, &m);
-        printf("  "), say_values(c), printf("\n");
+        tally->images += (double)count, tally->seconds += seconds_now() - start;
+        printf("  "), say_values(c), say_time(tally, seconds_now() - start);
         c->done = true, s->finished++;
         code = sweep_record_write(s, e) ? EXIT_DONE : EXIT_FAILED;
     } else if (code == EXIT_FAILED) {
@@ -106,9 +117,19 @@ static void choose_kept(Sweep *s) {
 }
 
 /* ---- all of them ---------------------------------------------------------------------------------------------------------------------- */
+/* Of cells that are not finished; before the screening is, of as many values as will go on. */
+static size_t images_left(const Sweep *s) {
+    size_t done = 0, values = (size_t)(s->o->screen ? s->o->keep : s->settings);
+    for (int k = 0; k < s->settings; k++) {
+        for (int r = 0; r < s->ranges; r++) done += s->full[k * s->ranges + r].done ? s->range->count : 0;
+        done += s->screened[k].done ? (size_t)s->o->screen : 0;
+    }
+    return values * (size_t)s->ranges * s->range->count + (size_t)s->settings * (size_t)s->o->screen - done;
+}
 static int measure_all(Sweep *s, Tally *tally, Error *e) {
     int code = EXIT_DONE, most = s->o->screen ? s->o->keep * s->ranges + s->settings : s->settings * s->ranges;
     tally->todo = most - s->finished;
+    tally->images_todo = (double)images_left(s);
     printf("%d values, %d ranges of %zu seeds", s->settings, s->ranges, s->range->count);
     if (s->finished) printf("; %d of %d cells are finished", s->finished, most);
     printf("\n");

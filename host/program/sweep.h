@@ -28,6 +28,7 @@ void sweep_defaults(void *options);
 /* What measures: a command whose options are varied, and how a run of it is measured. */
 typedef struct {
     const Command *command;
+    bool (*check)(const Args *a, Error *e);                 /* what can be wrong before any file is opened; may complete the options */
     int (*measure)(const Args *a, Measured *out, Error *e); /* an exit code */
 } SweepCells;
 

@@ -199,6 +199,7 @@ static bool check_cells(const Sweep *s, Error *e) {
         Text t = {0};
         ok = sweep_cell_args(s, k, 0, s->range->count, &cell, &words, e);
         for (int i = 0; i < s->varied && ok; i++) text_printf(&t, " "), option_json(s->vary[i].option, cell.options, &t);
+        if (ok && !s->cells->check(&cell, e)) ok = dg_error_context(e, "%s", s->name[k]);
         sweep_cell_free(&cell, words);
         seen[k] = t.text;
         for (int j = 0; j < k && ok; j++)

@@ -207,8 +207,9 @@ bool sweep_record_open(Sweep *s, Error *e) {
             ok = dg_error(e, "%s: not the record of a sweep", s->record);
         if (!ok) dg_error_context(e, "--outdir");
     }
-    ok = ok && settle_command(s, before, e);
     const Json *cells = json_get(before, "cells");
+    bool any = cells && cells->count > 0; /* where nothing was measured another command may begin */
+    ok = ok && settle_command(s, any ? before : NULL, e);
     for (const Json *line = cells ? cells->child : NULL; ok && line; line = line->next) ok = take_cell(s, line, e);
     json_free(before);
     return ok && sweep_record_write(s, e);
