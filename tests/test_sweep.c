@@ -66,8 +66,9 @@ static int fake_measure(const Args *a, Measured *out, Error *e) {
     if (write(fd, line, (size_t)n) != n || close(fd)) return dg_error(e, "cells.log"), EXIT_FAILED;
     if (call == wrong.interrupt) return EXIT_INTERRUPTED;
     if (call == wrong.usage) return dg_error(e, "--dg_interval: nonsense"), EXIT_USAGE;
-    if (call == wrong.fail || (wrong.fail < 0 && o->weight == wrong.bad_weight)) return dg_error(e, "the disk | is full"), EXIT_FAILED;
-    bool bad = call == wrong.not_a_number || (wrong.not_a_number < 0 && o->weight == wrong.bad_weight);
+    if (call == wrong.fail || (wrong.fail < 0 && fabs(o->weight) == wrong.bad_weight))
+        return dg_error(e, "the disk | is full"), EXIT_FAILED;
+    bool bad = call == wrong.not_a_number || (wrong.not_a_number < 0 && fabs(o->weight) == wrong.bad_weight);
     double count = last - first + 1;
     put(out, "fd", bad ? (double)NAN : fake_distance(o->weight, o->steps, o->sampler, first, count));
     put(out, "precision", fake_precision(o->weight, first));
@@ -397,6 +398,11 @@ static void test_ties_and_failures(void) {
     CHECK(json.code == 1 && strstr(json.err, "1 of 10 cells failed, the first was dg_weight_1st_order=2, seeds 0-9: the disk | is full"),
           "a failure: %s", json.err);
     CHECK(measured() == 4 + 6, "cells of a screening with a failure");
+    clear();
+    wrong.not_a_number = -1, wrong.bad_weight = 2;
+    json = *sweep("--vary dg_weight_1st_order=2,-2,1 --ranges 2 --images 5 --metrics fd --outdir out --screen 2 --keep 2 --output json");
+    check_kept(&json, "ffm", "fewer than are to be kept");
+    CHECK(measured() == 3 + 2, "what has no number goes on");
 }
 
 /* ---- failures -------------------------------------------------------------------------------------------------------------------------- */
@@ -554,6 +560,11 @@ static void test_plots(void) {
     check_plot(
         "--vary steps=36,9 --vary sampler=edm,ddim --ranges 2 --images 5 --metrics fd --outdir two --plot p.svg --plot-metric fd,recall", 8,
         4, 4, 2, ">sampler=ddim</text>.*recall .higher is better.*>sampler=edm</text>");
+    char svg[OUTPUT];
+    double x[2] = {0};
+    read_text(at(&setup, "p.svg"), svg);
+    const char *points = strstr(svg, " points=");
+    CHECK(points && sscanf(points, " points=\"%lf,%*f %lf", &x[0], &x[1]) == 2 && x[0] < x[1], "a line goes from %g to %g", x[0], x[1]);
     fails(sweep(FOUR " --plot p.svg --plot-metric fid"), "no such measure", 1, "--plot-metric fid: there are fd, precision, recall");
     fails(sweep("--vary steps=36,9 --vary dg_scale=0,1,2,3,4,5,6,7,8 --ranges 1 --images 2 --metrics fd --outdir many --plot p.svg"),
           "many lines", 1, "more than 8");
