@@ -564,7 +564,8 @@ static void test_plots(void) {
     double x[2] = {0};
     read_text(at(&setup, "p.svg"), svg);
     const char *points = strstr(svg, " points=");
-    CHECK(points && sscanf(points, " points=\"%lf,%*f %lf", &x[0], &x[1]) == 2 && x[0] < x[1], "a line goes from %g to %g", x[0], x[1]);
+    int read = points ? sscanf(points, " points=\"%lf,%*f %lf", &x[0], &x[1]) : 0;
+    CHECK(read == 2 && x[0] < x[1], "a line goes from %g to %g", x[0], x[1]);
     fails(sweep(FOUR " --plot p.svg --plot-metric fid"), "no such measure", 1, "--plot-metric fid: there are fd, precision, recall");
     fails(sweep("--vary steps=36,9 --vary dg_scale=0,1,2,3,4,5,6,7,8 --ranges 1 --images 2 --metrics fd --outdir many --plot p.svg"),
           "many lines", 1, "more than 8");

@@ -102,13 +102,13 @@ static void rank(Sweep *s) {
 }
 static void choose_kept(Sweep *s) {
     rank(s);
-    printf("the first %d seeds of every value, by %s (%s is better); the best %d go on:\n", s->o->screen, s->by,
-           s->higher ? "higher" : "lower", s->o->keep);
+    printf("the first %d seeds of every value, by %s (%s is better); the best %d go on:\n", s->screen, s->by,
+           s->higher ? "higher" : "lower", s->keep);
     for (int i = 0; i < s->settings; i++) {
         int k = s->rank[i];
         double value = screened_value(s, k);
-        bool tie = i >= s->o->keep && isfinite(value) && value == screened_value(s, s->rank[s->o->keep - 1]);
-        s->kept[k] = i < s->o->keep && isfinite(value);
+        bool tie = i >= s->keep && isfinite(value) && value == screened_value(s, s->rank[s->keep - 1]);
+        s->kept[k] = i < s->keep && isfinite(value);
         printf("  %-4s %-10.6g ", s->kept[k] ? "on" : "out", value);
         print_text(stdout, s->name[k]);
         printf("%s\n", !isfinite(value) ? " (failed)" : tie ? " (as good as one that goes on, which stands before it in the list)" : "");
@@ -119,23 +119,23 @@ static void choose_kept(Sweep *s) {
 /* ---- all of them ---------------------------------------------------------------------------------------------------------------------- */
 /* Of cells that are not finished; before the screening is, of as many values as will go on. */
 static size_t images_left(const Sweep *s) {
-    size_t done = 0, values = (size_t)(s->o->screen ? s->o->keep : s->settings);
+    size_t done = 0, values = (size_t)(s->screen ? s->keep : s->settings);
     for (int k = 0; k < s->settings; k++) {
         for (int r = 0; r < s->ranges; r++) done += s->full[k * s->ranges + r].done ? s->range->count : 0;
-        done += s->screened[k].done ? (size_t)s->o->screen : 0;
+        done += s->screened[k].done ? (size_t)s->screen : 0;
     }
-    return values * (size_t)s->ranges * s->range->count + (size_t)s->settings * (size_t)s->o->screen - done;
+    return values * (size_t)s->ranges * s->range->count + (size_t)s->settings * (size_t)s->screen - done;
 }
 static int measure_all(Sweep *s, Tally *tally, Error *e) {
-    int code = EXIT_DONE, most = s->o->screen ? s->o->keep * s->ranges + s->settings : s->settings * s->ranges;
+    int code = EXIT_DONE, most = s->screen ? s->keep * s->ranges + s->settings : s->settings * s->ranges;
     tally->todo = most - s->finished;
     tally->images_todo = (double)images_left(s);
     printf("%d values, %d ranges of %zu seeds", s->settings, s->ranges, s->range->count);
     if (s->finished) printf("; %d of %d cells are finished", s->finished, most);
     printf("\n");
-    for (int k = 0; k < s->settings && s->o->screen && code == EXIT_DONE; k++)
-        if (!s->screened[k].done) code = measure_cell(s, &s->screened[k], k, 0, (size_t)s->o->screen, tally, e);
-    if (s->o->screen && code == EXIT_DONE) choose_kept(s);
+    for (int k = 0; k < s->settings && s->screen && code == EXIT_DONE; k++)
+        if (!s->screened[k].done) code = measure_cell(s, &s->screened[k], k, 0, (size_t)s->screen, tally, e);
+    if (s->screen && code == EXIT_DONE) choose_kept(s);
     for (int r = 0; r < s->ranges; r++)
         for (int k = 0; k < s->settings && code == EXIT_DONE; k++) {
             SweepCell *c = &s->full[k * s->ranges + r];

@@ -63,6 +63,7 @@ typedef struct {
     Vary vary[MAX_VARIED];
     int varied;
     SweepRange range[MAX_RANGES];
+    int screen, keep;     /* images, settings that go on; 0: no screening */
     int ranges, settings; /* settings: of the product of all values, the last option's values next to each other */
     char by[32];          /* the value that --screen ranks by and a plot shows first: the first of --metrics */
     bool higher;          /* is better */

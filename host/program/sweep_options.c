@@ -5,7 +5,7 @@
 enum { MOST_IMAGES = MAX_SEEDS };
 void sweep_defaults(void *options) {
     SweepOptions *o = options;
-    *o = (SweepOptions){.ranges = 3};
+    *o = (SweepOptions){.ranges = 3, .images = UNSET, .screen = UNSET, .keep = UNSET};
 }
 #define AT(member) offsetof(SweepOptions, member)
 const Option sweep_option[SWEEP_OPTIONS] = {
@@ -17,12 +17,12 @@ const Option sweep_option[SWEEP_OPTIONS] = {
     {NULL, "seeds", NULL, OPTION_TEXT, AT(seeds), "RANGES", 0, 0, true,
      "ranges of seeds, each measured alone: 0-499,1000-1499,2000-2499; of one length"},
     {NULL, "ranges", NULL, OPTION_INT, AT(ranges), "N", 1, MAX_RANGES, true, "instead of --seeds: so many ranges, one behind the other"},
-    {NULL, "images", NULL, OPTION_INT, AT(images), "N", 0, MOST_IMAGES, true, "of a range; with --ranges"},
+    {NULL, "images", NULL, OPTION_INT, AT(images), "N", 1, MOST_IMAGES, true, "of a range; with --ranges"},
     {NULL, "first-seed", NULL, OPTION_INT, AT(first_seed), "N", 0, 2147483647, true, "of the first range; with --ranges"},
 
-    {"Few images for all, many for the best", "screen", NULL, OPTION_INT, AT(screen), "N", 0, MOST_IMAGES, true,
+    {"Few images for all, many for the best", "screen", NULL, OPTION_INT, AT(screen), "N", 1, MOST_IMAGES, true,
      "first measure every value with the first N seeds of the first range"},
-    {NULL, "keep", NULL, OPTION_INT, AT(keep), "K", 0, MAX_SETTINGS, true, "and go on with the K best alone"},
+    {NULL, "keep", NULL, OPTION_INT, AT(keep), "K", 1, MAX_SETTINGS, true, "and go on with the K best alone"},
 
     {"Output", "outdir", NULL, OPTION_TEXT, AT(outdir), "DIR", 0, 0, false,
      "statistics of every cell, and sweep.json, the results: the same command goes on from them"},

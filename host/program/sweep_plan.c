@@ -26,7 +26,7 @@ static bool choose_by(Sweep *s, Error *e) {
     snprintf(s->by, sizeof s->by, "%.*s", (int)n, list);
     for (int i = 0; i < DIRECTIONS; i++)
         if (direction[i].metric && !strcmp(direction[i].metric, s->by)) snprintf(s->by, sizeof s->by, "%s", direction[i].name);
-    if (sweep_direction(s->by, &s->higher) || !s->o->screen) return true;
+    if (sweep_direction(s->by, &s->higher) || !s->screen) return true;
     return dg_error(e, "--screen ranks by the first of --metrics, and \"%s\" is none of fd, fid, sfid, is, pr, dc, kid, class", s->by);
 }
 
@@ -57,10 +57,10 @@ static bool read_ranges(Sweep *s, Error *e) {
 }
 static bool choose_ranges(Sweep *s, Error *e) {
     const SweepOptions *o = s->o;
-    bool counted = args_given(s->args, "ranges") || args_given(s->args, "first-seed") || o->images;
+    bool counted = args_given(s->args, "ranges") || args_given(s->args, "first-seed") || o->images != UNSET;
     if (o->seeds && counted) return dg_error(e, "--seeds says which ranges: leave --ranges, --images and --first-seed out");
     if (o->seeds) return read_ranges(s, e);
-    if (!o->images) return dg_error(e, "which seeds: --seeds 0-499,500-999,1000-1499, or --ranges 3 --images 500");
+    if (o->images == UNSET) return dg_error(e, "which seeds: --seeds 0-499,500-999,1000-1499, or --ranges 3 --images 500");
     for (s->ranges = 0; s->ranges < o->ranges; s->ranges++)
         s->range[s->ranges] = (SweepRange){(uint64_t)o->first_seed + (uint64_t)s->ranges * (uint64_t)o->images, (size_t)o->images};
     return true;
@@ -236,12 +236,12 @@ static bool numbers(const Vary *v, bool positive) {
 static bool check_usage(const Sweep *s, Error *e) {
     const SweepOptions *o = s->o;
     size_t images = s->range->count;
-    if (!o->screen != !o->keep)
+    if (!s->screen != !s->keep)
         return dg_error(e, "--screen N and --keep K go together: how many images, and how many of the values go on");
-    if (o->screen && (size_t)o->screen >= images)
-        return dg_error(e, "--screen %d: a range has %zu images, and screening takes fewer", o->screen, images);
-    if (o->screen && o->keep >= s->settings)
-        return dg_error(e, "--keep %d of %d values leaves none out: without --screen all are measured", o->keep, s->settings);
+    if (s->screen && (size_t)s->screen >= images)
+        return dg_error(e, "--screen %d: a range has %zu images, and screening takes fewer", s->screen, images);
+    if (s->screen && s->keep >= s->settings)
+        return dg_error(e, "--keep %d of %d values leaves none out: without --screen all are measured", s->keep, s->settings);
     bool picture = o->plot_metric || o->plot_title || o->plot_log;
     if (picture && !o->plot) return dg_error(e, "--plot-metric, --plot-title and --plot-log need --plot, the file of the picture");
     if ((o->plot_log == SWEEP_LOG_X || o->plot_log == SWEEP_LOG_BOTH) && !numbers(&s->vary[0], true))
@@ -250,6 +250,7 @@ static bool check_usage(const Sweep *s, Error *e) {
 }
 bool sweep_plan(Sweep *s, const Args *a, const SweepCells *cells, Error *e) {
     *s = (Sweep){.args = a, .o = a->options, .cells = cells};
+    s->screen = s->o->screen == UNSET ? 0 : s->o->screen, s->keep = s->o->keep == UNSET ? 0 : s->o->keep;
     if (!s->o->metrics) return dg_error(e, "--metrics is missing: what to measure, for example fid,pr");
     if (!s->o->outdir) return dg_error(e, "--outdir is missing: the folder for what is measured");
     if (!choose_values(s, e) || !choose_ranges(s, e) || !choose_by(s, e) || !check_base(s, e)) return false;
@@ -258,7 +259,7 @@ bool sweep_plan(Sweep *s, const Args *a, const SweepCells *cells, Error *e) {
     s->screened = dg_alloc((size_t)s->settings * sizeof *s->screened);
     s->kept = dg_alloc((size_t)s->settings * sizeof *s->kept);
     s->rank = dg_alloc((size_t)s->settings * sizeof *s->rank);
-    for (int k = 0; k < s->settings; k++) s->kept[k] = !s->o->screen;
+    for (int k = 0; k < s->settings; k++) s->kept[k] = !s->screen;
     return true;
 }
 void sweep_free(Sweep *s) {

@@ -103,7 +103,7 @@ static void fill_panel(Across *a, PlotPanel *panel, const char *const *name, int
 static void say_note(const Sweep *s, Text *t) {
     if (s->ranges > 1) text_printf(t, "mean and standard error over %d ranges of %zu images", s->ranges, s->range->count);
     else text_printf(t, "%zu images", s->range->count);
-    if (s->o->screen) text_printf(t, "; the best %d of %d by %s of %d images", s->o->keep, s->settings, s->by, s->o->screen);
+    if (s->screen) text_printf(t, "; the best %d of %d by %s of %d images", s->keep, s->settings, s->by, s->screen);
     int failed = 0;
     for (int k = 0; k < s->settings; k++) failed += sweep_state(s, k) == SETTING_FAILED;
     if (failed) text_printf(t, "; %d of %d values failed", failed, s->settings);

@@ -52,7 +52,7 @@ static void put_command(const Sweep *s, Text *t) {
     }
     text_printf(t, "\", \"metrics\": ");
     text_json_string(t, s->o->metrics);
-    text_printf(t, ", \"screen\": %d, \"keep\": %d, \"options\": {", s->o->screen, s->o->keep);
+    text_printf(t, ", \"screen\": %d, \"keep\": %d, \"options\": {", s->screen, s->keep);
     put_options(s, t);
     text_printf(t, "}}");
 }
@@ -158,7 +158,7 @@ static SweepCell *find_cell(Sweep *s, const char *setting, const char *seeds) {
         if (strcmp(s->name[k], setting)) continue;
         for (int r = -1; r < s->ranges && !found; r++) {
             Text t = {0};
-            sweep_seeds(&t, &s->range[r < 0 ? 0 : r], r < 0 ? (size_t)s->o->screen : s->range[r].count);
+            sweep_seeds(&t, &s->range[r < 0 ? 0 : r], r < 0 ? (size_t)s->screen : s->range[r].count);
             if (!strcmp(t.text, seeds)) found = r < 0 ? &s->screened[k] : &s->full[k * s->ranges + r];
             text_free(&t);
         }
@@ -217,7 +217,7 @@ bool sweep_record_open(Sweep *s, Error *e) {
 bool sweep_record_write(const Sweep *s, Error *e) {
     Text cells = {0}, t = {0};
     for (int k = 0; k < s->settings; k++)
-        if (s->screened[k].done) put_cell(s, &cells, k, &s->screened[k], &s->range[0], (size_t)s->o->screen);
+        if (s->screened[k].done) put_cell(s, &cells, k, &s->screened[k], &s->range[0], (size_t)s->screen);
     for (int k = 0; k < s->settings; k++)
         for (int r = 0; r < s->ranges; r++)
             if (s->full[k * s->ranges + r].done) put_cell(s, &cells, k, &s->full[k * s->ranges + r], &s->range[r], s->range[r].count);

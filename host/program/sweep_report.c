@@ -124,7 +124,7 @@ static void report_md(const Sweep *s, const char *const *name, int names) {
     }
     print_md(&t);
     if (s->ranges > 1) printf("\nMean and its standard error over disjoint ranges of seeds.\n");
-    if (left_out) printf("\nOf the first %d seeds %d went on: the best by %s.\n", s->o->screen, s->o->keep, s->by);
+    if (left_out) printf("\nOf the first %d seeds %d went on: the best by %s.\n", s->screen, s->keep, s->by);
     print_failures(s, "\nFailed: ");
     table_free(&t);
 }
@@ -187,7 +187,7 @@ static void json_row(Text *t, const Sweep *s, int k, const char *const *name, in
         json_cell(t, &s->full[k * s->ranges + r], &s->range[r], s->range[r].count);
     }
     text_printf(t, "], \"screened\": ");
-    if (s->o->screen) json_cell(t, &s->screened[k], s->range, (size_t)s->o->screen);
+    if (s->screen) json_cell(t, &s->screened[k], s->range, (size_t)s->screen);
     else text_printf(t, "null");
     text_printf(t, "}");
 }
@@ -198,8 +198,8 @@ static void report_json(const Sweep *s, const char *const *name, int names) {
     text_printf(&t, "], \"images\": %zu, \"ranges\": %d, \"metrics\": ", s->range->count, s->ranges);
     text_json_string(&t, s->o->metrics);
     text_printf(&t, ",\n \"screen\": ");
-    if (s->o->screen)
-        text_printf(&t, "{\"images\": %d, \"keep\": %d, \"by\": \"%s\", \"better\": \"%s\"}", s->o->screen, s->o->keep, s->by,
+    if (s->screen)
+        text_printf(&t, "{\"images\": %d, \"keep\": %d, \"by\": \"%s\", \"better\": \"%s\"}", s->screen, s->keep, s->by,
                     s->higher ? "higher" : "lower");
     else text_printf(&t, "null");
     text_printf(&t, ",\n \"rows\": [\n  ");

@@ -12,7 +12,7 @@ static const SweepValue *find_value(const SweepCell *c, const char *name) {
         if (!strcmp(c->value[i].name, name)) return &c->value[i];
     return NULL;
 }
-size_t sweep_images(const Sweep *s, int setting) { return s->kept[setting] ? s->range->count : (size_t)s->o->screen; }
+size_t sweep_images(const Sweep *s, int setting) { return s->kept[setting] ? s->range->count : (size_t)s->screen; }
 const char *sweep_failure(const Sweep *s, int setting) {
     const SweepCell *cell;
     int n = cells_of(s, setting, &cell);
