@@ -93,10 +93,7 @@ bool manifest_write(const Manifest *m, const Text *images, const RunFacts *own, 
     text_printf(&t, "{\"program\": \"dg_cuda\",\n \"images\": %s,\n \"runs\": ", images->text);
     records_print(&t, json_get(m->before, "runs"), own, dead, deads);
     text_printf(&t, "}\n");
-    OutFile *f = out_open(m->path, e);
-    bool ok = f && out_write(f, t.text, t.len, e);
-    if (ok) ok = out_finish(f, e);
-    else out_abandon(f);
+    bool ok = out_whole(m->path, t.text, t.len, e);
     text_free(&t);
     return ok;
 }

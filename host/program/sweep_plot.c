@@ -108,12 +108,6 @@ static void say_note(const Sweep *s, Text *t) {
     for (int k = 0; k < s->settings; k++) failed += sweep_state(s, k) == SETTING_FAILED;
     if (failed) text_printf(t, "; %d of %d values failed", failed, s->settings);
 }
-static bool write_picture(const char *path, const Text *t, Error *e) {
-    OutFile *f = out_open(path, e);
-    bool ok = f && out_write(f, t->text, t->len, e);
-    if (!ok) return out_abandon(f), false;
-    return out_finish(f, e);
-}
 bool sweep_plot(const Sweep *s, Error *e) {
     const char *name[MAX_VALUES];
     int names = choose_names(s, name, e), values = s->vary[0].values;
@@ -140,7 +134,7 @@ bool sweep_plot(const Sweep *s, Error *e) {
               .log_y = log_y,
               .panel = panel,
               .panels = panels};
-    bool ok = (plot_svg(&p, &svg, e) && write_picture(s->o->plot, &svg, e)) || dg_error_context(e, "--plot");
+    bool ok = (plot_svg(&p, &svg, e) && out_whole(s->o->plot, svg.text, svg.len, e)) || dg_error_context(e, "--plot");
     while (a.owns) free(a.owned[--a.owns]);
     free(a.owned);
     text_free(&note), text_free(&svg);

@@ -223,10 +223,7 @@ bool sweep_record_write(const Sweep *s, Error *e) {
             if (s->full[k * s->ranges + r].done) put_cell(s, &cells, k, &s->full[k * s->ranges + r], &s->range[r], s->range[r].count);
     text_printf(&t, "{\"program\": \"%s\",\n \"command\": %s,\n \"cells\": [", PROGRAM, s->command.text);
     text_printf(&t, "%s%s]}\n", cells.len ? "\n  " : "", cells.len ? cells.text : "");
-    OutFile *f = out_open(s->record, e);
-    bool ok = f && out_write(f, t.text, t.len, e);
-    if (ok) ok = out_finish(f, e);
-    else out_abandon(f);
+    bool ok = out_whole(s->record, t.text, t.len, e);
     text_free(&cells), text_free(&t);
     return ok;
 }

@@ -100,13 +100,18 @@ static void add_with_error(Table *t, const Summary *m) {
     add(t, &x);
 }
 static void print_md(const Table *t) {
+    Text x = {0};
     for (int i = 0; i < t->items; i++) {
-        printf(i % t->columns ? " " : "| ");
-        for (const char *c = t->item[i]; *c; c++) printf(strchr("\\|`*<[", *c) ? "\\%c" : "%c", *c);
-        printf(" |%s", i % t->columns == t->columns - 1 ? "\n" : "");
-        if (i + 1 == t->columns)
-            for (int j = 0; j < t->columns; j++) printf("%s%s", j ? "--:|" : "|---|", j + 1 == t->columns ? "\n" : "");
+        bool last = i % t->columns == t->columns - 1;
+        text_printf(&x, i % t->columns ? " " : "| ");
+        text_markdown(&x, t->item[i]);
+        text_printf(&x, last ? " |\n" : " |");
+        if (i + 1 != t->columns) continue;
+        for (int j = 0; j < t->columns; j++) text_printf(&x, j ? "--:|" : "|---|");
+        text_printf(&x, "\n");
     }
+    print_lines(stdout, x.text);
+    text_free(&x);
 }
 static void report_md(const Sweep *s, const char *const *name, int names) {
     Table t = {.columns = s->varied + 1 + names};
@@ -134,11 +139,6 @@ static void csv_number(Text *t, double value) {
     text_printf(t, ",");
     if (isfinite(value)) text_json_double(t, value);
 }
-static void csv_text(Text *t, const char *s) {
-    text_printf(t, "\"");
-    for (; *s; s++) text_printf(t, *s == '"' ? "\"\"" : "%c", *s);
-    text_printf(t, "\"");
-}
 static void report_csv(const Sweep *s, const char *const *name, int names) {
     Text t = {0};
     for (int i = 0; i < s->varied; i++) text_printf(&t, "%s,", s->vary[i].option->name);
@@ -146,7 +146,7 @@ static void report_csv(const Sweep *s, const char *const *name, int names) {
     for (int k = 0; k < s->settings; k++)
         for (int i = 0; i < names; i++) {
             Summary m = sweep_summary(s, k, name[i]);
-            for (int v = 0; v < s->varied; v++) csv_text(&t, sweep_value(s, k, v)), text_printf(&t, ",");
+            for (int v = 0; v < s->varied; v++) text_csv_string(&t, sweep_value(s, k, v)), text_printf(&t, ",");
             text_printf(&t, "%s,%d,%zu,%s", m.failed ? "failed" : s->kept[k] ? "measured" : "left out", m.n, sweep_images(s, k), name[i]);
             csv_number(&t, m.mean), csv_number(&t, m.error), csv_number(&t, m.std), csv_number(&t, m.lo), csv_number(&t, m.hi);
             text_printf(&t, "\n");
