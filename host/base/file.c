@@ -229,3 +229,9 @@ void out_abandon(OutFile *f) {
     unlink(f->temporary);
     out_free(f);
 }
+bool out_whole(const char *path, const void *data, size_t bytes, Error *e) {
+    OutFile *f = out_open(path, e);
+    if (f && out_write(f, data, bytes, e)) return out_finish(f, e);
+    out_abandon(f);
+    return false;
+}

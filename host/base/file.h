@@ -26,6 +26,7 @@ bool out_write(OutFile *f, const void *data, size_t bytes, Error *e);
 bool out_patch(OutFile *f, uint64_t offset, const void *data, size_t bytes, Error *e); /* within what was written */
 uint64_t out_position(const OutFile *f);                                               /* bytes written so far */
 bool out_finish(OutFile *f, Error *e);                                                 /* frees f either way */
+bool out_whole(const char *path, const void *data, size_t bytes, Error *e);            /* all of it: opened, written, finished */
 void out_abandon(OutFile *f);                                                          /* f may be NULL */
 /* Many small files: out_settle each, which begins writing it out, and out_finish_all waits for all of them together. It frees
  * them and returns how many are there, the first ones: fewer than n after a failure. Until then each holds a file descriptor. */

@@ -292,3 +292,15 @@ void json_write(Text *t, const Json *j) {
     }
     text_printf(t, j->kind == JSON_ARRAY ? "]" : "}");
 }
+static void write_or_say(Text *t, const Json *j) {
+    if (j) json_write(t, j);
+    else text_printf(t, "not set");
+}
+void json_difference(Text *differ, const char *in, const char *key, const Json *before, const Json *now) {
+    Text a = {0}, b = {0};
+    write_or_say(&a, before);
+    write_or_say(&b, now);
+    if (strcmp(a.text, b.text))
+        text_printf(differ, "%s%s%s%s was %s, is now %s", differ->len ? "; " : "", in, *in ? ": " : "", key, a.text, b.text);
+    text_free(&a), text_free(&b);
+}

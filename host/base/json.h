@@ -32,4 +32,6 @@ bool json_get_ints(const Json *object, const char *key, int *out, int max, int *
 
 struct Text;                                    /* base/text.h */
 void json_write(struct Text *t, const Json *j); /* a parsed value back as text, compact */
+/* "; in: key was 18, is now 20", after what was there before, where the two are not the same; NULL: not set. */
+void json_difference(struct Text *differ, const char *in, const char *key, const Json *before, const Json *now);
 #endif

@@ -23,6 +23,7 @@ void progress_begin(Progress *p, size_t total) {
     p->printed = p->start;
 }
 void progress_show(Progress *p, double done) {
+    if (p->quiet) return;
     double now = seconds_now(), speed = done / (now - p->start + 1e-9);
     if (now - p->printed < (p->terminal ? BAR_EVERY : LINE_EVERY) || done <= 0) return;
     p->printed = now;
@@ -49,5 +50,5 @@ void progress_end(Progress *p, size_t made) {
     double seconds = seconds_now() - p->start;
     char took[32];
     format_seconds(seconds, took, sizeof took);
-    if (made) printf("%zu images in %s, %.3g images/s\n", made, took, (double)made / seconds);
+    if (made && !p->quiet) printf("%zu images in %s, %.3g images/s\n", made, took, (double)made / seconds);
 }

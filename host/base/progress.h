@@ -9,6 +9,7 @@ typedef struct {
     size_t total;          /* images to make */
     double start, printed; /* seconds on the monotonic clock */
     bool drawn;            /* a bar is on the line */
+    bool quiet;            /* set after begin: nothing is printed */
 } Progress;
 double seconds_now(void); /* monotonic */
 void progress_begin(Progress *p, size_t total);

@@ -48,6 +48,17 @@ void text_json_string(Text *t, const char *s) {
     }
     append(t, "\"", 1);
 }
+void text_csv_string(Text *t, const char *s) {
+    text_printf(t, "\"");
+    for (; *s; s++) text_printf(t, *s == '"' ? "\"\"" : "%c", *s);
+    text_printf(t, "\"");
+}
+void text_markdown(Text *t, const char *s) {
+    Text line = {0};
+    text_printable(&line, s);
+    for (const char *c = line.len ? line.text : ""; *c; c++) text_printf(t, strchr("\\|`*<[", *c) ? "\\%c" : "%c", *c);
+    text_free(&line);
+}
 void text_free(Text *t) {
     free(t->text);
     *t = (Text){0};

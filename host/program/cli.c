@@ -69,8 +69,9 @@ static bool unknown_option(const Command *c, const char *name, size_t len, Error
     if (near.best < INT_MAX) return dg_error(e, "%s has no option --%.*s: did you mean --%s?", c->name, (int)len, name, near.name);
     return dg_error(e, "%s has no option --%.*s: dg_cuda %s --help lists them", c->name, (int)len, name, c->name);
 }
+const Option *command_option(const Command *c, const char *name) { return find_option(c, name, strlen(name)); }
 bool args_given(const Args *a, const char *name) {
-    const Option *o = find_option(a->command, name, strlen(name));
+    const Option *o = command_option(a->command, name);
     DG_CHECK(o, "%s has no option %s", a->command->name, name);
     return a->given[o - a->command->option];
 }
@@ -295,6 +296,21 @@ static bool parse(Args *a, int argc, char **argv, Error *e) {
     }
     return a->operands >= c->operands_min || dg_error(e, "%s: %s is missing", c->name, c->operands);
 }
+bool args_parse(const Command *c, int words, char **word, Args *out, Error *e) {
+    *out = (Args){.command = c, .options = dg_alloc(c->options_bytes)};
+    out->given = dg_alloc((size_t)c->options * sizeof *out->given), out->typed = dg_alloc((size_t)c->options * sizeof *out->typed);
+    out->operand = dg_alloc((size_t)words * sizeof *out->operand);
+    if (c->defaults) c->defaults(out->options);
+    return parse(out, words, word, e);
+}
+void args_free(Args *a) {
+    const Command *c = a->command;
+    for (int i = 0; i < c->options; i++)
+        if (c->option[i].kind == OPTION_TEXTS) free(((TextList *)(void *)((char *)a->options + c->option[i].offset))->item);
+    free(a->options);
+    free(a->given), free(a->typed);
+    free(a->operand);
+}
 
 /* ---- help --------------------------------------------------------------------------------------------------------------- */
 enum { HELP_COLUMN = 30, HELP_WIDTH = 110 };
@@ -369,16 +385,9 @@ static bool is_help(const char *s) { return !strcmp(s, "--help") || !strcmp(s, "
 static int run_command(const Command *c, int argc, char **argv, Error *e) {
     for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
         if (is_help(argv[i])) return print_help(c), EXIT_DONE;
-    Args a = {.command = c, .options = dg_alloc(c->options_bytes)};
-    a.given = dg_alloc((size_t)c->options * sizeof *a.given), a.typed = dg_alloc((size_t)c->options * sizeof *a.typed);
-    a.operand = dg_alloc((size_t)argc * sizeof *a.operand);
-    if (c->defaults) c->defaults(a.options);
-    int code = parse(&a, argc, argv, e) ? c->run(&a, e) : EXIT_USAGE;
-    for (int i = 0; i < c->options; i++)
-        if (c->option[i].kind == OPTION_TEXTS) free(((TextList *)(void *)((char *)a.options + c->option[i].offset))->item);
-    free(a.options);
-    free(a.given), free(a.typed);
-    free(a.operand);
+    Args a;
+    int code = args_parse(c, argc, argv, &a, e) ? c->run(&a, e) : EXIT_USAGE;
+    args_free(&a);
     return code;
 }
 int cli_run(const Command *const *command, int commands, int argc, char **argv, Error *e) {

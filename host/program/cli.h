@@ -18,7 +18,7 @@ typedef enum {
     OPTION_SWITCH  /* a choice with the words off and on, which may also be written 0 and 1, or on by the name alone */
 } OptionKind;
 typedef struct {
-    const char **item; /* freed by cli_run */
+    const char **item; /* freed by args_free */
     int count;
 } TextList;
 typedef struct {
@@ -66,9 +66,14 @@ struct Command {
 
 /* Parses, runs, or prints a help text. Returns the exit code; with e->text not empty there is an error to print. */
 int cli_run(const Command *const *command, int commands, int argc, char **argv, Error *e);
+/* The same as a function, of a command that is not run: its defaults, and what the words say. Texts stay the words'. False: e says which
+ * word is wrong. args_free either way.                                                                                    */
+bool args_parse(const Command *c, int words, char **word, Args *out, Error *e);
+void args_free(Args *a);
 /* Sets the options that a JSON object names, by name or alias; `skip` has the members that are somebody else's, separated by spaces.
  * Texts stay the JSON's. False: e says which member is unknown or does not fit.                                          */
 bool options_from_json(const Option *option, int count, void *options, const Json *j, const char *skip, Error *e);
+const Option *command_option(const Command *c, const char *name); /* by name or alias; NULL: it has none of this name */
 bool args_given(const Args *a, const char *name);
 bool args_typed(const Args *a, const char *name);                  /* on the command line itself */
 const Preset *preset_find(const Preset *table, const char *name);  /* NULL: none has this name */

@@ -4,5 +4,5 @@
 #include "program/cli.h"
 
 extern const Command command_generate, command_verify, command_info, command_bench, command_convert, command_cache, command_decode,
-    command_encode, command_eval, command_pack;
+    command_encode, command_eval, command_pack, command_sweep;
 #endif

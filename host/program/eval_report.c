@@ -17,13 +17,6 @@ static void images_of(Text *t, uint64_t n) {
 }
 
 /* ---- text, Markdown ----------------------------------------------------------------------------------------------------------------- */
-/* In one line, and no part of a table or of other markup. */
-static void md_text(Text *t, const char *s) {
-    Text line = {0};
-    text_printable(&line, s);
-    for (const char *c = line.len ? line.text : ""; *c; c++) text_printf(t, strchr("\\|`*<[", *c) ? "\\%c" : "%c", *c);
-    text_free(&line);
-}
 /* What the options change of the protocol, as options. */
 static void changes(Text *t, const EvalJob *j) {
     const Protocol *p = &j->p, *official = &protocols[j->o->protocol];
@@ -94,11 +87,11 @@ static void report_md(Text *t, const EvalJob *j, const EvalSet *set, const EvalR
     for (int i = 0; i < sets; i++) {
         char *name = eval_set_name(&set[i]);
         text_printf(t, "\n| ");
-        md_text(t, name);
+        text_markdown(t, name);
         text_printf(t, " | ");
         images_of(t, set[i].n);
         text_printf(t, " | ");
-        md_text(t, set[i].rounding);
+        text_markdown(t, set[i].rounding);
         text_printf(t, " |");
         for (int k = 0; k < result[i].values; k++) {
             text_printf(t, " ");
@@ -108,15 +101,10 @@ static void report_md(Text *t, const EvalJob *j, const EvalSet *set, const EvalR
         free(name);
     }
     text_printf(t, "\n\n");
-    describe(t, j, reference, "- ", md_text);
+    describe(t, j, reference, "- ", text_markdown);
 }
 
 /* ---- CSV, JSON: for programs ---------------------------------------------------------------------------------------------------------- */
-static void csv_text(Text *t, const char *s) {
-    text_printf(t, "\"");
-    for (; *s; s++) text_printf(t, *s == '"' ? "\"\"" : "%c", *s);
-    text_printf(t, "\"");
-}
 static void report_csv(Text *t, const EvalJob *j, const EvalSet *set, const EvalResult *result, int sets, const EvalSet *reference) {
     char *against = eval_set_name(reference);
     Text changed = {0};
@@ -126,12 +114,12 @@ static void report_csv(Text *t, const EvalJob *j, const EvalSet *set, const Eval
     text_printf(t, "\n");
     for (int i = 0; i < sets; i++) {
         char *name = eval_set_name(&set[i]);
-        csv_text(t, name);
+        text_csv_string(t, name);
         text_printf(t, ",%" PRIu64 ",%s,%s,%s,%s,%s,", set[i].n, j->p.name, changed.len ? changed.text + 1 : "", resize_of(j),
                     scale_name(&j->p), j->precision ? j->precision : "");
-        csv_text(t, set[i].rounding);
+        text_csv_string(t, set[i].rounding);
         text_printf(t, ",");
-        csv_text(t, against);
+        text_csv_string(t, against);
         text_printf(t, ",%" PRIu64 ",%s,%s", reference->n, reference->sha256, j->weights_sha256);
         for (int k = 0; k < result[i].values; k++) {
             text_printf(t, ",");

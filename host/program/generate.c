@@ -20,6 +20,7 @@ typedef struct {
     char hex[ROLES][SHA256_HEX]; /* once the hashes are done */
     RunMeasure *measure;         /* NULL: nothing is measured */
     SeedList left;               /* without images: those that are not measured yet */
+    bool quiet;                  /* standard output is for results alone, or somebody else's */
     Measured *measured;          /* where the result goes; NULL: it is printed */
     Device *device;
     Engine engine;
@@ -118,7 +119,7 @@ static Outcome open_output(Run *r, Error *e) {
     Outcome outcome = output_open(&r->output, &q, e);
     if (outcome != OUTCOME_DONE) return outcome;
     size_t todo = output_todo(r->output)->count;
-    if (todo < r->wanted.count && !r->measured)
+    if (todo < r->wanted.count && !r->quiet)
         printf("%zu of %zu images are there already\n", r->wanted.count - todo, r->wanted.count), fflush(stdout);
     return OUTCOME_DONE;
 }
@@ -197,7 +198,7 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     if (!settle_sampling(r, e) || !choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;
     if (r->networks.score->facts.latent) device_for_latents(r->device, &o->device);
-    if (!r->measured) describe(r);
+    if (!r->quiet) describe(r);
     if (o->dry_run) return dry_run(r, e) ? OUTCOME_DONE : OUTCOME_FAILED;
     if (!generate_check_images(o, &r->networks, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
     Outcome outcome = open_output(r, e);
@@ -238,6 +239,7 @@ static Outcome sample(Run *r, Error *e) {
     if (r->output && p->todo->count) r->writer = writer_start(output_store(r->output)), p->sink[p->sinks++] = sink_writer(r->writer);
     if (r->measure) p->features = run_measure_features(r->measure), p->sink[p->sinks++] = sink_measure(r->measure);
     progress_begin(&p->progress, p->todo->count);
+    p->progress.quiet = r->o->measure.output != EVAL_TEXT && !r->measured;
     Outcome outcome = p->todo->count ? pipeline_run(p, e) : OUTCOME_DONE;
     if (p->hopeless) bad_images(r, e);
     r->made = p->shown;
@@ -296,7 +298,10 @@ static Outcome finish_measure(Run *r, Outcome outcome, Error *e) {
     ok = ok && run_measure_finish(r->measure, done && enough, &own);
     if (!ok && outcome == OUTCOME_DONE) *e = own, outcome = OUTCOME_FAILED;
     if (outcome != OUTCOME_DONE || !enough) return outcome;
-    if (!r->measured) return run_measure_print(r->measure), outcome;
+    if (!r->measured) {
+        run_measure_print(r->measure);
+        return outcome;
+    }
     r->measured->result = *run_measure_result(r->measure, &r->measured->images);
     r->measured->seconds = r->pipeline.progress.start > 0 ? seconds_now() - r->pipeline.progress.start : 0;
     return outcome;
@@ -327,7 +332,7 @@ static int finish(Run *r, Outcome outcome, Error *e) {
         dg_error(e, "%s (%zu images were written before; the same command makes the rest)", cause.text, r->made);
     }
     if (outcome == OUTCOME_FAILED) return EXIT_FAILED;
-    if (r->output && !todo(r)->count && !r->measured) {
+    if (r->output && !todo(r)->count && !r->quiet) {
         printf("all %zu images are in ", r->wanted.count);
         print_text(stdout, r->o->outdir);
         putchar('\n');
@@ -365,6 +370,7 @@ static int run(const Args *a, Measured *measured, Error *e) {
     int code = EXIT_USAGE;
     if (generate_check(r.o, a, &r.wanted, e)) {
         r.interrupt = interrupt_begin();
+        r.quiet = measured || r.o->measure.output != EVAL_TEXT;
         bool fits = new_measure(&r, e);
         if (fits) code = EXIT_FAILED;
         Outcome outcome = fits ? prepare(&r, &code, e) : OUTCOME_FAILED;

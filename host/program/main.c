@@ -10,8 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const Command *const commands[] = {&command_generate, &command_decode, &command_encode,  &command_eval,  &command_pack,
-                                          &command_verify,   &command_info,   &command_convert, &command_bench, &command_cache};
+static const Command *const commands[] = {&command_generate, &command_decode, &command_encode, &command_eval,
+                                          &command_pack,     &command_sweep,  &command_verify, &command_info,
+                                          &command_convert,  &command_bench,  &command_cache};
 
 /* Standard input, output and error that are closed would be the numbers of the next files opened, and lines meant for a reader
  * would go into those.                                                                                                     */

@@ -44,18 +44,6 @@ void manifest_close(Manifest *m) {
     free(m->path);
     *m = (Manifest){0};
 }
-static void print_value(Text *out, const Json *j) {
-    if (j) json_write(out, j);
-    else text_printf(out, "not set");
-}
-static void print_difference(Text *differ, const char *in, const char *key, const Json *before, const Json *now) {
-    Text a = {0}, b = {0};
-    print_value(&a, before);
-    print_value(&b, now);
-    if (strcmp(a.text, b.text))
-        text_printf(differ, "%s%s%s%s was %s, is now %s", differ->len ? "; " : "", in, *in ? ": " : "", key, a.text, b.text);
-    text_free(&a), text_free(&b);
-}
 /* What an option is that nobody gives; NULL where it is none. To be freed. */
 static Json *default_of(const Args *a, const char *key) {
     Json *value = NULL;
@@ -78,13 +66,13 @@ static void compare(Text *differ, const Args *a, const Json *before, const Json 
         const Json *old = json_get(before, j->key);
         if (!old || old->kind != JSON_OBJECT || j->kind != JSON_OBJECT) {
             Json *unknown = old ? NULL : default_of(a, j->key); /* to an older version, which had no network of that kind either */
-            if (old || unknown || j->kind != JSON_NULL) print_difference(differ, "", j->key, old ? old : unknown, j);
+            if (old || unknown || j->kind != JSON_NULL) json_difference(differ, "", j->key, old ? old : unknown, j);
             json_free(unknown);
             continue;
         }
-        for (const Json *k = j->child; k; k = k->next) print_difference(differ, j->key, k->key, json_get(old, k->key), k);
+        for (const Json *k = j->child; k; k = k->next) json_difference(differ, j->key, k->key, json_get(old, k->key), k);
         for (const Json *k = old->child; k; k = k->next)
-            if (!json_get(j, k->key)) print_difference(differ, j->key, k->key, k, NULL);
+            if (!json_get(j, k->key)) json_difference(differ, j->key, k->key, k, NULL);
     }
 }
 bool manifest_check(const Manifest *m, const Text *images, const Args *a, Error *e) {
@@ -105,10 +93,7 @@ bool manifest_write(const Manifest *m, const Text *images, const RunFacts *own, 
     text_printf(&t, "{\"program\": \"dg_cuda\",\n \"images\": %s,\n \"runs\": ", images->text);
     records_print(&t, json_get(m->before, "runs"), own, dead, deads);
     text_printf(&t, "}\n");
-    OutFile *f = out_open(m->path, e);
-    bool ok = f && out_write(f, t.text, t.len, e);
-    if (ok) ok = out_finish(f, e);
-    else out_abandon(f);
+    bool ok = out_whole(m->path, t.text, t.len, e);
     text_free(&t);
     return ok;
 }
