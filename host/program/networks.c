@@ -36,7 +36,7 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
 }
 static bool describe_network(Networks *n, const Weights *w, Error *e) {
     const Model *m = model_find_score(weights_config(w), e);
-    n->plan = net_new("network", (Precision){DG_F32, false}, 1, false);
+    n->plan = net_new(SPAN_NETWORK, (Precision){DG_F32, false}, 1, false);
     const Ports *p = m ? net_add(n->plan, m, weights_config(w), "", 0, e) : NULL;
     n->score = p ? score_new(m, n->plan->part[0].config, e) : NULL;
     if (!n->score) return dg_error_context(e, "%s", weights_name(w));

@@ -38,6 +38,7 @@ void sampler_begin(Sampler *s, int rows, const SampleNoise *noise, const int *la
  * never waits for the host.                                                                                             */
 bool sampler_step(Sampler *s);
 int sampler_steps(const Sampler *s);           /* of a run */
+Device *sampler_device(const Sampler *s);
 Shape sampler_shape(const Sampler *s);         /* of the state of one image */
 void sampler_state(Sampler *s, double *x);     /* [rows][per_sample] NHWC, as it is now */
 SampleCounts sampler_counts(const Sampler *s); /* of the run so far */
