@@ -6,6 +6,7 @@
 #include "base/seeds.h"
 #include "program/networks.h"
 #include "program/sample_options.h"
+#include "program/tracing.h"
 
 typedef struct {
     const char *network, *extractor, *discriminator, *gnet, *classifier, *vae, *preset, *seeds, *class_name, *outdir, *grid;
@@ -14,6 +15,7 @@ typedef struct {
     SampleOptions sample;
     CheckpointOptions checkpoint;
     DeviceOptions device;
+    TraceOptions tracing;
 } GenerateOptions;
 
 /* generate_check.c: what can be wrong before any file is opened; completes the options. */
