@@ -158,7 +158,8 @@ void spans_totals(Spans *s, SpanTotal total[SPAN_NAMES]) {
     if (t) track_totals(t, total);
     else memset(total, 0, SPAN_NAMES * sizeof *total);
 }
-size_t spans_left_out(const Spans *s) {
+size_t spans_kept(const Spans *s) {
     size_t begun = atomic_load(&s->begun);
-    return s->most && begun > s->most ? begun - s->most : 0;
+    return begun < s->most ? begun : s->most;
 }
+size_t spans_left_out(const Spans *s) { return s->most ? atomic_load(&s->begun) - spans_kept(s) : 0; }

@@ -82,6 +82,7 @@ const char *track_name(const SpanTrack *t);
 bool track_is_device(const SpanTrack *t);
 size_t track_spans(const SpanTrack *t, const SpanRecord **span); /* in the order of their begins */
 void track_totals(const SpanTrack *t, SpanTotal total[SPAN_NAMES]);
+size_t spans_kept(const Spans *s);
 size_t spans_left_out(const Spans *s); /* not kept, as there were too many; where none are to be kept, none were left out */
 
 #ifdef __cplusplus

@@ -152,7 +152,7 @@ int trace_finish(Trace *t, int code, Error *e) {
     } else if (t->ready && spans_left_out(t->spans)) {
         printf("the time line in ");
         print_text(stdout, t->path);
-        printf(" has the first %d spans; %zu later ones were left out\n", SPANS_MOST, spans_left_out(t->spans));
+        printf(" has the first %zu spans; %zu later ones were left out\n", spans_kept(t->spans), spans_left_out(t->spans));
     }
     spans_free(t->spans);
     t->spans = NULL;
