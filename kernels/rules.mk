@@ -83,7 +83,7 @@ $(BUILD)/dg_cuda-emu: $(BUILD)/host/program/main.o $(EMU_OBJ) $(LIB)
 $(BUILD)/emu/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/emu/tests/test_toy_model: $(BUILD)/tests/toy_model.o
 $(BUILD)/emu/tests/test_programs: $(BUILD)/tests/gauss_model.o
-$(BUILD)/emu/tests/test_memory $(BUILD)/emu/tests/test_bench $(BUILD)/emu/tests/test_latents: | $(BUILD)/dg_cuda-emu
+$(BUILD)/emu/tests/test_memory $(BUILD)/emu/tests/test_bench $(BUILD)/emu/tests/test_latents $(BUILD)/emu/tests/test_trace: | $(BUILD)/dg_cuda-emu
 $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)

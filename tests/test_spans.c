@@ -37,7 +37,8 @@ static void nesting(void) {
     const SpanRecord *x;
     three_steps(s);
     size_t n = track_spans(spans_track(s, 0), &x);
-    if (!CHECK(n == 10 && spans_tracks(s) == 1 && !strcmp(track_name(spans_track(s, 0)), "main"), "%zu spans, %d tracks", n, spans_tracks(s)))
+    if (!CHECK(n == 10 && spans_tracks(s) == 1 && !strcmp(track_name(spans_track(s, 0)), "main"), "%zu spans, %d tracks", n,
+               spans_tracks(s)))
         return spans_free(s);
     CHECK(x[0].name == SPAN_RUN && x[0].number < 0, "the first is %s, number %d", span_name(x[0].name), x[0].number);
     for (int i = 0; i < 3; i++) {
@@ -52,7 +53,8 @@ static void nesting(void) {
     CHECK(total[SPAN_STEP].count == 3 && total[SPAN_NETWORK].count == 3 && total[SPAN_STATE].count == 3 && total[SPAN_RUN].count == 1 &&
               total[SPAN_WAIT].count == 0,
           "%zu steps, %zu networks", total[SPAN_STEP].count, total[SPAN_NETWORK].count);
-    CHECK(fabs(sum(total) - length(&x[0])) < 1e-9, "the names' own seconds are %.9f together, the run took %.9f", sum(total), length(&x[0]));
+    CHECK(fabs(sum(total) - length(&x[0])) < 1e-9, "the names' own seconds are %.9f together, the run took %.9f", sum(total),
+          length(&x[0]));
     double inside = 0, steps = 0;
     for (int i = 0; i < 3; i++) steps += length(&x[1 + 3 * i]), inside += length(&x[2 + 3 * i]) + length(&x[3 + 3 * i]);
     CHECK(fabs(total[SPAN_STEP].seconds - (steps - inside)) < 1e-9 && fabs(total[SPAN_RUN].seconds - (length(&x[0]) - steps)) < 1e-9,
@@ -109,12 +111,13 @@ static void threads(void) {
         bool helper = !strcmp(track_name(t), "helper");
         size_t n = track_spans(t, &x), right = 0;
         for (size_t k = 0; k < n; k++) right += x[k].name == (helper ? SPAN_WRITE : SPAN_HASH) && x[k].number == (helper ? (int)k : -1);
-        CHECK(right == n && n == (helper ? 100 : 1) && !track_is_device(t), "track %d, %s: %zu spans, %zu right", i, track_name(t), n, right);
+        CHECK(right == n && n == (helper ? 100 : 1) && !track_is_device(t), "track %d, %s: %zu spans, %zu right", i, track_name(t), n,
+              right);
         helpers += helper, others += !strcmp(track_name(t), "thread");
     }
     spans_totals(s, total);
-    CHECK(helpers == 4 && others == 1 && total[SPAN_WRITE].count == 0 && total[SPAN_STEP].count == 100, "%d and %d tracks, %zu steps", helpers,
-          others, total[SPAN_STEP].count);
+    CHECK(helpers == 4 && others == 1 && total[SPAN_WRITE].count == 0 && total[SPAN_STEP].count == 100, "%d and %d tracks, %zu steps",
+          helpers, others, total[SPAN_STEP].count);
     spans_free(s);
 }
 

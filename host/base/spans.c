@@ -35,7 +35,7 @@ struct Spans {
     SpanTrack *device;
 };
 
-#define SPAN_NAME(id, name, device) name,
+#define SPAN_NAME(id, name, device)   name,
 #define SPAN_DEVICE(id, name, device) device,
 const char *span_name(SpanName n) {
     static const char *const names[SPAN_NAMES] = {SPAN_TABLE(SPAN_NAME)};

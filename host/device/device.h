@@ -31,7 +31,7 @@ void device_close(Device *d);
 void device_range_push(const Device *d, SpanName n);
 void device_range_push_number(const Device *d, SpanName n, int number);
 void device_range_pop(const Device *d, SpanName n); /* n: of the latest push */
-const char *device_list(void); /* the names compiled in: "cpu, ref, ref64, ..." */
+const char *device_list(void);                      /* the names compiled in: "cpu, ref, ref64, ..." */
 
 /* ---- execution (exec.c) --------------------------------------------------------------------------------------------- */
 typedef struct Exec {

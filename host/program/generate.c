@@ -221,7 +221,8 @@ static Outcome sample(Run *r, Error *e) {
     p->tick = tick, p->context = r;
     p->profiler = (Profiler){.device = r->device, .batches = r->o->tracing.profile, .skip = 1};
     if (r->picture) places.grid = grid_file_grid(r->picture), p->sink[p->sinks++] = sink_grid(&places);
-    if (r->output && p->todo->count) r->writer = writer_start(output_store(r->output), r->trace.spans), p->sink[p->sinks++] = sink_writer(r->writer);
+    if (r->output && p->todo->count)
+        r->writer = writer_start(output_store(r->output), r->trace.spans), p->sink[p->sinks++] = sink_writer(r->writer);
     progress_begin(&p->progress, p->todo->count);
     Outcome outcome = p->todo->count ? pipeline_run(p, e) : OUTCOME_DONE;
     if (p->hopeless) bad_images(r, e);

@@ -28,8 +28,7 @@ static bool is_record(const char *folder, const char *name, const char *outdir) 
 }
 bool output_file_check(const char *option, const char *noun, const char *path, const char *outdir, const char *const *input, int inputs,
                        Error *e) {
-    if (is_input(path, input, inputs))
-        return dg_error(e, "--%s %s is a file that is read: give the %s another name", option, path, noun);
+    if (is_input(path, input, inputs)) return dg_error(e, "--%s %s is a file that is read: give the %s another name", option, path, noun);
     if (outdir && !make_folders(outdir, e)) return false;
     char *copy = out_target(path), *slash = strrchr(copy, '/');
     const char *name = slash ? slash + 1 : copy;

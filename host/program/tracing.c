@@ -22,7 +22,8 @@ Trace trace_begin(const TraceOptions *o, const char *command) {
 }
 bool trace_check(const Trace *t, const char *outdir, const char *other, const char *const *input, int inputs, Error *e) {
     if (!t->path) return true;
-    if (other && same_target(t->path, other)) return dg_error(e, "--trace %s is another output of this run: give the trace another name", t->path);
+    if (other && same_target(t->path, other))
+        return dg_error(e, "--trace %s is another output of this run: give the trace another name", t->path);
     return output_file_check("trace", "trace", t->path, outdir, input, inputs, e);
 }
 bool trace_open(Trace *t, Error *e) {

@@ -19,9 +19,9 @@ typedef struct {
     size_t staged; /* bytes used of the current half */
     int half;
     bool left_once[STAGING_HALVES];
-    bool in_replay; /* within the work of a replay (replay.h) */
-    bool capturing; /* which is recorded into a graph, and runs later */
-    void *choices;  /* of choice.c; NULL before the first */
+    bool in_replay;            /* within the work of a replay (replay.h) */
+    bool capturing;            /* which is recorded into a graph, and runs later */
+    void *choices;             /* of choice.c; NULL before the first */
     struct SpanEvents *events; /* of span_events.h; NULL: nothing is recorded */
 } Cuda;
 
