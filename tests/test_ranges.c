@@ -9,6 +9,7 @@
 #include "synthetic.h"
 #include "tiny_model.h"
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- a device that looks where it is called ------------------------------------------------------------------------------------- */
@@ -260,13 +261,17 @@ static void check_heard(const Case *c, const Heard *h, const Spans *s) {
     CHECK((int)n == h->count && same == h->count && n > 0, "%s: %d of %d ranges as recorded, of %zu", c->name, same, h->count, n);
 }
 /* The device's own track: each piece of work once, networks where they were not replayed. */
-static void check_device_track(const Case *c, const Spans *s, bool own) {
+static void check_device_track(const Case *c, const Spans *s, bool own, double seconds) {
     const SpanTrack *track = NULL;
     SpanTotal host[SPAN_NAMES], device[SPAN_NAMES];
     for (int i = 0; i < spans_tracks(s); i++)
         if (track_is_device(spans_track(s, i))) track = spans_track(s, i);
     CHECK(own == (track != NULL), "%s: %s track of the device's", c->name, track ? "a" : "no");
     if (!track) return;
+    const SpanRecord *x;
+    size_t n = track_spans(track, &x);
+    double took = n ? (double)(x[n - 1].end - x[0].begin) * 1e-9 : 0; /* the emulated device's clock is this thread's */
+    CHECK(took <= seconds && took >= seconds / 3, "%s: the device worked for %g s, by another clock %g", c->name, took, seconds);
     track_totals(spans_track(s, 0), host), track_totals(track, device);
     CHECK(device[SPAN_WORK].count == host[SPAN_WORK].count && device[SPAN_DECODE].count == host[SPAN_DECODE].count,
           "%s: %zu pieces of work, %zu were asked for", c->name, device[SPAN_WORK].count, host[SPAN_WORK].count);
@@ -274,6 +279,11 @@ static void check_device_track(const Case *c, const Spans *s, bool own) {
           "%s: %zu networks of %zu, %g s", c->name, device[SPAN_NETWORK].count, host[SPAN_NETWORK].count, device[SPAN_NETWORK].seconds);
     CHECK(!device[SPAN_STATE].count && !device[SPAN_STEP].count && !device[SPAN_CAPTURE].count && host[SPAN_CAPTURE].count > 0,
           "%s: %zu captures, on the device %zu", c->name, host[SPAN_CAPTURE].count, device[SPAN_CAPTURE].count);
+}
+static double processor_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 static void check_case(const char *device, const Case *c) {
     static const char *const kinds[KINDS] = {"state work", "network calls", "waits", "downloads"};
@@ -287,6 +297,7 @@ static void check_case(const char *device, const Case *c) {
     d->spans = s;
     watcher_new(&w, d);
     if (emuOnRange) emuOnRange(hear, h);
+    double began = processor_seconds();
     uint64_t recorded = make_images(d, &w, c, PROFILED);
     if (emuOnRange) emuOnRange(NULL, NULL);
     CHECK(plain == recorded && plain, "%s: other pictures when they are recorded", c->name);
@@ -299,7 +310,7 @@ static void check_case(const char *device, const Case *c) {
     if (emuOnRange) check_heard(c, h, s);
     bool own = d->be->has_profiler;
     device_close(d);
-    check_device_track(c, s, own);
+    check_device_track(c, s, own, processor_seconds() - began);
     spans_free(s);
     free(h);
 }

@@ -158,8 +158,30 @@ static void names(void) {
         CHECK(same == 1 && name[0] && !strpbrk(name, " /\"\\"), "the name \"%s\" is there %d times", name, same);
     }
 }
+/* docs/profiling.md has a row for each. */
+static void documented(void) {
+    static char text[1 << 16];
+    FILE *f = fopen("docs/profiling.md", "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    if (!CHECK(n > 0, "no docs/profiling.md here")) return;
+    for (int k = 0; k < SPAN_NAMES; k++) {
+        char name[64];
+        const char *row = text;
+        bool found = false, device = false;
+        snprintf(name, sizeof name, "`%s`", span_name((SpanName)k));
+        while (!found && (row = strstr(row, "\n| `"))) {
+            row += 3;
+            const char *end = strchr(row, '|'), *at = strstr(row, name);
+            found = end && at && at < end, device = found && !strncmp(end, "| yes |", 7);
+        }
+        CHECK(found && device == span_of_device((SpanName)k), "%s in the table of docs/profiling.md: %d, of the device: %d", name, found,
+              device);
+    }
+}
 int main(void) {
     names();
+    documented();
     nesting();
     bounded();
     threads();

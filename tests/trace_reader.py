@@ -93,6 +93,7 @@ def main():
     roots = {key: nest(names.get(key), tracks[key]) for key in tracks}
     host = {key: names[key] for key in tracks if processes[key[0]].startswith("dg_cuda ")}
     device = {key: names[key] for key in tracks if processes[key[0]].startswith("device ")}
+    check(not any(v == "thread" for v in host.values()), "a thread without a name")
     main_key = [k for k, v in host.items() if v == "main"]
     if not check(len(main_key) == 1 and set(host) | set(device) == set(tracks), "tracks %s" % names):
         return
