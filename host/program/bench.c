@@ -503,9 +503,9 @@ static int run_bench(Bench *b, Error *e) {
     bool ready = open_networks(&b->networks, b->o, e) && open_device(b, &code, e) && open_engine(b, e);
     spans_end(b->trace.spans, SPAN_PREPARE);
     if (!ready && e->out_of_memory && b->o->batch > 1) dg_error_context(e, "--batch %d is too much", b->o->batch);
-    spans_begin(b->trace.spans, SPAN_RUN, -1);
+    if (ready) device_range_push(b->device, SPAN_RUN);
     bool ok = ready && measure(b, &json, e);
-    spans_end(b->trace.spans, SPAN_RUN);
+    if (ready) device_range_pop(b->device, SPAN_RUN);
     if (!ok && stopped(b)) {
         dg_error(e, "interrupted before all was measured");
         code = EXIT_INTERRUPTED;

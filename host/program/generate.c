@@ -295,9 +295,9 @@ static void cleanup(Run *r) {
     text_free(&r->classes);
 }
 static int make_images(Run *r, Error *e) {
-    spans_begin(r->trace.spans, SPAN_RUN, -1);
+    device_range_push(r->device, SPAN_RUN);
     Outcome outcome = sample(r, e);
-    spans_end(r->trace.spans, SPAN_RUN);
+    device_range_pop(r->device, SPAN_RUN);
     spans_begin(r->trace.spans, SPAN_FINISH, -1);
     int code = finish(r, outcome, e);
     spans_end(r->trace.spans, SPAN_FINISH);

@@ -144,8 +144,10 @@ Hashes *hashes_start(const Networks *n, Spans *spans) {
     return h;
 }
 bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e) {
+    spans_begin(h->spans, SPAN_WAIT, -1);
     if (h->threaded) pthread_join(h->thread, NULL);
     else hash_all(h);
+    spans_end(h->spans, SPAN_WAIT);
     memcpy(hex, h->hex, sizeof h->hex);
     bool ok = h->ok || dg_error(e, "%s", h->error.text);
     free(h);
