@@ -93,7 +93,9 @@ def main():
     roots = {key: nest(names.get(key), tracks[key]) for key in tracks}
     host = {key: names[key] for key in tracks if processes[key[0]].startswith("dg_cuda ")}
     device = {key: names[key] for key in tracks if processes[key[0]].startswith("device ")}
-    check(not any(v == "thread" for v in host.values()), "a thread without a name")
+    for name, thread in (("write", "writer"), ("hash", "hash"), ("batch", "main"), ("step", "main")):
+        where = {host[key] for key in host for x in tracks[key] if x.name == name}
+        check(where <= {thread}, "%s is done by %s" % (name, sorted(where)))
     main_key = [k for k, v in host.items() if v == "main"]
     if not check(len(main_key) == 1 and set(host) | set(device) == set(tracks), "tracks %s" % names):
         return
