@@ -2,6 +2,7 @@
  * state work, decoding, features, downloads, waits, statistics; ranges are nested and each ends; a profiler is told exactly the batches
  * that were asked for. On the emulated device NVTX's ranges are those of the recorder, and the profiler is CUDA's.
  *   test_ranges [DEVICE]     default: cpu                                                                                     */
+#include "files/image.h"
 #include "measure/features.h"
 #include "program/commands.h"
 #include "program/pipeline.h"
@@ -9,6 +10,7 @@
 #include "synthetic.h"
 #include "tiny_model.h"
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -392,29 +394,57 @@ static void check_features(const char *device) {
 }
 
 /* ---- CUDA's profiler, around batches and repeats of the commands ----------------------------------------------------------------- */
-static void command(const char *args, SpanName unit, int units, int first, int recorded) {
-    static const Command *const commands[] = {&command_generate, &command_bench};
+/* The command line in this process; what is heard of it. */
+static void hear_command(const char *args, Heard *h, Error *e) {
+    static const Command *const commands[] = {&command_generate, &command_bench, &command_eval};
     char *copy = dg_strdup(args), *argv[64], *rest = NULL, name[] = "dg_cuda";
     int argc = 0;
+    argv[argc++] = name;
+    for (char *w = strtok_r(copy, " ", &rest); w && argc < 64; w = strtok_r(NULL, " ", &rest)) argv[argc++] = w;
+    emuOnRange(hear, h);
+    int code = cli_run(commands, 3, argc, argv, e);
+    emuOnRange(NULL, NULL);
+    free(copy);
+    CHECK(code == EXIT_DONE && h->depth == 0 && h->wrong == 0, "%s: %s, %d ranges did not end", args, e->text, h->depth);
+}
+static void command(const char *args, SpanName unit, int units, int first, int recorded) {
     Error e = {""};
     Heard *h = dg_alloc(sizeof *h);
     ProfilerCalls before, after;
-    h->unit = unit;
-    argv[argc++] = name;
-    for (char *w = strtok_r(copy, " ", &rest); w; w = strtok_r(NULL, " ", &rest)) argv[argc++] = w;
-    emuGetProfiler(&before);
-    emuOnRange(hear, h);
-    int code = cli_run(commands, 2, argc, argv, &e);
-    emuOnRange(NULL, NULL);
-    emuGetProfiler(&after);
     bool any = recorded > 0;
-    CHECK(code == EXIT_DONE, "%s: %s", args, e.text);
+    h->unit = unit;
+    emuGetProfiler(&before);
+    hear_command(args, h, &e);
+    emuGetProfiler(&after);
     CHECK(after.starts - before.starts == any && after.stops - before.stops == any && after.idle == 0,
           "%s: the profiler began %zu times and ended %zu times", args, after.starts - before.starts, after.stops - before.stops);
     CHECK(h->batches == units && h->recorded == recorded && (!any || h->first == first), "%s: %d of %d were recorded, from number %d on",
           args, h->recorded, h->batches, h->first);
-    CHECK(h->depth == 0 && h->wrong == 0, "%s: %d ranges did not end", args, h->depth);
-    free(copy);
+    free(h);
+}
+/* The features and statistics of five images of the example model's size, two at a time. */
+static void check_measuring(const char *dir) {
+    enum { SIDE = 32, N = 5, CHUNKS = 3 };
+    uint8_t pixels[SIDE * SIDE * 3];
+    char path[N][160], images[128], out[160], args[512];
+    Error e = {""};
+    if (!image_png_available(&e)) return not_run("the ranges of eval: %s", e.text);
+    snprintf(images, sizeof images, "%s/images", dir), snprintf(out, sizeof out, "%s/five.npz", dir);
+    CHECK(mkdir(images, 0777) == 0, "no folder for the images");
+    for (int i = 0; i < N; i++) {
+        for (int k = 0; k < SIDE * SIDE * 3; k++) pixels[k] = (uint8_t)(k * (i + 3));
+        snprintf(path[i], sizeof path[i], "%s/%d.png", images, i);
+        OutFile *f = image_begin_png(path[i], pixels, SIDE, SIDE, 3, &e);
+        CHECK(f && out_finish(f, &e), "%s", e.text);
+    }
+    Heard *h = dg_alloc(sizeof *h);
+    snprintf(args, sizeof args, "eval ref --protocol shapes32 --allow-fewer --images %s --out %s --batch 2 --device emu", images, out);
+    hear_command(args, h, &e);
+    CHECK(h->pushed[SPAN_FEATURES] == CHUNKS && h->pushed[SPAN_DOWNLOAD_FEATURES] == CHUNKS && h->pushed[SPAN_STATISTICS] == CHUNKS,
+          "eval ref: %d chunks of features, %d downloads, %d times statistics", h->pushed[SPAN_FEATURES], h->pushed[SPAN_DOWNLOAD_FEATURES],
+          h->pushed[SPAN_STATISTICS]);
+    for (int i = 0; i < N; i++) unlink(path[i]);
+    unlink(out), rmdir(images);
     free(h);
 }
 static void check_commands(void) {
@@ -447,6 +477,7 @@ static void check_commands(void) {
         snprintf(args, sizeof args, "%s --device emu --network %s --extractor %s --discriminator %s", base, path[0], path[1], path[2]);
         command(args, runs[i].unit, runs[i].units, runs[i].first, runs[i].recorded);
     }
+    check_measuring(dir);
     for (int i = 0; i < 3; i++) unlink(path[i]);
     snprintf(args, sizeof args, "%s/grid.png", dir);
     unlink(args);
