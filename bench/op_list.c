@@ -63,7 +63,7 @@ static void print_graph(const char *name, const char *path, const Graph *g) {
 }
 static bool network(const char *path, const Json *config, Precision precision, Error *e) {
     const Model *m = model_find(config, "denoiser", e);
-    Net *n = net_new("network", precision, 1, true);
+    Net *n = net_new(SPAN_NETWORK, precision, 1, true);
     const Ports *ports = m ? net_add(n, m, config, "", 0, e) : NULL;
     if (ports) {
         net_plan(n, ports->out);

@@ -72,7 +72,7 @@ $(BUILD)/emu/%.o: tests/cuda_on_cpu/%.cpp $(STAMP)
 	$(Q)$(CXX) $(EMU_FLAGS) $(if $(SAN),$(OPT),-O3) $(if $(filter 1,$(OPENMP)),-fopenmp) $(SAN) -MMD -MP -c $< -o $@
 $(BUILD)/emu/host/%.o: host/%.c $(STAMP)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -DDG_EMU -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS) -DDG_EMU -DDG_HAVE_NVTX -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
 
 emu: dg_cuda-emu
 dg_cuda-emu: $(BUILD)/dg_cuda-emu
@@ -83,14 +83,14 @@ $(BUILD)/dg_cuda-emu: $(BUILD)/host/program/main.o $(EMU_OBJ) $(LIB)
 $(BUILD)/emu/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/emu/tests/test_toy_model: $(BUILD)/tests/toy_model.o
 $(BUILD)/emu/tests/test_programs: $(BUILD)/tests/gauss_model.o
-$(BUILD)/emu/tests/test_memory $(BUILD)/emu/tests/test_bench $(BUILD)/emu/tests/test_latents: | $(BUILD)/dg_cuda-emu
+$(BUILD)/emu/tests/test_memory $(BUILD)/emu/tests/test_bench $(BUILD)/emu/tests/test_latents $(BUILD)/emu/tests/test_trace: | $(BUILD)/dg_cuda-emu
 $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 # the choice between implementations, with a made-up library among them: a test, and the program
 $(BUILD)/emu/fake/%.o: tests/cuda_on_cpu/%.c $(STAMP)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -DDG_EMU -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS) -DDG_EMU -DDG_HAVE_NVTX -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
 FAKE_OBJ := $(filter-out %/cuda/providers.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
 $(BUILD)/emu/choice_test: $(BUILD)/emu/fake/choice_test.o $(FAKE_OBJ) $(LIB) | $(BUILD)/emu/fake/dg_cuda
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)

@@ -5,7 +5,7 @@ TEST_SCRIPTS := $(wildcard tests/test_*.sh)
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/test_toy_model: $(BUILD)/tests/toy_model.o
 $(BUILD)/tests/test_programs: $(BUILD)/tests/gauss_model.o
-$(addprefix $(BUILD)/tests/test_,cli eval eval_stored eval_vectors options outputs signals limits words lines bench checkpoint cache folders shared latents classes encode run_measure): | $(BUILD)/dg_cuda
+$(addprefix $(BUILD)/tests/test_,cli eval eval_stored eval_vectors options outputs signals limits words lines bench checkpoint cache folders shared latents classes encode run_measure trace): | $(BUILD)/dg_cuda
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 
@@ -17,7 +17,7 @@ OTHER_TESTS := $(BUILD)/tests/test_ops tests/test_gpu_report.sh \
 EMU := $(BUILD)/emu/tests
 QUICK = "$(BUILD)/tests/test_golden cpu full sample" "$(BUILD)/tests/test_eval_vectors" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
         "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
-EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/test_bench emu" "$(EMU)/test_latents emu" "$(EMU)/test_run_measure emu" "$(EMU)/test_golden emu quick" \
+EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/test_bench emu" "$(EMU)/test_latents emu" "$(EMU)/test_run_measure emu" "$(EMU)/test_ranges emu" "$(EMU)/test_trace emu" "$(EMU)/test_golden emu quick" \
             "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(EMU)/test_memory" \
             $(foreach p,tf32 fp16 bf16,"$(EMU)/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond. adm_tiny_plain dit_tiny_p2 vae_tiny.") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \

@@ -1,11 +1,10 @@
 /* test_bench.c -- `bench --ops`: the ops are timed to the end by the device's own clock without changing what it computes, and the
- * table's shares of the measured ceilings are the quotients that it says they are; state work is timed without changing it. Figures
+ * table's shares of the measured ceilings are the quotients that it says they are; state work is a share of its step. Figures
  * themselves are not tested.
  * Usage: test_bench [DEVICE [PROGRAM]]     default: cpu; the program of the same build folder                             */
 #include "models/edm.h"
 #include "program/ceilings.h"
 #include "program/networks.h"
-#include "program/state_work.h"
 #include "base/progress.h"
 #include "program.h"
 #include "tiny_model.h"
@@ -86,37 +85,6 @@ static void profile(Device *d) {
 }
 
 /* ---- the sampler's own arithmetic --------------------------------------------------------------------------------------------- */
-/* Each function of a timed device does what the device's own does, and takes time. */
-static void timed(Device *d) {
-    enum { N = 2, PER_SAMPLE = 1000, COUNT = N * PER_SAMPLE, FUNCTIONS = 4 };
-    StateWork w;
-    if (!state_work_of(&w, d)) {
-        CHECK(!strcmp(d->be->name, "emu") || !strcmp(d->be->name, "cuda"), "%s has no queue, and is not timed", d->be->name);
-        return;
-    }
-    double *x[2], coef[N] = {2, .5}, before = 0;
-    uint8_t bytes[2][COUNT];
-    int bad[2][N] = {{-1, -1}, {-1, -1}};
-    uint64_t seed[N] = {3, 4};
-    PosteriorCoef step[N] = {{.skip = 1, .from_x0 = .5, .from_x = .25, .noise = 0}, {.skip = .5, .from_x0 = 1, .from_x = 1}};
-    for (int k = 0; k < 2; k++) {
-        Device *on = k ? &w.device : d;
-        x[k] = dg_alloc(COUNT * sizeof *x[k]);
-        Term term = {.data = x[k], .type = DG_F64, .coef = coef};
-        Posterior p = {.x0 = {term}, .terms = 1, .coef = step};
-        for (int i = 0; i < FUNCTIONS; i++) {
-            before = w.seconds;
-            if (i == 0) on->be->randn(on, x[k], N, PER_SAMPLE, seed, &(uint32_t){7});
-            if (i == 1) on->be->combine(on, x[k], DG_F64, N, PER_SAMPLE, &term, 1);
-            if (i == 2) on->be->posterior(on, x[k], N, PER_SAMPLE, &p);
-            if (i == 3) on->be->to_u8(on, bytes[k], x[k], DG_F64, N, PER_SAMPLE, 127.5, 128, bad[k]);
-            CHECK(k ? w.seconds > before : w.seconds == 0, "function %d of device %d: %g s", i, k, w.seconds - before);
-        }
-    }
-    CHECK(!memcmp(x[0], x[1], COUNT * sizeof *x[0]) && x[0][0] != x[0][1] && !memcmp(bytes[0], bytes[1], COUNT) && bad[1][0] == 0,
-          "a timed device computes something else");
-    free(x[0]), free(x[1]);
-}
 static void state_work(const Json *j, const char *out, bool queue) {
     const Json *w = json_get(j, "state work"), *step = json_get(j, "guided step");
     if (queue) {
@@ -235,7 +203,6 @@ int main(int argc, char **argv) {
     }
     measured(d);
     profile(d);
-    timed(d);
     Precision precision = d->precision;
     device_close(d);
     char *real = argc > 2 ? realpath(argv[2], NULL) : program_of_build(argv[0], emu, emu ? "dg_cuda-emu" : "dg_cuda");

@@ -64,7 +64,7 @@ static bool moments_of(const Setup *s, const uint8_t *square, int size, bool fli
     Error e = {0};
     Device *d = device_open("ref64", NULL, &e);
     Weights *w = weights_open(at(s, "vae.safetensors"), &e);
-    Net *n = w ? net_new("encoder", d->precision, 1, false) : NULL;
+    Net *n = w ? net_new(SPAN_ENCODE, d->precision, 1, false) : NULL;
     Tid in = n ? g_input(n->graph, "x", (Shape){1, size, size, RGB}) : 0;
     const Ports *p = n ? net_add(n, &model_vae_encoder, weights_config(w), "", in, &e) : NULL;
     if (p) net_plan(n, p->out);
@@ -292,7 +292,7 @@ static void padding(void) {
     Error e = {0};
     Device *d = device_open("ref64", NULL, &e);
     Weights *w = synthetic(tiny_vae_config, 5);
-    Net *n = net_new("encoder", d->precision, 1, false);
+    Net *n = net_new(SPAN_ENCODE, d->precision, 1, false);
     Tid x = g_input(n->graph, "x", (Shape){1, SIDE, SIDE, RGB});
     const Ports *p = net_add(n, &model_vae_encoder, weights_config(w), "", x, &e);
     const Op *down = NULL;

@@ -294,7 +294,7 @@ static void test_extractor(Device *d) {
     DG_CHECK(w, "%s", e.text);
     FeatureOptions o = {.height = SIDE, .width = SIDE, .batch = 2, .wanted = 1u << FEATURE_POOL};
     Features *f = features_open(d, w, &o, &e);
-    Net *n = net_new("extractor", fp32_of(d), N, true);
+    Net *n = net_new(SPAN_FEATURES, fp32_of(d), N, true);
     const Ports *ports = net_add(n, &model_extractor, weights_config(w), "", 0, &e);
     if (ports) net_plan(n, ports->out);
     if (CHECK(f && ports && net_bind(n, d, &w, &e), "%s", e.text)) {

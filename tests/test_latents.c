@@ -33,7 +33,7 @@ static double *decoded(const Setup *s, const float *latents, int n, double facto
     Error e = {0};
     Device *d = device_open("ref64", NULL, &e);
     Weights *w = weights_open(at(s, "vae.safetensors"), &e);
-    Net *net = w ? net_new("decoder", d->precision, n, false) : NULL;
+    Net *net = w ? net_new(SPAN_AUTOENCODER, d->precision, n, false) : NULL;
     Tid x = net ? g_input(net->graph, "x", (Shape){n, SIDE, SIDE, CHANNELS}) : 0;
     const Ports *p = net ? net_add(net, &model_vae, weights_config(w), "", x, &e) : NULL;
     if (p) net_plan(net, p->out);

@@ -227,7 +227,7 @@ static const Model *random_model(uint64_t seed, Text *t, bool small) {
 }
 /* The network, or the encoder's gradient, as it is used; NULL: refused, with a sentence. */
 static Net *build(const Model *m, const Json *j, Precision precision, bool fuse, Error *e) {
-    Net *n = net_new("network", precision, 2, fuse);
+    Net *n = net_new(SPAN_NETWORK, precision, 2, fuse);
     const Ports *p = m ? net_add(n, m, j, "", 0, e) : NULL;
     Tid out = p ? p->out : 0;
     if (p && m->gradient) {
@@ -298,7 +298,7 @@ static void test_random(uint64_t seed, bool small, Device *d, Device *ref, Devic
 static void test_given(const Model *m, const char *config, Shape given, const char *sentence) {
     Error e = {""};
     Json *j = parsed(config);
-    Net *n = net_new("network", (Precision){DG_F32, false}, given.n, false);
+    Net *n = net_new(SPAN_NETWORK, (Precision){DG_F32, false}, given.n, false);
     const Ports *p = net_add(n, m, j, "", g_input(n->graph, "given", given), &e);
     if (sentence) CHECK(!p && strstr(e.text, sentence), "%s: \"%s\"", config, p ? "built" : e.text);
     else CHECK(p, "%s: %s", config, e.text);

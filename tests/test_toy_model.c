@@ -26,7 +26,7 @@ static size_t run(Device *d, bool fuse, const double *x, const double *seed, dou
     Error e = {""};
     Json *j = parsed(config_text);
     Weights *w = weights_synthetic(7, j);
-    Net *n = net_new("toy", d->precision, BATCH, fuse);
+    Net *n = net_new(SPAN_NETWORK, d->precision, BATCH, fuse);
     Graph *g = n->graph;
     const Ports *p = net_add(n, &model_toy, j, "", 0, &e);
     DG_CHECK(p, "%s", e.text);

@@ -66,5 +66,12 @@ void device_close(Device *d) {
     d->be->close(d);
     free(d);
 }
-void device_range_push(const Device *d, const char *name) { d->be->range_push(name); }
-void device_range_pop(const Device *d) { d->be->range_pop(); }
+void device_range_push_number(const Device *d, SpanName n, int number) {
+    spans_begin(d->spans, n, number);
+    d->be->range_push(d, n, number);
+}
+void device_range_push(const Device *d, SpanName n) { device_range_push_number(d, n, -1); }
+void device_range_pop(const Device *d, SpanName n) {
+    d->be->range_pop(d, n);
+    spans_end(d->spans, n);
+}

@@ -2,6 +2,7 @@
 #ifndef DG_DEVICE_H
 #define DG_DEVICE_H
 #include "base/posterior.h"
+#include "base/spans.h"
 #include "graph/graph.h"
 #ifdef __cplusplus
 extern "C" {
@@ -16,6 +17,7 @@ typedef struct Device {
     int index;           /* which GPU */
     Precision precision; /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
     bool autotune;       /* set after opening: exec_new may choose a library for a layer, by measurement */
+    Spans *spans;        /* set after opening: records the ranges; NULL: nobody does. It outlives the device */
     void *impl;          /* the backend's own: streams, handles, caches */
 } Device;
 /* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "rounded" (cpu, every result rounded to fp16, bf16 or
@@ -25,9 +27,11 @@ Device *device_open(const char *spec, const char *precision, Error *e);
 /* What `precision` (NULL: the default) is on this device, for a graph that does not take the device's own. */
 bool device_precision(const Device *d, const char *precision, Precision *p, Error *e);
 void device_close(Device *d);
-void device_range_push(const Device *d, const char *name); /* for profilers; nothing on devices without them */
-void device_range_pop(const Device *d);
-const char *device_list(void); /* the names compiled in: "cpu, ref, ref64, ..." */
+/* Ranges of a time line, nested, for profilers and for the device's recorder; from any thread. number: of a step, of a batch. */
+void device_range_push(const Device *d, SpanName n);
+void device_range_push_number(const Device *d, SpanName n, int number);
+void device_range_pop(const Device *d, SpanName n); /* n: of the latest push */
+const char *device_list(void);                      /* the names compiled in: "cpu, ref, ref64, ..." */
 
 /* ---- execution (exec.c) --------------------------------------------------------------------------------------------- */
 typedef struct Exec {
@@ -94,9 +98,12 @@ struct Backend {
      * replay inside a replay runs as plain calls of the outer one.                                                      */
     void (*replay)(Device *d, void **kept, WorkShape shape, WorkFn work, void *context);
     void (*replay_free)(Device *d, void *kept);
-    /* Names for a profiler's time line, nested. */
-    void (*range_push)(const char *name);
-    void (*range_pop)(void);
+    /* Ranges for a profiler's time line, nested; and what is enqueued in some (span_of_device) as spans of d->spans, by the device's
+     * own clock.                                                                                                         */
+    void (*range_push)(const Device *d, SpanName n, int number);
+    void (*range_pop)(const Device *d, SpanName n);
+    bool has_profiler;
+    void (*profiler)(Device *d, bool on); /* profilers that wait for it record from here on, or no more; after all earlier work */
 
     /* Binding a graph. bind comes first, before any memory is taken: it refuses what there is no memory for, and makes
      * e->state. prepare comes once for each op, when its weights are there; it may replace e->data[w] of a weight that only op i

@@ -46,8 +46,9 @@ void host_replay(Device *d, void **kept, WorkShape shape, WorkFn work, void *con
     work(context, shape);
 }
 void host_replay_free(Device *d, void *kept) { (void)d, (void)kept; }
-void host_range_push(const char *name) { (void)name; }
-void host_range_pop(void) {}
+void host_range_push(const Device *d, SpanName n, int number) { (void)d, (void)n, (void)number; }
+void host_range_pop(const Device *d, SpanName n) { (void)d, (void)n; }
+void host_profiler(Device *d, bool on) { (void)d, (void)on; }
 bool host_bind(Exec *e, Error *err) {
     (void)e, (void)err;
     return true;

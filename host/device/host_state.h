@@ -14,8 +14,9 @@ void host_download_async(Device *d, int slot, void *dst, const void *src, size_t
 void host_mark(Device *d, int slot); /* work is done when a call returns: nothing to mark or to wait for */
 void host_replay(Device *d, void **kept, WorkShape shape, WorkFn work, void *context); /* does the work */
 void host_replay_free(Device *d, void *kept);
-void host_range_push(const char *name);
-void host_range_pop(void);
+void host_range_push(const Device *d, SpanName n, int number);
+void host_range_pop(const Device *d, SpanName n);
+void host_profiler(Device *d, bool on);
 bool host_bind(Exec *e, Error *err);
 bool host_prepare(Exec *e, int i, Error *err);
 void host_unbind(Exec *e);
@@ -33,6 +34,6 @@ void host_to_u8(Device *d, uint8_t *out, const void *x, DType type, int n, size_
     .alloc = host_alloc, .release = host_release, .upload = host_copy, .download = host_copy, .copy = host_copy, .sync = host_sync,        \
     .alloc_host = host_alloc, .release_host = host_release, .download_async = host_download_async, .mark = host_mark, .wait = host_mark,   \
     .replay = host_replay, .replay_free = host_replay_free, .range_push = host_range_push, .range_pop = host_range_pop,                    \
-    .profile = host_profile, .implementation = host_implementation, .choices = host_choices, .combine = host_combine, .randn = host_randn, \
-    .posterior = host_posterior, .to_u8 = host_to_u8
+    .profiler = host_profiler, .profile = host_profile, .implementation = host_implementation, .choices = host_choices,                    \
+    .combine = host_combine, .randn = host_randn, .posterior = host_posterior, .to_u8 = host_to_u8
 #endif

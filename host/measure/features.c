@@ -121,7 +121,7 @@ Features *features_open(Device *d, Weights *w, const FeatureOptions *o, Error *e
     DG_CHECK(o->batch > 0 && o->height > 0 && o->width > 0 && o->wanted, "features of nothing");
     if (!precision_of(d, o->precision, &p, e)) return NULL;
     Features *f = dg_alloc(sizeof *f);
-    f->dev = d, f->o = *o, f->net = net_new("features", p, o->batch, !o->no_fuse);
+    f->dev = d, f->o = *o, f->net = net_new(SPAN_FEATURES, p, o->batch, !o->no_fuse);
     if ((build(f, weights_config(w), e) || dg_error_context(e, "%s", weights_name(w))) && bind(f, w, e)) return f;
     features_close(f);
     return NULL;
@@ -154,17 +154,17 @@ void features_enqueue(Features *f, const uint8_t *pixels, int n, float *const ou
     Tid time = f->net->part[0].ports.time;
     for (int first = 0, rows; first < n; first += rows) {
         rows = n - first < f->o.batch ? n - first : f->o.batch;
+        device_range_push(f->dev, SPAN_FEATURES);
         Term bytes = {.data = pixels + (size_t)first * f->per_image, .type = DG_U8, .coef = f->ones};
         be->combine(f->dev, x->data[f->image], g->t[f->image].dtype, rows, f->per_image, &bytes, 1);
         if (time) be->copy(f->dev, x->data[time], f->time, tensor_bytes(&g->t[time]));
-        device_range_push(f->dev, f->net->name);
         exec_run(x, rows);
-        device_range_pop(f->dev);
         for (int kind = 0; kind < FEATURE_KINDS; kind++) {
             size_t dims = (size_t)features_dims(f, kind);
             Term values = {.data = dims ? x->data[f->of[kind]] : NULL, .type = g->t[f->of[kind]].dtype, .coef = f->ones};
             if (dims) be->combine(f->dev, out[kind] + (size_t)first * dims, DG_F32, rows, dims, &values, 1);
         }
+        device_range_pop(f->dev, SPAN_FEATURES);
     }
 }
 bool features_reserve(Features *f, int images, Error *e) {
@@ -188,12 +188,14 @@ void features_begin(Features *f, int slot, const uint8_t *pixels, int n) {
     DG_CHECK((size_t)n <= f->reserved, "features of %d images where there is room for %zu", n, f->reserved);
     for (int kind = 0; kind < FEATURE_KINDS; kind++) out[kind] = f->slot[slot].device + before(f, (FeatureKind)kind);
     features_enqueue(f, pixels, n, out);
+    device_range_push(f->dev, SPAN_DOWNLOAD_FEATURES);
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
         size_t dims = (size_t)features_dims(f, (FeatureKind)kind);
         if (dims)
             f->dev->be->download_async(f->dev, slot, features_rows(f, slot, (FeatureKind)kind), out[kind],
                                        (size_t)n * dims * sizeof(float));
     }
+    device_range_pop(f->dev, SPAN_DOWNLOAD_FEATURES);
 }
 float *features_rows(const Features *f, int slot, FeatureKind kind) { return f->slot[slot].host + before(f, kind); }
 void features_run(Features *f, const uint8_t *pixels, size_t n, float *const out[FEATURE_KINDS]) {
@@ -205,10 +207,12 @@ void features_run(Features *f, const uint8_t *pixels, size_t n, float *const out
         for (int kind = 0; kind < FEATURE_KINDS; kind++) on_device[kind] = at, at += batch * (size_t)features_dims(f, kind);
         be->upload(f->dev, f->pixels, pixels + first * f->per_image, rows * f->per_image);
         features_enqueue(f, f->pixels, (int)rows, on_device);
+        device_range_push(f->dev, SPAN_DOWNLOAD_FEATURES);
         for (int kind = 0; kind < FEATURE_KINDS; kind++) {
             size_t dims = (size_t)features_dims(f, kind);
             if (dims) be->download(f->dev, out[kind] + first * dims, on_device[kind], rows * dims * sizeof **out);
         }
+        device_range_pop(f->dev, SPAN_DOWNLOAD_FEATURES);
     }
 }
 

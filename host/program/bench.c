@@ -4,10 +4,11 @@
 #include "program/device_options.h"
 #include "program/sample_options.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "device/host_state.h"
 #include "program/networks.h"
 #include "program/op_table.h"
-#include "program/state_work.h"
+#include "program/tracing.h"
 #include "base/progress.h"
 #include "base/version.h"
 #include <math.h>
@@ -23,6 +24,7 @@ typedef struct {
     SampleOptions sample;
     CheckpointOptions checkpoint;
     DeviceOptions device;
+    TraceOptions tracing;
 } BenchOptions;
 enum { MAX_REPEATS = 100000 };
 
@@ -61,6 +63,7 @@ static const Option option[] = {
     GUIDANCE_OPTIONS(BenchOptions, sample.),
 
     DEVICE_OPTIONS(BenchOptions, device),
+    TRACE_OPTIONS(BenchOptions, tracing, "the first N timed steps, or with --runs whole runs"),
     CHECKPOINT_OPTIONS(BenchOptions, checkpoint),
     CACHE_OPTION(BenchOptions, checkpoint),
 };
@@ -125,6 +128,10 @@ static bool check_usage(const BenchOptions *o, Error *e) {
     if (!synthetic && !networks_check(path, &o->sample, e)) return false;
     if (o->json && is_input(o->json, path, INPUTS))
         return dg_error(e, "--json %s is a file that is read: give the figures another name", o->json);
+    int timed = o->runs ? o->runs : o->repeats;
+    if (o->tracing.profile > timed)
+        return dg_error(e, "--profile %d: of %s there are %d that are timed: give --%s %d or more", o->tracing.profile,
+                        o->runs ? "runs" : "steps", timed, o->runs ? "runs" : "repeats", o->tracing.profile);
     return sample_check(&o->sample, e);
 }
 static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
@@ -171,8 +178,11 @@ typedef struct {
     SampleOptions sample; /* resolved */
     Engine engine;        /* without a network: the guide alone */
     double *x;            /* device, f64 noise */
-    StateWork timer;      /* the engine's device, where it `times`; elsewhere that is `device` itself */
-    bool times;
+    Spans *spans;         /* that the device records, for the trace or where it `times`; or NULL */
+    bool times;           /* work is done when a call returns: ranges are its time */
+    Trace trace;
+    Profiler profiler;
+    Interrupt *interrupt; /* with a trace: what there is of it is written */
     Timing step, state;   /* state: what of a step is not networks */
     double state_share;   /* of a step */
     Predictor *predictor; /* what is timed now, and its passes */
@@ -190,6 +200,13 @@ typedef struct {
     int count;
 } Phases;
 
+static bool stopped(const Bench *b) { return interrupted(b->interrupt); }
+/* The seconds of state work so far: 0 where the device does not time. */
+static double state_seconds(const Bench *b) {
+    SpanTotal total[SPAN_NAMES];
+    spans_totals(b->times ? b->spans : NULL, total);
+    return total[SPAN_STATE].seconds;
+}
 static void call_predictor(Bench *b, const double *sigma) { predictor_run(b->predictor, b->passes, b->x, sigma); }
 static void call_guide(Bench *b, const double *sigma) {
     double *coef = dg_alloc((size_t)b->o->batch * sizeof *coef);
@@ -201,16 +218,24 @@ static void call_decoder(Bench *b, const double *sigma) {
     (void)sigma;
     net_enqueue(d->net, d->rows, 1, b->x, d->net->exec->data[d->net->table]);
 }
+static void finish_work(Bench *b) {
+    device_range_push(b->device, SPAN_WAIT);
+    b->device->be->sync(b->device);
+    device_range_pop(b->device, SPAN_WAIT);
+}
 static Timing time_calls(Bench *b, void (*call)(Bench *, const double *)) {
     size_t n = (size_t)b->o->batch;
     double *sigma = dg_alloc(n * sizeof *sigma), *seconds = dg_alloc((size_t)b->o->repeats * sizeof *seconds);
     double processor = INFINITY;
     for (size_t i = 0; i < n; i++) sigma[i] = 1;
-    for (int i = -b->o->warmup; i < b->o->repeats; i++) {
+    for (int i = -b->o->warmup; i < b->o->repeats && !stopped(b); i++) {
+        if (i >= 0 && !b->engine.sampler) profiler_next(&b->profiler);
         double start = seconds_now();
         clock_t work = clock();
+        device_range_push_number(b->device, SPAN_REPEAT, i);
         call(b, sigma);
-        b->device->be->sync(b->device);
+        finish_work(b);
+        device_range_pop(b->device, SPAN_REPEAT);
         if (i < 0) continue;
         seconds[i] = seconds_now() - start;
         processor = fmin(processor, (double)(clock() - work) / CLOCKS_PER_SEC);
@@ -224,10 +249,10 @@ static Timing time_calls(Bench *b, void (*call)(Bench *, const double *)) {
 static double finish_images(Bench *b) {
     const int *bad;
     uint8_t *images;
-    double before = b->timer.seconds;
+    double before = state_seconds(b);
     sampler_images_begin(b->engine.sampler, 0);
     sampler_images_end(b->engine.sampler, 0, &images, &bad);
-    return b->timer.seconds - before;
+    return state_seconds(b) - before;
 }
 /* Steps with both evaluations, guided where there is a guide, in as many runs as it takes: the late steps are not guided. */
 static void time_steps(Bench *b) {
@@ -239,17 +264,22 @@ static void time_steps(Bench *b) {
            *share = dg_alloc(repeats * sizeof *share);
     Sampler *s = b->engine.sampler;
     for (size_t i = 0; i < n; i++) seed[i] = i;
-    while (done < all) {
+    while (done < all && !stopped(b)) {
         int early = (sampler_steps(s) + 1) / 2;
         sampler_begin(s, b->o->batch, &(SampleNoise){.seed = seed}, label);
-        for (int step = 0; step <= early && done < all; step++, done++) {
-            b->device->be->sync(b->device);
-            double start = seconds_now(), before = b->timer.seconds;
-            if (!sampler_step(s)) break;
-            b->device->be->sync(b->device);
-            if (done < b->o->warmup) continue;
-            seconds[done - b->o->warmup] = seconds_now() - start;
-            state[done - b->o->warmup] = b->timer.seconds - before;
+        for (int step = 0; step <= early && done < all && !stopped(b); step++, done++) {
+            int repeat = done - b->o->warmup;
+            finish_work(b);
+            if (repeat >= 0 && !b->o->runs) profiler_next(&b->profiler);
+            double start = seconds_now(), before = state_seconds(b);
+            device_range_push_number(b->device, SPAN_REPEAT, repeat);
+            bool made = sampler_step(s);
+            finish_work(b);
+            device_range_pop(b->device, SPAN_REPEAT);
+            if (!made) break;
+            if (repeat < 0) continue;
+            seconds[repeat] = seconds_now() - start;
+            state[repeat] = state_seconds(b) - before;
         }
     }
     double bytes = finish_images(b) / sampler_steps(s);
@@ -266,11 +296,14 @@ static Timing time_runs(Bench *b) {
     int *label = dg_alloc(n * sizeof *label);
     double *seconds = dg_alloc((size_t)runs * sizeof *seconds);
     for (size_t i = 0; i < n; i++) seed[i] = i;
-    for (int i = -1; i < runs; i++) {
+    for (int i = -1; i < runs && !stopped(b); i++) {
+        if (i >= 0) profiler_next(&b->profiler);
         double start = seconds_now();
+        device_range_push_number(b->device, SPAN_REPEAT, i);
         sampler_begin(b->engine.sampler, b->o->batch, &(SampleNoise){.seed = seed}, label);
-        while (sampler_step(b->engine.sampler)) {}
+        while (!stopped(b) && sampler_step(b->engine.sampler)) {}
         finish_images(b);
+        device_range_pop(b->device, SPAN_REPEAT);
         if (i >= 0) seconds[i] = seconds_now() - start;
     }
     Timing t = summary(seconds, runs);
@@ -314,7 +347,9 @@ static void print_state_work(const Bench *b, Text *json) {
 /* Times a network's call, which is FLOPs of all its images; a run has `calls` of it. */
 static void measure_phase(Bench *b, Phases *p, const char *name, void (*call)(Bench *, const double *), double flops, int calls,
                           Text *json) {
+    if (stopped(b)) return;
     Timing t = time_calls(b, call);
+    if (stopped(b)) return;
     print_timing(json, name, t, flops);
     p->phase[p->count++] = (Phase){name, t.median, calls};
 }
@@ -367,11 +402,12 @@ static bool measure_calls(Bench *b, Text *json, Error *e) {
         int rows = n->decoder->rows;
         measure_phase(b, &p, "vae call", call_decoder, graph_flops(n->decoder->net->graph), (batch + rows - 1) / rows, json);
     }
-    if (!b->engine.sampler) return true;
+    if (!b->engine.sampler || stopped(b)) return !stopped(b);
     bool plain = !n->guiding && !n->classifier && n->network->passes == 1; /* the same in every step, but for the window of the guide */
     double flops = (evaluations > c.steps ? 2 : 1) * graph_flops(n->network->net->graph) +
                    (n->discriminator ? graph_flops(n->discriminator->net->graph) : 0);
     time_steps(b);
+    if (stopped(b)) return false;
     print_timing(json, n->discriminator ? "guided step" : "step", b->step, plain ? flops : 0);
     print_state_work(b, json);
     if (b->times) p.phase[p.count++] = (Phase){"state work", b->state.median, c.steps};
@@ -388,10 +424,12 @@ static bool measure(Bench *b, Text *json, Error *e) {
     if (!measure_calls(b, json, e)) return false;
     if (b->o->runs && g->sampler) {
         Timing run = time_runs(b);
+        if (stopped(b)) return false;
         print_timing(json, "whole run", run, 0);
         printf("%-14s %10.4g /s   (measured, a run of %d steps)\n", "images", batch / run.median, sampler_steps(g->sampler));
         text_printf(json, ", \"run_images_per_second\": %.6g", batch / run.median);
     }
+    profiler_end(&b->profiler, "repeats");
     double anonymous = anonymous_bytes();
     if (anonymous > 0) printf("%-14s %10.1f MiB of anonymous memory in use by the program\n", "process", anonymous / 1048576);
     text_printf(json, ", \"anonymous_bytes\": %.0f", anonymous);
@@ -418,8 +456,7 @@ static bool open_engine(Bench *b, Error *e) {
     bool fuse = !b->o->device.no_fuse;
     size_t per_sample;
     if (n->score && n->score->facts.latent) device_for_latents(b->device, &b->o->device);
-    b->times = state_work_of(&b->timer, b->device);
-    Device *d = b->times ? &b->timer.device : b->device;
+    Device *d = b->device;
     b->sample = b->o->sample, b->networks.vae_batch = b->o->vae_batch;
     if (!n->source[ROLE_EXTRACTOR].weights) b->sample.dg_weight_1st_order = b->sample.dg_weight_2nd_order = 0;
     if (n->source[ROLE_NETWORK].weights) {
@@ -443,22 +480,55 @@ static bool open_engine(Bench *b, Error *e) {
     free(seed), free(noise);
     return true;
 }
+static bool check_trace(const Bench *b, Error *e) {
+    const char *path[INPUTS];
+    input_paths(b->o, path);
+    return trace_check(&b->trace, NULL, b->o->json, path, INPUTS, e);
+}
+/* The device, and what records: the trace, or where ranges are the time of the work in them, what of a step is not networks. */
+static bool open_device(Bench *b, int *code, Error *e) {
+    if (!(b->device = device_from_options(&b->o->device, e))) return false;
+    if (!profiler_check(&b->o->tracing, b->device, e)) return *code = EXIT_USAGE, false;
+    trace_attach(&b->trace, b->device);
+    b->times = b->device->be->mark == host_mark;
+    b->spans = b->device->spans = b->trace.spans || !b->times ? b->trace.spans : spans_new(0);
+    b->profiler = (Profiler){.device = b->device, .batches = b->o->tracing.profile};
+    return true;
+}
+static int run_bench(Bench *b, Error *e) {
+    Text json = {0};
+    int code = EXIT_FAILED;
+    if ((b->o->json && !out_check(b->o->json, e)) || !trace_open(&b->trace, e)) return code;
+    spans_begin(b->trace.spans, SPAN_PREPARE, -1);
+    bool ready = open_networks(&b->networks, b->o, e) && open_device(b, &code, e) && open_engine(b, e);
+    spans_end(b->trace.spans, SPAN_PREPARE);
+    if (!ready && e->out_of_memory && b->o->batch > 1) dg_error_context(e, "--batch %d is too much", b->o->batch);
+    if (ready) device_range_push(b->device, SPAN_RUN);
+    bool ok = ready && measure(b, &json, e);
+    if (ready) device_range_pop(b->device, SPAN_RUN);
+    if (!ok && stopped(b)) {
+        dg_error(e, "interrupted before all was measured");
+        code = EXIT_INTERRUPTED;
+    } else if (ok && (!b->o->json || save(b->o->json, &json, e))) code = EXIT_DONE;
+    text_free(&json);
+    return code;
+}
 static int bench(const Args *a, Error *e) {
     BenchOptions *o = a->options;
     Bench b = {.o = o};
-    Text json = {0};
     sample_options_given(&o->sample, a);
     if (!check_usage(o, e)) return EXIT_USAGE;
-    if (b.o->json && !out_check(b.o->json, e)) return EXIT_FAILED;
-    bool ready = open_networks(&b.networks, b.o, e) && (b.device = device_from_options(&b.o->device, e)) && open_engine(&b, e);
-    if (!ready && e->out_of_memory && b.o->batch > 1) dg_error_context(e, "--batch %d is too much", b.o->batch);
-    bool ok = ready && measure(&b, &json, e) && (!b.o->json || save(b.o->json, &json, e));
-    text_free(&json);
+    if (o->tracing.path) b.interrupt = interrupt_begin(); /* before there are other threads */
+    b.trace = trace_begin(&o->tracing, "bench");
+    int code = check_trace(&b, e) ? run_bench(&b, e) : EXIT_USAGE;
     if (b.x) b.device->be->release(b.device, b.x);
     engine_free(&b.engine);
     device_close(b.device);
     networks_close(&b.networks);
-    return ok ? EXIT_DONE : EXIT_FAILED;
+    if (b.spans != b.trace.spans) spans_free(b.spans);
+    code = trace_finish(&b.trace, code, e);
+    if (b.interrupt) interrupt_end(b.interrupt);
+    return code;
 }
 const Command command_bench = {.name = "bench",
                                .operands = "",

@@ -141,7 +141,7 @@ static Outcome prepare(Run *r, Error *e) {
     c.interrupt = r->interrupt;
     if (!open_latents(r, e)) return OUTCOME_FAILED;
     if (!networks_open_vae(&r->networks, r->o->vae, &c, e)) return interrupted(r->interrupt) ? OUTCOME_INTERRUPTED : OUTCOME_FAILED;
-    r->hashes = hashes_start(&r->networks);
+    r->hashes = hashes_start(&r->networks, NULL);
     return open_decoder(r, e) ? open_output(r, e) : OUTCOME_FAILED;
 }
 
@@ -200,7 +200,7 @@ static Outcome decode_all(Run *r, Error *e) {
     Buffers b;
     Outcome outcome = buffers_new(&b, r, e) ? OUTCOME_DONE : OUTCOME_FAILED;
     progress_begin(&r->progress, todo->count);
-    r->writer = writer_start(output_store(r->output));
+    r->writer = writer_start(output_store(r->output), NULL);
     for (size_t at = 0; at < todo->count && outcome == OUTCOME_DONE; at += (size_t)r->decoder->rows) {
         if (interrupted(r->interrupt)) outcome = OUTCOME_INTERRUPTED;
         else if (!decode_some(r, &b, todo, at, e)) outcome = OUTCOME_FAILED;

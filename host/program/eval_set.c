@@ -196,8 +196,10 @@ static bool measure_batch(Measuring *m, size_t first, size_t n, Error *e) {
     features_run(m->features, m->pixels, n, m->rows);
     if (m->label && m->rows[FEATURE_LOGITS]) count_classes(m, first, n);
     const float *pool = m->rows[FEATURE_POOL];
+    device_range_push(m->j->device, SPAN_STATISTICS);
     bool ok = exact_add(m->sums.pool, DG_F32, pool, n, first, e) &&
               (!m->spatial || exact_add(m->sums.spatial, DG_F32, m->rows[FEATURE_SPATIAL], n, first, e));
+    device_range_pop(m->j->device, SPAN_STATISTICS);
     if (!ok) return name_culprit(m, first, n, e);
     if (m->keep) memcpy(s->features + first * (size_t)s->dims, pool, n * (size_t)s->dims * sizeof *pool);
     for (size_t i = 0; m->seed && i < n; i++) seeds_add(&m->sums.seeds, m->seed[m->index[first + i]], 1);

@@ -31,6 +31,7 @@ typedef struct {
     size_t made; /* images on the disk, or in the grid alone */
     Pipeline pipeline;
     Text classes; /* the numbers of those that were given by name */
+    Trace trace;
 } Run;
 
 /* ---- preparing ------------------------------------------------------------------------------------------------------------------ */
@@ -88,8 +89,15 @@ static bool open_grid(Run *r, int *code, Error *e) {
     generate_paths(o, input);
     if (!grid_layout(&g, n, columns < n ? columns : n, s.h, s.w, s.c, o->grid_scale, e))
         return *code = EXIT_USAGE, dg_error_context(e, "--grid: fewer seeds, or a smaller --grid-scale");
-    if (!grid_file_check(o->grid, o->outdir, input, ROLES, e)) return *code = EXIT_USAGE, false;
+    if (!output_file_check("grid", "picture", o->grid, o->outdir, input, ROLES, e)) return *code = EXIT_USAGE, false;
     return (r->picture = grid_file_open(o->grid, &g, e)) != NULL;
+}
+static bool open_trace(Run *r, int *code, Error *e) {
+    const char *input[ROLES];
+    generate_paths(r->o, input);
+    if (!trace_check(&r->trace, r->o->outdir, r->o->grid, input, ROLES, e)) return *code = EXIT_USAGE, false;
+    trace_attach(&r->trace, r->device);
+    return trace_open(&r->trace, e);
 }
 static Outcome open_output(Run *r, Error *e) {
     const GenerateOptions *o = r->o;
@@ -194,13 +202,14 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     if (!networks_open(&r->networks, path, &c, sample_discriminates(&o->sample), e))
         return interrupted(r->interrupt) ? OUTCOME_INTERRUPTED : OUTCOME_FAILED;
     r->networks.vae_batch = o->vae_batch;
-    r->hashes = hashes_start(&r->networks);
+    r->hashes = hashes_start(&r->networks, r->trace.spans);
     if (!settle_sampling(r, e) || !choose_class(r, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (!(r->device = device_from_options(&o->device, e))) return OUTCOME_FAILED;
+    if (!profiler_check(&o->tracing, r->device, e)) return *code = EXIT_USAGE, OUTCOME_FAILED;
     if (r->networks.score->facts.latent) device_for_latents(r->device, &o->device);
     if (!r->quiet) describe(r);
     if (o->dry_run) return dry_run(r, e) ? OUTCOME_DONE : OUTCOME_FAILED;
-    if (!generate_check_images(o, &r->networks, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
+    if (!generate_check_images(o, &r->networks, e) || !open_trace(r, code, e) || !open_grid(r, code, e)) return OUTCOME_FAILED;
     Outcome outcome = open_output(r, e);
     r->left = seeds_copy(&r->wanted);
     if (outcome == OUTCOME_DONE) outcome = open_measure(r, e);
@@ -235,8 +244,10 @@ static Outcome sample(Run *r, Error *e) {
     p->sampler = r->engine.sampler, p->batch = r->engine.batch, p->todo = todo(r), p->classes = r->networks.classes;
     p->latents = r->o->save_latents, p->interrupt = r->interrupt;
     p->tick = tick, p->context = r;
+    p->profiler = (Profiler){.device = r->device, .batches = r->o->tracing.profile, .skip = 1};
     if (r->picture) places.grid = grid_file_grid(r->picture), p->sink[p->sinks++] = sink_grid(&places);
-    if (r->output && p->todo->count) r->writer = writer_start(output_store(r->output)), p->sink[p->sinks++] = sink_writer(r->writer);
+    if (r->output && p->todo->count)
+        r->writer = writer_start(output_store(r->output), r->trace.spans), p->sink[p->sinks++] = sink_writer(r->writer);
     if (r->measure) p->features = run_measure_features(r->measure), p->sink[p->sinks++] = sink_measure(r->measure);
     progress_begin(&p->progress, p->todo->count);
     p->progress.quiet = r->o->measure.output != EVAL_TEXT && !r->measured;
@@ -365,23 +376,36 @@ static bool new_measure(Run *r, Error *e) {
                     .quiet = r->measured != NULL};
     return !o->measure.metrics || (r->measure = run_measure_new(&m, e)) != NULL;
 }
+static int make_images(Run *r, Error *e) {
+    device_range_push(r->device, SPAN_RUN);
+    Outcome outcome = sample(r, e);
+    device_range_pop(r->device, SPAN_RUN);
+    spans_begin(r->trace.spans, SPAN_FINISH, -1);
+    int code = finish(r, outcome, e);
+    spans_end(r->trace.spans, SPAN_FINISH);
+    return code;
+}
 static int run(const Args *a, Measured *measured, Error *e) {
     Run r = {.args = a, .o = a->options, .measured = measured};
     int code = EXIT_USAGE;
     if (generate_check(r.o, a, &r.wanted, e)) {
         r.interrupt = interrupt_begin();
+        r.trace = trace_begin(&r.o->tracing, "generate");
         r.quiet = measured || r.o->measure.output != EVAL_TEXT;
         bool fits = new_measure(&r, e);
         if (fits) code = EXIT_FAILED;
+        spans_begin(r.trace.spans, SPAN_PREPARE, -1);
         Outcome outcome = fits ? prepare(&r, &code, e) : OUTCOME_FAILED;
-        if (outcome == OUTCOME_DONE) code = r.o->dry_run ? EXIT_DONE : finish(&r, sample(&r, e), e);
+        spans_end(r.trace.spans, SPAN_PREPARE);
+        if (outcome == OUTCOME_DONE) code = r.o->dry_run ? EXIT_DONE : make_images(&r, e);
         else if (outcome == OUTCOME_INTERRUPTED) {
             dg_error(e, "interrupted before the first image was made");
             code = EXIT_INTERRUPTED;
         }
-        interrupt_end(r.interrupt);
     }
     cleanup(&r);
+    code = trace_finish(&r.trace, code, e);
+    if (r.interrupt) interrupt_end(r.interrupt);
     return code;
 }
 int generate_run(const Args *a, Error *e) { return run(a, NULL, e); }

@@ -65,6 +65,7 @@ static const Option option[] = {
     GUIDANCE_OPTIONS(GenerateOptions, sample.),
 
     DEVICE_OPTIONS(GenerateOptions, device),
+    TRACE_OPTIONS(GenerateOptions, tracing, "the N batches after the first one"),
     CHECKPOINT_OPTIONS(GenerateOptions, checkpoint),
     CACHE_OPTION(GenerateOptions, checkpoint),
 };

@@ -7,6 +7,7 @@
 #include "program/networks.h"
 #include "program/run_measure.h"
 #include "program/sample_options.h"
+#include "program/tracing.h"
 
 typedef struct {
     const char *network, *extractor, *discriminator, *gnet, *classifier, *vae, *preset, *seeds, *class_name, *outdir, *grid;
@@ -17,6 +18,7 @@ typedef struct {
     MeasureOptions measure;
     CheckpointOptions checkpoint;
     DeviceOptions device;
+    TraceOptions tracing;
 } GenerateOptions;
 
 /* generate_check.c: what can be wrong before any file is opened; completes the options. */

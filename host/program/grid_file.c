@@ -26,8 +26,9 @@ static bool is_record(const char *folder, const char *name, const char *outdir) 
     free(manifest), free(above);
     return ours;
 }
-bool grid_file_check(const char *path, const char *outdir, const char *const *input, int inputs, Error *e) {
-    if (is_input(path, input, inputs)) return dg_error(e, "--grid %s is a file that is read: give the picture another name", path);
+bool output_file_check(const char *option, const char *noun, const char *path, const char *outdir, const char *const *input, int inputs,
+                       Error *e) {
+    if (is_input(path, input, inputs)) return dg_error(e, "--%s %s is a file that is read: give the %s another name", option, path, noun);
     if (outdir && !make_folders(outdir, e)) return false;
     char *copy = out_target(path), *slash = strrchr(copy, '/');
     const char *name = slash ? slash + 1 : copy;
@@ -35,7 +36,8 @@ bool grid_file_check(const char *path, const char *outdir, const char *const *in
     char *folder = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
     bool record = folder && is_record(folder, name, outdir);
     free(copy), free(folder);
-    return !record || dg_error(e, "--grid %s would be an image or a record of a folder of images: give the picture another name", path);
+    return !record ||
+           dg_error(e, "--%s %s would be an image or a record of a folder of images: give the %s another name", option, path, noun);
 }
 
 struct GridFile {

@@ -36,7 +36,7 @@ static bool open_source(NetworkSource *s, Role r, const ConvertOptions *o, Error
 }
 static bool describe_network(Networks *n, const Weights *w, Error *e) {
     const Model *m = model_find_score(weights_config(w), e);
-    n->plan = net_new("network", (Precision){DG_F32, false}, 1, false);
+    n->plan = net_new(SPAN_NETWORK, (Precision){DG_F32, false}, 1, false);
     const Ports *p = m ? net_add(n->plan, m, weights_config(w), "", 0, e) : NULL;
     n->score = p ? score_new(m, n->plan->part[0].config, e) : NULL;
     if (!n->score) return dg_error_context(e, "%s", weights_name(w));
@@ -100,15 +100,16 @@ void networks_close(Networks *n) {
 /* ---- hashes ---------------------------------------------------------------------------------------------------------- */
 struct Hashes {
     NetworkSource source[ROLES];
+    Spans *spans;
     bool threaded;
     pthread_t thread;
     char hex[ROLES][SHA256_HEX];
     bool ok;
     Error error;
 };
-static void *hash_all(void *arg) {
-    Hashes *h = arg;
+static void hash_all(Hashes *h) {
     h->ok = true;
+    spans_begin(h->spans, SPAN_HASH, -1);
     for (Role r = 0; r < ROLES && h->ok; r++) {
         const NetworkSource *s = &h->source[r];
         if (!s->weights) continue;
@@ -127,17 +128,26 @@ static void *hash_all(void *arg) {
         sha256_final(&sha, digest);
         sha256_hex(digest, h->hex[r]);
     }
+    spans_end(h->spans, SPAN_HASH);
+}
+static void *hash_on_thread(void *hashes) {
+    Hashes *h = hashes;
+    spans_thread(h->spans, "hash");
+    hash_all(h);
     return NULL;
 }
-Hashes *hashes_start(const Networks *n) {
+Hashes *hashes_start(const Networks *n, Spans *spans) {
     Hashes *h = dg_alloc(sizeof *h);
     memcpy(h->source, n->source, sizeof h->source);
-    h->threaded = pthread_create(&h->thread, NULL, hash_all, h) == 0; /* else hashes_finish does it */
+    h->spans = spans;
+    h->threaded = pthread_create(&h->thread, NULL, hash_on_thread, h) == 0; /* else hashes_finish does it */
     return h;
 }
 bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e) {
+    spans_begin(h->spans, SPAN_WAIT, -1);
     if (h->threaded) pthread_join(h->thread, NULL);
     else hash_all(h);
+    spans_end(h->spans, SPAN_WAIT);
     memcpy(hex, h->hex, sizeof h->hex);
     bool ok = h->ok || dg_error(e, "%s", h->error.text);
     free(h);

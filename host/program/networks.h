@@ -35,9 +35,9 @@ bool networks_check(const char *const path[ROLES], const SampleOptions *o, Error
 bool networks_describe(Networks *n, Error *e);
 void networks_close(Networks *n);
 
-/* SHA-256 of every source, computed on a thread of its own while the caller builds. */
+/* SHA-256 of every source, computed on a thread of its own while the caller builds. spans: records it; or NULL. */
 typedef struct Hashes Hashes;
-Hashes *hashes_start(const Networks *n);
+Hashes *hashes_start(const Networks *n, Spans *spans);
 /* Waits, frees; hex[r] is "" for a role that has no part in the run. */
 bool hashes_finish(Hashes *h, char hex[ROLES][SHA256_HEX], Error *e);
 

@@ -54,7 +54,9 @@ static bool deliver(Pipeline *p, const Batch *b, Error *e) {
                    .pool = row[0],
                    .spatial = row[1]};
     bool ok = true;
+    device_range_push(sampler_device(p->sampler), SPAN_DELIVER);
     for (int i = 0; i < p->sinks && ok; i++) ok = p->sink[i].put(p->sink[i].context, &d, e);
+    device_range_pop(sampler_device(p->sampler), SPAN_DELIVER);
     p->shown += good;
     p->delivered += n;
     p->hopeless = p->delivered >= HOPELESS && p->bad.count == p->delivered;
@@ -100,9 +102,13 @@ Outcome pipeline_run(Pipeline *p, Error *e) {
     for (size_t at = 0, k = 0; at < p->todo->count && outcome == OUTCOME_DONE; at += batch, k++) {
         Batch *now = &slot[k % SAMPLER_SLOTS];
         fill(p, now, at);
+        profiler_next(&p->profiler);
+        device_range_push_number(sampler_device(p->sampler), SPAN_BATCH, (int)k);
         outcome = sample(p, now, before, e);
+        device_range_pop(sampler_device(p->sampler), SPAN_BATCH);
         before = outcome == OUTCOME_DONE ? now : NULL;
     }
+    profiler_end(&p->profiler, "batches");
     if (before && !deliver(p, before, e)) outcome = OUTCOME_FAILED;
     for (int i = 0; i < SAMPLER_SLOTS; i++) free(slot[i].seed), free(slot[i].label), free(slot[i].state);
     return outcome;

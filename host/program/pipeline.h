@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "program/classes.h"
 #include "program/sinks.h"
+#include "program/tracing.h"
 
 enum { MAX_SINKS = 4 };
 typedef struct {
@@ -18,6 +19,7 @@ typedef struct {
     const Interrupt *interrupt;
     Sink sink[MAX_SINKS];
     int sinks;
+    Profiler profiler;
     void (*tick)(void *context); /* now and then; or NULL */
     void *context;
     /* What comes of it. */

@@ -19,7 +19,7 @@ static void print_ports(const Graph *g, const Ports *p) {
     else printf(", unconditional\n");
 }
 static bool print_model(const Model *m, const Json *config, int batch, Error *e) {
-    Net *n = net_new("network", (Precision){DG_F32, false}, batch ? batch : 1, true);
+    Net *n = net_new(SPAN_NETWORK, (Precision){DG_F32, false}, batch ? batch : 1, true);
     const Ports *p = net_add(n, m, config, "", 0, e);
     Graph *g = n->graph;
     if (p) print_ports(g, p);
@@ -66,7 +66,7 @@ typedef struct {
 static const Json *config_of(const Plan *p, Role r) { return weights_config(p->n->source[r].weights); }
 static bool print_predictor(Plan *p, Role r, int passes, int calls, Error *e) {
     const Model *m = r == ROLE_NETWORK ? p->n->score->model : model_find_score(config_of(p, r), e);
-    Net *net = net_new("network", p->precision, p->batch * passes, p->fuse);
+    Net *net = net_new(SPAN_NETWORK, p->precision, p->batch * passes, p->fuse);
     const Ports *ports = m ? net_add(net, m, config_of(p, r), "", 0, e) : NULL;
     bool ok = ports && sample_same_images(role_name(r), shape_of(net->graph, net->x), p->n->state, e);
     if (ok) net_plan(net, ports->out), p->flops += print_role(role_name(r), net->graph, p->batch * passes, calls);

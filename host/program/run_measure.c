@@ -142,7 +142,7 @@ static bool resume(RunMeasure *m, Error *e) {
 }
 
 /* ---- summing ------------------------------------------------------------------------------------------------------------------------- */
-static bool add(RunMeasure *m, const Rows *r, Error *e) {
+static bool sum(RunMeasure *m, const Rows *r, Error *e) {
     size_t n = (size_t)r->n, d = (size_t)m->set.dims;
     bool ok = !n || (exact_add(m->sums.pool, DG_F32, r->pool, n, r->seed[0], e) &&
                      (!m->sums.spatial || exact_add(m->sums.spatial, DG_F32, r->spatial, n, r->seed[0], e)));
@@ -153,8 +153,16 @@ static bool add(RunMeasure *m, const Rows *r, Error *e) {
     }
     return ++m->batches < m->run.o.every || save(m, e);
 }
+static bool add(RunMeasure *m, const Rows *r, Error *e) {
+    Spans *s = m->job.device->spans; /* of this thread: of a device's queue there is nothing in it */
+    spans_begin(s, SPAN_STATISTICS, -1);
+    bool ok = sum(m, r, e);
+    spans_end(s, SPAN_STATISTICS);
+    return ok;
+}
 static void *add_batches(void *measure) {
     RunMeasure *m = measure;
+    spans_thread(m->job.device->spans, "statistics");
     pthread_mutex_lock(&m->lock);
     for (;;) {
         while (!m->next.n && !m->stop) pthread_cond_wait(&m->changed, &m->lock);

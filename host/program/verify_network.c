@@ -55,7 +55,7 @@ static bool run(Case *c, Error *e) {
 }
 /* Plain graphs: nothing is merged that the official count has. */
 bool case_model_cost(const Model *m, const Json *config, int images, CaseCost *cost, Error *e) {
-    Net *n = net_new("network", (Precision){DG_F32, false}, 1, false);
+    Net *n = net_new(SPAN_NETWORK, (Precision){DG_F32, false}, 1, false);
     bool ok = net_add(n, m, config, "", 0, e) != NULL;
     double flops = graph_flops(n->graph), bytes = 0;
     for (Tid t = 1; t < n->graph->nt; t++)

@@ -157,7 +157,7 @@ static bool run(Case *c, Error *e) {
 /* Of decoding one image, added to a case's. */
 static bool add_decoder_flops(const Case *c, const CaseScore *score, double *flops, Error *e) {
     const Json *vae = case_config(c, "vae", e);
-    Net *n = net_new("network", (Precision){DG_F32, false}, 1, false);
+    Net *n = net_new(SPAN_NETWORK, (Precision){DG_F32, false}, 1, false);
     const Ports *p = vae ? net_add(n, score->score->model, case_config(c, "network", e), "", 0, e) : NULL;
     Decoder *d = p ? decoder_plan(vae, shape_of(n->graph, p->x), (Precision){DG_F32, false}, 1, false, e) : NULL;
     if (d) *flops += graph_flops(d->net->graph);

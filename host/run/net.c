@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-Net *net_new(const char *name, Precision precision, int batch, bool fuse) {
+Net *net_new(SpanName span, Precision precision, int batch, bool fuse) {
     Net *n = dg_alloc(sizeof *n);
-    n->name = name, n->batch = batch, n->fuse = fuse, n->graph = graph_new(precision);
+    n->span = span, n->batch = batch, n->fuse = fuse, n->graph = graph_new(precision);
     return n;
 }
 void net_free(Net *n) {
@@ -63,7 +63,7 @@ bool net_bind(Net *n, Device *d, Weights *const *weights, Error *e) {
     return true;
 }
 Net *net_open(Device *d, const Model *m, Weights *w, int batch, bool fuse, Error *e) {
-    Net *n = net_new("network", d->precision, batch, fuse);
+    Net *n = net_new(SPAN_NETWORK, d->precision, batch, fuse);
     const Ports *p = net_add(n, m, weights_config(w), "", 0, e);
     if (p) net_plan(n, p->out);
     if (p && net_bind(n, d, &w, e)) return n;
@@ -100,7 +100,7 @@ void net_fill(Net *n, int rows, void *table, const double *scale, const double *
         const NetPart *p = &n->part[k];
         size_t width = time_width(n, p), bytes = feature_bytes(n, p);
         if (!bytes) continue;
-        DG_CHECK(time, "%s: no times for a network that takes one", n->name);
+        DG_CHECK(time, "%s: no times for a network that takes one", span_name(n->span));
         for (int i = 0; i < rows; i++) {
             float *row = n->features + (size_t)i * width;
             if (i && time[i] == time[i - 1]) memcpy(row, row - width, width * sizeof *row);
@@ -114,8 +114,9 @@ void net_enqueue(Net *n, int rows, int passes, const double *x, const void *tabl
     const Backend *be = n->dev->be;
     const double *factor = table;
     int all = rows * passes;
-    DG_CHECK(all <= n->batch, "%s: %d passes over %d images, of a net for %d", n->name, passes, rows, n->batch);
+    DG_CHECK(all <= n->batch, "%s: %d passes over %d images, of a net for %d", span_name(n->span), passes, rows, n->batch);
     const char *at = (const char *)(factor + n->batch);
+    device_range_push(n->dev, SPAN_STATE);
     for (int k = 0; k < n->parts; k++) {
         size_t bytes = feature_bytes(n, &n->part[k]);
         if (bytes) be->copy(n->dev, n->exec->data[n->part[k].ports.time], at, (size_t)all * bytes);
@@ -127,9 +128,11 @@ void net_enqueue(Net *n, int rows, int passes, const double *x, const void *tabl
         Term scaled = {.data = x, .type = DG_F64, .coef = factor + first};
         be->combine(n->dev, (char *)n->exec->data[n->x] + first * n->per_sample * dtype_bytes(type), type, rows, n->per_sample, &scaled, 1);
     }
-    device_range_push(n->dev, n->name);
+    device_range_pop(n->dev, SPAN_STATE);
+    SpanName call = passes > 1 ? SPAN_CFG : n->span;
+    device_range_push(n->dev, call);
     exec_run(n->exec, all);
-    device_range_pop(n->dev);
+    device_range_pop(n->dev, call);
 }
 void net_run(Net *n, int rows, const double *x, const double *scale, const double *time) {
     net_fill(n, rows, n->host_table, scale, time);

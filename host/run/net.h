@@ -19,7 +19,7 @@ typedef struct {
     Ports ports;
 } NetPart;
 typedef struct {
-    const char *name; /* on a profiler's time line */
+    SpanName span; /* what a call is on time lines */
     Graph *graph;
     Exec *exec;
     Device *dev;
@@ -38,8 +38,8 @@ typedef struct {
 Net *net_open(Device *d, const Model *m, Weights *w, int batch, bool fuse, Error *e);
 void net_free(Net *n);
 
-Net *net_new(const char *name, Precision precision, int batch, bool fuse);
-/* Adds a network on x (0: on an input of its own). The names root and name have to outlive the Net. */
+Net *net_new(SpanName span, Precision precision, int batch, bool fuse);
+/* Adds a network on x (0: on an input of its own). The name root has to outlive the Net. */
 const Ports *net_add(Net *n, const Model *m, const Json *config, const char *root, Tid x, Error *e);
 void net_plan(Net *n, Tid out); /* marks out as kept; fuses and plans. The graph is then whole: what it takes is known */
 /* weights: one for each part. Checks that the files hold nothing unexpected. */

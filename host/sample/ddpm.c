@@ -58,7 +58,9 @@ static void work(Sampler *s, int parts) {
     p.terms = machine_outputs(s, 0, open, p.x0);
     p.gradients = machine_gradient_terms(s, 0, open, p.gradient);
     if (!a->ddim && a->variance == VARIANCE_LEARNED) p.variance = predictor_variance(s->n.network);
+    device_range_push(s->dev, SPAN_STATE);
     s->dev->be->posterior(s->dev, s->x, s->rows, s->per_sample, &p);
+    device_range_pop(s->dev, SPAN_STATE);
 }
 static PosteriorCoef step_coef(const Sampler *s, int i) {
     const Ancestral *a = s->own;

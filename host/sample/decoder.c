@@ -9,7 +9,7 @@ static const double SCALING_FACTOR = 0.18215; /* Stable Diffusion's: latents are
 Precision decoder_precision(Precision device) { return device.act == DG_F16 ? (Precision){DG_BF16, false} : device; }
 Decoder *decoder_plan(const Json *config, Shape state, Precision precision, int rows, bool fuse, Error *e) {
     Decoder *d = dg_alloc(sizeof *d);
-    d->rows = rows, d->net = net_new("decoder", precision, rows, fuse);
+    d->rows = rows, d->net = net_new(SPAN_AUTOENCODER, precision, rows, fuse);
     if (!model_find(config, model_vae.kind, e)) return decoder_free(d), NULL;
     Tid x = g_input(d->net->graph, "x", (Shape){rows, state.h, state.w, state.c});
     const Ports *p = net_add(d->net, &model_vae, config, "", x, e);
@@ -50,10 +50,14 @@ void decoder_enqueue(Decoder *d, int rows, const double *x, const Picture *p, ui
     Net *n = d->net;
     const Backend *be = n->dev->be;
     size_t size = picture_bytes(p);
+    device_range_push(n->dev, SPAN_DECODE);
     for (int at = 0; at < rows; at += d->rows) {
         int some = rows - at < d->rows ? rows - at : d->rows;
         net_enqueue(n, some, 1, x + (size_t)at * n->per_sample, n->exec->data[n->table]);
         Term y = net_output(n, NULL);
+        device_range_push(n->dev, SPAN_STATE);
         be->to_u8(n->dev, bytes + (size_t)at * size, y.data, y.type, some, size, p->scale, p->offset, bad + at);
+        device_range_pop(n->dev, SPAN_STATE);
     }
+    device_range_pop(n->dev, SPAN_DECODE);
 }

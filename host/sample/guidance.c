@@ -54,7 +54,7 @@ static bool plan(Guide *u, Source extractor, Source head, GuideOptions o, Error 
 }
 static Guide *planned(Source extractor, Source head, Precision precision, int batch, GuideOptions o, Error *e) {
     Guide *u = dg_alloc(sizeof *u);
-    u->batch = batch, u->net = net_new(head.config ? "discriminator" : "classifier", precision, batch, o.fuse);
+    u->batch = batch, u->net = net_new(head.config ? SPAN_DISCRIMINATOR : SPAN_CLASSIFIER, precision, batch, o.fuse);
     u->seed_scale = precision.act == DG_F16 ? GUIDE_SEED_SCALE_F16 : 1;
     u->mean = dg_alloc((size_t)batch * sizeof *u->mean), u->time = dg_alloc((size_t)batch * sizeof *u->time);
     if (plan(u, extractor, head, o, e)) return u;
@@ -139,4 +139,8 @@ bool guide_apply(Guide *u, double *x, const double *sigma, Error *e) {
     free(coef);
     return ok;
 }
-void guide_log_ratio(Guide *u, int rows, double *out) { exec_get_rows(u->net->exec, u->log_ratio, rows, DG_F64, out); }
+void guide_log_ratio(Guide *u, int rows, double *out) {
+    device_range_push(u->net->dev, SPAN_WAIT);
+    exec_get_rows(u->net->exec, u->log_ratio, rows, DG_F64, out);
+    device_range_pop(u->net->dev, SPAN_WAIT);
+}

@@ -143,6 +143,7 @@ Sampler *sampler_new(const SampleOptions *o, const SampleNetworks *n, Error *e) 
     for (int i = 0; i < s->guidance.count; i++)
         if (s->guidance.term[i].kind == TERM_CFG && s->guidance.term[i].channels < p->state.c) s->head = s->guidance.term[i].channels;
     ok = ok && (!n->guiding || check_levels(&s->steps, n->guiding->score, e));
+    if (n->guiding) n->guiding->net->span = SPAN_AUTOGUIDANCE;
     if (ok) host_arrays(s), ok = device_memory(s, e);
     if (ok) return s;
     sampler_free(s);
@@ -180,7 +181,9 @@ Term machine_term(const Sampler *s, const double *data, const double *column) {
     return (Term){.data = data, .type = DG_F64, .coef = machine_device(s, column)};
 }
 void machine_combine(Sampler *s, double *out, const Term *term, int terms) {
+    device_range_push(s->dev, SPAN_STATE);
     s->dev->be->combine(s->dev, out, DG_F64, s->rows, s->per_sample, term, terms);
+    device_range_pop(s->dev, SPAN_STATE);
 }
 static bool gradient_open(unsigned open, int k) { return is_open(open, k ? TERM_CLASSIFIER : TERM_DISCRIMINATOR); }
 void machine_evaluate(Sampler *s, int k, unsigned open, const double *x) {
@@ -214,15 +217,20 @@ int machine_terms(const Sampler *s, int k, unsigned open, const double *x, Term 
 static void work(void *sampler, WorkShape shape) { /* its rows are the sampler's */
     Sampler *s = sampler;
     const Table *t = &s->table;
-    if (shape.parts & PART_DRAW)
+    if (shape.parts & PART_DRAW) {
+        device_range_push(s->dev, SPAN_STATE);
         s->dev->be->randn(s->dev, s->noise, s->rows, s->per_sample, machine_device(s, t->seed), machine_device(s, t->draw));
+        device_range_pop(s->dev, SPAN_STATE);
+    }
     if (shape.parts & PART_LATENTS) machine_combine(s, s->x, (Term[]){machine_term(s, s->noise, t->latent)}, 1);
     else s->program->work(s, shape.parts);
 }
 void machine_submit(Sampler *s, int parts) {
     const Backend *be = s->dev->be;
     be->upload(s->dev, s->table.device, s->table.host, s->table.bytes);
+    device_range_push_number(s->dev, SPAN_WORK, s->next - 1);
     be->replay(s->dev, &s->replays, (WorkShape){s->rows, parts}, work, s);
+    device_range_pop(s->dev, SPAN_WORK);
 }
 
 /* ---- on the host: the table of a step ------------------------------------------------------------------------------------------- */
@@ -304,6 +312,7 @@ void sampler_begin(Sampler *s, int rows, const SampleNoise *n, const int *label)
     DG_CHECK(rows > 0 && rows <= s->batch, "a run of %d images, of a sampler for %d", rows, s->batch);
     s->rows = rows, s->from = *n, s->next = 0;
     s->counts = (SampleCounts){.steps = s->steps.count};
+    device_range_push(s->dev, SPAN_LATENTS);
     predictor_set_labels(s->n.network, rows, label);
     if (s->n.guiding) predictor_set_labels(s->n.guiding, rows, label);
     if (s->n.discriminator) guide_set_labels(s->n.discriminator, rows, label);
@@ -314,21 +323,32 @@ void sampler_begin(Sampler *s, int rows, const SampleNoise *n, const int *label)
     }
     machine_submit(s, PART_LATENTS | machine_noise(s, -1));
     if (s->program->begin) s->program->begin(s);
+    device_range_pop(s->dev, SPAN_LATENTS);
+}
+static void wait_for(Sampler *s, int slot) {
+    device_range_push(s->dev, SPAN_WAIT);
+    s->dev->be->wait(s->dev, slot);
+    device_range_pop(s->dev, SPAN_WAIT);
 }
 bool sampler_step(Sampler *s) {
     int step = s->next;
     if (step == s->steps.count) return false;
     s->next++;
-    device_range_push(s->dev, "step");
+    device_range_push_number(s->dev, SPAN_STEP, step);
     s->program->step(s, step);
-    device_range_pop(s->dev);
     s->dev->be->mark(s->dev, STEP_SLOT + step % 2); /* one step ahead of the device: far enough to keep it busy */
-    if (step) s->dev->be->wait(s->dev, STEP_SLOT + (step - 1) % 2);
+    device_range_pop(s->dev, SPAN_STEP);
+    if (step) wait_for(s, STEP_SLOT + (step - 1) % 2);
     return true;
 }
 int sampler_steps(const Sampler *s) { return s->steps.count; }
+Device *sampler_device(const Sampler *s) { return s->dev; }
 Shape sampler_shape(const Sampler *s) { return s->n.network->state; }
-void sampler_state(Sampler *s, double *x) { s->dev->be->download(s->dev, x, s->x, (size_t)s->rows * s->per_sample * sizeof *x); }
+void sampler_state(Sampler *s, double *x) {
+    device_range_push(s->dev, SPAN_DOWNLOAD_IMAGES);
+    s->dev->be->download(s->dev, x, s->x, (size_t)s->rows * s->per_sample * sizeof *x);
+    device_range_pop(s->dev, SPAN_DOWNLOAD_IMAGES);
+}
 SampleCounts sampler_counts(const Sampler *s) { return s->counts; }
 
 Picture sampler_picture(const Sampler *s) { return s->picture; }
@@ -336,15 +356,20 @@ void sampler_images_begin(Sampler *s, int slot) {
     const Backend *be = s->dev->be;
     size_t bytes = (size_t)s->rows * picture_bytes(&s->picture), bad_bytes = (size_t)s->rows * sizeof(int);
     if (s->n.decoder) decoder_enqueue(s->n.decoder, s->rows, s->x, &s->picture, s->image[slot].bytes, s->image[slot].bad);
-    else
+    else {
+        device_range_push(s->dev, SPAN_STATE);
         be->to_u8(s->dev, s->image[slot].bytes, s->x, DG_F64, s->rows, s->per_sample, s->picture.scale, s->picture.offset,
                   s->image[slot].bad);
+        device_range_pop(s->dev, SPAN_STATE);
+    }
+    device_range_push(s->dev, SPAN_DOWNLOAD_IMAGES);
     be->download_async(s->dev, slot, s->image[slot].host_bytes, s->image[slot].bytes, bytes);
     be->download_async(s->dev, slot, s->image[slot].host_bad, s->image[slot].bad, bad_bytes);
+    device_range_pop(s->dev, SPAN_DOWNLOAD_IMAGES);
 }
 const uint8_t *sampler_images_device(const Sampler *s, int slot) { return s->image[slot].bytes; }
 void sampler_images_end(Sampler *s, int slot, uint8_t **images, const int **bad) {
-    s->dev->be->wait(s->dev, slot);
+    wait_for(s, slot);
     *images = s->image[slot].host_bytes, *bad = s->image[slot].host_bad;
 }
 

@@ -37,7 +37,8 @@ void sampler_begin(Sampler *s, int rows, const SampleNoise *noise, const int *la
 /* Enqueues the next step; false: there was none left. On a GPU it returns when the step before has been done, so that the device
  * never waits for the host.                                                                                             */
 bool sampler_step(Sampler *s);
-int sampler_steps(const Sampler *s);           /* of a run */
+int sampler_steps(const Sampler *s); /* of a run */
+Device *sampler_device(const Sampler *s);
 Shape sampler_shape(const Sampler *s);         /* of the state of one image */
 void sampler_state(Sampler *s, double *x);     /* [rows][per_sample] NHWC, as it is now */
 SampleCounts sampler_counts(const Sampler *s); /* of the run so far */

@@ -29,7 +29,7 @@ static bool build(VaeEncoder *v, Device *dev, Weights *w, bool fuse, Error *e) {
     enum { RGB = 3 };
     const Json *config = weights_config(w);
     if (!model_find(config, model_vae_encoder.kind, e) || !find_size(config, &v->size, e)) return false;
-    v->net = net_new("encoder", decoder_precision(dev->precision), v->rows, fuse);
+    v->net = net_new(SPAN_ENCODE, decoder_precision(dev->precision), v->rows, fuse);
     Tid x = g_input(v->net->graph, "x", (Shape){v->rows, v->size, v->size, RGB});
     const Ports *p = net_add(v->net, &model_vae_encoder, config, "", x, e);
     if (!p) return false;

@@ -15,6 +15,8 @@ typedef enum cudaError {
     cudaErrorInvalidConfiguration = 9,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
+    cudaErrorInvalidResourceHandle = 400,
+    cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719,
     cudaErrorStreamCaptureUnsupported = 900
 } cudaError_t;
@@ -65,6 +67,13 @@ typedef struct emuCalls {
     size_t kernels, graphs, copies; /* launches, and asynchronous copies */
 } emuCalls;
 void emuGetCalls(emuCalls *c);
+/* How often a profiler was told to begin and to end, and how often it was told what it did already. */
+typedef struct emuProfiler {
+    size_t starts, stops, idle;
+} emuProfiler;
+void emuGetProfiler(emuProfiler *p);
+/* Who hears of NVTX's ranges: name NULL: the latest ends. Once set, a range that ends without having begun ends the program. */
+void emuOnRange(void (*hear)(void *context, const char *name), void *context);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,7 @@
 // runtime.cpp -- the C part of the CUDA runtime: device memory, streams, captured graphs, events and the device's properties.
 #include "layer.h"
+#include "cuda_profiler_api.h"
+#include "nvtx3/nvToolsExt.h"
 #include <functional>
 #include <string>
 #include <sys/mman.h>
@@ -96,6 +98,7 @@ struct emuGraph {
     std::vector<std::function<int()>> work;
 };
 struct emuEvent {
+    bool timed;
     emuStream *stream; // NULL: never recorded
     size_t position;   // of the stream's work: what comes before belongs to the event
     double seconds;    // when it was reached
@@ -196,8 +199,8 @@ static double seconds_now() {
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
-    *e = new emuEvent{nullptr, 0, 0};
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
+    *e = new emuEvent{!(flags & cudaEventDisableTiming), nullptr, 0, 0};
     return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t e) {
@@ -221,8 +224,39 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
     return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop) {
+    for (cudaEvent_t e : {start, stop}) {
+        if (!e->timed) return g_last = cudaErrorInvalidResourceHandle;
+        if (e->stream && e->stream->done < e->position) return g_last = cudaErrorNotReady; // nobody has waited for it
+    }
     *ms = (float)((stop->seconds - start->seconds) * 1e3);
     return cudaSuccess;
+}
+// What a profiler is told.
+static emuProfiler g_profiler;
+static bool g_profiles;
+static cudaError_t profile(bool on) {
+    g_profiler.idle += g_profiles == on;
+    g_profiles = on;
+    return cudaSuccess;
+}
+cudaError_t cudaProfilerStart() { return g_profiler.starts++, profile(true); }
+cudaError_t cudaProfilerStop() { return g_profiler.stops++, profile(false); }
+void emuGetProfiler(emuProfiler *p) { *p = g_profiler; }
+static void (*g_hear)(void *context, const char *name);
+static void *g_hearer;
+static thread_local int t_ranges;
+void emuOnRange(void (*hear)(void *context, const char *name), void *context) { g_hear = hear, g_hearer = context; }
+int nvtxRangePushA(const char *name) {
+    if (g_hear) g_hear(g_hearer, name);
+    return t_ranges++;
+}
+int nvtxRangePop() {
+    if (g_hear) g_hear(g_hearer, nullptr);
+    if (g_hear && t_ranges <= 0) {
+        fprintf(stderr, "EMU a range ends that has not begun\n");
+        _exit(87);
+    }
+    return --t_ranges;
 }
 // Page-locked memory: ordinary, but filled with NaN as device memory is.
 cudaError_t cudaHostAlloc(void **p, size_t n, unsigned) {

@@ -16,9 +16,9 @@ typedef struct {   /* Exec.state */
 
 static void cuda_run_op(const Exec *e, int i) {
     const char *name = op_name(op_at(e, i)->kind);
-    cuda_range_push(name);
+    cuda_name_push(name);
     cuda_check(cuda_launch(e, i, cuda_stream(e->dev)), name);
-    cuda_range_pop();
+    cuda_name_pop();
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
@@ -233,6 +233,8 @@ const Backend backend_cuda = {
     .replay_free = cuda_replay_free,
     .range_push = cuda_range_push,
     .range_pop = cuda_range_pop,
+    .has_profiler = true,
+    .profiler = cuda_profiler,
     .bind = cuda_bind,
     .prepare = cuda_prepare,
     .unbind = cuda_unbind,

@@ -4,6 +4,8 @@
  * only downloads, waits and sync block. Small uploads (labels, what a step takes from the host) are copied to page-locked
  * memory first, so that the host runs ahead of the device instead of waiting for it at every step.                      */
 #include "device/cuda/device.h"
+#include "device/cuda/span_events.h"
+#include <cuda_profiler_api.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,7 @@ bool cuda_open(Device *d, Error *e) {
 void cuda_close(Device *d) {
     Cuda *c = cuda_of(d);
     cuda_sync(d);
+    span_events_free(d);
     for (int i = 0; i < DEVICE_SLOTS; i++) cuda_check(cudaEventDestroy(c->slot[i]), "cudaEventDestroy");
     for (int i = 0; i < STAGING_HALVES; i++) cuda_check(cudaEventDestroy(c->left[i]), "cudaEventDestroy");
     cuda_check(cudaEventDestroy(c->ready), "cudaEventDestroy");
@@ -166,15 +169,28 @@ void cuda_wait(Device *d, int slot) {
 }
 
 /* ---- ranges for nsys and ncu ------------------------------------------------------------------------------------------------ */
-void cuda_range_push(const char *name) {
+void cuda_name_push(const char *name) {
 #ifdef DG_HAVE_NVTX
     nvtxRangePushA(name);
 #else
     (void)name;
 #endif
 }
-void cuda_range_pop(void) {
+void cuda_name_pop(void) {
 #ifdef DG_HAVE_NVTX
     nvtxRangePop();
 #endif
+}
+void cuda_range_push(const Device *d, SpanName n, int number) {
+    cuda_name_push(span_name(n));
+    if (d->spans && span_of_device(n)) span_events_begin(d, n, number);
+}
+void cuda_range_pop(const Device *d, SpanName n) {
+    if (d->spans && span_of_device(n)) span_events_end(d, n);
+    cuda_name_pop();
+}
+void cuda_profiler(Device *d, bool on) {
+    cuda_sync(d);
+    if (on) cuda_check(cudaProfilerStart(), "cudaProfilerStart");
+    else cuda_check(cudaProfilerStop(), "cudaProfilerStop");
 }

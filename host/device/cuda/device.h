@@ -19,8 +19,10 @@ typedef struct {
     size_t staged; /* bytes used of the current half */
     int half;
     bool left_once[STAGING_HALVES];
-    bool in_replay; /* within the work of a replay (replay.h) */
-    void *choices;  /* of choice.c; NULL before the first */
+    bool in_replay;            /* within the work of a replay (replay.h) */
+    bool capturing;            /* which is recorded into a graph, and runs later */
+    void *choices;             /* of choice.c; NULL before the first */
+    struct SpanEvents *events; /* of span_events.h; NULL: nothing is recorded */
 } Cuda;
 
 /* Failed launches and copies are our own mistakes or broken hardware: aborts. */
@@ -41,8 +43,11 @@ void cuda_release_host(Device *d, void *p);
 void cuda_download_async(Device *d, int slot, void *dst, const void *src, size_t bytes);
 void cuda_mark(Device *d, int slot);
 void cuda_wait(Device *d, int slot);
-void cuda_range_push(const char *name);
-void cuda_range_pop(void);
+void cuda_range_push(const Device *d, SpanName n, int number);
+void cuda_range_pop(const Device *d, SpanName n);
+void cuda_name_push(const char *name); /* for a profiler alone */
+void cuda_name_pop(void);
+void cuda_profiler(Device *d, bool on);
 size_t cuda_free_bytes(Device *d);
 void cuda_describe(const Device *d, char *text, size_t size); /* the GPU, driver and runtime */
 #endif

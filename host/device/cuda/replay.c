@@ -28,13 +28,15 @@ static bool capture(Device *d, WorkFn work, void *context, WorkShape shape, cuda
     cudaStream_t stream = cuda_stream(d);
     cudaGraph_t graph;
     *exec = NULL;
-    cuda_range_push("capture");
+    device_range_push(d, SPAN_CAPTURE);
+    ((Cuda *)d->impl)->capturing = true;
     cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     enqueue(d, work, context, shape);
     cuda_check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+    ((Cuda *)d->impl)->capturing = false;
     cudaError_t error = cudaGraphInstantiateWithFlags(exec, graph, 0);
     cuda_check(cudaGraphDestroy(graph), "cudaGraphDestroy");
-    cuda_range_pop();
+    device_range_pop(d, SPAN_CAPTURE);
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* it is dealt with */
         *exec = NULL;
