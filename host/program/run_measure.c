@@ -1,19 +1,14 @@
 /* run_measure.c -- measures of the images of a run. Batches come with their features; one is summed by a thread while the next one is
  * computed. Where the device is the processor itself there is no thread: it would take the time that it saves.           */
 #include "program/run_measure.h"
+#include "program/rows_thread.h"
 #include "base/folder.h"
 #include "device/host_state.h"
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-typedef struct { /* images, with a row of features each */
-    int n;
-    uint64_t *seed;
-    float *pool, *spatial; /* spatial NULL: not wanted */
-} Rows;
 struct RunMeasure {
     MeasureRun run;
     EvalOptions eval;
@@ -27,13 +22,7 @@ struct RunMeasure {
     int batches; /* since the file was written */
     bool keep;   /* the rows: set.features has one for each seed of `place` */
     EvalResult result;
-    /* the thread */
-    bool threaded, stop, failed;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    Rows next; /* n: in hand; 0: none */
-    Error error;
+    RowsThread *thread; /* from begin to finish */
 };
 
 /* ---- what does not go together ---------------------------------------------------------------------------------------------------- */
@@ -142,10 +131,11 @@ static bool resume(RunMeasure *m, Error *e) {
 }
 
 /* ---- summing ------------------------------------------------------------------------------------------------------------------------- */
-static bool sum(RunMeasure *m, const Rows *r, Error *e) {
+static bool sum(void *measure, const FeatureRows *r, Error *e) {
+    RunMeasure *m = measure;
     size_t n = (size_t)r->n, d = (size_t)m->set.dims;
-    bool ok = !n || (exact_add(m->sums.pool, DG_F32, r->pool, n, r->seed[0], e) &&
-                     (!m->sums.spatial || exact_add(m->sums.spatial, DG_F32, r->spatial, n, r->seed[0], e)));
+    bool ok = exact_add(m->sums.pool, DG_F32, r->pool, n, r->seed[0], e) &&
+              (!m->sums.spatial || exact_add(m->sums.spatial, DG_F32, r->spatial, n, r->seed[0], e));
     if (!ok) return dg_error_context(e, "features of seeds from %" PRIu64 " on", r->seed[0]);
     for (size_t i = 0; i < n; i++) {
         seeds_add(&m->sums.seeds, r->seed[i], 1);
@@ -153,71 +143,17 @@ static bool sum(RunMeasure *m, const Rows *r, Error *e) {
     }
     return ++m->batches < m->run.o.every || save(m, e);
 }
-static bool add(RunMeasure *m, const Rows *r, Error *e) {
-    Spans *s = m->job.device->spans; /* of this thread: of a device's queue there is nothing in it */
-    spans_begin(s, SPAN_STATISTICS, -1);
-    bool ok = sum(m, r, e);
-    spans_end(s, SPAN_STATISTICS);
-    return ok;
+static void start(RunMeasure *m, bool threaded) {
+    RowsWork w = {.work = sum,
+                  .context = m,
+                  .dims = m->set.dims,
+                  .spatial = features_dims(m->features, FEATURE_SPATIAL),
+                  .skip = m->held,
+                  .threaded = threaded,
+                  .spans = m->job.device->spans};
+    m->thread = rows_thread_start(&w);
 }
-static void *add_batches(void *measure) {
-    RunMeasure *m = measure;
-    spans_thread(m->job.device->spans, "statistics");
-    pthread_mutex_lock(&m->lock);
-    for (;;) {
-        while (!m->next.n && !m->stop) pthread_cond_wait(&m->changed, &m->lock);
-        if (!m->next.n) break;
-        pthread_mutex_unlock(&m->lock);
-        Error e = {""};
-        bool ok = add(m, &m->next, &e); /* nobody else touches it, or the sums, while n is not 0 */
-        pthread_mutex_lock(&m->lock);
-        if (!ok) m->failed = true, m->error = e;
-        m->next.n = 0;
-        pthread_cond_broadcast(&m->changed);
-    }
-    pthread_mutex_unlock(&m->lock);
-    return NULL;
-}
-static void join(RunMeasure *m) {
-    if (!m->threaded) return;
-    pthread_mutex_lock(&m->lock);
-    m->stop = true;
-    pthread_cond_broadcast(&m->changed);
-    pthread_mutex_unlock(&m->lock);
-    pthread_join(m->thread, NULL);
-    pthread_mutex_destroy(&m->lock), pthread_cond_destroy(&m->changed);
-    m->threaded = false;
-}
-/* Copies the rows of images that are not held. */
-static void copy_rows(const RunMeasure *m, Rows *to, int n, const uint64_t *seed, const float *pool, const float *spatial) {
-    size_t d = (size_t)m->set.dims, ds = (size_t)features_dims(m->features, FEATURE_SPATIAL), good = 0;
-    to->seed = dg_realloc(to->seed, (size_t)n * sizeof *seed + 1), to->pool = dg_realloc(to->pool, (size_t)n * d * sizeof *pool + 1);
-    if (spatial) to->spatial = dg_realloc(to->spatial, (size_t)n * ds * sizeof *spatial + 1);
-    for (size_t i = 0; i < (size_t)n; i++) {
-        if (seeds_has(&m->held, seed[i])) continue;
-        to->seed[good] = seed[i];
-        memcpy(to->pool + good * d, pool + i * d, d * sizeof *pool);
-        if (spatial) memcpy(to->spatial + good * ds, spatial + i * ds, ds * sizeof *spatial);
-        good++;
-    }
-    to->n = (int)good;
-}
-static bool put(void *measure, const Delivered *d, Error *e) {
-    RunMeasure *m = measure;
-    if (m->threaded) {
-        pthread_mutex_lock(&m->lock);
-        while (m->next.n) pthread_cond_wait(&m->changed, &m->lock);
-    }
-    if (m->failed) *e = m->error;
-    bool ok = !m->failed;
-    if (ok) copy_rows(m, &m->next, d->count, d->seed, d->pool, d->spatial);
-    if (ok && !m->threaded) m->failed = !(ok = add(m, &m->next, e));
-    if (m->threaded) {
-        pthread_cond_broadcast(&m->changed);
-        pthread_mutex_unlock(&m->lock);
-    }
-    return ok;
-}
+static bool put(void *measure, const Delivered *d, Error *e) { return rows_thread_put(((RunMeasure *)measure)->thread, d, e); }
 Sink sink_measure(RunMeasure *m) { return (Sink){put, m}; }
 bool run_measure_pixels(RunMeasure *m, int n, const uint64_t *seed, const uint8_t *pixels, Error *e) {
     float *rows[FEATURE_KINDS] = {NULL};
@@ -226,6 +162,7 @@ bool run_measure_pixels(RunMeasure *m, int n, const uint64_t *seed, const uint8_
         if (dims) rows[kind] = dg_alloc((size_t)n * dims * sizeof(float));
     }
     features_run(m->features, pixels, (size_t)n, rows);
+    if (!m->thread) start(m, false);
     Delivered d = {.count = n, .seed = seed, .bytes = pixels, .pool = rows[FEATURE_POOL], .spatial = rows[FEATURE_SPATIAL]};
     bool ok = put(m, &d, e);
     free(rows[FEATURE_POOL]), free(rows[FEATURE_SPATIAL]);
@@ -259,9 +196,7 @@ Outcome run_measure_begin(RunMeasure *m, Device *d, Shape picture, const char *m
     if (outcome != OUTCOME_DONE) return outcome;
     m->job.dims = m->reference.dims;
     if (!open_features(m, picture, batch, e) || !resume(m, e)) return OUTCOME_FAILED;
-    if (d->be->mark == host_mark) return OUTCOME_DONE;
-    pthread_mutex_init(&m->lock, NULL), pthread_cond_init(&m->changed, NULL);
-    m->threaded = pthread_create(&m->thread, NULL, add_batches, m) == 0;
+    start(m, d->be->mark != host_mark);
     return OUTCOME_DONE;
 }
 Features *run_measure_features(const RunMeasure *m) { return m->features; }
@@ -275,8 +210,9 @@ static void close_gaps(RunMeasure *m) {
     if (own) free(m->set.features), m->set.features = own;
 }
 bool run_measure_finish(RunMeasure *m, bool complete, Error *e) {
-    join(m);
-    if (m->failed) return *e = m->error, false;
+    RowsThread *t = m->thread;
+    m->thread = NULL;
+    if (t && !rows_thread_finish(t, e)) return false;
     if (!m->sums.pool) return true; /* it never began */
     if (m->batches && !save(m, e)) return false;
     if (!complete) return true;
@@ -294,12 +230,12 @@ const EvalResult *run_measure_result(const RunMeasure *m, uint64_t *images) {
 void run_measure_print(RunMeasure *m) { eval_report(&m->job, &m->set, &m->result, 1, &m->reference); }
 void run_measure_close(RunMeasure *m) {
     if (!m) return;
-    join(m);
+    if (m->thread) rows_thread_finish(m->thread, NULL);
     features_close(m->features);
     eval_set_free(&m->set), eval_set_free(&m->reference);
     statistics_free(&m->sums);
     eval_job_close(&m->job);
     seeds_free(&m->place), seeds_free(&m->held);
-    free(m->next.seed), free(m->next.pool), free(m->next.spatial), free(m->made);
+    free(m->made);
     free(m);
 }
