@@ -63,6 +63,7 @@ figures() {
     row "guided images/s, batch 264" bench-264 images_per_second '132 (115 to 155)'
     row "guided images/s, batch 64" bench-64 images_per_second ''
     row "network call, batch 1, ms" bench-1 'network call": {"ms' 3.5
+    row "guided images/s with features and statistics, batch 264" fid images_per_second ''
     row "copy, bytes/s" ceilings copy_bytes_per_second 3.0e12
     row "cuBLAS fp16, flop/s" ceilings matmul_fp16_flops 7.5e14
     row "clocks between two HMMA" sm_rates hmma_interval_clocks 6
@@ -187,6 +188,7 @@ check() {
     ! grep -qs '^20' "$logs/clocks.csv" || say "at the highest power (time, MHz, W, C): $(sort -t, -k3,3g "$logs/clocks.csv" | tail -n 1)"
     [ "$device" != cuda ] || step clocks 10 nvidia-smi -q -d PERFORMANCE,CLOCK,POWER # and what holds them down
     step bench-64 30 "${bench[@]}" --batch "${batches[1]}" --json "$logs/bench-64.json"
+    step fid 60 "${bench[@]}" fid --batch "${batches[0]}" --runs 1 --warmup 1 --json "$logs/fid.json"
     step bench-1 30 "${bench[@]}" --batch "${batches[2]}" --json "$logs/bench-1.json"
     keep
     [ "$device" = cuda ] || return 0

@@ -178,6 +178,60 @@ static void table(const Setup *s, Precision precision) {
     json_free(j);
 }
 /* Too little memory for the ceilings leaves the table without shares. */
+/* bench fid: every second of a run has a name, in every output. */
+static void fid(const Setup *s) {
+    static const char networks[] = "--network tiny.safetensors --extractor extractor.safetensors --discriminator head.safetensors";
+    char args[1024];
+    Error e = {""};
+    CHECK(tiny_write(at(s, "inception.safetensors"),
+                     "{\"kind\": \"inception\", \"num_classes\": 20, \"image_size\": 107, \"depth_multiplier\": 0.125}", 1, &e),
+          "%s", e.text);
+    snprintf(args, sizeof args,
+             "bench fid --device %s %s --steps 2 --batch 2 --images 5 --runs 2 --warmup 1 --inception inception.safetensors --output jsonl "
+             "--json fid.json",
+             s->device, networks);
+    Result *r = run(s, args);
+    CHECK(r->code == 0 && lines(r->out) == 1, "%s: exit code %d, %s%s", args, r->code, r->out, r->err);
+    Json *j = json_parse(r->out, strlen(r->out), &e), *file = json_parse_file(at(s, "fid.json"), &e);
+    const Json *parts = json_get(j, "parts");
+    static const char *const keys[] = {"images_per_second", "images_per_second_p90", "hours_of_50000",     "named_share",
+                                       "tflop_per_image",   "tflop_features",        "peak_resident_bytes"};
+    static const char *const names[] = {"network", "discriminator", "state", "features", "statistics", "distance"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const Json *x = json_get(j, keys[i]), *same = json_get(file, keys[i]);
+        CHECK(x && x->kind == JSON_NUMBER && x->number > 0 && same && same->number == x->number, "no %s in %s", keys[i], r->out);
+    }
+    double named = 0;
+    bool distance = json_get(j, "distance_measured") && json_get(j, "distance_measured")->number != 0;
+    bool threaded = !strcmp(s->device, "emu"); /* whose sums are another thread's time */
+    for (const Json *x = parts ? parts->child : NULL; x; x = x->next) named += json_get(x, "share")->number;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK((threaded && !strcmp(names[i], "statistics")) || (!distance && !strcmp(names[i], "distance")) || json_get(parts, names[i]),
+              "no part %s in %s", names[i], r->out);
+    CHECK(named > 0.95 && named <= 1.0001 && fabs(named - json_get(j, "named_share")->number) < 1e-4, "parts are %g of a run: %s", named,
+          r->out);
+    CHECK(json_get(j, "images") && json_get(j, "images")->number == 5 && json_get(j, "runs")->number == 2, "%s", r->out);
+    json_free(j), json_free(file);
+    snprintf(args, sizeof args,
+             "bench fid --device %s %s --steps 1 --batch 2 --runs 1 --warmup 0 --inception inception.safetensors --output csv", s->device,
+             networks);
+    r = run(s, args);
+    CHECK(r->code == 0 && matches(r->out, "^figure,value\n(\"[^\"\n]*\",[^\n]*\n)+$") && strstr(r->out, "\"parts.features.share\","),
+          "%s: %s", args, r->out);
+    snprintf(args, sizeof args, "bench --device %s %s --steps 1 --batch 2 --repeats 1 --output md", s->device, networks);
+    r = run(s, args);
+    CHECK(r->code == 0 && matches(r->out, "^\\| figure \\| value \\|\n\\|---\\|---\\|\n(\\| [^\n]* \\|\n)+$") &&
+              strstr(r->out, "| network call.ms | "),
+          "%s: %s", args, r->out);
+    fails(run(s, "bench fed"), "another word", 2, "\"fed\" is not fid");
+    fails(run(s, "bench --images 4"), "images of bench", 2, "--images is of bench fid");
+    snprintf(args, sizeof args, "bench fid --device %s --synthetic-guide tests.json", s->device);
+    fails(run(s, args), "no such file", 1, "tests.json");
+    snprintf(args, sizeof args, "bench fid --device %s %s --images 1", s->device, networks);
+    fails(run(s, args), "one image", 1, "one image has no covariance");
+    snprintf(args, sizeof args, "bench fid --device %s %s --inception tiny.safetensors", s->device, networks);
+    fails(run(s, args), "a network of another kind", 1, "tiny.safetensors");
+}
 static void no_ceilings(const Setup *s) {
     Error e = {""};
     setenv("EMU_MEMORY", "700000", 1);
@@ -213,6 +267,7 @@ int main(int argc, char **argv) {
                   tiny_write(at(&s, "head.safetensors"), tiny_head_config, 1, &e),
               "%s", e.text)) {
         table(&s, precision);
+        fid(&s);
         if (emu) no_ceilings(&s);
         remove_folder(s.dir);
     }

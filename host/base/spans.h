@@ -33,6 +33,7 @@ extern "C" {
     X(SPAN_DOWNLOAD_IMAGES, "download_images", false)                                                                                      \
     X(SPAN_DOWNLOAD_FEATURES, "download_features", false)                                                                                  \
     X(SPAN_STATISTICS, "statistics", false)                                                                                                \
+    X(SPAN_DISTANCE, "distance", false)                                                                                                    \
     X(SPAN_DELIVER, "deliver", false)                                                                                                      \
     X(SPAN_WAIT, "wait", false)                                                                                                            \
     X(SPAN_WRITE, "write", false)                                                                                                          \

@@ -29,7 +29,9 @@ static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {
     lapack_int info = l->dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', d, m, d, value);
     return info == 0 || dg_error(e, "LAPACK's dsyevd finds no eigenvalues of a %d x %d covariance (code %d)", d, d, (int)info);
 }
+bool frechet_possible(void) { return blas_lapack() != NULL; }
 #else
+bool frechet_possible(void) { return false; }
 static bool cholesky(double *a, int d) { return (void)a, (void)d, false; }
 static bool between_factors(double *m, const double *u, int d, Error *e) { return (void)m, (void)u, (void)d, (void)e, false; }
 static bool eigen(double *m, int d, double *value, bool vectors, Error *e) {

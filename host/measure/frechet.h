@@ -12,5 +12,6 @@ typedef struct {
 } Frechet;
 /* truncate: of the eigenvalues whose roots are summed, those take no part that are below 1e-16 dims times the largest: what should be
  * 0 is, and what is tiny may be lost. Needs LAPACK (liblapacke); without it, e says so.                              */
+bool frechet_possible(void); /* whether it is there */
 bool frechet_distance(const Gaussian *a, const Gaussian *b, bool truncate, Frechet *out, Error *e);
 #endif

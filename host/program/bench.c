@@ -1,14 +1,10 @@
 /* bench.c -- the command `bench`: how long a network call, a guide call and a guided step take, op by op if asked. */
-#include "program/checkpoint_options.h"
+#include "base/divert.h"
+#include "program/bench.h"
 #include "program/commands.h"
-#include "program/device_options.h"
-#include "program/sample_options.h"
 #include "base/file.h"
-#include "base/interrupt.h"
 #include "device/host_state.h"
-#include "program/networks.h"
 #include "program/op_table.h"
-#include "program/tracing.h"
 #include "base/progress.h"
 #include "base/version.h"
 #include <math.h>
@@ -17,15 +13,6 @@
 #include <string.h>
 #include <time.h>
 
-typedef struct {
-    const char *network, *extractor, *discriminator, *gnet, *classifier, *vae, *synthetic, *synthetic_guide, *preset, *json;
-    int batch, vae_batch, repeats, warmup, runs;
-    bool ops;
-    SampleOptions sample;
-    CheckpointOptions checkpoint;
-    DeviceOptions device;
-    TraceOptions tracing;
-} BenchOptions;
 enum { MAX_REPEATS = 100000 };
 
 static void defaults(void *options) {
@@ -52,12 +39,17 @@ static const Option option[] = {
     {NULL, "repeats", NULL, OPTION_INT, AT(repeats), "N", 1, MAX_REPEATS, false, "timed calls; the median is printed"},
     {NULL, "warmup", NULL, OPTION_INT, AT(warmup), "N", 0, MAX_REPEATS, false, "calls before those"},
     {NULL, "runs", NULL, OPTION_INT, AT(runs), "N", 0, MAX_REPEATS, false,
-     "whole runs of --steps steps to time too, the images brought home"},
+     "whole runs of --steps steps to time too, the images brought home; of fid: runs (0: 3)"},
+    {NULL, "images", NULL, OPTION_INT, AT(images), "N", 0, MAX_REPEATS, false, "fid: images of a run; 0: two batches"},
+    {NULL, "inception", NULL, OPTION_TEXT, AT(inception), "FILE", 0, 0, false,
+     "fid: the features' network; default: Inception with made-up weights, of the example model its own extractor"},
     {NULL, "preset", NULL, OPTION_TEXT, AT(preset), "NAME", 0, 0, false,
      "published settings, listed below; options given beside it win. Those of DiT also say which networks, with made-up weights where no "
      "files are given"},
     {NULL, "ops", NULL, OPTION_FLAG, AT(ops), NULL, 0, 0, false, "a table of the ops too, by kind and shape"},
     {NULL, "json", NULL, OPTION_TEXT, AT(json), "FILE", 0, 0, false, "write the figures to FILE as well, for scripts"},
+    {NULL, "output", NULL, OPTION_CHOICE, AT(output), "text|md|csv|jsonl", 0, 0, false,
+     "how they are printed: text, a table, or one line of JSON"},
 
     SAMPLE_OPTIONS(BenchOptions, sample.),
     GUIDANCE_OPTIONS(BenchOptions, sample.),
@@ -68,6 +60,7 @@ static const Option option[] = {
     CACHE_OPTION(BenchOptions, checkpoint),
 };
 static const char details[] =
+    "`bench fid` times whole runs, from seeds to the Frechet distance: what a second of one goes to, and the images a second.\n"
     "FLOPs count 2 per multiply-add of convolutions, linear layers and attention. Each op of the table runs alone and is waited\n"
     "for, so their sum is a little more than a call; on a GPU, events inside one replayed graph time them. The last column says how\n"
     "near an op comes to this machine's limits: the least time it could take, by its operations at the speed of a large matrix\n"
@@ -76,57 +69,18 @@ static const char details[] =
     "Examples:\n"
     "  dg_cuda bench --batch 64 --ops\n"
     "  dg_cuda bench --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors --batch 8 --threads 1\n"
-    "  dg_cuda bench --preset dit-xl-2-256-dg --batch 1 --repeats 1\n";
+    "  dg_cuda bench --preset dit-xl-2-256-dg --batch 1 --repeats 1\n"
+    "  dg_cuda bench fid --synthetic tests/golden/nets/edm_cifar10_uncond.safetensors --synthetic-guide \\\n"
+    "      tests/golden/guidance/disc_cifar10_uncond.safetensors --batch 64 --runs 3\n";
 
-/* ---- the networks -------------------------------------------------------------------------------------------------------- */
-/* A golden case, or a configuration alone, from a JSON file or a safetensors file's metadata. */
-static Json *read_case(const char *path, Error *e) {
-    const char *dot = strrchr(path, '.');
-    if (!dot || strcmp(dot, ".safetensors")) return json_parse_file(path, e);
-    SafeTensors *f = st_open(path, e);
-    if (!f) return NULL;
-    const char *text = st_metadata(f, "case");
-    Json *j = NULL;
-    if (!text) dg_error(e, "%s: no metadata \"case\": not a golden case", path);
-    else j = json_parse(text, strlen(text), e);
-    st_close(f);
-    return j;
-}
-/* Those of the roles from `first` on that the case names. Whether there is any. */
-static bool add_configs(Networks *n, const Json *j, Role first, bool discriminates) {
-    static const char *const key[ROLES] = {"network", "extractor", "head", "gnet", "classifier", "vae"};
-    bool any = false;
-    for (Role r = first; r < ROLES; r++) {
-        const Json *config = json_get(j, key[r]);
-        if (!config && r == ROLE_NETWORK && json_get(j, "model_type")) config = j;
-        if (!config || n->source[r].weights || ((r == ROLE_EXTRACTOR || r == ROLE_DISCRIMINATOR) && !discriminates)) continue;
-        n->source[r].weights = weights_synthetic((uint64_t)r + 1, config);
-        any = true;
-    }
-    return any;
-}
-static bool add_synthetic(Networks *n, const char *path, bool guide, Error *e) {
-    Json *j = read_case(path, e);
-    if (!j) return false;
-    bool any = add_configs(n, j, guide ? ROLE_EXTRACTOR : ROLE_NETWORK, true);
-    json_free(j);
-    return any || dg_error(e, "%s: neither the configuration of a network nor a case with one", path);
-}
-enum { INPUTS = ROLES + 2 };
-/* The files that are read, those of the roles first. */
-static void input_paths(const BenchOptions *o, const char *path[INPUTS]) {
-    path[ROLE_NETWORK] = o->network, path[ROLE_EXTRACTOR] = o->extractor, path[ROLE_DISCRIMINATOR] = o->discriminator;
-    path[ROLE_GNET] = o->gnet, path[ROLE_CLASSIFIER] = o->classifier, path[ROLE_VAE] = o->vae;
-    path[ROLES] = o->synthetic, path[ROLES + 1] = o->synthetic_guide;
-}
 static bool check_usage(const BenchOptions *o, Error *e) {
-    const char *path[INPUTS];
+    const char *path[BENCH_INPUTS];
     bool synthetic = o->synthetic || o->synthetic_guide;
-    input_paths(o, path);
+    bench_inputs(o, path);
     for (Role r = 0; r < ROLES && synthetic; r++)
         if (path[r]) return dg_error(e, "--synthetic stands for files, --%s is one: give one or the other", role_name(r));
     if (!synthetic && !networks_check(path, &o->sample, e)) return false;
-    if (o->json && is_input(o->json, path, INPUTS))
+    if (o->json && is_input(o->json, path, BENCH_INPUTS))
         return dg_error(e, "--json %s is a file that is read: give the figures another name", o->json);
     int timed = o->runs ? o->runs : o->repeats;
     if (o->tracing.profile > timed)
@@ -134,30 +88,6 @@ static bool check_usage(const BenchOptions *o, Error *e) {
                         o->runs ? "runs" : "steps", timed, o->runs ? "runs" : "repeats", o->tracing.profile);
     return sample_check(&o->sample, e);
 }
-static bool open_networks(Networks *n, const BenchOptions *o, Error *e) {
-    const char *path[INPUTS], *of_preset = preset_networks(o->preset);
-    bool any = false;
-    *n = (Networks){0};
-    input_paths(o, path);
-    for (int i = 0; i < INPUTS; i++) any |= path[i] != NULL;
-    if (of_preset && !any) {
-        Json *j = json_parse(of_preset, strlen(of_preset), e);
-        add_configs(n, j, ROLE_NETWORK, sample_discriminates(&o->sample));
-        json_free(j);
-        return networks_describe(n, e);
-    }
-    if (!o->synthetic && !o->synthetic_guide) {
-        ConvertOptions c = checkpoint_options(&o->checkpoint);
-        return networks_open(n, path, &c, !o->network || o->extractor, e);
-    }
-    if ((o->synthetic && !add_synthetic(n, o->synthetic, false, e)) ||
-        (o->synthetic_guide && !add_synthetic(n, o->synthetic_guide, true, e)))
-        return false;
-    if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights)
-        return dg_error(e, "a case for guidance has an extractor and a head");
-    return networks_describe(n, e) || dg_error_context(e, "%s", o->synthetic);
-}
-
 /* ---- timing -------------------------------------------------------------------------------------------------------------- */
 typedef struct {
     double median, least, most; /* seconds */
@@ -179,6 +109,7 @@ typedef struct {
     Engine engine;        /* without a network: the guide alone */
     double *x;            /* device, f64 noise */
     Spans *spans;         /* that the device records, for the trace or where it `times`; or NULL */
+    bool fid;             /* whole runs, as bench fid times them */
     bool times;           /* work is done when a call returns: ranges are its time */
     Trace trace;
     Profiler profiler;
@@ -418,9 +349,17 @@ static bool measure(Bench *b, Text *json, Error *e) {
     const Engine *g = &b->engine;
     int batch = b->o->batch;
     preset_print(b->o->preset);
-    printf("device %s, %s, batch %d, %d repeats\n", b->device->be->name, precision_name(b->device->precision), batch, b->o->repeats);
+    printf("device %s, %s, batch %d", b->device->be->name, precision_name(b->device->precision), batch);
+    if (b->fid) printf("\n");
+    else printf(", %d repeats\n", b->o->repeats);
     text_printf(json, "{\"version\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"batch\": %d", DG_VERSION, b->device->be->name,
                 precision_name(b->device->precision), batch);
+    if (b->fid) {
+        FidBench f = {b->o, b->device, &b->networks, &b->engine, b->spans, &b->profiler, b->interrupt};
+        if (!bench_fid(&f, json, e)) return false;
+        text_printf(json, "}\n");
+        return true;
+    }
     if (!measure_calls(b, json, e)) return false;
     if (b->o->runs && g->sampler) {
         Timing run = time_runs(b);
@@ -481,9 +420,9 @@ static bool open_engine(Bench *b, Error *e) {
     return true;
 }
 static bool check_trace(const Bench *b, Error *e) {
-    const char *path[INPUTS];
-    input_paths(b->o, path);
-    return trace_check(&b->trace, NULL, b->o->json, path, INPUTS, e);
+    const char *path[BENCH_INPUTS];
+    bench_inputs(b->o, path);
+    return trace_check(&b->trace, NULL, b->o->json, path, BENCH_INPUTS, e);
 }
 /* The device, and what records: the trace, or where ranges are the time of the work in them, what of a step is not networks. */
 static bool open_device(Bench *b, int *code, Error *e) {
@@ -491,7 +430,7 @@ static bool open_device(Bench *b, int *code, Error *e) {
     if (!profiler_check(&b->o->tracing, b->device, e)) return *code = EXIT_USAGE, false;
     trace_attach(&b->trace, b->device);
     b->times = b->device->be->mark == host_mark;
-    b->spans = b->device->spans = b->trace.spans || !b->times ? b->trace.spans : spans_new(0);
+    b->spans = b->device->spans = b->trace.spans || !(b->times || b->fid) ? b->trace.spans : spans_new(0);
     b->profiler = (Profiler){.device = b->device, .batches = b->o->tracing.profile};
     return true;
 }
@@ -500,11 +439,14 @@ static int run_bench(Bench *b, Error *e) {
     int code = EXIT_FAILED;
     if ((b->o->json && !out_check(b->o->json, e)) || !trace_open(&b->trace, e)) return code;
     spans_begin(b->trace.spans, SPAN_PREPARE, -1);
-    bool ready = open_networks(&b->networks, b->o, e) && open_device(b, &code, e) && open_engine(b, e);
+    bool ready = bench_open_networks(&b->networks, b->o, e) && open_device(b, &code, e) && open_engine(b, e);
     spans_end(b->trace.spans, SPAN_PREPARE);
     if (!ready && e->out_of_memory && b->o->batch > 1) dg_error_context(e, "--batch %d is too much", b->o->batch);
+    int results = b->o->output ? divert_output() : -1; /* only text may have more in it */
     if (ready) device_range_push(b->device, SPAN_RUN);
     bool ok = ready && measure(b, &json, e);
+    restore_output(results);
+    if (ok && b->o->output) bench_print(&json, b->o->output);
     if (ready) device_range_pop(b->device, SPAN_RUN);
     if (!ok && stopped(b)) {
         dg_error(e, "interrupted before all was measured");
@@ -517,6 +459,9 @@ static int bench(const Args *a, Error *e) {
     BenchOptions *o = a->options;
     Bench b = {.o = o};
     sample_options_given(&o->sample, a);
+    b.fid = a->operands > 0;
+    if (b.fid && strcmp(a->operand[0], "fid")) return dg_error(e, "bench: \"%s\" is not fid", a->operand[0]), EXIT_USAGE;
+    if (!b.fid && (o->images || o->inception)) return dg_error(e, "--%s is of bench fid", o->images ? "images" : "inception"), EXIT_USAGE;
     if (!check_usage(o, e)) return EXIT_USAGE;
     if (o->tracing.path) b.interrupt = interrupt_begin(); /* before there are other threads */
     b.trace = trace_begin(&o->tracing, "bench");
@@ -531,7 +476,8 @@ static int bench(const Args *a, Error *e) {
     return code;
 }
 const Command command_bench = {.name = "bench",
-                               .operands = "",
+                               .operands = "[fid]",
+                               .operands_max = 1,
                                .summary = "measures this machine",
                                .details = details,
                                .options_bytes = sizeof(BenchOptions),

@@ -1,5 +1,6 @@
 /* sweep.c -- the command `sweep`: cells are measured one after the other, the few-image ones first where there is a screening. */
 #include "program/sweep.h"
+#include "base/divert.h"
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/progress.h"
@@ -151,19 +152,6 @@ static bool all_measured(const Sweep *s, const Tally *tally, Error *e) {
     for (int k = 0; k < s->settings; k++)
         if (sweep_state(s, k) == SETTING_FAILED) return dg_error(e, "%s has values that are not finite: failed in the table", s->name[k]);
     return true;
-}
-/* Only text may have what is said on the way in it. Where the results go to, or -1: standard output is as it was. */
-static int divert_output(void) {
-    fflush(stdout);
-    int results = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    if (results >= 0) dup2(STDERR_FILENO, STDOUT_FILENO);
-    return results;
-}
-static void restore_output(int results) {
-    if (results < 0) return;
-    fflush(stdout);
-    dup2(results, STDOUT_FILENO);
-    close(results);
 }
 static int measure_and_report(Sweep *s, Error *e) {
     Tally tally = {.todo = 0};
