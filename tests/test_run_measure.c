@@ -91,6 +91,13 @@ static void without_images(const Setup *s, const char *wanted) {
           "grow.npz holds statistics of 10 seeds that --seeds does not list \\(14 is one\\)");
     fails(make(s, "--seeds 0-23 --no-images --stats grow.npz --class 1"), "other images", 1, "that other options or weights made");
     fails(make(s, "--seeds 0-23 --no-images --stats grow.npz --resize half"), "no such option", 2, "resize");
+    /* features that a file keeps survive a run that has no use for them; sums of spatial features have to be wanted */
+    fails(make(s, "--metrics fid --seeds 0-23 --no-images --stats grow.npz"), "without spatial features", 1,
+          "has sums of spatial features");
+    succeeds(make(s, "--metrics fid,sfid --seeds 0-30 --no-images --stats grow.npz"), "without single images");
+    Npz *z = npz_open(at(s, "grow.npz"), NULL);
+    CHECK(z && npz_has(z, "feats"), "the features are gone");
+    npz_close(z);
 }
 
 /* ---- killed ----------------------------------------------------------------------------------------------------------------------------- */
@@ -98,10 +105,21 @@ static void without_images(const Setup *s, const char *wanted) {
 static void killed(const Setup *s, const char *wanted, const char *where, int kills) {
     char args[2048];
     Result r;
-    int before = 0, ended = 0;
-    snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 1 %s --seeds 0-23 --batch 3 --save-every 1 %s",
+    char file[64];
+    int between = 0, ended = 0;
+    snprintf(args, sizeof args, "generate --device %s --network tiny.safetensors --steps 1 %s --seeds 0-23 --batch 3 --stats-every 1 %s",
              s->device, measures, where);
+    char *of = strstr(where, "--stats ") ? dg_strdup(at(s, strstr(where, "--stats ") + 8)) : NULL;
+    if (!of) {
+        snprintf(file, sizeof file, "%.1s/statistics_0-23.npz", strstr(where, "--outdir ") + 9);
+        of = dg_strdup(at(s, file));
+    }
     for (int i = 0; i < kills; i++) {
+        Statistics begun;
+        if (statistics_read(of, &begun, NULL)) {
+            between += begun.pool->count > 0 && begun.pool->count < 24;
+            statistics_free(&begun);
+        }
         pid_t pid = start(s, args, 0, "stdout.txt");
         nanosleep(&(struct timespec){0, 1000000L * (10 + 37 * i % 90) * (strcmp(s->device, "emu") ? 1 : 4)}, NULL);
         kill(pid, i % 3 ? SIGKILL : SIGTERM);
@@ -109,15 +127,15 @@ static void killed(const Setup *s, const char *wanted, const char *where, int ki
         ended += r.code == 0;
         CHECK(r.code == 0 || r.code == 1000 + SIGKILL || r.code == 1000 + SIGTERM || r.code == 130, "%s: exit code %d, %s", where, r.code,
               r.err);
-        before += strstr(r.out, "measured already") != NULL;
     }
     Result *last = run(s, args);
     succeeds(last, args);
     char *found = results(last);
     check_equal(args, found, wanted);
     CHECK(value_of(last, 0, "N") == 24, "%s: %g images", where, value_of(last, 0, "N"));
-    printf("%s: %d kills, %d runs had ended before\n", where, kills, ended);
-    free(found);
+    printf("%s: %d kills, %d runs began within, %d had ended before\n", where, kills, between, ended);
+    CHECK(between > 0, "%s: no run went on from statistics of some of the images", where);
+    free(found), free(of);
 }
 /* A run that is asked to end keeps what it has measured, and the next one goes on from there. */
 static void stopped(const Setup *s) {
@@ -126,7 +144,7 @@ static void stopped(const Setup *s) {
     Statistics of;
     Error e = {""};
     snprintf(args, sizeof args,
-             "generate --device %s --network tiny.safetensors --steps 40 %s --seeds 0-399 --batch 4 --save-every 1 --no-images --stats "
+             "generate --device %s --network tiny.safetensors --steps 40 %s --seeds 0-399 --batch 4 --stats-every 1 --no-images --stats "
              "stopped.npz",
              s->device, measures);
     pid_t pid = start(s, args, 0, "stdout.txt");
@@ -143,11 +161,51 @@ static void stopped(const Setup *s) {
 /* ---- images that are not finite ---------------------------------------------------------------------------------------------------------- */
 static void not_finite(const Setup *s) {
     char args[1024];
-    snprintf(args, sizeof args, "generate --device %s --dtype fp32 --network broken.safetensors --steps 2 %s --seeds 0-2 --outdir nan", s->device,
-             measures);
+    snprintf(args, sizeof args, "generate --device %s --dtype fp32 --network broken.safetensors --steps 2 %s --seeds 0-2 --outdir nan",
+             s->device, measures);
     Result *r = run(s, args);
     fails(r, "no image is finite", 1, "not finite");
     CHECK(!strstr(r->out, "\"fid\""), "a number of no images: %s", r->out);
+}
+
+/* ---- files ----------------------------------------------------------------------------------------------------------------------------- */
+/* File names from seed 1,000,000 on are not in the order of their numbers, and eval goes by names. */
+static void large_seeds(const Setup *s) {
+    static const char *const runs[][2] = {
+        {"--outdir large", "large"}, {"--outdir folders --subdirs", "folders"}, {"--outdir npz --format npz", "npz/samples.npz"}};
+    char args[256];
+    for (int i = 0; i < 3; i++) {
+        snprintf(args, sizeof args, "--seeds 999990-1000009 --batch 8 %s", runs[i][0]);
+        Result *r = make(s, args);
+        succeeds(r, args);
+        char *found = results(r), *wanted = results(measure(s, runs[i][1]));
+        check_equal(args, found, wanted);
+        free(found), free(wanted);
+    }
+}
+/* Nothing else that the run writes or reads has the name of its statistics, and what is another program's is not replaced. */
+static void names(const Setup *s) {
+    static const char *const wrong[][2] = {{"--outdir n1 --format npz --stats n1/samples.npz", "would be an image or a record"},
+                                           {"--outdir n1 --stats n1/manifest.json", "would be an image or a record"},
+                                           {"--outdir n1 --grid g.png --stats g.png", "--grid and --stats are both g.png"},
+                                           {"--no-images --stats t.npz --trace ./t.npz", "--trace and --stats are both t.npz"},
+                                           {"--no-images --stats real.stats.npz", "is a file that is read"}};
+    char args[256];
+    for (int i = 0; i < 5; i++) {
+        snprintf(args, sizeof args, "--seeds 0-4 %s", wrong[i][0]);
+        fails(make(s, args), args, 2, wrong[i][1]);
+    }
+    write_file(s, "mine.npz", "not a file of statistics");
+    fails(make(s, "--seeds 0-4 --outdir n2 --overwrite --stats mine.npz"), "--overwrite of another file", 1, "mine.npz");
+    CHECK(exists(s, "mine.npz"), "another file was removed");
+    succeeds(make(s, "--seeds 0-4 --outdir n3 --class 1"), "class 1");
+    fails(make(s, "--seeds 0-4 --outdir n4 --class 2 --stats n3/statistics_0-4.npz"), "statistics of others", 1,
+          "other options or weights");
+    succeeds(make(s, "--seeds 0-4 --outdir n3 --class 2 --overwrite"), "--overwrite");
+    succeeds(make(s, "--seeds 0-4 --no-images --stats new/folder/x.npz"), "a new folder");
+    succeeds(make(s, "--seeds 5-9 --class 1 --no-images --stats p1.npz"), "a part");
+    succeeds(make(s, "--seeds 10-14 --class 2 --no-images --stats p2.npz"), "a part of other images");
+    fails(run(s, "eval merge p1.npz p2.npz --out p.npz"), "parts made with other options", 1, "made");
 }
 
 /* ---- what does not go together ------------------------------------------------------------------------------------------------------------ */
@@ -208,6 +266,8 @@ int main(int argc, char **argv) {
     killed(&s, wanted, "--outdir l --format npz", emu ? 7 : 20);
     killed(&s, wanted, "--no-images --stats n.npz", emu ? 6 : 20);
     stopped(&s);
+    large_seeds(&s);
+    if (!emu) names(&s);
     not_finite(&s);
     refusals(&s);
     remove_folder(s.dir);

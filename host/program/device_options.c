@@ -9,7 +9,7 @@
 
 int threads_from_options(const DeviceOptions *o) {
 #ifdef _OPENMP
-    enum { OTHERS = 2 }; /* that work beside them: the hashes, then the writer, and the one that waits for signals */
+    enum { OTHERS = 3 }; /* that work beside them: the hashes, then the writer; the sums of features; the one that waits for signals */
     int threads = o->threads                  ? o->threads
                   : getenv("OMP_NUM_THREADS") ? omp_get_max_threads()
                                               : processors_share("", processors_scheduled());

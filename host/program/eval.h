@@ -85,9 +85,13 @@ typedef struct {
 /* The network of the protocol, checked against the files so far: features of `wanted` (1u << kind, of each) of images of one kind.
  * scored: the Inception Score needs its last layer. path: the images, for sentences. The job's weights and device are opened first.   */
 Features *eval_features(EvalJob *j, const char *path, ImageKind images, unsigned wanted, bool scored, Error *e);
-/* meta of a file with statistics of n images; source: a JSON value that says which. To be freed. */
-char *eval_meta(const EvalJob *j, uint64_t n, const char *source);
-bool eval_needs_rows(const EvalJob *j, EvalWish w); /* features of single images */
+/* meta of a file with statistics of n images; source: a JSON value that says which; made: what they were made by, in which files that are
+ * merged must agree, or NULL. To be freed.                                                                                */
+char *eval_meta(const EvalJob *j, uint64_t n, const char *source, const char *made);
+/* A file that keeps features of single images does not lose them to a run that has no use for them. */
+bool eval_keeps_features(const char *path);
+void eval_note_number(EvalJob *j, const char *path, uint64_t n); /* notices of fewer images than the protocol's */
+bool eval_needs_rows(const EvalJob *j, EvalWish w);              /* features of single images */
 /* The sums as the Gaussians that the measures need. */
 bool eval_divide(EvalSet *s, const EvalJob *j, EvalWish w, Statistics *sums, Error *e);
 

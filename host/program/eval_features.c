@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static Features *open_network(EvalJob *j, ImageKind images, unsigned wanted, Error *e) {
     FeatureOptions o = {.height = images.height,
@@ -36,14 +37,29 @@ Features *eval_features(EvalJob *j, const char *path, ImageKind images, unsigned
     features_close(f);
     return NULL;
 }
-char *eval_meta(const EvalJob *j, uint64_t n, const char *source) {
+bool eval_keeps_features(const char *path) {
+    struct stat st;
+    Npz *z = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
+    bool keeps = z && npz_has(z, "feats");
+    npz_close(z);
+    return keeps;
+}
+void eval_note_number(EvalJob *j, const char *path, uint64_t n) {
+    const Protocol *p = &j->p;
+    if (p->count && n < p->count)
+        eval_notice(j, "%s: %" PRIu64 " images where protocol %s takes %zu: not comparable", path, n, p->name, p->count);
+    else if (n < p->few) eval_notice(j, "%s: %" PRIu64 " images, fewer than features (%zu): the covariance is deficient", path, n, p->few);
+}
+char *eval_meta(const EvalJob *j, uint64_t n, const char *source, const char *made) {
     const Protocol *p = &j->p;
     Text t = {0};
     text_printf(&t,
                 "{\"preset\": \"%s\", \"resize\": \"%s\", \"scale\": \"%s\", \"precision\": \"%s\", \"weights_sha256\": \"%s\", "
-                "\"cov_ddof\": %d, \"N\": %" PRIu64 ", \"source\": %s}",
+                "\"cov_ddof\": %d, \"N\": %" PRIu64 ", \"source\": %s",
                 p->name, p->extractor ? "none" : resize_rule_name[p->resize], scale_name(p), j->precision, j->weights_sha256, p->ddof, n,
                 source);
+    if (made) text_printf(&t, ", \"made\": %s", made);
+    text_printf(&t, "}");
     return t.text;
 }
 bool eval_needs_rows(const EvalJob *j, EvalWish w) {

@@ -50,10 +50,7 @@ static bool choose(Measuring *m, Error *e) {
     const char *first = s->path[0];
     if (!m->w.reference && !eval_enough(m->j, first, all, e)) return false;
     s->n = all < wanted ? all : wanted;
-    if (!m->w.reference && s->n < wanted)
-        eval_notice(m->j, "%s: %zu images where protocol %s takes %zu: not comparable", first, all, p->name, wanted);
-    else if (!m->w.reference && s->n < p->few)
-        eval_notice(m->j, "%s: %zu images, fewer than features (%zu): the covariance is deficient", first, all, p->few);
+    if (!m->w.reference) eval_note_number(m->j, first, s->n);
     m->index = dg_alloc((size_t)s->n * sizeof *m->index + 1);
     if (all > wanted && p->random_subset) return numpy_subset(p->seed, all, (size_t)s->n, m->index), true;
     for (size_t i = 0; i < s->n; i++) m->index[i] = i;
@@ -109,7 +106,7 @@ static bool save(Measuring *m, Error *e) {
     m->saved = seconds_now();
     if (m->sums.pool->count < 2) return true; /* no covariance yet */
     free(m->sums.meta);
-    m->sums.meta = eval_meta(m->j, m->sums.pool->count, m->source);
+    m->sums.meta = eval_meta(m->j, m->sums.pool->count, m->source, NULL);
     return statistics_write(m->w.out, &m->sums, m->keep ? m->s->features : NULL, e);
 }
 /* The seeds of a file are those of the images that come first. */
@@ -134,7 +131,7 @@ static bool resume(Measuring *m, Error *e) {
     if (!m->w.out || stat(m->w.out, &st) != 0) return true;
     Statistics before;
     if (!statistics_read(m->w.out, &before, e)) return false;
-    char *meta = eval_meta(m->j, before.pool->count, m->source);
+    char *meta = eval_meta(m->j, before.pool->count, m->source, NULL);
     bool same = !strcmp(meta, before.meta) && before.pool->count <= m->s->n && !before.spatial == !m->spatial && same_seeds(m, &before);
     bool ok =
         same ||
@@ -252,16 +249,9 @@ static Npz *open_file(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
 }
-/* A file that has them does not lose them to a run that does not need them. */
-static bool keeps_features(const char *path) {
-    Npz *z = open_file(path);
-    bool keeps = z && npz_has(z, "feats");
-    npz_close(z);
-    return keeps;
-}
 /* features: whether the rows are needed. */
 static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features, Error *e) {
-    Measuring m = {.s = s, .j = j, .w = w, .keep = features || (w.out && keeps_features(w.out))};
+    Measuring m = {.s = s, .j = j, .w = w, .keep = features || (w.out && eval_keeps_features(w.out))};
     Outcome outcome = OUTCOME_FAILED;
     m.spatial = w.metrics >> METRIC_SFID & 1 && !s->spatial.mean;
     bool ok = (m.images = image_source_open(s->path, s->paths, &j->p.rules, e)) && choose(&m, e) && read_labels(&m, e) && describe(&m, e);
@@ -273,7 +263,7 @@ static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features,
                         jpeg_other_decoder());
         ok = prepare(&m, e) && resume(&m, e);
     }
-    if (ok) outcome = measure_all(&m, e), free(s->meta), s->meta = eval_meta(j, s->n, m.source);
+    if (ok) outcome = measure_all(&m, e), free(s->meta), s->meta = eval_meta(j, s->n, m.source, NULL);
     if (outcome == OUTCOME_DONE && !eval_divide(s, j, w, &m.sums, e)) outcome = OUTCOME_FAILED;
     measuring_close(&m);
     return outcome;

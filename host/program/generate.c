@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct {
     const Args *args;
@@ -144,7 +145,9 @@ static bool open_engine(Run *r, Error *e) {
         batch /= 2;
         *e = (Error){""};
     }
-    if (batch < wanted) printf("%s: going on with --batch %d instead of %d (the images are the same)\n", first.text, batch, wanted);
+    if (batch < wanted)
+        fprintf(r->quiet ? stderr : stdout, "%s: going on with --batch %d instead of %d (the images are the same)\n", first.text, batch,
+                wanted);
     return true;
 }
 static RunFacts facts(const Run *r, bool complete) {
@@ -178,8 +181,7 @@ static Outcome settle_output(Run *r, Error *e) {
 /* The features' network, the reference, and what a file of statistics holds already. */
 static Outcome open_measure(Run *r, Error *e) {
     const char *images = r->o->outdir ? r->o->outdir : r->o->measure.stats;
-    size_t left = todo(r)->count ? todo(r)->count : 1;
-    int batch = left < (size_t)r->o->batch ? (int)left : r->o->batch;
+    int batch = r->wanted.count < (size_t)r->o->batch ? (int)r->wanted.count : r->o->batch;
     Text made = {0};
     if (!r->measure) return OUTCOME_DONE;
     if (!settle_hashes(r, e)) return OUTCOME_FAILED;
@@ -280,20 +282,20 @@ static bool finish_grid(Run *r, Error *e) {
 }
 /* Images that were in the folder and not in the statistics. The folder is locked. */
 static bool measure_stored(Run *r, Error *e) {
-    enum { AT_A_TIME = 32 };
+    size_t most = (size_t)features_batch(run_measure_features(r->measure));
     SeedList missing = run_measure_missing(r->measure), good = seeds_without(&missing, &r->pipeline.bad);
     size_t bytes = r->output ? store_image_bytes(output_store(r->output)) : 1;
-    uint8_t *pixels = dg_alloc(AT_A_TIME * bytes);
-    uint64_t seed[AT_A_TIME];
+    uint8_t *pixels = dg_alloc(most * bytes);
+    uint64_t *seed = dg_alloc(most * sizeof *seed);
     bool ok = true;
-    for (size_t first = 0; first < good.count && ok; first += AT_A_TIME) {
-        size_t n = good.count - first < AT_A_TIME ? good.count - first : AT_A_TIME;
+    for (size_t first = 0; first < good.count && ok; first += most) {
+        size_t n = good.count - first < most ? good.count - first : most;
         for (size_t i = 0; i < n && ok; i++)
             seed[i] = seeds_at(&good, first + i), ok = store_get(output_store(r->output), seed[i], pixels + i * bytes, e);
         ok = ok && run_measure_pixels(r->measure, (int)n, seed, pixels, e);
         if (ok && interrupted(r->interrupt)) break;
     }
-    free(pixels);
+    free(pixels), free(seed);
     seeds_free(&missing), seeds_free(&good);
     return ok;
 }
@@ -307,7 +309,7 @@ static Outcome finish_measure(Run *r, Outcome outcome, Error *e) {
     if (ok && done && interrupted(r->interrupt)) done = false, outcome = OUTCOME_INTERRUPTED;
     bool enough = r->pipeline.bad.count + 2 <= r->wanted.count; /* else it is said of those that are not finite */
     ok = ok && run_measure_finish(r->measure, done && enough, &own);
-    if (!ok && outcome == OUTCOME_DONE) *e = own, outcome = OUTCOME_FAILED;
+    if (!ok && outcome != OUTCOME_FAILED) *e = own, outcome = OUTCOME_FAILED;
     if (outcome != OUTCOME_DONE || !enough) return outcome;
     if (!r->measured) {
         run_measure_print(r->measure);
@@ -320,7 +322,8 @@ static Outcome finish_measure(Run *r, Outcome outcome, Error *e) {
 static int stop(const Run *r, Error *e) {
     const char *where = r->o->outdir ? r->o->outdir : r->o->grid;
     size_t there = r->wanted.count - todo(r)->count + r->made;
-    if (r->o->measure.no_images)
+    if (r->o->measure.no_images && access(r->o->measure.stats, F_OK) != 0) dg_error(e, "interrupted: nothing was measured yet");
+    else if (r->o->measure.no_images)
         dg_error(e, "interrupted: the statistics so far are in %s, the same command goes on from them", r->o->measure.stats);
     else if (!r->output) dg_error(e, "interrupted: %s was not written", where);
     else dg_error(e, "interrupted: %zu of %zu images are in %s, the same command makes the rest", there, r->wanted.count, where);
@@ -338,7 +341,7 @@ static int finish(Run *r, Outcome outcome, Error *e) {
     outcome = finish_measure(r, outcome, e);
     if (outcome == OUTCOME_INTERRUPTED) return stop(r, e);
     if (outcome == OUTCOME_DONE && !finish_grid(r, e)) return EXIT_FAILED;
-    if (outcome == OUTCOME_FAILED && r->made) {
+    if (outcome == OUTCOME_FAILED && r->made && r->output) {
         Error cause = *e;
         dg_error(e, "%s (%zu images were written before; the same command makes the rest)", cause.text, r->made);
     }
@@ -373,6 +376,8 @@ static bool new_measure(Run *r, Error *e) {
                     .wanted = &r->wanted,
                     .interrupt = r->interrupt,
                     .anew = o->overwrite,
+                    .files = o->outdir && o->format == FORMAT_PNG,
+                    .subdirs = o->subdirs,
                     .quiet = r->measured != NULL};
     return !o->measure.metrics || (r->measure = run_measure_new(&m, e)) != NULL;
 }

@@ -1,7 +1,11 @@
 /* generate_check.c -- what can be wrong with the options of `generate`: before any file is opened, and once the network is known. */
 #include "program/generate_options.h"
+#include "program/grid_file.h"
+#include "base/file.h"
 #include "files/image.h"
 #include "files/store.h"
+#include <stdlib.h>
+#include <string.h>
 
 static const char DEFAULT_OUTDIR[] = "out";
 
@@ -51,8 +55,25 @@ static char *name_statistics(const GenerateOptions *o) {
     text_printf(&t, ".npz");
     return t.text;
 }
+/* The folder and the name that a path leads to, whether or not there is a file; the folder may be new. */
+static char *place_of(const char *path) {
+    Text t = {0};
+    char *target = out_target(path), *slash = strrchr(target, '/');
+    if (slash) *slash = 0;
+    const char *folder = !slash ? "." : slash == target ? "/" : target;
+    char *real = realpath(folder, NULL);
+    text_printf(&t, "%s/%s", real ? real : folder, slash ? slash + 1 : target);
+    free(real), free(target);
+    return t.text;
+}
+static bool same_target(const char *a, const char *b) {
+    char *to_a = place_of(a), *to_b = place_of(b);
+    bool same = !strcmp(to_a, to_b);
+    free(to_a), free(to_b);
+    return same;
+}
 static bool check_measures(GenerateOptions *o, const Args *a, Error *e) {
-    static const char *const only[] = {"ref", "protocol", "inception", "stats", "save-every", "no-images", "allow-fewer", "output"};
+    static const char *const only[] = {"ref", "protocol", "inception", "stats", "stats-every", "no-images", "allow-fewer", "output"};
     MeasureOptions *m = &o->measure;
     const char *input[ROLES + 2];
     for (size_t i = 0; i < sizeof only / sizeof *only && !m->metrics; i++)
@@ -65,10 +86,15 @@ static bool check_measures(GenerateOptions *o, const Args *a, Error *e) {
     if (!m->stats) m->stats = o->stats = name_statistics(o);
     generate_paths(o, input);
     input[ROLES] = m->ref, input[ROLES + 1] = m->inception;
-    for (int i = 0; i < ROLES + 2; i++)
-        if (input[i] && is_input(m->stats, &input[i], 1))
-            return dg_error(e, "--stats %s is a file that is read: give it another name", m->stats);
-    return true;
+    if (m->ref && image_source_reads(&m->ref, 1, NULL, m->stats))
+        return dg_error(e, "--stats %s is a file that is read: give it another name", m->stats);
+    if (!output_file_check("stats", "statistics", m->stats, o->outdir, input, ROLES + 2, e)) return false;
+    if (o->grid && same_target(o->grid, m->stats))
+        return dg_error(e, "--grid and --stats are both %s: give each a name of its own", m->stats);
+    if (o->tracing.path && same_target(o->tracing.path, m->stats))
+        return dg_error(e, "--trace and --stats are both %s: give each a name of its own", m->stats);
+    return !(m->no_images && o->device.autotune) ||
+           dg_error(e, "--no-images and --autotune on: which layers a library computes would not be known of the statistics");
 }
 bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *e) {
     const char *path[ROLES];

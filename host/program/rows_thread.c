@@ -3,6 +3,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 struct RowsThread {
     RowsWork w;
@@ -11,6 +14,7 @@ struct RowsThread {
     pthread_cond_t changed;
     FeatureRows next; /* n: in hand, nobody else's meanwhile; 0: none */
     bool stop, failed;
+    int threads; /* that a parallel region of the owner's has */
     Error error;
 };
 
@@ -23,6 +27,9 @@ static bool work(RowsThread *t, Error *e) {
 static void *work_batches(void *rows) {
     RowsThread *t = rows;
     spans_thread(t->w.spans, "statistics");
+#ifdef _OPENMP
+    omp_set_num_threads(t->threads); /* which is a thread's own */
+#endif
     pthread_mutex_lock(&t->lock);
     for (;;) {
         while (!t->next.n && !t->stop) pthread_cond_wait(&t->changed, &t->lock);
@@ -41,6 +48,9 @@ static void *work_batches(void *rows) {
 RowsThread *rows_thread_start(const RowsWork *w) {
     RowsThread *t = dg_alloc(sizeof *t);
     t->w = *w;
+#ifdef _OPENMP
+    t->threads = omp_get_max_threads();
+#endif
     pthread_mutex_init(&t->lock, NULL), pthread_cond_init(&t->changed, NULL);
     if (w->threaded) t->w.threaded = pthread_create(&t->thread, NULL, work_batches, t) == 0;
     return t;
@@ -62,7 +72,9 @@ static void copy_rows(RowsThread *t, const Delivered *d) {
 bool rows_thread_put(RowsThread *t, const Delivered *d, Error *e) {
     if (t->w.threaded) {
         pthread_mutex_lock(&t->lock);
+        spans_begin(t->w.spans, SPAN_WAIT, -1);
         while (t->next.n) pthread_cond_wait(&t->changed, &t->lock);
+        spans_end(t->w.spans, SPAN_WAIT);
     }
     bool ok = !t->failed;
     if (ok) copy_rows(t, d);
@@ -80,7 +92,9 @@ bool rows_thread_finish(RowsThread *t, Error *e) {
         t->stop = true;
         pthread_cond_broadcast(&t->changed);
         pthread_mutex_unlock(&t->lock);
+        spans_begin(t->w.spans, SPAN_WAIT, -1);
         pthread_join(t->thread, NULL);
+        spans_end(t->w.spans, SPAN_WAIT);
     }
     bool ok = !t->failed;
     if (!ok && e) *e = t->error;

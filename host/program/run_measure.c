@@ -2,12 +2,15 @@
  * computed. Where the device is the processor itself there is no thread: it would take the time that it saves.           */
 #include "program/run_measure.h"
 #include "program/rows_thread.h"
+#include "base/file.h"
 #include "base/folder.h"
 #include "device/host_state.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct RunMeasure {
     MeasureRun run;
@@ -19,8 +22,9 @@ struct RunMeasure {
     const char *path[1];  /* what the images are called */
     SeedList place, held; /* sets: all that are wanted; those of the file when it was opened */
     Statistics sums;
-    int batches; /* since the file was written */
-    bool keep;   /* the rows: set.features has one for each seed of `place` */
+    int batches;      /* since the file was written */
+    struct stat seen; /* the file as it was read or written last; st_ino 0: there was none */
+    bool keep;        /* the rows: set.features has one for each seed of `place` */
     EvalResult result;
     RowsThread *thread; /* from begin to finish */
 };
@@ -74,15 +78,25 @@ static float *rows_so_far(const RunMeasure *m, float **own) {
             memcpy(rows + n * d, m->set.features + seeds_position(&m->place, s->range[i].first + k) * d, d * sizeof *rows);
     return rows;
 }
+/* Another program's work is not to be lost under this one's. */
+static bool unchanged(const RunMeasure *m, Error *e) {
+    struct stat now = {0};
+    const char *path = m->run.o.stats;
+    if (stat(path, &now) != 0) return true;
+    return (now.st_ino == m->seen.st_ino && now.st_size == m->seen.st_size && now.st_mtim.tv_sec == m->seen.st_mtim.tv_sec &&
+            now.st_mtim.tv_nsec == m->seen.st_mtim.tv_nsec) ||
+           dg_error(e, "%s was written by another program meanwhile, and is not replaced: give --stats another name", path);
+}
 static bool save(RunMeasure *m, Error *e) {
     float *own;
     m->batches = 0;
     if (m->sums.pool->count < 2) return true; /* no covariance yet */
     seeds_sort(&m->sums.seeds);
     free(m->sums.meta);
-    m->sums.meta = eval_meta(&m->job, m->sums.pool->count, m->made);
+    m->sums.meta = eval_meta(&m->job, m->sums.pool->count, "\"generate\"", m->made);
     float *rows = rows_so_far(m, &own);
-    bool ok = statistics_write(m->run.o.stats, &m->sums, rows, e);
+    bool ok = unchanged(m, e) && statistics_write(m->run.o.stats, &m->sums, rows, e);
+    if (ok && stat(m->run.o.stats, &m->seen) != 0) m->seen = (struct stat){0};
     free(own);
     return ok;
 }
@@ -101,15 +115,23 @@ static bool take_rows(RunMeasure *m, const Statistics *before, Error *e) {
 }
 /* What an earlier run has left: of the same options and weights, and of seeds that this run has too. */
 static bool resume(RunMeasure *m, Error *e) {
-    struct stat st;
     const char *path = m->run.o.stats;
-    if (m->run.anew || stat(path, &st) != 0) return true;
+    if (stat(path, &m->seen) != 0) return m->seen = (struct stat){0}, true;
     Statistics before;
     if (!statistics_read(path, &before, e)) return false;
-    char *meta = eval_meta(&m->job, before.pool->count, m->made);
+    if (m->run.anew) { /* what --overwrite removes is a file of statistics, and no other */
+        statistics_free(&before);
+        m->seen = (struct stat){0};
+        return unlink(path) == 0 || dg_error(e, "%s: cannot be removed: %s", path, strerror(errno));
+    }
+    if (!before.spatial != !m->sums.spatial) {
+        dg_error(e, "%s has %s of spatial features, and --metrics %s wants %s: give --stats another name", path,
+                 before.spatial ? "sums" : "none", m->run.o.metrics, before.spatial ? "none" : "them");
+        return statistics_free(&before), false;
+    }
+    char *meta = eval_meta(&m->job, before.pool->count, "\"generate\"", m->made);
     SeedList others = seeds_without(&before.seeds, &m->place);
-    bool same = !strcmp(meta, before.meta) && before.seeds.count == before.pool->count && !before.spatial == !m->sums.spatial &&
-                exact_fits(before.pool, m->sums.pool, NULL);
+    bool same = !strcmp(meta, before.meta) && before.seeds.count == before.pool->count && exact_fits(before.pool, m->sums.pool, NULL);
     bool ok = same || dg_error(e,
                                "%s holds statistics of images that other options or weights made, or of another protocol: give --stats "
                                "another name",
@@ -176,16 +198,22 @@ static bool open_features(RunMeasure *m, Shape picture, int batch, Error *e) {
     ImageKind kind = {picture.h, picture.w, m->run.wanted->count};
     if (picture.c != 3) return dg_error(e, "--metrics: the images have %d channels, and features are of colours, which are 3", picture.c);
     m->eval.batch = batch < m->eval.batch ? batch : m->eval.batch;
-    if (!(m->features = eval_features(&m->job, "this run", kind, wanted, scored, e)) || !features_reserve(m->features, batch, e))
-        return false;
+    bool autotune = m->job.device->autotune;
+    m->job.device->autotune = false; /* as in eval: features depend on nothing that was measured on this machine */
+    m->features = eval_features(&m->job, "this run", kind, wanted, scored, e);
+    m->job.device->autotune = autotune;
+    if (!m->features || !features_reserve(m->features, batch, e)) return false;
     m->set.dims = features_dims(m->features, FEATURE_POOL);
-    m->keep = eval_needs_rows(&m->job, (EvalWish){.metrics = m->job.metrics});
+    m->keep = eval_needs_rows(&m->job, (EvalWish){.metrics = m->job.metrics}) || (!m->run.anew && eval_keeps_features(m->run.o.stats));
     if (m->keep && !(m->set.features = malloc(m->place.count * (size_t)m->set.dims * sizeof *m->set.features)))
         return dg_error(e, "there is no memory for the %d features of %zu images", m->set.dims, m->place.count);
     return statistics_new(&m->sums, m->set.dims, features_dims(m->features, FEATURE_SPATIAL), grid_f32, "{}", e);
 }
 Outcome run_measure_begin(RunMeasure *m, Device *d, Shape picture, const char *made, const char *images, int batch, Error *e) {
     EvalWish w = {.reference = true, .metrics = m->job.metrics & ~(1u << METRIC_IS)};
+    const char *stats = m->run.o.stats;
+    if (!make_parent(stats, e) || !out_check(stats, e)) return OUTCOME_FAILED; /* not only when there is something to write */
+    file_remove_strays(stats);
     m->job.device = d, m->made = dg_strdup(made), m->path[0] = images;
     Json *j = json_parse(made, strlen(made), NULL);
     const Json *rule = json_get(j, "quantize");
@@ -202,12 +230,33 @@ Outcome run_measure_begin(RunMeasure *m, Device *d, Shape picture, const char *m
 Features *run_measure_features(const RunMeasure *m) { return m->features; }
 const SeedList *run_measure_held(const RunMeasure *m) { return &m->held; }
 SeedList run_measure_missing(const RunMeasure *m) { return seeds_without(&m->place, &m->sums.seeds); }
-/* The rows of the images that there are, in the order of their seeds. */
+typedef struct {
+    char name[64];
+    size_t row;
+} NamedRow;
+static int by_name(const void *a, const void *b) { return strcmp(((const NamedRow *)a)->name, ((const NamedRow *)b)->name); }
+/* Files are measured by eval in the order of their names, which from seed 1,000,000 on is not that of their numbers. */
+static void sort_as_files(RunMeasure *m) {
+    size_t n = m->set.rows, d = (size_t)m->set.dims;
+    NamedRow *order = dg_alloc(n * sizeof *order);
+    float *rows = dg_alloc(n * d * sizeof *rows);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t seed = seeds_at(&m->sums.seeds, i), folder = m->run.subdirs ? seed - seed % 1000 : 0;
+        order[i].row = i;
+        snprintf(order[i].name, sizeof order[i].name, "%06" PRIu64 "/%06" PRIu64 ".png", folder, seed);
+    }
+    qsort(order, n, sizeof *order, by_name);
+    for (size_t i = 0; i < n; i++) memcpy(rows + i * d, m->set.features + order[i].row * d, d * sizeof *rows);
+    free(order), free(m->set.features);
+    m->set.features = rows;
+}
+/* The rows of the images that there are, in the order in which eval would read them. */
 static void close_gaps(RunMeasure *m) {
     float *own;
     m->set.rows = m->keep ? m->sums.seeds.count : 0;
     rows_so_far(m, &own);
     if (own) free(m->set.features), m->set.features = own;
+    if (m->set.rows && m->run.files && seeds_at(&m->sums.seeds, m->set.rows - 1) > 999999) sort_as_files(m);
 }
 bool run_measure_finish(RunMeasure *m, bool complete, Error *e) {
     RowsThread *t = m->thread;
@@ -218,6 +267,8 @@ bool run_measure_finish(RunMeasure *m, bool complete, Error *e) {
     if (!complete) return true;
     seeds_sort(&m->sums.seeds);
     m->set.n = m->sums.pool->count;
+    if (!eval_enough(&m->job, m->path[0], m->set.n, e)) return false;
+    eval_note_number(&m->job, m->path[0], m->set.n);
     if (m->set.n < 2) return dg_error(e, "--metrics: %" PRIu64 " images have no covariance", m->set.n);
     close_gaps(m);
     return eval_divide(&m->set, &m->job, (EvalWish){.metrics = m->job.metrics}, &m->sums, e) &&

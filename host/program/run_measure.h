@@ -23,7 +23,7 @@ typedef struct {
          "the Inception network of the FID"},                                                                          \
         {NULL, "stats", NULL, OPTION_TEXT, offsetof(T, m.stats), "FILE.npz", 0, 0, false,                              \
          "where the statistics are kept, with their seeds; the same command, or one of more seeds, goes on from them; default: DIR/statistics_SEEDS.npz"}, \
-        {NULL, "save-every", NULL, OPTION_INT, offsetof(T, m.every), "N", 1, 1000000, false,                           \
+        {NULL, "stats-every", NULL, OPTION_INT, offsetof(T, m.every), "N", 1, 1000000, false,                           \
          "batches between two times that the statistics are written: what a killed run has to measure again"},         \
         {NULL, "no-images", NULL, OPTION_FLAG, offsetof(T, m.no_images), NULL, 0, 0, false,                            \
          "keep the statistics alone: the images are not written"},                                                     \
@@ -43,7 +43,8 @@ typedef struct {
     const SeedList *wanted;
     const Interrupt *interrupt;
     bool quiet;
-    bool anew; /* a file that is there is not gone on from */
+    bool anew;           /* a file that is there is not gone on from, but removed */
+    bool files, subdirs; /* the images become files, in folders of a thousand */
 } MeasureRun;
 /* Before anything is opened: NULL where options do not go together. o.stats is to be set. */
 RunMeasure *run_measure_new(const MeasureRun *r, Error *e);
