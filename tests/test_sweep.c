@@ -8,10 +8,10 @@
 
 /* ---- the stand-in: a command with some of generate's options ------------------------------------------------------------------------- */
 typedef struct {
-    const char *network, *interval, *seeds, *metrics, *stats, *outdir;
+    const char *network, *interval, *seeds, *metrics, *stats, *outdir, *trace, *output;
     double weight;
-    int steps, sampler, batch;
-    bool no_images;
+    int steps, sampler, batch, profile;
+    bool no_images, allow_fewer;
 } FakeOptions;
 static void fake_defaults(void *options) { *(FakeOptions *)options = (FakeOptions){.steps = 18, .batch = 64, .weight = 2}; }
 #define AT(member) offsetof(FakeOptions, member)
@@ -26,7 +26,11 @@ static const Option fake_option[] = {
     {NULL, "metrics", NULL, OPTION_TEXT, AT(metrics), "LIST", 0, 0, false, ""},
     {NULL, "stats", NULL, OPTION_TEXT, AT(stats), "FILE.npz", 0, 0, false, ""},
     {NULL, "no-images", NULL, OPTION_FLAG, AT(no_images), NULL, 0, 0, false, ""},
+    {NULL, "allow-fewer", NULL, OPTION_FLAG, AT(allow_fewer), NULL, 0, 0, false, ""},
     {NULL, "outdir", NULL, OPTION_TEXT, AT(outdir), "DIR", 0, 0, false, ""},
+    {NULL, "trace", NULL, OPTION_TEXT, AT(trace), "FILE", 0, 0, false, ""},
+    {NULL, "profile", NULL, OPTION_INT, AT(profile), "N", 0, 100, false, ""},
+    {NULL, "output", NULL, OPTION_TEXT, AT(output), "FORMAT", 0, 0, false, ""},
 };
 static const Command fake = {.name = "generate",
                              .operands = "",
@@ -36,7 +40,8 @@ static const Command fake = {.name = "generate",
                              .options = sizeof fake_option / sizeof *fake_option};
 /* What goes wrong in the next run: at the cell of this number, from 1 on; 0: nowhere. */
 static struct {
-    int kill_before, kill_after, interrupt, usage, fail, not_a_number, too_few;
+    int kill_before, kill_after, interrupt, usage, fail, not_a_number, too_few, late_signal;
+    int least;         /* of images, unless fewer are allowed */
     double bad_weight; /* cells of this weight fail, where `fail` is below 0; or are not numbers, where not_a_number is */
     bool ties;         /* distances are the weight's whole part */
 } wrong;
@@ -65,6 +70,7 @@ static int fake_measure(const Args *a, Measured *out, Error *e) {
                      o->stats);
     if (write(fd, line, (size_t)n) != n || close(fd)) return dg_error(e, "cells.log"), EXIT_FAILED;
     if (call == wrong.interrupt) return EXIT_INTERRUPTED;
+    if (last - first + 1 < wrong.least && !o->allow_fewer) return dg_error(e, "fewer than the protocol wants"), EXIT_USAGE;
     if (call == wrong.usage) return dg_error(e, "--dg_interval: nonsense"), EXIT_USAGE;
     if (call == wrong.fail || (wrong.fail < 0 && fabs(o->weight) == wrong.bad_weight))
         return dg_error(e, "the disk | is full"), EXIT_FAILED;
@@ -75,6 +81,13 @@ static int fake_measure(const Args *a, Measured *out, Error *e) {
     put(out, "recall", .5);
     out->images = (uint64_t)count - (call == wrong.too_few), out->seconds = .25;
     if (call == wrong.kill_after) raise(SIGKILL);
+    if (call == wrong.late_signal) { /* where there is nothing left to stop, as in generate: the run is whole */
+        Interrupt *own = interrupt_begin();
+        kill(getpid(), SIGINT);
+        for (int k = 0; k < 5000 && !interrupted(own); k++) nanosleep(&(struct timespec){0, 1000000}, NULL);
+        if (!interrupted(own)) return dg_error(e, "the run's own interrupt heard nothing"), EXIT_FAILED;
+        interrupt_end(own);
+    }
     return EXIT_DONE;
 }
 static bool fake_check(const Args *a, Error *e) {
@@ -164,6 +177,10 @@ static void test_usage(void) {
         {"--vary dg_interval=0,1;2 --ranges 2 --images 5 --metrics fd --outdir out", "dg_interval=2: --dg_interval: 2 is not LO,HI"},
         {"--vary seeds=1,2 --ranges 2 --images 5 --metrics fd --outdir out", "--seeds of generate is set by sweep"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --stats x", "--stats of generate is set by sweep"},
+        {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --trace t.json", "--trace is of one run of generate"},
+        {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --profile 2", "--profile is of one run of generate"},
+        {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --output json", "--output is of one run of generate"},
+        {"--vary steps=1,2,3 --ranges 2 --images 5 --metrics class,fd --outdir out --screen 2 --keep 2", "\"class\" is none of fd"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --outdir x", "--outdir: sweep .* keeps no images"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --steps 3", "--steps is varied, and stands behind --"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --stepz 3", "generate has no option --stepz: did you mean"},
@@ -290,7 +307,7 @@ static void test_intervals(void) {
              "two options");
     read_text(at(&setup, "cells.log"), log);
     CHECK(measured() == 8, "a product of 2 and 2: %s", log);
-    CHECK(strstr(log, "2 9 1 0.2,1 8-12 out/003-dg_interval=0.2_1__sampler=ddim-seeds-8-12.npz"), "cells: %s", log);
+    CHECK(matches(log, "2 9 1 0.2,1 8-12 out/003-dg_interval=0.2_1__sampler=ddim-seeds-8-12-[0-9a-f]{8}.npz"), "cells: %s", log);
     CHECK(matches(log, "^2 9 0 0.1,1 3-7 ") && matches(log, "2 9 1 0.1,1 3-7 ") && matches(log, "2 9 0 0.2,1 8-12 "), "cells: %s", log);
     clear();
     succeeds(sweep("--vary dg_interval=0.1,1; --ranges 2 --images 5 --metrics fd --outdir out"), "one interval");
@@ -328,6 +345,13 @@ static void test_kills(void) {
     measured();
     check_json(sweep(FOUR " --output json"), "interrupted eleven times");
     CHECK(measured() == 1, "the last cell");
+    clear();
+    wrong.late_signal = 2;
+    fails(sweep(FOUR), "a signal that a cell did not need", 130, "interrupted: 2 cells are finished, the same command goes on");
+    CHECK(measured() == 2, "cells before it");
+    wrong.late_signal = CELLS - 2;
+    check_json(sweep(FOUR " --output json"), "a signal in the last cell");
+    CHECK(measured() == CELLS - 2, "cells behind it");
 }
 
 /* ---- screening ------------------------------------------------------------------------------------------------------------------------- */
@@ -349,8 +373,10 @@ static void test_screening(void) {
     succeeds(r, "a screening");
     read_text(at(&setup, "cells.log"), log);
     CHECK(measured() == 4 + 2 * 3, "cells of a screening: %s", log);
-    CHECK(strstr(log, "1 18 0 - 0-9 out/001-dg_weight_1st_order=1-seeds-0-49.npz\n") &&
-              strstr(log, "1 18 0 - 0-49 out/001-dg_weight_1st_order=1-seeds-0-49.npz\n"),
+    const char *few = strstr(log, "1 18 0 - 0-9 "), *name = few ? few + strlen("1 18 0 - 0-9 ") : "";
+    char all[512];
+    snprintf(all, sizeof all, "1 18 0 - 0-49 %.*s\n", (int)strcspn(name, "\n"), name);
+    CHECK(matches(name, "^out/001-dg_weight_1st_order=1-seeds-0-49-[0-9a-f]{8}\\.npz\n") && strstr(log, all),
           "a full cell goes on from the screened one's statistics: %s", log);
     CHECK(matches(r->out, "by fd \\(lower is better\\); the best 2 go on:\n  on   1[0-9.]* +dg_weight_1st_order=2\n  on   1[0-9.]* "
                           "+dg_weight_1st_order=1\n  out "),
@@ -372,6 +398,16 @@ static void test_screening(void) {
         wrong.kill_before = 0;
         CHECK(!strcmp(sweep(SCREENED " --output json")->out, json.out) && measured() == 11 - k, "a screening after a kill before %d", k);
     }
+    clear();
+    wrong.least = 50;
+    r = sweep(SCREENED);
+    CHECK(r->code == 0 && measured() == 4 + 2 * 3 && strstr(r->out, "may be fewer than the protocol's number"),
+          "a screening of fewer images than the protocol wants: %s%s", r->err, r->out);
+    clear();
+    wrong.least = 51;
+    r = sweep(SCREENED);
+    CHECK(r->code == 1 && measured() == 4 + 2 * 3 && strstr(r->err, "6 of 10 cells failed"), "ranges below the protocol's number: %s",
+          r->err);
     clear();
     json =
         *sweep("--vary dg_weight_1st_order=0,1,2,4 --ranges 3 --images 50 --metrics pr,fd --outdir out --screen 10 --keep 1 --output json");
@@ -442,13 +478,22 @@ static void test_failures(void) {
     CHECK(r.code == 1 && strstr(r.err, "49 of 50 images were measured"), "too few images: %s", r.err);
     clear();
     wrong.usage = 2;
-    fails(sweep(FOUR), "a cell's usage", 2, "dg_weight_1st_order=1, seeds 0-49: --dg_interval: nonsense");
-    CHECK(measured() == 2, "a command line that does not fit ends the sweep");
+    r = *sweep(FOUR);
+    CHECK(r.code == 1 && strstr(r.err, "1 of 12 cells failed, the first was dg_weight_1st_order=1, seeds 0-49: --dg_interval: nonsense"),
+          "a cell's usage: %d, %s", r.code, r.err);
+    CHECK(measured() == CELLS && strstr(r.out, "  failed: --dg_interval: nonsense\n"), "a value that does not suit ends the sweep: %s",
+          r.out);
     clear();
-    wrong.usage = 1;
-    fails(sweep(FOUR), "the first cell's usage", 2, "dg_weight_1st_order=0, seeds 0-49: --dg_interval: nonsense");
-    wrong.usage = 0;
+    char first[OUTPUT], then[OUTPUT], same[OUTPUT];
+    wrong.kill_after = 1; /* statistics are there, and nobody knows */
+    sweep(FOUR), read_text(at(&setup, "cells.log"), first), measured();
+    sweep(FOUR " -- --batch 9"), read_text(at(&setup, "cells.log"), same), measured();
+    wrong.kill_after = 0;
     succeeds(sweep(FOUR " -- --steps 9"), "another command where nothing was measured");
+    read_text(at(&setup, "cells.log"), then);
+    const char *one = strstr(first, "out/"), *again = strstr(same, "out/"), *other = strstr(then, "out/");
+    CHECK(one && again && !strcmp(one, again), "the same command goes on from other statistics: %s, %s", first, same);
+    CHECK(one && other && strncmp(one, other, strcspn(one, "\n")), "another command goes on from the statistics of the first: %s", one);
     clear();
     wrong.fail = -1, wrong.bad_weight = 3;
     r = *sweep("--vary dg_weight_1st_order=3, --ranges 1 --images 5 --metrics fd --outdir out");
@@ -513,6 +558,35 @@ static void test_changed_files(void) {
     write_file(&setup, "net.bin", "another");
     fails(sweep(WITH_FILE), "another network", 1, "net.bin is another file");
     CHECK(measured() == 0, "finished cells");
+#define WITH_FOLDER "--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --network images"
+    clear();
+    mkdir(at(&setup, "images"), 0777), mkdir(at(&setup, "images/below"), 0777);
+    write_file(&setup, "images/1.png", "one"), write_file(&setup, "images/below/2.png", "two");
+    utimensat(AT_FDCWD, at(&setup, "images/below/2.png"), old, 0);
+    succeeds(sweep(WITH_FOLDER), "a folder");
+    succeeds(sweep(WITH_FOLDER), "the same folder");
+    write_file(&setup, "images/3.png", "three");
+    fails(sweep(WITH_FOLDER), "a file more", 1,
+          "images does not hold the files \\(names, sizes, times\\) that it held when this sweep began");
+    unlink(at(&setup, "images/3.png"));
+    succeeds(sweep(WITH_FOLDER), "the same folder once more");
+    write_file(&setup, "images/below/2.png", "2");
+    utimensat(AT_FDCWD, at(&setup, "images/below/2.png"), old, 0);
+    fails(sweep(WITH_FOLDER), "another size", 1, "images does not hold");
+    write_file(&setup, "images/below/2.png", "owt");
+    fails(sweep(WITH_FOLDER), "another time", 1, "images does not hold");
+    remove_folder(at(&setup, "images"));
+    clear();
+    write_file(&setup, "net.bin", "weights");
+    fails(sweep("--vary steps=1,2 --ranges 1 --images 5 --metrics fd --outdir out --plot net.bin -- --network net.bin"),
+          "a picture for a network", 1, "--plot net.bin is a file that the sweep reads");
+    fails(sweep("--vary network=a.bin,./net.bin --ranges 1 --images 5 --metrics fd --outdir out --plot net.bin"),
+          "a picture for a varied one", 1, "--plot net.bin is a file that the sweep reads");
+    fails(sweep("--vary steps=1,2 --ranges 1 --images 5 --metrics fd --outdir out --plot ./out/../out/sweep.json"),
+          "a picture for the record", 1, "is a file that the sweep reads");
+    char kept[OUTPUT];
+    read_text(at(&setup, "net.bin"), kept);
+    CHECK(!strcmp(kept, "weights") && measured() == 0, "a picture has replaced a network: %s", kept);
     clear();
     write_file(&setup, "a.bin", "1"), write_file(&setup, "b.bin", "2");
     succeeds(sweep("--vary network=a.bin,b.bin --ranges 2 --images 5 --metrics fd --outdir out"), "checkpoints");
