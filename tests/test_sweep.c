@@ -426,6 +426,17 @@ static void test_changed_files(void) {
     write_file(&setup, "net.bin", "another");
     fails(sweep(WITH_FILE), "another network", 1, "net.bin is another file");
     CHECK(measured() == 0, "finished cells");
+    clear();
+    char one[OUTPUT], same[OUTPUT], other[OUTPUT];
+    wrong.kill_after = 1; /* before any line is in the record */
+    write_file(&setup, "net.bin", "weights");
+    sweep(WITH_FILE), read_text(at(&setup, "cells.log"), one), measured();
+    utimensat(AT_FDCWD, at(&setup, "net.bin"), old, 0);
+    sweep(WITH_FILE), read_text(at(&setup, "cells.log"), same), measured();
+    write_file(&setup, "net.bin", "another");
+    sweep(WITH_FILE), read_text(at(&setup, "cells.log"), other), measured();
+    CHECK(strstr(one, "out/") && !strcmp(one, same) && strstr(other, "out/") && strcmp(one, other),
+          "statistics of one network are gone on from with another: %s%s%s", one, same, other);
 #define WITH_FOLDER "--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --network images"
     clear();
     mkdir(at(&setup, "images"), 0777), mkdir(at(&setup, "images/below"), 0777);

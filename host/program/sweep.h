@@ -74,6 +74,7 @@ typedef struct {
     int *rank;            /* [settings]: the settings, the best first; where there was a screening */
     char *record;         /* the path of DIR/sweep.json */
     Text command;         /* of that record, as JSON */
+    Text contents;        /* digests of the files that its options name */
     int finished;         /* cells of this run and those before */
     Interrupt *interrupt; /* while cells are measured */
 } Sweep;

@@ -164,6 +164,7 @@ static char *statistics_path(const Sweep *s, int setting, int range) {
     Text all = {0};
     text_printf(&all, "%s\n%s\n", s->name[setting], s->o->metrics);
     sweep_put_options(s, &all);
+    text_printf(&all, "\n%s", s->contents.len ? s->contents.text : "");
     Sha256 h;
     uint8_t digest[SHA256_BYTES];
     char hex[SHA256_HEX];
@@ -288,6 +289,6 @@ void sweep_free(Sweep *s) {
     for (int k = 0; k < s->settings * s->ranges && s->full; k++) free(s->full[k].failure);
     for (int k = 0; k < s->settings && s->screened; k++) free(s->screened[k].failure);
     free(s->name), free(s->full), free(s->screened), free(s->kept), free(s->rank), free(s->record);
-    text_free(&s->command);
+    text_free(&s->command), text_free(&s->contents);
     if (s->base.command) args_free(&s->base);
 }

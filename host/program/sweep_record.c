@@ -148,7 +148,7 @@ static bool digest_path(const char *path, bool folder, char hex[SHA256_HEX], Err
     return true;
 }
 /* The line of a regular file or a folder: its digest, and, of a file, the size and time by which it is known without reading it once more. */
-static bool put_file(Text *t, const char *path, const Json *before, Error *e) {
+static bool put_file(Text *t, Text *contents, const char *path, const Json *before, Error *e) {
     struct stat st;
     char hex[SHA256_HEX];
     const char *known = NULL;
@@ -156,7 +156,7 @@ static bool put_file(Text *t, const char *path, const Json *before, Error *e) {
     if (has_path(t, path)) return true;
     if (old && !json_get_string(old, "sha256", NULL, &known, e)) return false;
     if (stat(path, &st) != 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) { /* where it is needed, generate says so */
-        if (known) put_path(t, path), json_write(t, old);
+        if (known) put_path(t, path), json_write(t, old), text_printf(contents, "%s\n", known);
         return true;
     }
     uint64_t bytes = (uint64_t)st.st_size, seconds = (uint64_t)st.st_mtim.tv_sec, nanoseconds = (uint64_t)st.st_mtim.tv_nsec;
@@ -170,13 +170,14 @@ static bool put_file(Text *t, const char *path, const Json *before, Error *e) {
     put_path(t, path);
     text_printf(t, "{\"bytes\": %" PRIu64 ", \"seconds\": %" PRIu64 ", \"nanoseconds\": %" PRIu64 ", \"sha256\": \"%s\"}", bytes, seconds,
                 nanoseconds, hex);
+    text_printf(contents, "%s\n", hex);
     return true;
 }
-static bool put_files(const Sweep *s, Text *t, const Json *before, Error *e) {
+static bool put_files(Sweep *s, Text *t, const Json *before, Error *e) {
     const char **path;
     int n = named_files(s, &path);
     bool ok = true;
-    for (int i = 0; i < n && ok; i++) ok = put_file(t, path[i], before, e);
+    for (int i = 0; i < n && ok; i++) ok = put_file(t, &s->contents, path[i], before, e);
     free(path);
     return ok;
 }
