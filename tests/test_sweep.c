@@ -1,127 +1,8 @@
 /* test_sweep.c -- the command `sweep` on a stand-in for generate, whose measurements are formulas and which writes down what it measured:
  * command lines, resuming after kills, screening, failures, refusals, and every output read back.                           */
-#include "program.h"
-#include "program/sweep.h"
-#include <fcntl.h>
-#include <math.h>
+#include "sweep_stand_in.h"
 #include <sys/file.h>
 
-/* ---- the stand-in: a command with some of generate's options ------------------------------------------------------------------------- */
-typedef struct {
-    const char *network, *interval, *seeds, *metrics, *stats, *outdir;
-    double weight;
-    int steps, sampler, batch;
-    bool no_images;
-} FakeOptions;
-static void fake_defaults(void *options) { *(FakeOptions *)options = (FakeOptions){.steps = 18, .batch = 64, .weight = 2}; }
-#define AT(member) offsetof(FakeOptions, member)
-static const Option fake_option[] = {
-    {NULL, "network", NULL, OPTION_TEXT, AT(network), "FILE", 0, 0, false, ""},
-    {NULL, "dg_weight_1st_order", "dg_scale", OPTION_DOUBLE, AT(weight), "W", -100, 100, true, ""},
-    {NULL, "dg_interval", NULL, OPTION_TEXT, AT(interval), "LO,HI", 0, 0, true, ""},
-    {NULL, "steps", "num_steps", OPTION_INT, AT(steps), "N", 1, 100, true, ""},
-    {NULL, "sampler", NULL, OPTION_CHOICE, AT(sampler), "edm|ddim|ddpm", 0, 0, true, ""},
-    {NULL, "batch", NULL, OPTION_INT, AT(batch), "N", 1, 100, false, ""},
-    {NULL, "seeds", NULL, OPTION_TEXT, AT(seeds), "LIST", 0, 0, false, ""},
-    {NULL, "metrics", NULL, OPTION_TEXT, AT(metrics), "LIST", 0, 0, false, ""},
-    {NULL, "stats", NULL, OPTION_TEXT, AT(stats), "FILE.npz", 0, 0, false, ""},
-    {NULL, "no-images", NULL, OPTION_FLAG, AT(no_images), NULL, 0, 0, false, ""},
-    {NULL, "outdir", NULL, OPTION_TEXT, AT(outdir), "DIR", 0, 0, false, ""},
-};
-static const Command fake = {.name = "generate",
-                             .operands = "",
-                             .options_bytes = sizeof(FakeOptions),
-                             .defaults = fake_defaults,
-                             .option = fake_option,
-                             .options = sizeof fake_option / sizeof *fake_option};
-/* What goes wrong in the next run: at the cell of this number, from 1 on; 0: nowhere. */
-static struct {
-    int kill_before, kill_after, interrupt, usage, fail, not_a_number, too_few;
-    double bad_weight; /* cells of this weight fail, where `fail` is below 0; or are not numbers, where not_a_number is */
-    bool ties;         /* distances are the weight's whole part */
-} wrong;
-/* The formulas; first: of the seeds, n: how many. */
-static double fake_distance(double weight, int steps, int sampler, double first, double n) {
-    return wrong.ties ? floor(weight) : 10 + (weight - 2) * (weight - 2) + 18. / steps + sampler + fmod(first, 7) / 2 + 10 / n;
-}
-static double fake_precision(double weight, double first) { return .5 + weight / 16 + fmod(first, 3) / 64; }
-static void put(Measured *m, const char *name, double value) {
-    m->result.value[m->result.values].name = name;
-    m->result.value[m->result.values++].value = value;
-}
-static int fake_measure(const Args *a, Measured *out, Error *e) {
-    static int call; /* of this process, which makes one sweep */
-    const FakeOptions *o = a->options;
-    int first = 0, last = 0, parts = 0;
-    call++;
-    if (call == wrong.kill_before) raise(SIGKILL);
-    if (!o->no_images || !o->stats || !o->metrics || (parts = sscanf(o->seeds, "%d-%d", &first, &last)) < 1)
-        return dg_error(e, "a cell's options"), EXIT_USAGE;
-    if (parts == 1) last = first;
-    printf("making images\n");
-    char line[512];
-    int fd = open("cells.log", O_WRONLY | O_CREAT | O_APPEND, 0666),
-        n = snprintf(line, sizeof line, "%g %d %d %s %s %s\n", o->weight, o->steps, o->sampler, o->interval ? o->interval : "-", o->seeds,
-                     o->stats);
-    if (write(fd, line, (size_t)n) != n || close(fd)) return dg_error(e, "cells.log"), EXIT_FAILED;
-    if (call == wrong.interrupt) return EXIT_INTERRUPTED;
-    if (call == wrong.usage) return dg_error(e, "--dg_interval: nonsense"), EXIT_USAGE;
-    if (call == wrong.fail || (wrong.fail < 0 && fabs(o->weight) == wrong.bad_weight))
-        return dg_error(e, "the disk | is full"), EXIT_FAILED;
-    bool bad = call == wrong.not_a_number || (wrong.not_a_number < 0 && fabs(o->weight) == wrong.bad_weight);
-    double count = last - first + 1;
-    put(out, "fd", bad ? (double)NAN : fake_distance(o->weight, o->steps, o->sampler, first, count));
-    put(out, "precision", fake_precision(o->weight, first));
-    put(out, "recall", .5);
-    out->images = (uint64_t)count - (call == wrong.too_few), out->seconds = .25;
-    if (call == wrong.kill_after) raise(SIGKILL);
-    return EXIT_DONE;
-}
-static bool fake_check(const Args *a, Error *e) {
-    const FakeOptions *o = a->options;
-    return !o->interval || strchr(o->interval, ',') || dg_error(e, "--dg_interval: %s is not LO,HI", o->interval);
-}
-static int run_fake(const Args *a, Error *e) {
-    const SweepCells cells = {&fake, fake_check, fake_measure};
-    return sweep_run(a, &cells, e);
-}
-static const Command sweep_fake = SWEEP_COMMAND(run_fake);
-
-/* ---- running it ------------------------------------------------------------------------------------------------------------------------ */
-static char work[64];
-static Setup setup;
-/* In a process of its own; args is split at blanks. */
-static Result *sweep(const char *args) {
-    static Result r;
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        const Command *const commands[] = {&sweep_fake};
-        char *copy = strdup(args), *argv[MAX_ARGS] = {copy, NULL}, *rest = NULL, name[] = "sweep";
-        int argc = 1;
-        argv[argc++] = name;
-        for (char *w = strtok_r(copy, " ", &rest); w && argc < MAX_ARGS; w = strtok_r(NULL, " ", &rest)) argv[argc++] = w;
-        Error e = {0};
-        if (chdir(work) != 0 || !freopen("stdout.txt", "w", stdout) || !freopen("stderr.txt", "w", stderr)) _exit(99);
-        int code = cli_run(commands, 1, argc, argv, &e);
-        if (e.text[0]) fprintf(stderr, "dg_cuda: %s\n", e.text);
-        free(copy);
-        exit(code);
-    }
-    finish(&setup, pid, &r);
-    return &r;
-}
-static void clear(void) {
-    remove_folder(at(&setup, "out"));
-    unlink(at(&setup, "cells.log"));
-    memset(&wrong, 0, sizeof wrong);
-}
-static int measured(void) { /* cells, since they were last counted */
-    char text[OUTPUT];
-    read_text(at(&setup, "cells.log"), text);
-    unlink(at(&setup, "cells.log"));
-    return lines(text);
-}
 static Json *json_of(Result *r, const char *what) {
     Error e = {0};
     Json *j = json_parse(r->out, strlen(r->out), &e);
@@ -164,6 +45,10 @@ static void test_usage(void) {
         {"--vary dg_interval=0,1;2 --ranges 2 --images 5 --metrics fd --outdir out", "dg_interval=2: --dg_interval: 2 is not LO,HI"},
         {"--vary seeds=1,2 --ranges 2 --images 5 --metrics fd --outdir out", "--seeds of generate is set by sweep"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --stats x", "--stats of generate is set by sweep"},
+        {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --trace t.json", "--trace is of one run of generate"},
+        {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --profile 2", "--profile is of one run of generate"},
+        {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --output json", "--output is of one run of generate"},
+        {"--vary steps=1,2,3 --ranges 2 --images 5 --metrics class,fd --outdir out --screen 2 --keep 2", "\"class\" is none of fd"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --outdir x", "--outdir: sweep .* keeps no images"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --steps 3", "--steps is varied, and stands behind --"},
         {"--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --stepz 3", "generate has no option --stepz: did you mean"},
@@ -290,7 +175,7 @@ static void test_intervals(void) {
              "two options");
     read_text(at(&setup, "cells.log"), log);
     CHECK(measured() == 8, "a product of 2 and 2: %s", log);
-    CHECK(strstr(log, "2 9 1 0.2,1 8-12 out/003-dg_interval=0.2_1__sampler=ddim-seeds-8-12.npz"), "cells: %s", log);
+    CHECK(matches(log, "2 9 1 0.2,1 8-12 out/003-dg_interval=0.2_1__sampler=ddim-seeds-8-12-[0-9a-f]{8}.npz"), "cells: %s", log);
     CHECK(matches(log, "^2 9 0 0.1,1 3-7 ") && matches(log, "2 9 1 0.1,1 3-7 ") && matches(log, "2 9 0 0.2,1 8-12 "), "cells: %s", log);
     clear();
     succeeds(sweep("--vary dg_interval=0.1,1; --ranges 2 --images 5 --metrics fd --outdir out"), "one interval");
@@ -328,6 +213,13 @@ static void test_kills(void) {
     measured();
     check_json(sweep(FOUR " --output json"), "interrupted eleven times");
     CHECK(measured() == 1, "the last cell");
+    clear();
+    wrong.late_signal = 2;
+    fails(sweep(FOUR), "a signal that a cell did not need", 130, "interrupted: 2 cells are finished, the same command goes on");
+    CHECK(measured() == 2, "cells before it");
+    wrong.late_signal = CELLS - 2;
+    check_json(sweep(FOUR " --output json"), "a signal in the last cell");
+    CHECK(measured() == CELLS - 2, "cells behind it");
 }
 
 /* ---- screening ------------------------------------------------------------------------------------------------------------------------- */
@@ -349,8 +241,10 @@ static void test_screening(void) {
     succeeds(r, "a screening");
     read_text(at(&setup, "cells.log"), log);
     CHECK(measured() == 4 + 2 * 3, "cells of a screening: %s", log);
-    CHECK(strstr(log, "1 18 0 - 0-9 out/001-dg_weight_1st_order=1-seeds-0-49.npz\n") &&
-              strstr(log, "1 18 0 - 0-49 out/001-dg_weight_1st_order=1-seeds-0-49.npz\n"),
+    const char *few = strstr(log, "1 18 0 - 0-9 "), *name = few ? few + strlen("1 18 0 - 0-9 ") : "";
+    char all[512];
+    snprintf(all, sizeof all, "1 18 0 - 0-49 %.*s\n", (int)strcspn(name, "\n"), name);
+    CHECK(matches(name, "^out/001-dg_weight_1st_order=1-seeds-0-49-[0-9a-f]{8}\\.npz\n") && strstr(log, all),
           "a full cell goes on from the screened one's statistics: %s", log);
     CHECK(matches(r->out, "by fd \\(lower is better\\); the best 2 go on:\n  on   1[0-9.]* +dg_weight_1st_order=2\n  on   1[0-9.]* "
                           "+dg_weight_1st_order=1\n  out "),
@@ -372,6 +266,16 @@ static void test_screening(void) {
         wrong.kill_before = 0;
         CHECK(!strcmp(sweep(SCREENED " --output json")->out, json.out) && measured() == 11 - k, "a screening after a kill before %d", k);
     }
+    clear();
+    wrong.least = 50;
+    r = sweep(SCREENED);
+    CHECK(r->code == 0 && measured() == 4 + 2 * 3 && strstr(r->out, "may be fewer than the protocol's number"),
+          "a screening of fewer images than the protocol wants: %s%s", r->err, r->out);
+    clear();
+    wrong.least = 51;
+    r = sweep(SCREENED);
+    CHECK(r->code == 1 && measured() == 4 + 2 * 3 && strstr(r->err, "6 of 10 cells failed"), "ranges below the protocol's number: %s",
+          r->err);
     clear();
     json =
         *sweep("--vary dg_weight_1st_order=0,1,2,4 --ranges 3 --images 50 --metrics pr,fd --outdir out --screen 10 --keep 1 --output json");
@@ -442,13 +346,22 @@ static void test_failures(void) {
     CHECK(r.code == 1 && strstr(r.err, "49 of 50 images were measured"), "too few images: %s", r.err);
     clear();
     wrong.usage = 2;
-    fails(sweep(FOUR), "a cell's usage", 2, "dg_weight_1st_order=1, seeds 0-49: --dg_interval: nonsense");
-    CHECK(measured() == 2, "a command line that does not fit ends the sweep");
+    r = *sweep(FOUR);
+    CHECK(r.code == 1 && strstr(r.err, "1 of 12 cells failed, the first was dg_weight_1st_order=1, seeds 0-49: --dg_interval: nonsense"),
+          "a cell's usage: %d, %s", r.code, r.err);
+    CHECK(measured() == CELLS && strstr(r.out, "  failed: --dg_interval: nonsense\n"), "a value that does not suit ends the sweep: %s",
+          r.out);
     clear();
-    wrong.usage = 1;
-    fails(sweep(FOUR), "the first cell's usage", 2, "dg_weight_1st_order=0, seeds 0-49: --dg_interval: nonsense");
-    wrong.usage = 0;
+    char first[OUTPUT], then[OUTPUT], same[OUTPUT];
+    wrong.kill_after = 1; /* statistics are there, and nobody knows */
+    sweep(FOUR), read_text(at(&setup, "cells.log"), first), measured();
+    sweep(FOUR " -- --batch 9"), read_text(at(&setup, "cells.log"), same), measured();
+    wrong.kill_after = 0;
     succeeds(sweep(FOUR " -- --steps 9"), "another command where nothing was measured");
+    read_text(at(&setup, "cells.log"), then);
+    const char *one = strstr(first, "out/"), *again = strstr(same, "out/"), *other = strstr(then, "out/");
+    CHECK(one && again && !strcmp(one, again), "the same command goes on from other statistics: %s, %s", first, same);
+    CHECK(one && other && strncmp(one, other, strcspn(one, "\n")), "another command goes on from the statistics of the first: %s", one);
     clear();
     wrong.fail = -1, wrong.bad_weight = 3;
     r = *sweep("--vary dg_weight_1st_order=3, --ranges 1 --images 5 --metrics fd --outdir out");
@@ -513,6 +426,46 @@ static void test_changed_files(void) {
     write_file(&setup, "net.bin", "another");
     fails(sweep(WITH_FILE), "another network", 1, "net.bin is another file");
     CHECK(measured() == 0, "finished cells");
+    clear();
+    char one[OUTPUT], same[OUTPUT], other[OUTPUT];
+    wrong.kill_after = 1; /* before any line is in the record */
+    write_file(&setup, "net.bin", "weights");
+    sweep(WITH_FILE), read_text(at(&setup, "cells.log"), one), measured();
+    utimensat(AT_FDCWD, at(&setup, "net.bin"), old, 0);
+    sweep(WITH_FILE), read_text(at(&setup, "cells.log"), same), measured();
+    write_file(&setup, "net.bin", "another");
+    sweep(WITH_FILE), read_text(at(&setup, "cells.log"), other), measured();
+    CHECK(strstr(one, "out/") && !strcmp(one, same) && strstr(other, "out/") && strcmp(one, other),
+          "statistics of one network are gone on from with another: %s%s%s", one, same, other);
+#define WITH_FOLDER "--vary steps=1,2 --ranges 2 --images 5 --metrics fd --outdir out -- --network images"
+    clear();
+    mkdir(at(&setup, "images"), 0777), mkdir(at(&setup, "images/below"), 0777);
+    write_file(&setup, "images/1.png", "one"), write_file(&setup, "images/below/2.png", "two");
+    utimensat(AT_FDCWD, at(&setup, "images/below/2.png"), old, 0);
+    succeeds(sweep(WITH_FOLDER), "a folder");
+    succeeds(sweep(WITH_FOLDER), "the same folder");
+    write_file(&setup, "images/3.png", "three");
+    fails(sweep(WITH_FOLDER), "a file more", 1,
+          "images does not hold the files \\(names, sizes, times\\) that it held when this sweep began");
+    unlink(at(&setup, "images/3.png"));
+    succeeds(sweep(WITH_FOLDER), "the same folder once more");
+    write_file(&setup, "images/below/2.png", "2");
+    utimensat(AT_FDCWD, at(&setup, "images/below/2.png"), old, 0);
+    fails(sweep(WITH_FOLDER), "another size", 1, "images does not hold");
+    write_file(&setup, "images/below/2.png", "owt");
+    fails(sweep(WITH_FOLDER), "another time", 1, "images does not hold");
+    remove_folder(at(&setup, "images"));
+    clear();
+    write_file(&setup, "net.bin", "weights");
+    fails(sweep("--vary steps=1,2 --ranges 1 --images 5 --metrics fd --outdir out --plot net.bin -- --network net.bin"),
+          "a picture for a network", 1, "--plot net.bin is a file that the sweep reads");
+    fails(sweep("--vary network=a.bin,./net.bin --ranges 1 --images 5 --metrics fd --outdir out --plot net.bin"),
+          "a picture for a varied one", 1, "--plot net.bin is a file that the sweep reads");
+    fails(sweep("--vary steps=1,2 --ranges 1 --images 5 --metrics fd --outdir out --plot ./out/../out/sweep.json"),
+          "a picture for the record", 1, "is a file that the sweep reads");
+    char kept[OUTPUT];
+    read_text(at(&setup, "net.bin"), kept);
+    CHECK(!strcmp(kept, "weights") && measured() == 0, "a picture has replaced a network: %s", kept);
     clear();
     write_file(&setup, "a.bin", "1"), write_file(&setup, "b.bin", "2");
     succeeds(sweep("--vary network=a.bin,b.bin --ranges 2 --images 5 --metrics fd --outdir out"), "checkpoints");

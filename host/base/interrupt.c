@@ -17,7 +17,8 @@
 enum { SIGNALS = 5 };
 static const int signals[SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR2};
 struct Interrupt {
-    atomic_bool flag, ending;
+    atomic_int asked; /* the first signal; 0: none */
+    atomic_bool ending;
     bool threaded;
     pthread_t thread;
     sigset_t wanted, before;
@@ -50,14 +51,15 @@ static void *wait_for_signals(void *arg) {
         if (number == WAKE && atomic_load(&i->ending)) return NULL; /* whoever sent it: of two that wait, one may be all that comes */
         if (number < 0 || number == WAKE) continue;                 /* stopped and continued; or somebody else's */
         bool asks = number == SIGINT || number == SIGTERM; /* a terminal that closes sends SIGHUP twice, SIGXCPU comes every second */
-        if (atomic_exchange(&i->flag, true) && asks) end_at_once(number);
+        int none = 0;
+        if (!atomic_compare_exchange_strong(&i->asked, &none, number) && asks) end_at_once(number);
     }
 }
 static void add_unless_ignored(sigset_t *set, int number) {
     struct sigaction now;
     if (sigaction(number, NULL, &now) == 0 && now.sa_handler != SIG_IGN) sigaddset(set, number);
 }
-Interrupt *interrupt_begin(void) {
+Interrupt *interrupt_hold(void) {
     Interrupt *i = dg_alloc(sizeof *i);
     sigemptyset(&i->wanted);
     add_unless_ignored(&i->wanted, SIGINT);
@@ -73,13 +75,17 @@ Interrupt *interrupt_begin(void) {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigemptyset(&ignore.sa_mask);
     sigaction(SIGPIPE, &ignore, &i->pipe);
+    return i;
+}
+Interrupt *interrupt_begin(void) {
+    Interrupt *i = interrupt_hold();
     i->threaded = pthread_create(&i->thread, NULL, wait_for_signals, i) == 0;
     return i;
 }
 bool interrupted(const Interrupt *i) {
     sigset_t pending;
     if (!i) return false;
-    if (i->threaded) return atomic_load(&i->flag);
+    if (i->threaded) return atomic_load(&i->asked) != 0;
     sigpending(&pending);
     sigdelset(&pending, WAKE);
     sigandset(&pending, &pending, &i->wanted);
@@ -91,8 +97,11 @@ void interrupt_end(Interrupt *i) {
         pthread_kill(i->thread, WAKE);
         pthread_join(i->thread, NULL);
     }
-    while (sigtimedwait(&i->wanted, NULL, &(struct timespec){0, 0}) > 0) {} /* it has been answered */
-    fflush(stdout);                                                         /* while a reader that went away is only an error */
+    int asked = atomic_load(&i->asked), number;
+    while ((number = sigtimedwait(&i->wanted, NULL, &(struct timespec){0, 0})) > 0)
+        if (number != WAKE && !asked) asked = number;
+    if (asked && sigismember(&i->before, asked)) raise(asked); /* answered here; whoever held it before is to hear of it too */
+    fflush(stdout);                                            /* while a reader that went away is only an error */
     for (int k = 0; k < SIGNALS; k++)
         if (sigismember(&i->wanted, signals[k])) sigaction(signals[k], &i->was[k], NULL);
     sigaction(SIGPIPE, &i->pipe, NULL);

@@ -12,6 +12,9 @@ typedef enum { OUTCOME_DONE, OUTCOME_INTERRUPTED, OUTCOME_FAILED } Outcome;
  * Where no thread can be had for it, a second signal waits like the first.                                              */
 typedef struct Interrupt Interrupt;
 Interrupt *interrupt_begin(void);
+/* For work that is made of such runs: a signal waits until `interrupted` asks. In between a run's own Interrupt answers it, whose end leaves
+ * it waiting here, so that it is not lost where the run had nothing left to stop.                                          */
+Interrupt *interrupt_hold(void);
 bool interrupted(const Interrupt *i); /* i may be NULL: never */
 void interrupt_end(Interrupt *i);     /* signals act as before */
 #endif

@@ -45,8 +45,9 @@ static void fail_cell(SweepCell *c, Tally *tally, const char *name, const char *
     print_text(stdout, sentence);
     printf("\n");
 }
-/* EXIT_DONE: measured, or failed in a way that is of this cell alone. */
+/* EXIT_DONE: measured, or failed in a way that is of this cell alone. EXIT_INTERRUPTED: before or within it. */
 static int measure_cell(Sweep *s, SweepCell *c, int setting, int range, size_t count, Tally *tally, Error *e) {
+    if (interrupted(s->interrupt)) return EXIT_INTERRUPTED;
     Args cell;
     Measured m = {.images = 0};
     char **words;
@@ -69,12 +70,10 @@ static int measure_cell(Sweep *s, SweepCell *c, int setting, int range, size_t c
         printf("  "), say_values(c), say_time(tally, seconds_now() - start);
         c->done = true, s->finished++;
         code = sweep_record_write(s, e) ? EXIT_DONE : EXIT_FAILED;
-    } else if (code == EXIT_FAILED) {
+    } else if (code == EXIT_FAILED || code == EXIT_USAGE) { /* the latter: a value that does not suit the network */
         fail_cell(c, tally, name.text, e->text);
         *e = (Error){""};
         code = EXIT_DONE;
-    } else if (code == EXIT_USAGE) {
-        dg_error_context(e, "%s", name.text);
     }
     fflush(stdout);
     text_free(&name);
@@ -134,6 +133,7 @@ static int measure_all(Sweep *s, Tally *tally, Error *e) {
     printf("%d values, %d ranges of %zu seeds", s->settings, s->ranges, s->range->count);
     if (s->finished) printf("; %d of %d cells are finished", s->finished, most);
     printf("\n");
+    if (s->screen) printf("first %d seeds of each, which may be fewer than the protocol's number (--allow-fewer)\n", s->screen);
     for (int k = 0; k < s->settings && s->screen && code == EXIT_DONE; k++)
         if (!s->screened[k].done) code = measure_cell(s, &s->screened[k], k, 0, (size_t)s->screen, tally, e);
     if (s->screen && code == EXIT_DONE) choose_kept(s);
@@ -156,7 +156,9 @@ static bool all_measured(const Sweep *s, const Tally *tally, Error *e) {
 static int measure_and_report(Sweep *s, Error *e) {
     Tally tally = {.todo = 0};
     int results = s->o->output == SWEEP_TEXT ? -1 : divert_output();
+    s->interrupt = interrupt_hold();
     int code = measure_all(s, &tally, e);
+    interrupt_end(s->interrupt);
     restore_output(results);
     if (code == EXIT_INTERRUPTED) dg_error(e, "interrupted: %d cells are finished, the same command goes on", s->finished);
     if (code != EXIT_DONE) return code;
@@ -177,6 +179,8 @@ int sweep_run(const Args *a, const SweepCells *cells, Error *e) {
     int lock = -1, code = EXIT_USAGE;
     if (sweep_plan(&s, a, cells, e)) {
         bool ready = (!s.o->plot || out_check(s.o->plot, e)) && open_folder(&s, &lock, e) && sweep_record_open(&s, e);
+        if (ready && s.o->plot && sweep_reads(&s, s.o->plot))
+            ready = dg_error(e, "--plot %s is a file that the sweep reads: give the picture another name", s.o->plot);
         code = ready ? measure_and_report(&s, e) : EXIT_FAILED;
     }
     if (lock >= 0) close(lock);

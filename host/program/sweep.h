@@ -74,7 +74,9 @@ typedef struct {
     int *rank;            /* [settings]: the settings, the best first; where there was a screening */
     char *record;         /* the path of DIR/sweep.json */
     Text command;         /* of that record, as JSON */
+    Text contents;        /* digests of the files that its options name */
     int finished;         /* cells of this run and those before */
+    Interrupt *interrupt; /* while cells are measured */
 } Sweep;
 
 /* sweep_plan.c: what is to be measured. Everything that can be wrong with a command line is found before anything is measured. */
@@ -90,6 +92,8 @@ void sweep_cell_free(Args *a, char **words);
 /* sweep_record.c: DIR/sweep.json, which has the command and a line for each finished cell. */
 bool sweep_record_open(Sweep *s, Error *e); /* takes the cells that are finished; refuses those of another command */
 bool sweep_record_write(const Sweep *s, Error *e);
+void sweep_put_options(const Sweep *s, Text *t);    /* those behind -- that results depend on, as members of a JSON object */
+bool sweep_reads(const Sweep *s, const char *file); /* it is one of the files that the options name, or the record */
 
 /* sweep.c: measuring. */
 int sweep_run(const Args *a, const SweepCells *cells, Error *e); /* an exit code */

@@ -13,7 +13,7 @@ const Option sweep_option[SWEEP_OPTIONS] = {
      "an option of generate and its values, separated by commas, or, where the list has a ';', by that alone (--vary "
      "'cfg_interval=0.2,1;0.3,2'); several make all combinations"},
     {NULL, "metrics", NULL, OPTION_TEXT, AT(metrics), "LIST", 0, 0, true,
-     "as of eval: fid, sfid, is, pr, dc, kid; of protocol shapes32 fd, pr, dc, kid, class; --screen goes by the first"},
+     "as of eval: fid, sfid, is, pr, dc, kid; of protocol shapes32 fd, pr, dc, kid; --screen goes by the first"},
     {NULL, "seeds", NULL, OPTION_TEXT, AT(seeds), "RANGES", 0, 0, true,
      "ranges of seeds, each measured alone: 0-499,1000-1499,2000-2499; of one length"},
     {NULL, "ranges", NULL, OPTION_INT, AT(ranges), "N", 1, MAX_RANGES, true, "instead of --seeds: so many ranges, one behind the other"},
@@ -21,7 +21,7 @@ const Option sweep_option[SWEEP_OPTIONS] = {
     {NULL, "first-seed", NULL, OPTION_INT, AT(first_seed), "N", 0, 2147483647, true, "of the first range; with --ranges"},
 
     {"Few images for all, many for the best", "screen", NULL, OPTION_INT, AT(screen), "N", 1, MOST_IMAGES, true,
-     "first measure every value with the first N seeds of the first range"},
+     "first measure every value with the first N seeds of the first range, however many the protocol wants"},
     {NULL, "keep", NULL, OPTION_INT, AT(keep), "K", 1, MAX_SETTINGS, true, "and go on with the K best alone"},
 
     {"Output", "outdir", NULL, OPTION_TEXT, AT(outdir), "DIR", 0, 0, false,

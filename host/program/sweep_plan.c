@@ -1,4 +1,6 @@
 /* sweep_plan.c -- what `sweep` is to measure: values, ranges of seeds, and the command line of every cell. */
+#include "base/folder.h"
+#include "base/sha256.h"
 #include "program/sweep.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -11,9 +13,8 @@ static const struct {
     const char *name;
     bool higher;
     const char *metric; /* NULL: of the same name */
-} direction[] = {{"fd", false, NULL},     {"fid", false, NULL},    {"sfid", false, NULL},     {"kid", false, NULL},
-                 {"is", true, NULL},      {"class", true, NULL},   {"precision", true, "pr"}, {"recall", true, NULL},
-                 {"density", true, "dc"}, {"coverage", true, NULL}};
+} direction[] = {{"fd", false, NULL},       {"fid", false, NULL},   {"sfid", false, NULL},   {"kid", false, NULL},    {"is", true, NULL},
+                 {"precision", true, "pr"}, {"recall", true, NULL}, {"density", true, "dc"}, {"coverage", true, NULL}};
 enum { DIRECTIONS = sizeof direction / sizeof *direction };
 bool sweep_direction(const char *name, bool *higher) {
     for (int i = 0; i < DIRECTIONS; i++)
@@ -27,7 +28,7 @@ static bool choose_by(Sweep *s, Error *e) {
     for (int i = 0; i < DIRECTIONS; i++)
         if (direction[i].metric && !strcmp(direction[i].metric, s->by)) snprintf(s->by, sizeof s->by, "%s", direction[i].name);
     if (sweep_direction(s->by, &s->higher) || !s->screen) return true;
-    return dg_error(e, "--screen ranks by the first of --metrics, and \"%s\" is none of fd, fid, sfid, is, pr, dc, kid, class", s->by);
+    return dg_error(e, "--screen ranks by the first of --metrics, and \"%s\" is none of fd, fid, sfid, is, pr, dc, kid", s->by);
 }
 
 /* ---- ranges of seeds ------------------------------------------------------------------------------------------------------------------ */
@@ -139,14 +140,20 @@ static bool choose_values(Sweep *s, Error *e) {
 static const char *const own_option[] = {"seeds", "metrics", "stats", "no-images"};
 static const char *const other_option[] = {"outdir", "format",       "npz-keys",   "save-latents", "subdirs",
                                            "grid",   "grid-columns", "grid-scale", "overwrite",    "dry-run"};
+static const char *const output_option[] = {"output", "trace", "profile"}; /* of one run */
 static bool check_option(const Option *o, Error *e) {
     for (size_t i = 0; i < sizeof own_option / sizeof *own_option; i++)
         if (!strcmp(o->name, own_option[i])) return dg_error(e, "--%s of generate is set by sweep itself: leave it out", o->name);
     for (size_t i = 0; i < sizeof other_option / sizeof *other_option; i++)
         if (!strcmp(o->name, other_option[i])) return dg_error(e, "--%s: sweep measures and keeps no images: leave it out", o->name);
+    for (size_t i = 0; i < sizeof output_option / sizeof *output_option; i++)
+        if (!strcmp(o->name, output_option[i]))
+            return dg_error(e, "--%s is of one run of generate, and a sweep makes many: leave it out (--output of sweep stands before --)",
+                            o->name);
     return true;
 }
-/* The name of a file for what may hold anything; longer texts are cut, `number` keeps them apart. */
+/* The name of a file for what may hold anything; longer texts are cut, `setting` keeps them apart. The digest is of all that the images
+ * and their measures depend on: another command, begun in the same folder, has other files.                                */
 static char *statistics_path(const Sweep *s, int setting, int range) {
     Text t = {0};
     text_printf(&t, "%s/%03d-", s->o->outdir, setting);
@@ -154,7 +161,16 @@ static char *statistics_path(const Sweep *s, int setting, int range) {
         text_printf(&t, "%c", isalnum((unsigned char)*c) || strchr("=.+-_", *c) ? *c : '_');
     text_printf(&t, "-seeds-");
     sweep_seeds(&t, &s->range[range], s->range[range].count);
-    text_printf(&t, ".npz");
+    Text all = {0};
+    text_printf(&all, "%s\n%s\n", s->name[setting], s->o->metrics);
+    sweep_put_options(s, &all);
+    text_printf(&all, "\n%s", s->contents.len ? s->contents.text : "");
+    Sha256 h;
+    uint8_t digest[SHA256_BYTES];
+    char hex[SHA256_HEX];
+    sha256_init(&h), sha256_update(&h, all.text, all.len), sha256_final(&h, digest), sha256_hex(digest, hex);
+    text_free(&all);
+    text_printf(&t, "-%.8s.npz", hex);
     return t.text;
 }
 static char *word_of(const char *name, const char *value) {
@@ -162,7 +178,7 @@ static char *word_of(const char *name, const char *value) {
     text_printf(&t, "--%s=%s", name, value);
     return t.text;
 }
-enum { OWN_WORDS = 4 };
+enum { OWN_WORDS = 5 };
 bool sweep_cell_args(const Sweep *s, int setting, int range, size_t count, Args *out, char ***words, Error *e) {
     int own = s->varied + OWN_WORDS, n = 0;
     char **word = dg_alloc((size_t)(own + 1 + s->args->operands) * sizeof *word), *path = statistics_path(s, setting, range);
@@ -173,7 +189,8 @@ bool sweep_cell_args(const Sweep *s, int setting, int range, size_t count, Args 
     word[n++] = word_of("metrics", s->o->metrics);
     word[n++] = word_of("stats", path);
     word[n++] = dg_strdup("--no-images=1");
-    word[n++] = NULL; /* where sweep_cell_free ends */
+    word[n++] = word_of("allow-fewer", count < s->range[range].count ? "1" : "0"); /* of a screening */
+    word[n++] = NULL;                                                              /* where sweep_cell_free ends */
     text_free(&seeds);
     free(path);
     char **all = dg_alloc((size_t)(own + s->args->operands) * sizeof *all);
@@ -260,6 +277,7 @@ bool sweep_plan(Sweep *s, const Args *a, const SweepCells *cells, Error *e) {
     s->kept = dg_alloc((size_t)s->settings * sizeof *s->kept);
     s->rank = dg_alloc((size_t)s->settings * sizeof *s->rank);
     for (int k = 0; k < s->settings; k++) s->kept[k] = !s->screen;
+    s->record = path_join(s->o->outdir, "sweep.json");
     return true;
 }
 void sweep_free(Sweep *s) {
@@ -271,6 +289,6 @@ void sweep_free(Sweep *s) {
     for (int k = 0; k < s->settings * s->ranges && s->full; k++) free(s->full[k].failure);
     for (int k = 0; k < s->settings && s->screened; k++) free(s->screened[k].failure);
     free(s->name), free(s->full), free(s->screened), free(s->kept), free(s->rank), free(s->record);
-    text_free(&s->command);
+    text_free(&s->command), text_free(&s->contents);
     if (s->base.command) args_free(&s->base);
 }

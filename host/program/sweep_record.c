@@ -4,6 +4,9 @@
 #include "base/sha256.h"
 #include "base/version.h"
 #include "program/sweep.h"
+#include "weights_tools/weights_tools.h"
+#include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -21,7 +24,7 @@ static bool is_free(const Option *o) {
     return false;
 }
 /* What is not as by default, so that options of later versions make no difference. */
-static void put_options(const Sweep *s, Text *t) {
+void sweep_put_options(const Sweep *s, Text *t) {
     const Command *c = s->cells->command;
     void *defaults = dg_alloc(c->options_bytes);
     if (c->defaults) c->defaults(defaults);
@@ -53,7 +56,7 @@ static void put_command(const Sweep *s, Text *t) {
     text_printf(t, "\", \"metrics\": ");
     text_json_string(t, s->o->metrics);
     text_printf(t, ", \"screen\": %d, \"keep\": %d, \"options\": {", s->screen, s->keep);
-    put_options(s, t);
+    sweep_put_options(s, t);
     text_printf(t, "}}");
 }
 static bool check_command(const Sweep *s, const Json *before, Error *e) {
@@ -80,6 +83,21 @@ static bool check_command(const Sweep *s, const Json *before, Error *e) {
 
 /* ---- the files that its options name: a result of before is of no use where one has changed since --------------------------------------- */
 static bool names_file(const Option *o) { return o->kind == OPTION_TEXT && !strncmp(o->value, "FILE", 4); }
+static int named_files(const Sweep *s, const char ***path) { /* to be freed */
+    const Command *c = s->cells->command;
+    int n = 0, most = c->options;
+    for (int i = 0; i < s->varied; i++) most += s->vary[i].values;
+    *path = dg_alloc((size_t)most * sizeof **path);
+    for (int i = 0; i < c->options; i++) {
+        const char *named = NULL;
+        if (!names_file(&c->option[i])) continue;
+        memcpy(&named, (const char *)s->base.options + c->option[i].offset, sizeof named);
+        if (named) (*path)[n++] = named;
+    }
+    for (int i = 0; i < s->varied; i++)
+        for (int k = 0; k < s->vary[i].values && names_file(s->vary[i].option); k++) (*path)[n++] = s->vary[i].value[k];
+    return n;
+}
 static void put_path(Text *t, const char *path) {
     if (t->len) text_printf(t, ",\n  ");
     text_json_string(t, path);
@@ -96,41 +114,79 @@ static bool is_u64(const Json *object, const char *key, uint64_t wanted) {
     uint64_t value;
     return json_u64(json_get(object, key), &value) && value == wanted;
 }
-/* A regular file's line of the record: its digest, and the size and time by which it is known without reading it once more. */
-static bool put_file(Text *t, const char *path, const Json *before, Error *e) {
+/* What a folder holds, by names, sizes and times: no order is needed, because every file's digest is added (exclusive or) to the others'.
+ * Links to folders are not followed, as where images are read.                                                            */
+enum { MOST_DEPTH = 32 };
+static bool digest_folder(const char *path, const char *below, int depth, uint8_t sum[SHA256_BYTES], Error *e) {
+    DIR *d = depth < MOST_DEPTH ? opendir(path) : NULL;
+    bool ok = d || dg_error(e, "%s: cannot read the folder: %s", path, depth < MOST_DEPTH ? strerror(errno) : "folders without end");
+    for (struct dirent *entry; ok && (entry = readdir(d));) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        char *name = path_join(below, entry->d_name), *whole = path_join(path, entry->d_name);
+        struct stat own, st;
+        bool there = lstat(whole, &own) == 0 && stat(whole, &st) == 0;
+        if (there && S_ISDIR(own.st_mode)) ok = digest_folder(whole, name, depth + 1, sum, e);
+        else if (there && S_ISREG(st.st_mode)) {
+            Text t = {0};
+            Sha256 h;
+            uint8_t one[SHA256_BYTES];
+            text_printf(&t, "%lld %lld %ld %s", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, name);
+            sha256_init(&h), sha256_update(&h, t.text, t.len), sha256_final(&h, one);
+            for (int i = 0; i < SHA256_BYTES; i++) sum[i] ^= one[i];
+            text_free(&t);
+        }
+        free(name), free(whole);
+    }
+    if (d) closedir(d);
+    return ok;
+}
+static bool digest_path(const char *path, bool folder, char hex[SHA256_HEX], Error *e) {
+    uint8_t sum[SHA256_BYTES] = {0};
+    if (!folder) return sha256_file(path, hex, e);
+    if (!digest_folder(path, "", 0, sum, e)) return false;
+    sha256_hex(sum, hex);
+    return true;
+}
+/* The line of a regular file or a folder: its digest, and, of a file, the size and time by which it is known without reading it once more. */
+static bool put_file(Text *t, Text *contents, const char *path, const Json *before, Error *e) {
     struct stat st;
     char hex[SHA256_HEX];
     const char *known = NULL;
     const Json *old = json_get(before, path);
     if (has_path(t, path)) return true;
     if (old && !json_get_string(old, "sha256", NULL, &known, e)) return false;
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) { /* where it is needed, generate says so */
-        if (known) put_path(t, path), json_write(t, old);
+    if (stat(path, &st) != 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) { /* where it is needed, generate says so */
+        if (known) put_path(t, path), json_write(t, old), text_printf(contents, "%s\n", known);
         return true;
     }
     uint64_t bytes = (uint64_t)st.st_size, seconds = (uint64_t)st.st_mtim.tv_sec, nanoseconds = (uint64_t)st.st_mtim.tv_nsec;
-    bool untouched = known && is_u64(old, "bytes", bytes) && is_u64(old, "seconds", seconds) && is_u64(old, "nanoseconds", nanoseconds);
+    bool folder = S_ISDIR(st.st_mode), untouched = !folder && known && is_u64(old, "bytes", bytes) && is_u64(old, "seconds", seconds) &&
+                                                   is_u64(old, "nanoseconds", nanoseconds);
     if (untouched) snprintf(hex, sizeof hex, "%s", known);
-    else if (!sha256_file(path, hex, e)) return false;
+    else if (!digest_path(path, folder, hex, e)) return false;
     if (known && strcmp(known, hex))
-        return dg_error(e, "%s is another file than when this sweep began: put that one back, or choose another --outdir", path);
+        return dg_error(e, "%s %s when this sweep began: put back what was there, or choose another --outdir", path,
+                        folder ? "does not hold the files (names, sizes, times) that it held" : "is another file than");
     put_path(t, path);
     text_printf(t, "{\"bytes\": %" PRIu64 ", \"seconds\": %" PRIu64 ", \"nanoseconds\": %" PRIu64 ", \"sha256\": \"%s\"}", bytes, seconds,
                 nanoseconds, hex);
+    text_printf(contents, "%s\n", hex);
     return true;
 }
-static bool put_files(const Sweep *s, Text *t, const Json *before, Error *e) {
-    const Command *c = s->cells->command;
-    for (int i = 0; i < c->options; i++) {
-        const char *path = NULL;
-        if (!names_file(&c->option[i])) continue;
-        memcpy(&path, (const char *)s->base.options + c->option[i].offset, sizeof path);
-        if (path && !put_file(t, path, before, e)) return false;
-    }
-    for (int i = 0; i < s->varied; i++)
-        for (int k = 0; k < s->vary[i].values && names_file(s->vary[i].option); k++)
-            if (!put_file(t, s->vary[i].value[k], before, e)) return false;
-    return true;
+static bool put_files(Sweep *s, Text *t, const Json *before, Error *e) {
+    const char **path;
+    int n = named_files(s, &path);
+    bool ok = true;
+    for (int i = 0; i < n && ok; i++) ok = put_file(t, &s->contents, path[i], before, e);
+    free(path);
+    return ok;
+}
+bool sweep_reads(const Sweep *s, const char *file) {
+    const char **path;
+    int n = named_files(s, &path);
+    bool found = is_input(file, path, n) || is_input(file, (const char *const[]){s->record}, 1);
+    free(path);
+    return found;
 }
 
 /* ---- cells ---------------------------------------------------------------------------------------------------------------------------- */
@@ -196,7 +252,6 @@ static bool settle_command(Sweep *s, const Json *before, Error *e) {
 }
 bool sweep_record_open(Sweep *s, Error *e) {
     struct stat st;
-    s->record = path_join(s->o->outdir, "sweep.json");
     file_remove_strays(s->record);
     Json *before = NULL;
     bool ok = true;
