@@ -101,6 +101,15 @@ static void without_images(const Setup *s, const char *wanted) {
 }
 
 /* ---- killed ----------------------------------------------------------------------------------------------------------------------------- */
+/* Until the file is written anew, or the run has ended. */
+static void wait_for_change(const char *path, pid_t pid) {
+    struct stat before = {0}, now = {0};
+    bool there = stat(path, &before) == 0, changed = false;
+    for (int i = 0; i < 20000 && !changed && alive(pid); i++) {
+        nanosleep(&(struct timespec){0, 500000}, NULL);
+        changed = stat(path, &now) == 0 && (!there || now.st_ino != before.st_ino);
+    }
+}
 /* Kills at all times, by a signal that leaves no choice and by one that does. */
 static void killed(const Setup *s, const char *wanted, const char *where, int kills) {
     char args[2048];
@@ -121,7 +130,8 @@ static void killed(const Setup *s, const char *wanted, const char *where, int ki
             statistics_free(&begun);
         }
         pid_t pid = start(s, args, 0, "stdout.txt");
-        nanosleep(&(struct timespec){0, 1000000L * (10 + 37 * i % 90) * (strcmp(s->device, "emu") ? 1 : 4)}, NULL);
+        if (i % 2) wait_for_change(of, pid);
+        else nanosleep(&(struct timespec){0, 1000000L * (10 + 37 * i % 90) * (strcmp(s->device, "emu") ? 1 : 4)}, NULL);
         kill(pid, i % 3 ? SIGKILL : SIGTERM);
         finish(s, pid, &r);
         ended += r.code == 0;
