@@ -15,7 +15,7 @@ static const char *sweep_of(const Setup *s, const char *outdir) {
     static char all[1024];
     snprintf(all, sizeof all,
              "sweep --vary steps=1,3 --seeds 0-11,12-23 " WHAT " --outdir %s --plot %s.svg --output json -- --device %s --network "
-             "tiny.safetensors --batch 3 --save-every 1 " REFERENCE,
+             "tiny.safetensors --batch 3 --stats-every 1 " REFERENCE,
              outdir, outdir, s->device);
     return all;
 }
