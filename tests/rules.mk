@@ -5,7 +5,7 @@ TEST_SCRIPTS := $(wildcard tests/test_*.sh)
 $(BUILD)/tests/test_ops $(BUILD)/tests/test_cpu: $(BUILD)/tests/backend_naive.o
 $(BUILD)/tests/test_toy_model: $(BUILD)/tests/toy_model.o
 $(BUILD)/tests/test_programs: $(BUILD)/tests/gauss_model.o
-$(addprefix $(BUILD)/tests/test_,cli eval eval_stored eval_vectors options outputs signals limits words lines bench checkpoint cache folders shared latents classes encode run_measure trace): | $(BUILD)/dg_cuda
+$(addprefix $(BUILD)/tests/test_,cli eval eval_stored eval_vectors options outputs signals limits words lines bench checkpoint cache folders shared latents classes encode run_measure sweep_run trace): | $(BUILD)/dg_cuda
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CUDA_LIBS) $(LDLIBS)
 

@@ -17,7 +17,7 @@ static const char PROGRAM[] = "dg_cuda sweep";
 
 /* ---- the command ---------------------------------------------------------------------------------------------------------------------- */
 /* Options of generate that change no result: a sweep goes on with others. */
-static const char *const free_option[] = {"batch", "vae-batch", "threads", "cache", "save-every"};
+static const char *const free_option[] = {"batch", "vae-batch", "threads", "cache", "stats-every"};
 static bool is_free(const Option *o) {
     for (size_t i = 0; i < sizeof free_option / sizeof *free_option; i++)
         if (!strcmp(o->name, free_option[i])) return true;
