@@ -188,7 +188,10 @@ static Outcome open_measure(Run *r, Error *e) {
     manifest_images(&made, r->args, r->device, &r->networks, r->hex);
     Outcome outcome = run_measure_begin(r->measure, r->device, r->networks.picture, made.text, images, batch, e);
     text_free(&made);
-    if (outcome == OUTCOME_DONE && r->o->measure.no_images) r->left = seeds_without(&r->wanted, run_measure_held(r->measure));
+    if (outcome == OUTCOME_DONE && r->o->measure.no_images) {
+        seeds_free(&r->left);
+        r->left = seeds_without(&r->wanted, run_measure_held(r->measure));
+    }
     return outcome;
 }
 /* Everything up to the first step; *code is the exit code of a failure. */
