@@ -337,6 +337,28 @@ static void test_stream(void) {
     }
     json_free(j);
 }
+/* The embedding of a timestep that DiT takes, beside the published module's values (cosines first). */
+static void dit_times(void) {
+    enum { WIDTH = 256 };
+    static const char config[] = "{\"kind\": \"dit\"}";
+    static const int at[] = {0, 1, 64, 127, 128, 129, 192, 255};
+    static const struct {
+        double timestep, value[8];
+    } want[] = {{201, {0.9980829, 0.1199306, -0.4252186, 0.9997670, -0.0618903, -0.9927823, 0.9050907, 0.0215979}},
+                {999, {0.9996499, 0.9637853, -0.8444703, 0.9942431, -0.0264608, -0.2666794, -0.5356023, 0.1071472}}};
+    Error e = {""};
+    Json *j = json_parse(config, sizeof config - 1, &e);
+    void *c = model_config(&model_dit, j, &e);
+    CHECK(c != NULL, "%s", e.text);
+    for (size_t i = 0; c && i < 2; i++) {
+        float out[WIDTH];
+        model_dit.time_features(c, NULL, want[i].timestep, out);
+        for (int k = 0; k < 8; k++)
+            CHECK(fabs((double)out[at[k]] - want[i].value[k]) <= 2e-6, "timestep %g, element %d: %.7f, not %.7f", want[i].timestep, at[k],
+                  (double)out[at[k]], want[i].value[k]);
+    }
+    free(c), json_free(j);
+}
 int main(int argc, char **argv) {
     enum { LARGE = 900, SMALL = 100 };
     Error e;
@@ -358,5 +380,6 @@ int main(int argc, char **argv) {
     test_stream();
     text_free(&current);
     device_close(d), device_close(ref), device_close(ref64);
+    dit_times();
     return check_done("test_models");
 }
