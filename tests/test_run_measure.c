@@ -62,6 +62,14 @@ static void equals_eval(const Setup *s, char **wanted) {
     char *again = results(r);
     check_equal("measured already", again, *wanted);
     free(again);
+    /* an image that is gone is made again, and not measured twice */
+    unlink(at(s, "a/000005.png"));
+    r = make(s, "--seeds 0-23 --outdir a --batch 7");
+    succeeds(r, "an image is gone");
+    again = results(r);
+    check_equal("an image that is gone", again, *wanted);
+    free(again);
+    CHECK(exists(s, "a/000005.png"), "it was not made again");
 }
 /* Images that were made without measures, those of both kinds, and seeds in any order. */
 static void stored_images(const Setup *s, const char *wanted) {
