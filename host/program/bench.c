@@ -93,12 +93,12 @@ typedef struct {
     double median, least, most; /* seconds */
     double processor;           /* seconds of all threads together, the smallest: also means something on a busy machine */
 } Timing;
-static int by_value(const void *a, const void *b) {
+int bench_by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 static Timing summary(double *seconds, int n) {
-    qsort(seconds, (size_t)n, sizeof *seconds, by_value);
+    qsort(seconds, (size_t)n, sizeof *seconds, bench_by_value);
     return (Timing){(seconds[(n - 1) / 2] + seconds[n / 2]) / 2, seconds[0], seconds[n - 1], 0};
 }
 typedef struct {

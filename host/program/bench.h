@@ -31,7 +31,8 @@ typedef struct {
     Profiler *profiler;
     const Interrupt *interrupt;
 } FidBench;
-void bench_print(const Text *json, int output); /* md, csv or jsonl, by the option's number */
+int bench_by_value(const void *a, const void *b); /* doubles, for qsort */
+void bench_print(const Text *json, int output);   /* md, csv or jsonl, by the option's number */
 /* bench fid: whole runs from seeds to a Frechet distance. json: an object that is begun, whose members follow; stdout has the text.
  * False: e says why, or it was interrupted.                                                                               */
 bool bench_fid(const FidBench *b, Text *json, Error *e);

@@ -149,10 +149,6 @@ static bool time_run(Fid *f, int number, Run *out, Error *e) {
 }
 
 /* ---- figures ---------------------------------------------------------------------------------------------------------------------------- */
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 /* FLOPs of an image: of sampling and decoding, and of its features. */
 static double sampling_flops(const Fid *f) {
     const SampleNetworks *n = &f->b->engine->n;
@@ -176,12 +172,11 @@ static void print_predicted(const Fid *f, Text *json) {
         "\"measured\": false}",
         made * 1e-12, features * 1e-12, bound);
 }
-static void print_memory(const Fid *f, Text *json) {
+static void print_memory(Text *json) {
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
     printf("memory         %10.1f MiB at most, resident\n", (double)use.ru_maxrss / 1024);
     text_printf(json, ", \"peak_resident_bytes\": %.0f, \"clocks\": null", (double)use.ru_maxrss * 1024);
-    (void)f;
 }
 static void print_shares(const Run *run, int runs, Text *json) {
     double wall = 0, named = 0;
@@ -209,7 +204,7 @@ static void print_throughput(const Fid *f, const Run *run, int runs, Text *json)
             if (parts[k].spans & SPAN(DISTANCE)) distances += run[i].part[k] / runs;
         sampling += run[i].wall / runs;
     }
-    qsort(rate, (size_t)runs, sizeof *rate, by_value);
+    qsort(rate, (size_t)runs, sizeof *rate, bench_by_value);
     double median = (rate[(runs - 1) / 2] + rate[runs / 2]) / 2, slow = rate[runs / 10]; /* nine of ten runs are no slower */
     double whole = (sampling - distances) / (double)f->images * OFFICIAL + distances;
     printf("images         %10.4g /s   (P90 %.4g; %d runs of %zu images)\n", median, slow, runs, f->images);
@@ -235,7 +230,7 @@ static bool measure(Fid *f, Text *json, Error *e) {
         print_throughput(f, run, runs, json);
         print_shares(run, runs, json);
         print_predicted(f, json);
-        print_memory(f, json);
+        print_memory(json);
     }
     free(run);
     return ok;

@@ -88,6 +88,7 @@ Features *eval_features(EvalJob *j, const char *path, ImageKind images, unsigned
 /* meta of a file with statistics of n images; source: a JSON value that says which; made: what they were made by, in which files that are
  * merged must agree, or NULL. To be freed.                                                                                */
 char *eval_meta(const EvalJob *j, uint64_t n, const char *source, const char *made);
+Npz *eval_open_file(const char *path); /* the archive that a path is, or NULL: of statistics or images */
 /* A file that keeps features of single images does not lose them to a run that has no use for them. */
 bool eval_keeps_features(const char *path);
 void eval_note_number(EvalJob *j, const char *path, uint64_t n); /* notices of fewer images than the protocol's */

@@ -37,9 +37,12 @@ Features *eval_features(EvalJob *j, const char *path, ImageKind images, unsigned
     features_close(f);
     return NULL;
 }
-bool eval_keeps_features(const char *path) {
+Npz *eval_open_file(const char *path) {
     struct stat st;
-    Npz *z = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
+}
+bool eval_keeps_features(const char *path) {
+    Npz *z = eval_open_file(path);
     bool keeps = z && npz_has(z, "feats");
     npz_close(z);
     return keeps;

@@ -244,11 +244,6 @@ static void measuring_close(Measuring *m) {
     image_source_close(m->images);
     free(m->index), free(m->seed), free(m->label), free(m->source), free(m->pixels);
 }
-/* The statistics file that a path is, or NULL. */
-static Npz *open_file(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? npz_open(path, NULL) : NULL;
-}
 /* features: whether the rows are needed. */
 static Outcome measure_images(EvalSet *s, EvalJob *j, EvalWish w, bool features, Error *e) {
     Measuring m = {.s = s, .j = j, .w = w, .keep = features || (w.out && eval_keeps_features(w.out))};
@@ -326,7 +321,7 @@ static bool hash_set(EvalSet *s, Error *e) {
     return true;
 }
 bool eval_set_check(const EvalJob *j, const char *const *path, int paths, Error *e) {
-    Npz *z = paths == 1 ? open_file(path[0]) : NULL;
+    Npz *z = paths == 1 ? eval_open_file(path[0]) : NULL;
     bool stored = z && npz_has(z, "mu");
     npz_close(z);
     if (stored) return true;
@@ -338,7 +333,7 @@ bool eval_set_check(const EvalJob *j, const char *const *path, int paths, Error 
 Outcome eval_set_open(EvalSet *s, EvalJob *j, const char *const *path, int paths, EvalWish w, Error *e) {
     *s = (EvalSet){.path = path, .paths = paths};
     size_t bytes = (size_t)(shapes32_reference_end - shapes32_reference);
-    Npz *z = !path ? npz_memory(shapes32_reference, bytes, "the reference of shapes32", e) : paths == 1 ? open_file(path[0]) : NULL;
+    Npz *z = !path ? npz_memory(shapes32_reference, bytes, "the reference of shapes32", e) : paths == 1 ? eval_open_file(path[0]) : NULL;
     Outcome outcome = path || z ? open_set(s, j, w, z, e) : OUTCOME_FAILED;
     npz_close(z);
     if (outcome == OUTCOME_DONE && w.reference && !hash_set(s, e)) outcome = OUTCOME_FAILED;
@@ -348,7 +343,7 @@ Outcome eval_set_open(EvalSet *s, EvalJob *j, const char *const *path, int paths
 bool eval_possible(const char *path, unsigned *mask, const char **why, Error *e) {
     const unsigned rows = 1u << METRIC_PR | 1u << METRIC_DC | 1u << METRIC_KID, spatial = 1u << METRIC_SFID;
     if (access(path, R_OK) != 0) return dg_error(e, "%s: cannot open: %s", path, strerror(errno));
-    Npz *z = open_file(path);
+    Npz *z = eval_open_file(path);
     bool statistics = z && npz_has(z, "mu") && !npz_has(z, "arr_0") && !npz_has(z, "samples");
     *mask = ~0u;
     if (statistics && !npz_has(z, "feats")) *mask &= ~rows, *why = "no features of single images (feats, or arr_0 for images)";

@@ -55,23 +55,6 @@ static char *name_statistics(const GenerateOptions *o) {
     text_printf(&t, ".npz");
     return t.text;
 }
-/* The folder and the name that a path leads to, whether or not there is a file; the folder may be new. */
-static char *place_of(const char *path) {
-    Text t = {0};
-    char *target = out_target(path), *slash = strrchr(target, '/');
-    if (slash) *slash = 0;
-    const char *folder = !slash ? "." : slash == target ? "/" : target;
-    char *real = realpath(folder, NULL);
-    text_printf(&t, "%s/%s", real ? real : folder, slash ? slash + 1 : target);
-    free(real), free(target);
-    return t.text;
-}
-static bool same_target(const char *a, const char *b) {
-    char *to_a = place_of(a), *to_b = place_of(b);
-    bool same = !strcmp(to_a, to_b);
-    free(to_a), free(to_b);
-    return same;
-}
 static bool check_measures(GenerateOptions *o, const Args *a, Error *e) {
     static const char *const only[] = {"ref", "protocol", "inception", "stats", "stats-every", "no-images", "allow-fewer", "output"};
     MeasureOptions *m = &o->measure;

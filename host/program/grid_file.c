@@ -40,6 +40,24 @@ bool output_file_check(const char *option, const char *noun, const char *path, c
            dg_error(e, "--%s %s would be an image or a record of a folder of images: give the %s another name", option, path, noun);
 }
 
+/* The folder and the name that a path leads to, whether or not there is a file; the folder may be new. */
+static char *place_of(const char *path) {
+    Text t = {0};
+    char *target = out_target(path), *slash = strrchr(target, '/');
+    if (slash) *slash = 0;
+    const char *folder = !slash ? "." : slash == target ? "/" : target;
+    char *real = realpath(folder, NULL);
+    text_printf(&t, "%s/%s", real ? real : folder, slash ? slash + 1 : target);
+    free(real), free(target);
+    return t.text;
+}
+bool same_target(const char *a, const char *b) {
+    char *x = place_of(a), *y = place_of(b);
+    bool same = !strcmp(x, y) || is_input(a, &b, 1);
+    free(x), free(y);
+    return same;
+}
+
 struct GridFile {
     ImageGrid grid;
     OutFile *file;

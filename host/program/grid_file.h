@@ -7,6 +7,8 @@
  * of images. noun: what is in it.                                                                                         */
 bool output_file_check(const char *option, const char *noun, const char *path, const char *outdir, const char *const *input, int inputs,
                        Error *e);
+/* Whether two names of outputs lead to one file, which need not be there yet. */
+bool same_target(const char *a, const char *b);
 /* An open file for a grid of this layout. So one that cannot be written is found before anything is computed. */
 typedef struct GridFile GridFile;
 GridFile *grid_file_open(const char *path, const ImageGrid *layout, Error *e);

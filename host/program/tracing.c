@@ -11,12 +11,6 @@
 #include <string.h>
 
 /* ---- options ------------------------------------------------------------------------------------------------------------------ */
-static bool same_target(const char *a, const char *b) {
-    char *x = out_target(a), *y = out_target(b);
-    bool same = !strcmp(x, y) || is_input(a, &b, 1);
-    free(x), free(y);
-    return same;
-}
 Trace trace_begin(const TraceOptions *o, const char *command) {
     return (Trace){.path = o->path, .command = command, .spans = o->path ? spans_new(SPANS_MOST) : NULL};
 }
