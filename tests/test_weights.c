@@ -445,6 +445,49 @@ static void scrambled_files(void) {
           refused, silent);
     file_close(&f, w);
 }
+/* ---- what a file takes --------------------------------------------------------------------------------------------------------- */
+/* KiB of files' pages that count as this process's memory; -1 where the system does not say. */
+static long file_memory(void) {
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    long kib = -1;
+    while (f && kib < 0 && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssFile: %ld kB", &kib) != 1) kib = -1;
+    if (f) fclose(f);
+    return kib;
+}
+/* A model's values are kept in the device's own layout: its file must not take as much again. */
+static void files_are_let_go(void) {
+    enum { VALUES = 8 << 20, KIB = VALUES / 1024 * 4 };
+    char folder[] = "/tmp/weights-XXXXXX", path[64];
+    Error e = {""};
+    float *v = dg_alloc(VALUES * sizeof *v);
+    for (int i = 0; i < VALUES; i++) v[i] = (float)i;
+    DG_CHECK(mkdtemp(folder), "no folder in /tmp");
+    snprintf(path, sizeof path, "%s/large", folder);
+    StWriter *writer = st_writer_open(path, &e);
+    DG_CHECK(writer, "%s", e.text);
+    st_writer_tensor(writer, "large", DG_F32, 1, (int64_t[]){VALUES});
+    bool written = st_writer_begin(writer, &e) && st_writer_data(writer, v, VALUES * sizeof *v, &e);
+    DG_CHECK(written && st_writer_finish(writer, &e), "%s", e.text);
+    memset(v, 0, VALUES * sizeof *v);
+    Weights *w = weights_open(path, &e);
+    long before = file_memory();
+    if (before < 0) not_run("memory of files: no RssFile in /proc/self/status");
+    else if (CHECK(w, "%s", e.text)) {
+        const Shape s = {1, 1, 1, VALUES};
+        for (int again = 0; again < 2; again++) { /* what was let go is read from the file again */
+            bool ok = weights_read(w, "large", s, (WeightView){.kind = VIEW_VECTOR}, DG_F32, v, &e);
+            CHECK(ok && v[1] == 1 && v[VALUES - 1] == VALUES - 1, "large: %s, its last value is %g", e.text, (double)v[VALUES - 1]);
+            long more = file_memory() - before;
+            CHECK(more < KIB / 4, "a tensor of %d KiB was read and the file takes %ld KiB more", KIB, more);
+        }
+    }
+    weights_free(w);
+    remove(path), remove(folder);
+    free(v);
+}
+
 int main(void) {
     folded_files();
     folded_shapes();
@@ -456,5 +499,6 @@ int main(void) {
     read_positions();
     harmed_files();
     scrambled_files();
+    files_are_let_go();
     return check_done("test_weights");
 }

@@ -141,6 +141,9 @@ void st_close(SafeTensors *s) {
     free(s->path);
     free(s);
 }
+void st_let_go(const SafeTensors *s, const StTensor *t) {
+    if (s->map.data) file_let_go(t->data, t->bytes); /* memory that is no map would be lost */
+}
 const StTensor *st_find(const SafeTensors *s, const char *name) {
     StTensor key = {.name = name};
     return s->count ? bsearch(&key, s->tensor, (size_t)s->count, sizeof *s->tensor, by_name) : NULL;

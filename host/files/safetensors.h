@@ -32,6 +32,7 @@ SafeTensors *st_memory(const void *data, size_t bytes, const char *name, Error *
 void st_close(SafeTensors *s);
 const StTensor *st_find(const SafeTensors *s, const char *name); /* NULL when absent */
 const char *st_metadata(const SafeTensors *s, const char *key);  /* NULL when absent */
+void st_let_go(const SafeTensors *s, const StTensor *t);         /* it has been read: file_let_go, where it lies in a map */
 void st_to_f32(const StTensor *t, float *out);                   /* from any dtype */
 void st_to_f64(const StTensor *t, double *out);
 

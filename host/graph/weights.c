@@ -230,6 +230,7 @@ static bool read_tensor(Weights *w, const char *name, Shape s, WeightView v, DTy
             size_t first = official_index(s, v, n, c), i = (size_t)n * taps * (size_t)s.c + (size_t)c;
             for (size_t k = 0; k < taps; k++, i += (size_t)s.c) read_element(t, &rule, type, out, i, v.flip ? first - k : first + k * step);
         }
+    if (t && w->file && st_find(w->file, name) == t) st_let_go(w->file, t); /* a large model's file would be held a second time */
     /* One NaN spreads over the whole image: it is named here rather than seen in the images. */
     size_t bad = t ? not_finite(shape_count(s), type, out) : 0;
     return !bad || dg_error(e, "%s: tensor %s: %zu of its %zu values are NaN or infinite: a damaged file, or a training that went wrong",
