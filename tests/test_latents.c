@@ -14,10 +14,6 @@ static const char dit_config[] = "{\"kind\": \"dit\", \"input_size\": 8, \"patch
                                  "\"num_heads\": 2, \"num_classes\": 3, \"classes\": [\"crane\", \"tench\", \"crane\"]}";
 static const char other_vae_config[] = "{\"kind\": \"vae\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"latent_channels\": "
                                        "4, \"norm_num_groups\": 4, \"sample_size\": 32, \"scaling_factor\": 0.5}";
-static const char extractor_config[] =
-    "{\"kind\": \"extractor\", \"image_size\": 8, \"in_channels\": 4, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
-    " \"attention_resolutions\": [2], \"channel_mult\": [1, 1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
-    "\"resblock_updown\": true, \"pool\": \"attention\"}";
 #define GUIDED  "--extractor extractor.safetensors --discriminator head.safetensors "
 #define DIT     "generate --network dit.safetensors --steps 4 --cfg_scale 1.5 "
 #define LATENTS "latents/samples.npz"
@@ -481,7 +477,7 @@ static bool write_models(const Setup *s, Error *e) {
     snprintf(bad, sizeof bad, "%.*s, \"scaling_factor\": 0}", (int)sizeof tiny_vae_config - 2, tiny_vae_config);
     return tiny_write(at(s, "dit.safetensors"), dit_config, 1, e) && tiny_write(at(s, "vae.safetensors"), tiny_vae_config, 1, e) &&
            tiny_write(at(s, "other.safetensors"), other_vae_config, 1, e) && tiny_write(at(s, "bad.safetensors"), bad, 1, e) &&
-           tiny_write(at(s, "extractor.safetensors"), extractor_config, 1, e) &&
+           tiny_write(at(s, "extractor.safetensors"), tiny_latent_extractor_config, 1, e) &&
            tiny_write(at(s, "head.safetensors"), tiny_head_config, 1, e) &&
            tiny_write(at(s, "pixels.safetensors"), tiny_extractor_config, 1, e);
 }

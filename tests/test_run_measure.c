@@ -71,6 +71,29 @@ static void equals_eval(const Setup *s, char **wanted) {
     free(again);
     CHECK(exists(s, "a/000005.png"), "it was not made again");
 }
+/* From latents to measures: DiT with guidance and discriminator, the autoencoder, Inception; and pictures that decode makes later. */
+static void pictures_of_latents(const Setup *s) {
+    static const char chain[] = "--network dit.safetensors --steps 4 --cfg_scale 1.5 --extractor extractor.safetensors --discriminator "
+                                "head.safetensors --seeds 0-23 --class balanced";
+    char args[2048];
+    snprintf(args, sizeof args, "generate --device %s %s --vae vae.safetensors --batch 5 --vae-batch 2 --outdir pictures %s", s->device,
+             chain, measures);
+    Result *r = run(s, args);
+    succeeds(r, "pictures of latents, measured");
+    char *found = results(r), *eval = results(measure(s, "pictures"));
+    check_equal("pictures of latents", found, eval);
+    r = measure(s, "pictures");
+    double fid = value_of(r, 0, "fid"), recall = value_of(r, 0, "recall");
+    CHECK(value_of(r, 0, "N") == 24 && fid > 0 && isfinite(fid) && recall >= 0 && recall <= 1, "%s", r->out);
+    snprintf(args, sizeof args, "generate --device %s %s --save-latents --format npz --outdir latents", s->device, chain);
+    succeeds(run(s, args), "latents");
+    snprintf(args, sizeof args, "decode latents/samples.npz --device %s --vae vae.safetensors --outdir decoded", s->device);
+    succeeds(run(s, args), "pictures of stored latents");
+    char *decoded = results(measure(s, "decoded"));
+    const char *values = strstr(decoded, "\"fid\""), *wanted = strstr(eval, "\"fid\""); /* before them: where the rounding was learned */
+    check_equal("pictures of stored latents", values ? values : decoded, wanted ? wanted : eval);
+    free(found), free(eval), free(decoded);
+}
 /* Images that were made without measures, those of both kinds, and seeds in any order. */
 static void stored_images(const Setup *s, const char *wanted) {
     static const char *const first[] = {"--seeds 0-23 --outdir late", "--seeds 4-9,20-23 --outdir mixed --format npz"};
@@ -271,6 +294,10 @@ int main(int argc, char **argv) {
         return check_done("test_run_measure");
     CHECK(tiny_write_model(NULL, at(&s, "inception.safetensors"), small_config, 1, &e), "%s", e.text);
     CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text);
+    CHECK(tiny_write_model(NULL, at(&s, "dit.safetensors"), tiny_dit_config, 1, &e), "%s", e.text);
+    CHECK(tiny_write_model(NULL, at(&s, "vae.safetensors"), tiny_vae_config, 1, &e), "%s", e.text);
+    CHECK(tiny_write_model(NULL, at(&s, "extractor.safetensors"), tiny_latent_extractor_config, 1, &e), "%s", e.text);
+    CHECK(tiny_write_model(NULL, at(&s, "head.safetensors"), tiny_head_config, 1, &e), "%s", e.text);
     CHECK(tiny_write(at(&s, "broken.safetensors"), tiny_network_config, 1e38f, &e), "%s", e.text);
     write_array(&s, "real.npz", 0, 30, SIDE, false, false);
     succeeds(
@@ -286,6 +313,7 @@ int main(int argc, char **argv) {
     stopped(&s);
     large_seeds(&s);
     if (!emu) names(&s);
+    if (!emu) pictures_of_latents(&s);
     not_finite(&s);
     refusals(&s);
     remove_folder(s.dir);

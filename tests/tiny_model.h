@@ -31,6 +31,11 @@ __attribute__((unused)) static const char tiny_dit_config[] =
 __attribute__((unused)) static const char tiny_vae_config[] =
     "{\"kind\": \"vae\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"latent_channels\": 4, "
     "\"norm_num_groups\": 4, \"sample_size\": 32}";
+/* An extractor of such latents, for the head above. */
+__attribute__((unused)) static const char tiny_latent_extractor_config[] =
+    "{\"kind\": \"extractor\", \"image_size\": 8, \"in_channels\": 4, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
+    " \"attention_resolutions\": [2], \"channel_mult\": [1, 1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
+    "\"resblock_updown\": true, \"pool\": \"attention\"}";
 
 /* The tensors that weight t is made of, one at a time: of a folded batch norm (without a scale) three are the bias's. False: no
  * further part.                                                                                                             */
