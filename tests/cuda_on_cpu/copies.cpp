@@ -73,6 +73,7 @@ static void mb_settle(Worker *w, MBar &m) {
     m.waiters.clear();
 }
 void mbar_init(uint32_t a, uint32_t count, Loc l) {
+    needs_90("mbarrier with transactions", l);
     Worker *w = W();
     if (a % 8 || !w->in_smem(a, 8) || !count) fail(l, "mbarrier.init: bad address 0x%x or count %u", a, count);
     if (cfg().race) smem_access(w, w->me(), a, 8, WR, site(nullptr, l));
@@ -243,6 +244,7 @@ bool Worker::async_step() { // complete one outstanding bulk copy, in any order
     return true;
 }
 static void tma_check(Worker *w, const TensorMap *t, uint32_t smem, int rank, Loc l) {
+    needs_90("TMA", l);
     if (t->magic != 0x7E4502) fail(l, "TMA: not a tensor map");
     if (t->rank != rank) fail(l, "TMA: %d coordinates for a tensor map of rank %d", rank, t->rank);
     if ((uintptr_t)t % 64) fail(l, "TMA: tensor map not 64-byte aligned");

@@ -376,13 +376,16 @@ void Worker::on_exit(Fiber *f) {
 
 std::map<const void *, int> g_max_dyn;
 uint32_t g_launch = 0;
+int g_cc;
 static thread_local Worker *tl_worker = nullptr;
 int launch(const LaunchDesc &d) {
     uint64_t nt = (uint64_t)d.block.x * d.block.y * d.block.z, nb = (uint64_t)d.grid.x * d.grid.y * d.grid.z;
     int lim = g_max_dyn.count(d.kernel) ? g_max_dyn[d.kernel] : 48 << 10;
-    if (!nt || nt > 1024 || !nb || d.grid.y > 65535 || d.grid.z > 65535 || d.smem > (size_t)lim || d.smem > MAX_SMEM)
+    if (!nt || nt > 1024 || !nb || d.grid.y > 65535 || d.grid.z > 65535 || d.smem > (size_t)lim ||
+        d.smem > (size_t)capability().smem_block << 10)
         return g_last = cudaErrorInvalidConfiguration, (int)g_last;
     ++g_launch;
+    g_cc = capability().number;
     const int errors_before = g_errors;
     auto work = [&](uint64_t b) {
         if (!tl_worker) tl_worker = new Worker();

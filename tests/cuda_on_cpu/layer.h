@@ -75,11 +75,17 @@ struct Ctx {
 };
 #endif
 extern uint32_t g_launch;
+extern int g_cc; // the compute capability that the latest launch found
+// what only newer devices have; wgmma and setmaxnreg (exactly) are 9.0's alone
+inline void needs_90(const char *what, Loc l, bool exactly = false) {
+    if (g_cc < 90 || (exactly && g_cc != 90))
+        fail(l, "%s on a device of capability %d.%d, which lacks it (EMU_CC)", what, g_cc / 10, g_cc % 10);
+}
 extern std::map<const void *, int> g_max_dyn; // cudaFuncAttributeMaxDynamicSharedMemorySize per kernel
 void describe(char *o, size_t n);
 
 // ================================================================ block state
-static const uint32_t ARENA = 512 << 10, DYN_BASE = 1024, STATIC_BASE = 0x3B000, MAX_SMEM = 227 << 10, REDZONE = 64;
+static const uint32_t ARENA = 512 << 10, DYN_BASE = 1024, STATIC_BASE = 0x3B000, REDZONE = 64;
 static const int MAX_THREADS = 1024, AGENT = MAX_THREADS; // AGENT: the copy engine, as a "thread" of the race detector
 typedef std::vector<uint32_t> VC;
 
@@ -290,6 +296,10 @@ inline bool in_heap(const void *p) { return g_heap && (const uint8_t *)p >= g_he
 
 // ================================================================ runtime.cpp
 extern cudaError_t g_last;
+struct Capability {
+    int number, smem_sm, smem_block; // 80 for 8.0; KB of shared memory of a multiprocessor, and of a block at most
+};
+const Capability &capability();
 
 // ================================================================ warp collectives
 // Lanes leave a pointer to their operands and park; the last one to arrive runs the operation for all.

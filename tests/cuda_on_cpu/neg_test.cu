@@ -59,8 +59,9 @@ __global__ void k(int what, float *g, int n, float *h) {
         break;
     case 15:
         if (t < 32) gpu::cp_async16(gpu::smem_u32(dyn) + 16 * t, g + 4 * t);
-        break;                   // never waited for
-    case 16: g[0] += 1.f; break; // should have been an atomicAdd
+        break;                          // never waited for
+    case 16: g[0] += 1.f; break;        // should have been an atomicAdd
+    case 21: gpu::wgmma_fence(); break; // on a device that has none
     }
 }
 __global__ void k12(float *g) {
@@ -70,6 +71,14 @@ __global__ void k12(float *g) {
 } // stack
 int main(int argc, char **argv) {
     int w = argc > 1 ? atoi(argv[1]) : 0;
+    if (w != 21) setenv("EMU_CC", w == 19 ? "9.0" : "90", 1);
+    if (w == 20) setenv("EMU_SMS", "many", 1);
+    if (w == 19 || w == 20) {
+        int v = 0;
+        cudaDeviceGetAttribute(&v, w == 19 ? cudaDevAttrComputeCapabilityMajor : cudaDevAttrMultiProcessorCount, 0);
+        printf("%d\n", v);
+        return 0;
+    }
     float *g, *h;
     cudaMalloc(&g, 64 * 8 * 4);
     cudaMalloc(&h, 64 * 4);

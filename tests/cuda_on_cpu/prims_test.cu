@@ -414,7 +414,33 @@ static void t_exp2() {
     for (int i = 0; i < 29; ++i) ok = ok && std::fabs(y[i] - std::exp2((double)x[i])) <= std::exp2((double)x[i]) * 0x1p-22;
     check("exp2_approx", ok && y[29] == 0 && y[30] == 0 && std::isinf(y[31]));
 }
+// ---- the device as the host sees it
+static int attribute(cudaDeviceAttr a) {
+    int v = -1;
+    return cudaDeviceGetAttribute(&v, a, 0) == cudaSuccess ? v : -1;
+}
+static void t_device() {
+    const int cc = attribute(cudaDevAttrComputeCapabilityMajor) * 10 + attribute(cudaDevAttrComputeCapabilityMinor);
+    const int block = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    check("attributes", cc >= 80 && attribute(cudaDevAttrMultiProcessorCount) > 0 && attribute(cudaDevAttrL2CacheSize) > 0 &&
+                            block >= 99 << 10 && block < attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) &&
+                            attribute(cudaDevAttrClusterLaunch) == (cc >= 90) && (cc != 90 || block == 227 << 10));
+#if !defined(__CUDACC__)
+    setenv("EMU_CC", "86", 1), setenv("EMU_SMS", "132", 1);
+    check("attributes by EMU_CC and EMU_SMS",
+          attribute(cudaDevAttrComputeCapabilityMajor) == 8 && attribute(cudaDevAttrComputeCapabilityMinor) == 6 &&
+              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) == 99 << 10 && attribute(cudaDevAttrMultiProcessorCount) == 132);
+    check("shared memory by EMU_CC",
+          cudaFuncSetAttribute(k_exp2, cudaFuncAttributeMaxDynamicSharedMemorySize, (99 << 10) + 1) != cudaSuccess &&
+              cudaGetLastError() == cudaErrorInvalidValue);
+    setenv("EMU_CC", "90", 1), unsetenv("EMU_SMS");
+#endif
+}
 int main() {
+#if !defined(__CUDACC__)
+    setenv("EMU_CC", "90", 1); // the cases are Hopper's
+#endif
+    t_device();
     t_exp2();
     t_warp();
     t_ldsm();
