@@ -287,6 +287,7 @@ void Worker::run_block(uint64_t b) {
         f->cp_groups.clear();
         f->bulk_open.clear();
         f->bulk_groups.clear();
+        f->bulk_read = 0;
         if (cfg().race) {
             f->vc.assign(MAX_THREADS + 1, 0);
             f->vc[i] = 1;
@@ -365,6 +366,7 @@ void Worker::on_exit(Fiber *f) {
         fprintf(stderr, "EMU: thread %u exits with %zu cp.async not waited for (first at %s:%d)\n", f->linear, f->cp_open.size(),
                 f->cp_open[0].loc.file, f->cp_open[0].loc.line);
     }
+    stores_at_exit(this, f);
     Warp &p = warp[f->warp];
     if (p.live == 1u << f->lane && (!p.wg_open.empty() || !p.wg_groups.empty()))
         fail(f->loc, "warp %u exits with wgmma in flight", f->warp);

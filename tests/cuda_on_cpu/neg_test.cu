@@ -64,6 +64,15 @@ __global__ void k(int what, float *g, int n, float *h) {
     case 21: gpu::wgmma_fence(); break; // on a device that has none
     }
 }
+__global__ void k_store(const __grid_constant__ gpu::TensorMap t) { // the thread goes before its store has read shared memory
+    DYN_SHARED(dyn);
+    reinterpret_cast<float *>(dyn)[threadIdx.x] = 1;
+    gpu::fence_proxy_async();
+    __syncthreads();
+    if (threadIdx.x) return;
+    gpu::tma_store(&t, gpu::smem_u32(dyn), 0, 0);
+    gpu::bulk_commit();
+}
 __global__ void k12(float *g) {
     float big[65536];
     for (int i = 0; i < 65536; ++i) big[i] = g[i % 64];
@@ -91,6 +100,14 @@ int main(int argc, char **argv) {
     }
     if (w == 18) {
         printf("%s\n", cudaGetErrorString(emu_launch(dim3(1), dim3(64), 100000, nullptr, k, 0, g, 512, h)));
+        return 0;
+    }
+    if (w == 22) {
+        const uint64_t dim[2] = {32, 4}, stride[1] = {128};
+        const uint32_t box[2] = {32, 2};
+        gpu::TensorMap t;
+        if (gpu::tensor_map(&t, gpu::MAP_F32, 2, g, dim, stride, box, 0)) return 1;
+        gpu::launch(k_store, dim3(1), dim3(64), (size_t)256, nullptr, t);
         return 0;
     }
     if (w == 12) {
