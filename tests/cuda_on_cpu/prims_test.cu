@@ -243,7 +243,7 @@ template <class T> __global__ void k_tma_st(const __grid_constant__ gpu::TensorM
         gpu::bulk_wait<1>();
         for (int i = 0; i < row; i++) seen[i] = y[i];
         gpu::bulk_wait<0>();
-        for (int i = 0; i < row; i++) seen[row + i] = y[8 * row + i];
+        for (int i = 0; i < row; i++) seen[row + i] = y[8 * (row + 8) + i]; // a row of y is 8 longer
     }
 }
 template <class T> static void t_tma_store(const char *name, int x, int y) {
@@ -262,7 +262,7 @@ template <class T> static void t_tma_store(const char *name, int x, int y) {
         for (int c = 0; c < row; ++c)
             if (r + y >= 0 && r + y < H && c + x < W) ref[(r + y) * W + c + x] = (T)(r * row + c + 1);
     seen.insert(seen.end(), ref.begin(), ref.begin() + row);
-    seen.insert(seen.end(), ref.begin() + 8 * row, ref.begin() + 9 * row);
+    seen.insert(seen.end(), ref.begin() + 8 * W, ref.begin() + 8 * W + row);
     check(name, d.get() == ref && s.get() == seen);
 }
 // ---- wgmma: shared-memory images come from the host, laid out from the documented canonical layouts
