@@ -8,6 +8,7 @@
 #endif
 
 namespace gpu {
+enum { MAP_F16, MAP_BF16, MAP_F32 }; // types of a tensor map
 #if defined(__CUDACC__)
 // ================================================================ nvcc
 GPU_FN void bar_sync(int id, int n) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n) : "memory"); }
@@ -37,6 +38,7 @@ GPU_FN void mbar_wait(uint32_t bar, uint32_t parity) {
 GPU_FN void fence_barrier_init() { asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async.shared::cta;" ::: "memory"); }
 GPU_FN void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 using TensorMap = CUtensorMap;
+GPU_FN void tma_prefetch(const TensorMap *t) { asm volatile("prefetch.tensormap [%0];" ::"l"(t) : "memory"); }
 GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3,%4}], [%2];" ::"r"(dst),
                  "l"(t), "r"(bar), "r"(c0), "r"(c1)
@@ -70,27 +72,32 @@ GPU_FN void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, 
                  : "memory");
 }
 GPU_FN void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Of this thread's groups of stores all but the latest N have been read from shared memory; have been written, too
 template <int N> GPU_FN void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory"); }
+template <int N> GPU_FN void bulk_wait() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory"); }
 
 GPU_FN void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 GPU_FN void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> GPU_FN void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
 template <int R> GPU_FN void setmaxnreg_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(R)); }
 template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R)); }
-#define GPU_L32                                                                                                                            \
-    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%"                      \
-    "30,%31"
-#define GPU_L64                                                                                                                            \
-    GPU_L32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%"                       \
-            "57,%58,%59,%60,%61,%62,%63"
+#define GPU_L16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define GPU_L32 GPU_L16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define GPU_L48 GPU_L32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
+#define GPU_L64 GPU_L48 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define GPU_L96                                                                                                                            \
+    GPU_L64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"                                                             \
+            ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 #define GPU_L128                                                                                                                           \
-    GPU_L64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%"                       \
-            "89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%"                     \
-            "112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
+    GPU_L96 ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111"                                                 \
+            ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 #define GPU_R8(o)  "+f"(d[o]), "+f"(d[o + 1]), "+f"(d[o + 2]), "+f"(d[o + 3]), "+f"(d[o + 4]), "+f"(d[o + 5]), "+f"(d[o + 6]), "+f"(d[o + 7])
-#define GPU_R32(o) GPU_R8(o), GPU_R8(o + 8), GPU_R8(o + 16), GPU_R8(o + 24)
+#define GPU_R16(o) GPU_R8(o), GPU_R8(o + 8)
+#define GPU_R32(o) GPU_R16(o), GPU_R16(o + 16)
+#define GPU_R48    GPU_R32(0), GPU_R16(32)
 #define GPU_R64    GPU_R32(0), GPU_R32(32)
-#define GPU_R128   GPU_R32(0), GPU_R32(32), GPU_R32(64), GPU_R32(96)
+#define GPU_R96    GPU_R64, GPU_R32(64)
+#define GPU_R128   GPU_R96, GPU_R32(96)
 #define GPU_WG_SS(n, ty, L, R, a, b, p, ta, tb)                                                                                            \
     asm volatile("{.reg .pred p; setp.ne.b32 p, %" p ", 0; wgmma.mma_async.sync.aligned.m64n" n "k16.f32." ty "." ty " {" L "}, %" a       \
                  ", %" b ", p, 1, 1, %" ta ", %" tb ";}"                                                                                   \
@@ -101,46 +108,61 @@ template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.syn
                  ",%" a1 ",%" a2 ",%" a3 "}, %" b ", p, 1, 1, %" tb ";}"                                                                   \
                  : R                                                                                                                       \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(db), "r"((int)acc), "n"(TB))
+#define GPU_WG_SS_ANY(ty)                                                                                                                  \
+    if constexpr (N == 32) GPU_WG_SS("32", ty, GPU_L16, GPU_R16(0), "16", "17", "18", "19", "20");                                         \
+    if constexpr (N == 64) GPU_WG_SS("64", ty, GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36");                                         \
+    if constexpr (N == 96) GPU_WG_SS("96", ty, GPU_L48, GPU_R48, "48", "49", "50", "51", "52");                                            \
+    if constexpr (N == 128) GPU_WG_SS("128", ty, GPU_L64, GPU_R64, "64", "65", "66", "67", "68");                                          \
+    if constexpr (N == 192) GPU_WG_SS("192", ty, GPU_L96, GPU_R96, "96", "97", "98", "99", "100");                                         \
+    if constexpr (N == 256) GPU_WG_SS("256", ty, GPU_L128, GPU_R128, "128", "129", "130", "131", "132");
+#define GPU_WG_RS_ANY(ty)                                                                                                                  \
+    if constexpr (N == 32) GPU_WG_RS("32", ty, GPU_L16, GPU_R16(0), "16", "17", "18", "19", "20", "21", "22");                             \
+    if constexpr (N == 64) GPU_WG_RS("64", ty, GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36", "37", "38");                             \
+    if constexpr (N == 96) GPU_WG_RS("96", ty, GPU_L48, GPU_R48, "48", "49", "50", "51", "52", "53", "54");                                \
+    if constexpr (N == 128) GPU_WG_RS("128", ty, GPU_L64, GPU_R64, "64", "65", "66", "67", "68", "69", "70");                              \
+    if constexpr (N == 192) GPU_WG_RS("192", ty, GPU_L96, GPU_R96, "96", "97", "98", "99", "100", "101", "102");                           \
+    if constexpr (N == 256) GPU_WG_RS("256", ty, GPU_L128, GPU_R128, "128", "129", "130", "131", "132", "133", "134");
 // d (64 x N, this thread's N/2 accumulators) = A * B + (acc ? d : 0); TA/TB: 1 for M-/N-major operands
+template <int N> constexpr bool wgmma_has = N == 32 || N == 64 || N == 96 || N == 128 || N == 192 || N == 256;
 template <class T, int N, int TA = 0, int TB = 0> GPU_FN void wgmma(float (&d)[N / 2], uint64_t da, uint64_t db, bool acc) {
-    static_assert(N == 64 || N == 128 || N == 256, "add the shape");
+    static_assert(wgmma_has<N>, "add the shape");
     if constexpr (std::is_same<T, __half>::value) {
-        if constexpr (N == 64) GPU_WG_SS("64", "f16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36");
-        if constexpr (N == 128) GPU_WG_SS("128", "f16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68");
-        if constexpr (N == 256) GPU_WG_SS("256", "f16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132");
+        GPU_WG_SS_ANY("f16")
     } else {
-        if constexpr (N == 64) GPU_WG_SS("64", "bf16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36");
-        if constexpr (N == 128) GPU_WG_SS("128", "bf16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68");
-        if constexpr (N == 256) GPU_WG_SS("256", "bf16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132");
+        GPU_WG_SS_ANY("bf16")
     }
 }
 template <class T, int N, int TB = 0> GPU_FN void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t db, bool acc) {
-    static_assert(N == 64 || N == 128 || N == 256, "add the shape");
+    static_assert(wgmma_has<N>, "add the shape");
     if constexpr (std::is_same<T, __half>::value) {
-        if constexpr (N == 64) GPU_WG_RS("64", "f16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36", "37", "38");
-        if constexpr (N == 128) GPU_WG_RS("128", "f16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68", "69", "70");
-        if constexpr (N == 256) GPU_WG_RS("256", "f16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132", "133", "134");
+        GPU_WG_RS_ANY("f16")
     } else {
-        if constexpr (N == 64) GPU_WG_RS("64", "bf16", GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36", "37", "38");
-        if constexpr (N == 128) GPU_WG_RS("128", "bf16", GPU_L64, GPU_R64, "64", "65", "66", "67", "68", "69", "70");
-        if constexpr (N == 256) GPU_WG_RS("256", "bf16", GPU_L128, GPU_R128, "128", "129", "130", "131", "132", "133", "134");
+        GPU_WG_RS_ANY("bf16")
     }
 }
+// Accumulators pass this before wgmma_fence and after wgmma_commit, or the compiler may move what reads or writes them into the pipeline
+// and then serialises it (ptxas C7515).
+template <int N> GPU_FN void fence_operand(float (&d)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
 // host: 0, or what went wrong
-inline int tensor_map(TensorMap *t, bool bf16, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
+inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, int swizzle) {
     typedef CUresult (*Encode)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *, const cuuint64_t *,
                                const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
                                CUtensorMapFloatOOBfill);
+    static const CUtensorMapDataType types[] = {CU_TENSOR_MAP_DATA_TYPE_FLOAT16, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                                                CU_TENSOR_MAP_DATA_TYPE_FLOAT32};
     const cuuint32_t one[5] = {1, 1, 1, 1, 1};
     void *p = nullptr;
     cudaDriverEntryPointQueryResult found;
     if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault, &found) != cudaSuccess ||
         found != cudaDriverEntryPointSuccess)
         return 1;
-    return ((Encode)p)(t, bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, (cuuint32_t)rank, (void *)base,
-                       (const cuuint64_t *)dims, (const cuuint64_t *)strides, box, one, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                       (CUtensorMapSwizzle)swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return ((Encode)p)(t, types[type], (cuuint32_t)rank, (void *)base, (const cuuint64_t *)dims, (const cuuint64_t *)strides, box, one,
+                       CU_TENSOR_MAP_INTERLEAVE_NONE, (CUtensorMapSwizzle)swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 }
 #else
 // ================================================================ the emulator
@@ -160,6 +182,7 @@ struct alignas(64) TensorMap {
     unsigned char opaque[128];
 };
 inline const emu::TensorMap *tm_(const TensorMap *t) { return (const emu::TensorMap *)t; }
+inline void tma_prefetch(const TensorMap *t GPU_LOC) { emu::tma_prefetch(tm_(t), loc_); }
 inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1 GPU_LOC) {
     int c[] = {c0, c1};
     emu::tma_load(dst, tm_(t), bar, c, 2, loc_);
@@ -186,6 +209,7 @@ inline void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, 
 }
 inline void bulk_commit(GPU_LOC1) { emu::bulk_commit(loc_); }
 template <int N> inline void bulk_wait_read(GPU_LOC1) { emu::bulk_wait(N, true, loc_); }
+template <int N> inline void bulk_wait(GPU_LOC1) { emu::bulk_wait(N, false, loc_); }
 inline void wgmma_fence(GPU_LOC1) { emu::wgmma_fence(loc_); }
 inline void wgmma_commit(GPU_LOC1) { emu::wgmma_commit(loc_); }
 template <int N> inline void wgmma_wait(GPU_LOC1) { emu::wgmma_wait(N, loc_); }
@@ -197,9 +221,10 @@ template <class T, int N, int TA = 0, int TB = 0> inline void wgmma(float (&d)[N
 template <class T, int N, int TB = 0> inline void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t db, bool acc GPU_LOC) {
     emu::wgmma(d, N, a, 0, db, acc, !std::is_same<T, __half>::value, false, TB, loc_);
 }
-inline int tensor_map(TensorMap *t, bool, int rank, const void *base, const uint64_t *dims, const uint64_t *strides, const uint32_t *box,
-                      int swizzle) {
-    return emu::tensor_map_encode((emu::TensorMap *)t, 2, rank, base, dims, strides, box, nullptr, swizzle);
+template <int N> inline void fence_operand(float (&)[N]) {}
+inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
+                      const uint32_t *box, int swizzle) {
+    return emu::tensor_map_encode((emu::TensorMap *)t, type == MAP_F32 ? 4 : 2, rank, base, dims, strides, box, nullptr, swizzle);
 }
 #endif
 // ================================================================ common

@@ -24,13 +24,13 @@ __attribute__((format(printf, 4, 5))) static void name_add(NameList *l, int dims
 }
 #define NAME_ADD(l, name, ...) name_add(l, (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (int[]){__VA_ARGS__}, "%s", name)
 static int name_order(const void *a, const void *b) { return strcmp(((const NamedShape *)a)->name, ((const NamedShape *)b)->name); }
-static void names_sort(NameList *l) { qsort(l->t, (size_t)l->count, sizeof *l->t, name_order); }
+static inline void names_sort(NameList *l) { qsort(l->t, (size_t)l->count, sizeof *l->t, name_order); }
 static void names_free(NameList *l) {
     for (int i = 0; i < l->count; i++) free((void *)(uintptr_t)l->t[i].name), free((void *)(uintptr_t)l->t[i].shape);
     free(l->t);
     *l = (NameList){0};
 }
-__attribute__((unused)) static double names_parameters(const NameList *l) {
+static inline double names_parameters(const NameList *l) {
     double sum = 0;
     for (int i = 0; i < l->count; i++) {
         double n = 1;
@@ -85,7 +85,7 @@ static bool adm_attends(const Json *c, int factor) {
         if ((int)j->number == factor) return true;
     return false;
 }
-static void adm_names(NameList *l, const Json *c, bool unet) {
+static inline void adm_names(NameList *l, const Json *c, bool unet) {
     int mc = adm_int(c, "model_channels"), blocks = adm_int(c, "num_res_blocks"), levels = 0, index = 1, skips[256], n = 0;
     bool updown = adm_int(c, "resblock_updown");
     int width[8], classes = adm_int(c, unet ? "num_classes" : "num_class");
@@ -141,7 +141,7 @@ static void adm_names(NameList *l, const Json *c, bool unet) {
 }
 
 /* ---- DiT --------------------------------------------------------------------------------------------------------------- */
-static void dit_names(NameList *l, const Json *c) {
+static inline void dit_names(NameList *l, const Json *c) {
     int d = adm_int(c, "hidden_size"), p = adm_int(c, "patch_size"), in = adm_int(c, "in_channels"), side = adm_int(c, "input_size") / p;
     int mlp = d * adm_int(c, "mlp_ratio");
     NAME_ADD(l, "pos_embed", 1, side * side, d);

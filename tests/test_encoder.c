@@ -1,5 +1,5 @@
-/* test_encoder.c -- encoders whose time embedding is added instead of scaling: against one that scales by nothing; and what is
- * refused. The official cases all scale.                                                                                    */
+/* test_encoder.c -- encoders whose time embedding is added instead of scaling: against one that scales by nothing; the two orders of q, k
+ * and v; and what is refused. The official cases all scale.                                                                 */
 #include "run/net.h"
 #include "base/text.h"
 #include "check.h"
@@ -80,6 +80,12 @@ static double distance(const float *a, const float *b, int n) {
     for (int i = 0; i < n; i++) d += pow((double)a[i] - (double)b[i], 2), s += pow((double)a[i], 2);
     return sqrt(d / s);
 }
+static double farthest(const double *a, const double *b, int n) {
+    double worst = 0;
+    for (int i = 0; i < n; i++)
+        if (!(fabs(a[i] - b[i]) <= worst)) worst = fabs(a[i] - b[i]);
+    return worst;
+}
 static void added_embedding(void) {
     enum { ROOM = 1 << 16 };
     Error e = {""};
@@ -97,6 +103,84 @@ static void added_embedding(void) {
         device_close(d);
     }
     free(a), free(b), free(c);
+}
+
+/* ---- q, k and v ------------------------------------------------------------------------------------------------------------------ */
+enum { WIDTH = 64, HEAD = 32 }; /* of what attends: two heads */
+static bool run_whole(Device *d, const Model *m, Weights *w, double *out, int *count) {
+    Error e = {""};
+    Net *n = net_open(d, m, w, BATCH, true, &e);
+    if (!CHECK(n, "%s", e.text)) return false;
+    double x[BATCH * 8 * 8 * 3], time[BATCH] = {.2, .7};
+    for (int i = 0; i < BATCH * 8 * 8 * 3; i++) x[i] = value("x", i, 0);
+    net_run(n, n->batch, x, NULL, time);
+    *count = (int)shape_count(shape_of(n->graph, n->out));
+    exec_get(n->exec, n->out, DG_F64, out);
+    net_free(n);
+    return true;
+}
+/* A parameter whose rows, or columns, are elsewhere, a head's share together. */
+static void moved(Changed *c, const char *name, int rows, int columns, bool by_column, const int *place) {
+    Error e = {""};
+    double *from = dg_alloc((size_t)(rows * columns) * sizeof *from);
+    WeightView v = {.kind = columns > 1 ? VIEW_CONV : VIEW_VECTOR};
+    Shape s = columns > 1 ? (Shape){rows, 1, 1, columns} : (Shape){1, 1, 1, rows};
+    DG_CHECK(weights_read(c->w, name, s, v, DG_F64, from, &e), "%s", e.text);
+    float *to = change(c, name, rows, columns);
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            int row = by_column ? i : place[i / HEAD] * HEAD + i % HEAD, column = by_column ? place[j / HEAD] * HEAD + j % HEAD : j;
+            to[row * columns + column] = (float)from[i * columns + j];
+        }
+    free(from);
+}
+/* The two heads of one attention exchanged, in its q, k, v, which are where the order says, and in what comes after it. */
+static void exchange_heads(Changed *c, const char *qkv, const char *proj, int outputs, bool legacy) {
+    static const int old[] = {3, 4, 5, 0, 1, 2} /* q k v of a head, q k v of the other */, new[] = {1, 0, 3, 2, 5, 4};
+    char name[96];
+    snprintf(name, sizeof name, "%s.weight", qkv), moved(c, name, 3 * WIDTH, WIDTH, false, legacy ? old : new);
+    snprintf(name, sizeof name, "%s.bias", qkv), moved(c, name, 3 * WIDTH, 1, false, legacy ? old : new);
+    snprintf(name, sizeof name, "%s.weight", proj), moved(c, name, outputs, WIDTH, true, new);
+}
+static const struct {
+    const char *name, *qkv, *proj;
+    const Model *model;
+    int outputs;
+    bool new_order, legacy; /* new_order: of the configuration; legacy: the order that this attention has */
+} attentions[] = {
+    {"a U-Net", "middle_block.1.qkv", "middle_block.1.proj_out", &model_adm_unet, WIDTH, false, true},
+    {"a U-Net of the new order", "middle_block.1.qkv", "middle_block.1.proj_out", &model_adm_unet, WIDTH, true, false},
+    {"a classifier's blocks", "middle_block.1.qkv", "middle_block.1.proj_out", &model_classifier, WIDTH, false, true},
+    {"a classifier's pool", "out.2.qkv_proj", "out.2.c_proj", &model_classifier, 3, false, false},
+};
+/* Heads are alike: to exchange them changes nothing, where they are what was exchanged (spec/latent.md 5.3). */
+static void orders(void) {
+    enum { ATTENTIONS = sizeof attentions / sizeof *attentions, ROOM = BATCH * 8 * 8 * 3 };
+    Error e = {""};
+    Device *d = device_open("ref64", NULL, &e);
+    double out[ATTENTIONS][3][ROOM];
+    for (int i = 0; i < ATTENTIONS; i++) {
+        Text text = {0};
+        int n = 0;
+        text_printf(&text, "{%s, \"use_new_attention_order\": %s}", common, attentions[i].new_order ? "true" : "false");
+        Json *config = json_parse(text.text, text.len, &e);
+        for (int k = 0; k < 3; k++) { /* as it is, exchanged in its order, and in the other one */
+            Changed *c = dg_alloc(sizeof *c);
+            c->w = weights_synthetic(4, config);
+            if (k) exchange_heads(c, attentions[i].qkv, attentions[i].proj, attentions[i].outputs, attentions[i].legacy == (k == 1));
+            run_whole(d, attentions[i].model, c->w, out[i][k], &n);
+            weights_free(c->w);
+            for (int j = 0; j < c->count; j++) free(c->data[j]);
+            free(c);
+        }
+        double same = farthest(out[i][1], out[i][0], n), other = farthest(out[i][2], out[i][0], n);
+        CHECK(n > 0 && n <= ROOM && same <= 1e-12 && other >= 1e-3, "%s: its heads exchanged change it by %g, what is not heads by %g",
+              attentions[i].name, same, other);
+        if (i == 1) CHECK(farthest(out[1][0], out[0][0], n) >= 1e-3, "the two orders give the same result");
+        json_free(config);
+        text_free(&text);
+    }
+    device_close(d);
 }
 static void refused(void) {
     static const struct {
@@ -119,6 +203,7 @@ static void refused(void) {
 }
 int main(void) {
     added_embedding();
+    orders();
     refused();
     return check_done("test_encoder");
 }

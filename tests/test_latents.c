@@ -287,6 +287,8 @@ static const struct {
     {DIT "--seeds 0 --format npz --vae bad.safetensors", 1, "bad.safetensors.*\"scaling_factor\" is 0, not a positive number"},
     {DIT "--seeds 0 --format npz --vae vae.safetensors --extractor pixels.safetensors --discriminator head.safetensors", 1,
      "the extractor takes 8x8x3 images, the network makes 8x8x4"},
+    {"generate --seeds 0 --extractor extractor.safetensors --discriminator head.safetensors", 1,
+     "the extractor takes 8x8x4 images, the network makes 32x32x3"},
     {DIT "--class crane --vae vae.safetensors", 2, "--class \"crane\": classes 0 and 2 are both called so: give the number"},
     {DIT "--class tank --vae vae.safetensors", 2, "--class: \"tank\" is none of this network's classes"},
     {"decode " LATENTS, 2, "decode needs --vae"},

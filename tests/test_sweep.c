@@ -463,6 +463,11 @@ static void test_changed_files(void) {
           "a picture for a varied one", 1, "--plot net.bin is a file that the sweep reads");
     fails(sweep("--vary steps=1,2 --ranges 1 --images 5 --metrics fd --outdir out --plot ./out/../out/sweep.json"),
           "a picture for the record", 1, "is a file that the sweep reads");
+    fails(sweep("--vary steps=1,2 --ranges 1 --images 5 --metrics fd --outdir out --plot ./out/../out/000-steps=1-seeds-0-4.npz"),
+          "a picture for statistics", 1, "is a name for statistics");
+    CHECK(symlink("out/000.npz", at(&setup, "link.svg")) == 0, "no link");
+    fails(sweep("--vary steps=1,2 --ranges 1 --images 5 --metrics fd --outdir out --plot link.svg"), "a link to statistics", 1,
+          "is a name for statistics");
     char kept[OUTPUT];
     read_text(at(&setup, "net.bin"), kept);
     CHECK(!strcmp(kept, "weights") && measured() == 0, "a picture has replaced a network: %s", kept);

@@ -181,6 +181,29 @@ static void patched(Device *d, int p) {
           precision_name(d->precision), wrong, p, p);
     run_free(&r);
 }
+/* There and back: element k of a token is the patch's value (channel, row, column) = k, as patches are flattened for the weight, and
+ * element (row, column, channel) of the last layer is that value: of a pixel, again. spec/latent.md 1.2.                    */
+static void round_trip(Device *d, int p) {
+    int size = LATENT * p * p;
+    Run r = run_new(d, (Shape){IMAGES, 3 * p, 2 * p, LATENT});
+    Tid in = g_weight(r.g, "x_embedder.proj.weight", (Shape){size, p, p, LATENT}, (WeightView){.kind = VIEW_CONV});
+    Tid out = g_weight(r.g, "final_layer.linear.weight", (Shape){size, 1, 1, size}, (WeightView){.kind = VIEW_CONV});
+    float *one = add_tensor(&r, "x_embedder.proj.weight", 4, (int64_t[]){size, LATENT, p, p});
+    float *other = add_tensor(&r, "final_layer.linear.weight", 2, (int64_t[]){size, size});
+    for (int k = 0; k < size * size; k++) one[k] = k / size == k % size, other[k] = 0;
+    for (int c = 0; c < LATENT; c++)
+        for (int i = 0; i < p * p; i++) other[(i * LATENT + c) * size + c * p * p + i] = 1;
+    Tid tokens = g_conv_with(r.g, r.x, in, 0, (ConvOptions){.stride = p, .scale = 1});
+    run_bind(&r, d, g_depth_to_space(r.g, g_conv(r.g, tokens, out, 0, 0), p));
+    Shape x = shape_of(r.g, r.x);
+    int wrong = 0, count = (int)shape_count(x);
+    for (int i = 0; i < count; i++) r.in[i] = (float)(i % 251); /* exact in 8 bits: no neighbours are alike */
+    run_run(&r);
+    for (int i = 0; i < count; i++) wrong += r.out[i] != (double)r.in[i];
+    CHECK(shape_eq(shape_of(r.g, r.y), x) && wrong == 0, "%s, %s: %d of %d values do not come back from patches of %dx%d", d->be->name,
+          precision_name(d->precision), wrong, count, p, p);
+    run_free(&r);
+}
 typedef enum { COMPUTED, READ, CONSTANT, SOURCES } Source;
 static Run positioned(Device *d, Source source, bool fuse) {
     enum { P = 2, ROWS = 3, TOKENS = 5 };
@@ -237,7 +260,7 @@ static void test_device(const char *spec) {
         DG_CHECK(d, "%s", e.text);
         folded(d);
         if (d->precision.act == DG_F64) folded_gradient(d);
-        for (int p = 2; p <= 8; p *= 2) patched(d, p);
+        for (int p = 2; p <= 8; p *= 2) patched(d, p), round_trip(d, p);
         positions(d);
         device_close(d);
     }

@@ -248,6 +248,7 @@ static Outcome sample(Run *r, Error *e) {
     GridPlaces places = {.wanted = &r->wanted};
     p->sampler = r->engine.sampler, p->batch = r->engine.batch, p->todo = todo(r), p->classes = r->networks.classes;
     p->latents = r->o->save_latents, p->interrupt = r->interrupt;
+    p->before = r->wanted.count - p->todo->count;
     p->tick = tick, p->context = r;
     p->profiler = (Profiler){.device = r->device, .batches = r->o->tracing.profile, .skip = 1};
     if (r->picture) places.grid = grid_file_grid(r->picture), p->sink[p->sinks++] = sink_grid(&places);

@@ -59,7 +59,7 @@ static bool deliver(Pipeline *p, const Batch *b, Error *e) {
     device_range_pop(sampler_device(p->sampler), SPAN_DELIVER);
     p->shown += good;
     p->delivered += n;
-    p->hopeless = p->delivered >= HOPELESS && p->bad.count == p->delivered;
+    p->hopeless = !p->before && p->delivered >= HOPELESS && p->bad.count == p->delivered;
     free(seed), free(label), free(state);
     return ok && !p->hopeless;
 }

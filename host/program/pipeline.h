@@ -12,6 +12,7 @@ typedef struct {
     Sampler *sampler;
     int batch;            /* images at a time */
     const SeedList *todo; /* the seeds of this run */
+    size_t before;        /* images that earlier runs made, which are finite */
     int classes;          /* 0: images have none */
     ClassRule class_rule;
     bool latents;       /* hand over the sampler's floats too */

@@ -181,6 +181,8 @@ int sweep_run(const Args *a, const SweepCells *cells, Error *e) {
         bool ready = (!s.o->plot || out_check(s.o->plot, e)) && open_folder(&s, &lock, e) && sweep_record_open(&s, e);
         if (ready && s.o->plot && sweep_reads(&s, s.o->plot))
             ready = dg_error(e, "--plot %s is a file that the sweep reads: give the picture another name", s.o->plot);
+        if (ready && s.o->plot && sweep_keeps(&s, s.o->plot))
+            ready = dg_error(e, "--plot %s is a name for statistics of the sweep's cells: give the picture another one", s.o->plot);
         code = ready ? measure_and_report(&s, e) : EXIT_FAILED;
     }
     if (lock >= 0) close(lock);

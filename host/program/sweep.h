@@ -94,6 +94,7 @@ bool sweep_record_open(Sweep *s, Error *e); /* takes the cells that are finished
 bool sweep_record_write(const Sweep *s, Error *e);
 void sweep_put_options(const Sweep *s, Text *t);    /* those behind -- that results depend on, as members of a JSON object */
 bool sweep_reads(const Sweep *s, const char *file); /* it is one of the files that the options name, or the record */
+bool sweep_keeps(const Sweep *s, const char *file); /* it has a name as the statistics of cells have in the folder */
 
 /* sweep.c: measuring. */
 int sweep_run(const Args *a, const SweepCells *cells, Error *e); /* an exit code */

@@ -3,6 +3,7 @@
 #include "base/folder.h"
 #include "base/sha256.h"
 #include "base/version.h"
+#include "program/grid_file.h"
 #include "program/sweep.h"
 #include "weights_tools/weights_tools.h"
 #include <dirent.h>
@@ -186,6 +187,15 @@ bool sweep_reads(const Sweep *s, const char *file) {
     int n = named_files(s, &path);
     bool found = is_input(file, path, n) || is_input(file, (const char *const[]){s->record}, 1);
     free(path);
+    return found;
+}
+bool sweep_keeps(const Sweep *s, const char *file) {
+    char *target = out_target(file);
+    const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target, *end = strrchr(name, '.');
+    Text t = {0};
+    text_printf(&t, "%s/%s", s->o->outdir, name);
+    bool found = end && !strcmp(end, ".npz") && same_target(file, t.text);
+    free(target), text_free(&t);
     return found;
 }
 

@@ -73,6 +73,7 @@ static void mb_settle(Worker *w, MBar &m) {
     m.waiters.clear();
 }
 void mbar_init(uint32_t a, uint32_t count, Loc l) {
+    needs_90("mbarrier with transactions", l);
     Worker *w = W();
     if (a % 8 || !w->in_smem(a, 8) || !count) fail(l, "mbarrier.init: bad address 0x%x or count %u", a, count);
     if (cfg().race) smem_access(w, w->me(), a, 8, WR, site(nullptr, l));
@@ -180,8 +181,8 @@ static uint32_t box_bytes(const TensorMap &t) {
     for (int i = 0; i < 5; ++i) n *= t.box[i];
     return n;
 }
-void Worker::tma_run(TmaOp &o) {
-    const TensorMap &t = o.tm;
+// every 16 bytes of a box, the swizzle's granularity: where they lie in shared memory and in the box, and which elements of them exist
+template <class F> static void tma_box(const TensorMap &t, const int *c, uint32_t smem, F move) {
     uint32_t inner = t.box[0] * (uint32_t)t.esize, lin = 0;
     for (unsigned i4 = 0; i4 < t.box[4]; ++i4)
         for (unsigned i3 = 0; i3 < t.box[3]; ++i3)
@@ -191,58 +192,76 @@ void Worker::tma_run(TmaOp &o) {
                     bool in = true;
                     uint8_t *g = t.base;
                     for (int k = 1; k < t.rank; ++k) {
-                        int64_t c = (int64_t)o.c[k] + ix[k];
-                        if (c < 0 || c >= (int64_t)t.dim[k]) in = false;
-                        else g += (uint64_t)c * t.stride[k - 1];
+                        int64_t at = (int64_t)c[k] + ix[k];
+                        if (at < 0 || at >= (int64_t)t.dim[k]) in = false;
+                        else g += (uint64_t)at * t.stride[k - 1];
                     }
-                    for (uint32_t e = 0; e < inner; e += 16) { // 16-byte units, the swizzle's granularity
-                        uint8_t buf[16];
-                        uint32_t sa = swz(o.smem + lin + e, t.swizzle);
-                        if (o.store) memcpy(buf, smem + sa, 16);
-                        else memset(buf, 0, 16);
+                    for (uint32_t e = 0; e < inner; e += 16) {
+                        uint8_t *elements[16];
                         for (uint32_t b = 0; b < 16; b += t.esize) {
-                            int64_t c0 = (int64_t)o.c[0] + (int64_t)((e + b) / t.esize);
-                            if (!in || c0 < 0 || c0 >= (int64_t)t.dim[0]) continue;
-                            if (o.store) memcpy(g + c0 * t.esize, buf + b, t.esize);
-                            else memcpy(buf + b, g + c0 * t.esize, t.esize);
+                            int64_t c0 = (int64_t)c[0] + (int64_t)((e + b) / t.esize);
+                            elements[b] = in && c0 >= 0 && c0 < (int64_t)t.dim[0] ? g + c0 * t.esize : nullptr;
                         }
-                        if (!o.store) memcpy(smem + sa, buf, 16);
+                        move(swz(smem + lin + e, t.swizzle), lin + e, elements);
                     }
                 }
-    o.done = true;
-    if (!o.store) {
-        auto it = mbar.find(o.bar);
-        if (it == mbar.end()) fail(o.loc, "TMA completes on an mbarrier that no longer exists");
-        MBar &m = it->second;
-        m.tx -= (int32_t)lin;
-        if (cfg().race) {
-            ++agent_clk;
-            smem_landed(this, o.smem, lin, ep((uint32_t)AGENT, agent_clk), false);
-            if (m.acc.size() < (size_t)AGENT + 1) m.acc.resize((size_t)AGENT + 1);
-            m.acc[(size_t)AGENT] = std::max(m.acc[(size_t)AGENT], agent_clk);
-        }
-        mb_settle(this, m);
-    }
 }
-bool Worker::async_step() { // complete one outstanding bulk copy, in any order
-    std::vector<size_t> c;
-    for (size_t i = 0; i < tma.size(); ++i)
-        if (!tma[i].done && !tma[i].store) c.push_back(i);
-    if (c.empty()) {
-        bool any = false;
-        for (TmaOp &o : tma) any |= !o.done;
-        if (!any) tma.clear();
-        return false;
+void Worker::tma_run(const TmaLoad &o) {
+    const uint32_t bytes = box_bytes(o.tm);
+    tma_box(o.tm, o.c, o.smem, [&](uint32_t at, uint32_t, uint8_t **elements) {
+        memset(smem + at, 0, 16);
+        for (uint32_t b = 0; b < 16; b += o.tm.esize)
+            if (elements[b]) memcpy(smem + at + b, elements[b], o.tm.esize);
+    });
+    auto it = mbar.find(o.bar);
+    if (it == mbar.end()) fail(o.loc, "TMA completes on an mbarrier that no longer exists");
+    MBar &m = it->second;
+    m.tx -= (int32_t)bytes;
+    if (cfg().race) {
+        ++agent_clk;
+        smem_landed(this, o.smem, bytes, ep((uint32_t)AGENT, agent_clk), false);
+        if (m.acc.size() < (size_t)AGENT + 1) m.acc.resize((size_t)AGENT + 1);
+        m.acc[(size_t)AGENT] = std::max(m.acc[(size_t)AGENT], agent_clk);
     }
-    tma_run(tma[c[rnd() % c.size()]]);
-    if (tma.size() > 4096) {
-        bool any = false;
-        for (TmaOp &o : tma) any |= o.store;
-        if (!any) tma.erase(std::remove_if(tma.begin(), tma.end(), [](TmaOp &o) { return o.done; }), tma.end());
-    }
+    mb_settle(this, m);
+}
+bool Worker::async_step() { // complete one outstanding load, in any order
+    if (tma.empty()) return false;
+    const size_t i = rnd() % tma.size();
+    const TmaLoad o = tma[i];
+    tma.erase(tma.begin() + (ptrdiff_t)i);
+    tma_run(o);
     return true;
 }
+// A store reads its source at the last moment, when the thread waits for that, and writes when it waits for more, or exits.
+static void store_read(Worker *w, TmaStore &o) {
+    if (o.state != STORE_ISSUED) return;
+    o.box.resize(box_bytes(o.tm));
+    tma_box(o.tm, o.c, o.smem, [&](uint32_t at, uint32_t i, uint8_t **) { memcpy(&o.box[i], w->smem + at, 16); });
+    o.state = STORE_READ;
+}
+static void store_write(Worker *w, TmaStore &o) {
+    store_read(w, o);
+    if (o.state == STORE_DONE) return;
+    tma_box(o.tm, o.c, o.smem, [&](uint32_t, uint32_t i, uint8_t **elements) {
+        for (uint32_t b = 0; b < 16; b += o.tm.esize)
+            if (elements[b]) memcpy(elements[b], &o.box[i + b], o.tm.esize);
+    });
+    o.box.clear();
+    o.state = STORE_DONE;
+}
+void stores_at_exit(Worker *w, Fiber *f) {
+    f->bulk_groups.push_back(std::move(f->bulk_open));
+    for (size_t i = 0; i < f->bulk_groups.size(); ++i)
+        for (TmaStore &o : f->bulk_groups[i]) {
+            if (i >= f->bulk_read)
+                fail(o.loc, "a thread exits before this TMA store has been waited for: its source may be gone when it is read");
+            store_write(w, o);
+        }
+    f->bulk_groups.clear();
+}
 static void tma_check(Worker *w, const TensorMap *t, uint32_t smem, int rank, Loc l) {
+    needs_90("TMA", l);
     if (t->magic != 0x7E4502) fail(l, "TMA: not a tensor map");
     if (t->rank != rank) fail(l, "TMA: %d coordinates for a tensor map of rank %d", rank, t->rank);
     if ((uintptr_t)t % 64) fail(l, "TMA: tensor map not 64-byte aligned");
@@ -252,6 +271,10 @@ static void tma_check(Worker *w, const TensorMap *t, uint32_t smem, int rank, Lo
     if (!w->in_smem(smem, box_bytes(*t)))
         fail(l, "TMA: box of %u bytes at shared 0x%x (dynamic offset %d of %u) is out of bounds", box_bytes(*t), smem,
              (int)smem - (int)w->dyn_off, w->dyn_size);
+}
+void tma_prefetch(const TensorMap *t, Loc l) {
+    needs_90("TMA", l);
+    if (t->magic != 0x7E4502 || (uintptr_t)t % 64) fail(l, "TMA: not a tensor map, or not 64-byte aligned");
 }
 void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, const int *c, int rank, Loc l) {
     Worker *w = W();
@@ -263,7 +286,7 @@ void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, const int *c, int 
         proxy_check(w, f, it->second.init_ep, it->second.init_site, bar, site(nullptr, l));
         smem_inflight(w, f, dst, box_bytes(*t), site(nullptr, l));
     }
-    TmaOp o{*t, dst, bar, {0, 0, 0, 0, 0}, false, false, f, l};
+    TmaLoad o{*t, dst, bar, {0, 0, 0, 0, 0}, l};
     for (int i = 0; i < rank; ++i) o.c[i] = c[i];
     if (early(w)) {
         w->tma_run(o);
@@ -277,27 +300,23 @@ void tma_store(const TensorMap *t, uint32_t src, const int *c, int rank, Loc l) 
     Fiber *f = w->me();
     tma_check(w, t, src, rank, l);
     if (cfg().race) smem_access(w, f, src, box_bytes(*t), ASYNC_RD, site(nullptr, l));
-    TmaOp o{*t, src, 0, {0, 0, 0, 0, 0}, true, false, f, l};
+    TmaStore o{*t, src, {0, 0, 0, 0, 0}, STORE_ISSUED, {}, l};
     for (int i = 0; i < rank; ++i) o.c[i] = c[i];
-    if (early(w)) {
-        w->tma_run(o);
-        return;
-    }
-    w->tma.push_back(o);
-    f->bulk_open.push_back((int)w->tma.size() - 1);
+    if (early(w)) store_write(w, o);
+    f->bulk_open.push_back(std::move(o));
 }
 void bulk_commit(Loc) {
     Fiber *f = W()->me();
     f->bulk_groups.push_back(std::move(f->bulk_open));
     f->bulk_open.clear();
 }
-void bulk_wait(int n, bool, Loc) {
+void bulk_wait(int n, bool read_only, Loc) {
     Worker *w = W();
     Fiber *f = w->me();
-    while ((int)f->bulk_groups.size() > n) {
-        for (int i : f->bulk_groups.front())
-            if (!w->tma[(size_t)i].done) w->tma_run(w->tma[(size_t)i]);
-        f->bulk_groups.pop_front();
-    }
+    for (; f->bulk_groups.size() > f->bulk_read + (size_t)n; ++f->bulk_read)
+        for (TmaStore &o : f->bulk_groups[f->bulk_read]) store_read(w, o);
+    if (read_only) return;
+    for (; f->bulk_groups.size() > (size_t)n; f->bulk_groups.pop_front(), --f->bulk_read)
+        for (TmaStore &o : f->bulk_groups.front()) store_write(w, o);
 }
 } // namespace emu

@@ -133,6 +133,7 @@ void fence_proxy_async(Loc);
 struct TensorMap;
 int tensor_map_encode(TensorMap *, int esize, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, const uint32_t *estride, int swizzle);
+void tma_prefetch(const TensorMap *, Loc);
 void tma_load(uint32_t dst, const TensorMap *, uint32_t bar, const int *coord, int rank, Loc);
 void tma_store(const TensorMap *, uint32_t src, const int *coord, int rank, Loc);
 void bulk_commit(Loc);

@@ -287,6 +287,7 @@ void Worker::run_block(uint64_t b) {
         f->cp_groups.clear();
         f->bulk_open.clear();
         f->bulk_groups.clear();
+        f->bulk_read = 0;
         if (cfg().race) {
             f->vc.assign(MAX_THREADS + 1, 0);
             f->vc[i] = 1;
@@ -365,6 +366,7 @@ void Worker::on_exit(Fiber *f) {
         fprintf(stderr, "EMU: thread %u exits with %zu cp.async not waited for (first at %s:%d)\n", f->linear, f->cp_open.size(),
                 f->cp_open[0].loc.file, f->cp_open[0].loc.line);
     }
+    stores_at_exit(this, f);
     Warp &p = warp[f->warp];
     if (p.live == 1u << f->lane && (!p.wg_open.empty() || !p.wg_groups.empty()))
         fail(f->loc, "warp %u exits with wgmma in flight", f->warp);
@@ -376,13 +378,16 @@ void Worker::on_exit(Fiber *f) {
 
 std::map<const void *, int> g_max_dyn;
 uint32_t g_launch = 0;
+int g_cc;
 static thread_local Worker *tl_worker = nullptr;
 int launch(const LaunchDesc &d) {
     uint64_t nt = (uint64_t)d.block.x * d.block.y * d.block.z, nb = (uint64_t)d.grid.x * d.grid.y * d.grid.z;
     int lim = g_max_dyn.count(d.kernel) ? g_max_dyn[d.kernel] : 48 << 10;
-    if (!nt || nt > 1024 || !nb || d.grid.y > 65535 || d.grid.z > 65535 || d.smem > (size_t)lim || d.smem > MAX_SMEM)
+    if (!nt || nt > 1024 || !nb || d.grid.y > 65535 || d.grid.z > 65535 || d.smem > (size_t)lim ||
+        d.smem > (size_t)capability().smem_block << 10)
         return g_last = cudaErrorInvalidConfiguration, (int)g_last;
     ++g_launch;
+    g_cc = capability().number;
     const int errors_before = g_errors;
     auto work = [&](uint64_t b) {
         if (!tl_worker) tl_worker = new Worker();

@@ -75,11 +75,17 @@ struct Ctx {
 };
 #endif
 extern uint32_t g_launch;
+extern int g_cc; // the compute capability that the latest launch found
+// what only newer devices have; wgmma and setmaxnreg (exactly) are 9.0's alone
+inline void needs_90(const char *what, Loc l, bool exactly = false) {
+    if (g_cc < 90 || (exactly && g_cc != 90))
+        fail(l, "%s on a device of capability %d.%d, which lacks it (EMU_CC)", what, g_cc / 10, g_cc % 10);
+}
 extern std::map<const void *, int> g_max_dyn; // cudaFuncAttributeMaxDynamicSharedMemorySize per kernel
 void describe(char *o, size_t n);
 
 // ================================================================ block state
-static const uint32_t ARENA = 512 << 10, DYN_BASE = 1024, STATIC_BASE = 0x3B000, MAX_SMEM = 227 << 10, REDZONE = 64;
+static const uint32_t ARENA = 512 << 10, DYN_BASE = 1024, STATIC_BASE = 0x3B000, REDZONE = 64;
 static const int MAX_THREADS = 1024, AGENT = MAX_THREADS; // AGENT: the copy engine, as a "thread" of the race detector
 typedef std::vector<uint32_t> VC;
 
@@ -87,6 +93,30 @@ struct CpOp {
     uint32_t dst;
     const void *src;
     int bytes, src_bytes;
+    Loc loc;
+};
+struct TensorMap {
+    uint8_t *base;
+    uint64_t dim[5];
+    uint64_t stride[4];
+    uint16_t box[5];
+    uint8_t estride[5], rank, esize, swizzle;
+    uint32_t magic;
+};
+static_assert(sizeof(TensorMap) <= 128, "must fit a CUtensorMap");
+struct TmaLoad {
+    TensorMap tm;
+    uint32_t smem, bar;
+    int c[5];
+    Loc loc;
+};
+enum { STORE_ISSUED, STORE_READ, STORE_DONE };
+struct TmaStore {
+    TensorMap tm;
+    uint32_t smem;
+    int c[5];
+    int state;
+    std::vector<uint8_t> box; // what was read, once it was
     Loc loc;
 };
 struct Worker;
@@ -101,8 +131,9 @@ struct Fiber : FiberPub {
     uint32_t warg; // why it waits
     std::vector<CpOp> cp_open;
     std::deque<std::vector<CpOp>> cp_groups;
-    std::vector<int> bulk_open;
-    std::deque<std::vector<int>> bulk_groups;
+    std::vector<TmaStore> bulk_open;
+    std::deque<std::vector<TmaStore>> bulk_groups;
+    size_t bulk_read; // of these groups, how many were read
     VC vc;
     std::vector<uint32_t> fences;
     int red[3]; // __syncthreads_or/and/count results
@@ -153,24 +184,6 @@ struct MBar {
     std::vector<Fiber *> waiters;
     Loc loc;
 };
-struct TensorMap {
-    uint8_t *base;
-    uint64_t dim[5];
-    uint64_t stride[4];
-    uint16_t box[5];
-    uint8_t estride[5], rank, esize, swizzle;
-    uint32_t magic;
-};
-static_assert(sizeof(TensorMap) <= 128, "must fit a CUtensorMap");
-struct TmaOp {
-    TensorMap tm;
-    uint32_t smem, bar;
-    int c[5];
-    bool store;
-    bool done;
-    Fiber *by;
-    Loc loc;
-};
 struct Static {
     const void *tag;
     uint32_t off, size;
@@ -198,7 +211,7 @@ struct Worker : BlockPub {
     uint32_t static_top;
     Bar bars[16];
     std::unordered_map<uint32_t, MBar> mbar;
-    std::vector<TmaOp> tma;
+    std::vector<TmaLoad> tma; // in flight
     std::map<unsigned, std::vector<uint64_t>> wg_log;
     const LaunchDesc *d;
     uint64_t rng;
@@ -241,7 +254,7 @@ struct Worker : BlockPub {
     void on_exit(Fiber *);
     bool async_step();
     void deadlock();
-    void tma_run(TmaOp &);
+    void tma_run(const TmaLoad &);
     bool in_smem(uint32_t off, size_t n) const {
         if (off >= dyn_off && off + n <= dyn_off + (uint64_t)dyn_size) return true;
         for (const Static &s : statics)
@@ -288,8 +301,14 @@ extern std::vector<Alloc *> &g_allocs; // sorted by address: the heap only grows
 Alloc *find_alloc(const void *q);
 inline bool in_heap(const void *p) { return g_heap && (const uint8_t *)p >= g_heap && (const uint8_t *)p < g_heap_top + (256 << 10); }
 
+// ================================================================ copies.cpp
+void stores_at_exit(Worker *w, Fiber *f);
 // ================================================================ runtime.cpp
 extern cudaError_t g_last;
+struct Capability {
+    int number, smem_sm, smem_block; // 80 for 8.0; KB of shared memory of a multiprocessor, and of a block at most
+};
+const Capability &capability();
 
 // ================================================================ warp collectives
 // Lanes leave a pointer to their operands and park; the last one to arrive runs the operation for all.

@@ -364,6 +364,7 @@ void wgmma(float *d, int n, const uint32_t *a, uint64_t da, uint64_t db, bool ac
     });
 }
 void wgmma_fence(Loc l) {
+    needs_90("wgmma", l, true);
     collect(71, "wgmma.fence", ~0u, true, nullptr, l, [](Worker *, Warp &p, Rv &) { p.fenced = true; });
 }
 void wgmma_commit(Loc l) {
@@ -387,6 +388,7 @@ void wgmma_wait(int n, Loc l) {
     });
 }
 void setmaxnreg(int n, bool, Loc l) {
+    needs_90("setmaxnreg", l, true);
     if (n < 24 || n > 256 || n % 8) fail(l, "setmaxnreg %d", n);
 }
 } // namespace emu

@@ -30,6 +30,10 @@ done <<END
 16 race RACE \(device memory\)
 17 emu cudaMemcpy: error returned
 18 emu invalid configuration argument
+19 emu EMU_CC is "9.0": wanted a compute capability without its point, one of 80 86
+20 emu EMU_SMS is "many": wanted a number of multiprocessors
+21 emu wgmma on a device of capability 8.0
+22 emu a thread exits before this TMA store has been waited for
 END
 echo "neg_test: $((run - failed)) passed, $failed failed, 0 not run"
 [ "$run" -gt 0 ] && [ "$failed" = 0 ]

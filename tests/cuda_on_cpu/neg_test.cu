@@ -59,9 +59,19 @@ __global__ void k(int what, float *g, int n, float *h) {
         break;
     case 15:
         if (t < 32) gpu::cp_async16(gpu::smem_u32(dyn) + 16 * t, g + 4 * t);
-        break;                   // never waited for
-    case 16: g[0] += 1.f; break; // should have been an atomicAdd
+        break;                          // never waited for
+    case 16: g[0] += 1.f; break;        // should have been an atomicAdd
+    case 21: gpu::wgmma_fence(); break; // on a device that has none
     }
+}
+__global__ void k_store(const __grid_constant__ gpu::TensorMap t) { // the thread goes before its store has read shared memory
+    DYN_SHARED(dyn);
+    reinterpret_cast<float *>(dyn)[threadIdx.x] = 1;
+    gpu::fence_proxy_async();
+    __syncthreads();
+    if (threadIdx.x) return;
+    gpu::tma_store(&t, gpu::smem_u32(dyn), 0, 0);
+    gpu::bulk_commit();
 }
 __global__ void k12(float *g) {
     float big[65536];
@@ -70,6 +80,14 @@ __global__ void k12(float *g) {
 } // stack
 int main(int argc, char **argv) {
     int w = argc > 1 ? atoi(argv[1]) : 0;
+    if (w != 21) setenv("EMU_CC", w == 19 ? "9.0" : "90", 1);
+    if (w == 20) setenv("EMU_SMS", "many", 1);
+    if (w == 19 || w == 20) {
+        int v = 0;
+        cudaDeviceGetAttribute(&v, w == 19 ? cudaDevAttrComputeCapabilityMajor : cudaDevAttrMultiProcessorCount, 0);
+        printf("%d\n", v);
+        return 0;
+    }
     float *g, *h;
     cudaMalloc(&g, 64 * 8 * 4);
     cudaMalloc(&h, 64 * 4);
@@ -82,6 +100,14 @@ int main(int argc, char **argv) {
     }
     if (w == 18) {
         printf("%s\n", cudaGetErrorString(emu_launch(dim3(1), dim3(64), 100000, nullptr, k, 0, g, 512, h)));
+        return 0;
+    }
+    if (w == 22) {
+        const uint64_t dim[2] = {32, 4}, stride[1] = {128};
+        const uint32_t box[2] = {32, 2};
+        gpu::TensorMap t;
+        if (gpu::tensor_map(&t, gpu::MAP_F32, 2, g, dim, stride, box, 0)) return 1;
+        gpu::launch(k_store, dim3(1), dim3(64), (size_t)256, nullptr, t);
         return 0;
     }
     if (w == 12) {

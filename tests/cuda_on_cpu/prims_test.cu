@@ -171,6 +171,7 @@ __global__ void k_tma(const __grid_constant__ gpu::TensorMap t, int bytes, int c
     }
     __syncthreads();
     if (threadIdx.x == 0) {
+        gpu::tma_prefetch(&t);
         if constexpr (RANK == 2) gpu::tma_load(s, &t, b, c0, c1);
         if constexpr (RANK == 3) gpu::tma_load(s, &t, b, c0, c1, c2);
         if constexpr (RANK == 4) gpu::tma_load(s, &t, b, c0, c1, c2, c3);
@@ -180,27 +181,28 @@ __global__ void k_tma(const __grid_constant__ gpu::TensorMap t, int bytes, int c
     gpu::mbar_wait(b, 0);
     for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = sm[i];
 }
-template <int RANK> void t_tma(const char *name, int swizzle, std::vector<uint64_t> dim, std::vector<uint32_t> box, std::vector<int> c) {
+template <int RANK, class T = uint16_t>
+void t_tma(const char *name, int swizzle, std::vector<uint64_t> dim, std::vector<uint32_t> box, std::vector<int> c) {
     size_t n = 1;
     uint64_t st[5];
     for (int i = 0; i < RANK; ++i) {
         n *= dim[i];
-        st[i] = n * 2;
+        st[i] = n * sizeof(T);
     }
-    std::vector<uint16_t> g(n);
-    for (size_t i = 0; i < n; ++i) g[i] = (uint16_t)(i * 7 + 1);
-    Dev<uint16_t> d(g);
+    std::vector<T> g(n);
+    for (size_t i = 0; i < n; ++i) g[i] = (T)(i * 7 + 1);
+    Dev<T> d(g);
     size_t bn = 1;
     for (int i = 0; i < RANK; ++i) bn *= box[i];
     gpu::TensorMap t;
     c.resize(5);
-    Dev<uint8_t> out(bn * 2);
-    if (gpu::tensor_map(&t, false, RANK, d.p, dim.data(), st, box.data(), swizzle)) {
+    Dev<uint8_t> out(bn * sizeof(T));
+    if (gpu::tensor_map(&t, sizeof(T) == 4 ? gpu::MAP_F32 : gpu::MAP_F16, RANK, d.p, dim.data(), st, box.data(), swizzle)) {
         check(name, false);
         return;
     }
-    gpu::launch(k_tma<RANK>, dim3(1), dim3(64), bn * 2, nullptr, t, (int)bn * 2, c[0], c[1], c[2], c[3], c[4], out.p);
-    std::vector<uint8_t> ref(bn * 2);
+    gpu::launch(k_tma<RANK>, dim3(1), dim3(64), bn * sizeof(T), nullptr, t, (int)(bn * sizeof(T)), c[0], c[1], c[2], c[3], c[4], out.p);
+    std::vector<uint8_t> ref(bn * sizeof(T));
     for (size_t e = 0; e < bn; ++e) {
         size_t r = e, off = 0, mul = 1;
         bool in = true;
@@ -211,42 +213,57 @@ template <int RANK> void t_tma(const char *name, int swizzle, std::vector<uint64
             off += (size_t)x * mul;
             mul *= dim[i];
         }
-        uint16_t v = in ? g[off] : 0;
-        size_t a = e * 2, row = a / (16u << swizzle), ch = a / 16 % (1u << swizzle);
+        T v = in ? g[off] : 0;
+        size_t a = e * sizeof(T), row = a / (16u << swizzle), ch = a / 16 % (1u << swizzle);
         if (swizzle) {
             size_t ph = swizzle == 3 ? row % 8 : swizzle == 2 ? row / 2 % 4 : row / 4 % 2;
             a = row * (16u << swizzle) + (ch ^ ph) * 16 + a % 16;
         }
-        memcpy(&ref[a], &v, 2);
+        memcpy(&ref[a], &v, sizeof(T));
     }
     check(name, out.get() == ref);
 }
-__global__ void k_tma_st(const __grid_constant__ gpu::TensorMap t, int c0, int c1) {
+// a box of T from shared memory, in two halves of its rows, each a group of its own: the first half's source is used again
+template <class T> __global__ void k_tma_st(const __grid_constant__ gpu::TensorMap t, int c0, int c1, T *seen, const T *y) {
     DYN_SHARED(sm);
-    for (int i = threadIdx.x; i < 8 * 64; i += blockDim.x) reinterpret_cast<uint16_t *>(sm)[i] = (uint16_t)(i + 1);
-    gpu::fence_proxy_async();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        gpu::tma_store(&t, gpu::smem_u32(sm), c0, c1);
-        gpu::bulk_commit();
-        gpu::bulk_wait_read<0>();
+    T *box = reinterpret_cast<T *>(sm);
+    const int n = 1024 / (int)sizeof(T), row = 128 / (int)sizeof(T);
+    for (int half = 0; half < 2; half++) {
+        for (int i = threadIdx.x; i < n; i += blockDim.x) box[i] = (T)(half * n + i + 1);
+        gpu::fence_proxy_async();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            gpu::tma_store(&t, gpu::smem_u32(sm), c0, c1 + 8 * half);
+            gpu::bulk_commit();
+            gpu::bulk_wait_read<0>();
+        }
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) { // its own stores: once they have been waited for, they can be read
+        gpu::bulk_wait<1>();
+        for (int i = 0; i < row; i++) seen[i] = y[i];
+        gpu::bulk_wait<0>();
+        for (int i = 0; i < row; i++) seen[row + i] = y[8 * (row + 8) + i]; // a row of y is 8 longer
     }
 }
-static void t_tma_store() {
-    const uint64_t dim[2] = {72, 20}, st[1] = {144};
-    const uint32_t box[2] = {64, 8};
-    std::vector<uint16_t> g(72 * 20, 0), ref = g;
-    Dev<uint16_t> d(g);
+template <class T> static void t_tma_store(const char *name, int x, int y) {
+    const int row = 128 / (int)sizeof(T), W = row + 8, H = 20;
+    const uint64_t dim[2] = {(uint64_t)W, H}, st[1] = {W * sizeof(T)};
+    const uint32_t box[2] = {(uint32_t)row, 8};
+    std::vector<T> ref(W * H, 0), seen;
+    Dev<T> d(ref), s(2 * row);
     gpu::TensorMap t;
-    if (gpu::tensor_map(&t, false, 2, d.p, dim, st, box, 0)) {
-        check("TMA store", false);
+    if (gpu::tensor_map(&t, sizeof(T) == 4 ? gpu::MAP_F32 : gpu::MAP_F16, 2, d.p, dim, st, box, 0)) {
+        check(name, false);
         return;
     }
-    gpu::launch(k_tma_st, dim3(1), dim3(64), 1024, nullptr, t, 16, 15);
-    for (int r = 0; r < 8; ++r)
-        for (int c = 0; c < 64; ++c)
-            if (r + 15 < 20 && c + 16 < 72) ref[(r + 15) * 72 + c + 16] = (uint16_t)(r * 64 + c + 1);
-    check("TMA store 2D, clipped", d.get() == ref);
+    gpu::launch(k_tma_st<T>, dim3(1), dim3(64), 1024, nullptr, t, x, y, s.p, (const T *)d.p);
+    for (int r = 0; r < 16; ++r)
+        for (int c = 0; c < row; ++c)
+            if (r + y >= 0 && r + y < H && c + x < W) ref[(r + y) * W + c + x] = (T)(r * row + c + 1);
+    seen.insert(seen.end(), ref.begin(), ref.begin() + row);
+    seen.insert(seen.end(), ref.begin() + 8 * W, ref.begin() + 8 * W + row);
+    check(name, d.get() == ref && s.get() == seen);
 }
 // ---- wgmma: shared-memory images come from the host, laid out from the documented canonical layouts
 struct WgCase {
@@ -263,6 +280,7 @@ __global__ void k_wgmma(const uint8_t *img, int bytes, int boff, WgCase w, const
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     float d[N / 2];
     GPU_FOR (int i = 0; i < N / 2; ++i) d[i] = 2.f;
+    gpu::fence_operand(d);
     gpu::wgmma_fence();
     for (int k = 0; k < w.steps; ++k) {
         const uint64_t db = w.db + ((s + boff + k * w.dk_b) >> 4);
@@ -276,7 +294,9 @@ __global__ void k_wgmma(const uint8_t *img, int bytes, int boff, WgCase w, const
         } else gpu::wgmma<T, N, TA, TB>(d, w.da + ((s + k * w.dk_a) >> 4), db, k > 0);
     }
     gpu::wgmma_commit();
+    gpu::fence_operand(d);
     gpu::wgmma_wait<0>();
+    gpu::fence_operand(d);
     GPU_FOR (int j = 0; j < N / 8; ++j)
         GPU_FOR (int i = 0; i < 4; ++i) D[(warp * 16 + (lane >> 2) + (i >> 1) * 8) * N + j * 8 + (lane & 3) * 2 + (i & 1)] = d[j * 4 + i];
 }
@@ -414,7 +434,33 @@ static void t_exp2() {
     for (int i = 0; i < 29; ++i) ok = ok && std::fabs(y[i] - std::exp2((double)x[i])) <= std::exp2((double)x[i]) * 0x1p-22;
     check("exp2_approx", ok && y[29] == 0 && y[30] == 0 && std::isinf(y[31]));
 }
+// ---- the device as the host sees it
+static int attribute(cudaDeviceAttr a) {
+    int v = -1;
+    return cudaDeviceGetAttribute(&v, a, 0) == cudaSuccess ? v : -1;
+}
+static void t_device() {
+    const int cc = attribute(cudaDevAttrComputeCapabilityMajor) * 10 + attribute(cudaDevAttrComputeCapabilityMinor);
+    const int block = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    check("attributes", cc >= 80 && attribute(cudaDevAttrMultiProcessorCount) > 0 && attribute(cudaDevAttrL2CacheSize) > 0 &&
+                            block >= 99 << 10 && block < attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) &&
+                            attribute(cudaDevAttrClusterLaunch) == (cc >= 90) && (cc != 90 || block == 227 << 10));
+#if !defined(__CUDACC__)
+    setenv("EMU_CC", "86", 1), setenv("EMU_SMS", "132", 1);
+    check("attributes by EMU_CC and EMU_SMS",
+          attribute(cudaDevAttrComputeCapabilityMajor) == 8 && attribute(cudaDevAttrComputeCapabilityMinor) == 6 &&
+              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) == 99 << 10 && attribute(cudaDevAttrMultiProcessorCount) == 132);
+    check("shared memory by EMU_CC",
+          cudaFuncSetAttribute(k_exp2, cudaFuncAttributeMaxDynamicSharedMemorySize, (99 << 10) + 1) != cudaSuccess &&
+              cudaGetLastError() == cudaErrorInvalidValue);
+    setenv("EMU_CC", "90", 1), unsetenv("EMU_SMS");
+#endif
+}
 int main() {
+#if !defined(__CUDACC__)
+    setenv("EMU_CC", "90", 1); // the cases are Hopper's
+#endif
+    t_device();
     t_exp2();
     t_warp();
     t_ldsm();
@@ -433,10 +479,18 @@ int main() {
     t_tma<3>("TMA 3D 128B", 3, {64, 5, 9}, {64, 2, 4}, {0, 4, -1});
     t_tma<4>("TMA 4D halo 128B", 3, {64, 9, 7, 2}, {64, 4, 3, 1}, {0, -1, 5, 1});
     t_tma<5>("TMA 5D", 0, {8, 3, 4, 5, 2}, {8, 2, 2, 2, 2}, {0, 2, -1, 4, 1});
-    t_tma_store();
+    t_tma<2, float>("TMA 2D f32, 128B", 3, {40, 20}, {32, 16}, {12, -2});
+    t_tma<4, float>("TMA 4D f32", 0, {12, 5, 4, 3}, {8, 3, 2, 2}, {-4, 3, 1, 0});
+    t_tma_store<uint16_t>("TMA store 2D", 0, 0);
+    t_tma_store<uint16_t>("TMA store 2D, clipped", 16, 7);
+    t_tma_store<float>("TMA store 2D f32", 0, 0);
+    t_tma_store<float>("TMA store 2D f32, clipped", 12, -1);
     t_wgmma<half, 64, 0, 0, false>("wgmma n64 K-major 128B", 3);
     t_wgmma<half, 128, 0, 0, false>("wgmma n128 K-major 128B", 3);
     t_wgmma<__nv_bfloat16, 256, 0, 0, false>("wgmma bf16 n256 K-major 128B", 3);
+    t_wgmma<half, 32, 0, 0, false>("wgmma n32 K-major 128B", 3);
+    t_wgmma<__nv_bfloat16, 96, 0, 0, false>("wgmma bf16 n96 K-major 128B", 3);
+    t_wgmma<half, 192, 0, 0, false>("wgmma n192 K-major 128B", 3);
     t_wgmma<half, 64, 0, 0, false>("wgmma K-major 64B", 2);
     t_wgmma<half, 64, 0, 0, false>("wgmma K-major 32B", 1);
     t_wgmma<half, 64, 0, 0, false>("wgmma K-major, no swizzle", 0);
@@ -445,6 +499,10 @@ int main() {
     t_wgmma<half, 64, 0, 1, false>("wgmma B N-major 64B", 3, 2);
     t_wgmma<half, 64, 0, 1, false>("wgmma B N-major, no swizzle", 3, 0);
     t_wgmma<half, 128, 0, 0, true>("wgmma A in registers", 3);
+    t_wgmma<half, 32, 0, 0, true>("wgmma n32, A in registers", 3);
+    t_wgmma<half, 96, 0, 0, true>("wgmma n96, A in registers", 3);
+    t_wgmma<__nv_bfloat16, 192, 0, 1, true>("wgmma n192, A in registers, B N-major", 3);
+    t_wgmma<half, 256, 0, 0, true>("wgmma n256, A in registers", 3);
     t_wgmma<__nv_bfloat16, 64, 0, 1, true>("wgmma A in registers, B N-major", 3);
 #endif
     int passed = g_run - g_bad;

@@ -274,8 +274,38 @@ cudaError_t cudaGetDeviceCount(int *n) {
     return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int i) { return i ? g_last = cudaErrorInvalidDevice : cudaSuccess; }
+// What the device is: EMU_CC=80 and so on, EMU_SMS=multiprocessors. Both are read at every call, as EMU_MEMORY is.
+const Capability &emu::capability() {
+    static const Capability known[] = {{80, 164, 163}, {86, 100, 99},   {87, 164, 163}, {89, 100, 99},
+                                       {90, 228, 227}, {100, 228, 227}, {120, 100, 99}};
+    const char *s = getenv("EMU_CC");
+    for (const Capability &c : known)
+        if (std::to_string(c.number) == (s ? s : "80")) return c;
+    fprintf(stderr, "EMU: EMU_CC is \"%s\": wanted a compute capability without its point, one of", s);
+    for (const Capability &c : known) fprintf(stderr, " %d", c.number);
+    fprintf(stderr, "\n");
+    _exit(87);
+}
+static int multiprocessors() {
+    const char *s = getenv("EMU_SMS");
+    char *end = nullptr;
+    const long n = s ? strtol(s, &end, 10) : 4; // few, so that a persistent kernel's threads come round to a second tile
+    if (n > 0 && n <= 1024 && (!s || !*end)) return (int)n;
+    fprintf(stderr, "EMU: EMU_SMS is \"%s\": wanted a number of multiprocessors from 1 to 1024\n", s);
+    _exit(87);
+}
 cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int) {
-    *v = a == cudaDevAttrComputeCapabilityMajor ? 8 : 0;
+    const Capability &c = capability();
+    switch (a) {
+    case cudaDevAttrMultiProcessorCount: *v = multiprocessors(); break;
+    case cudaDevAttrL2CacheSize: *v = 40 << 20; break;
+    case cudaDevAttrComputeCapabilityMajor: *v = c.number / 10; break;
+    case cudaDevAttrComputeCapabilityMinor: *v = c.number % 10; break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *v = c.smem_sm << 10; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *v = c.smem_block << 10; break;
+    case cudaDevAttrClusterLaunch: *v = c.number >= 90; break;
+    default: return g_last = cudaErrorInvalidValue;
+    }
     return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
@@ -299,7 +329,7 @@ cudaError_t cudaGetLastError() {
     return e;
 }
 cudaError_t cudaFuncSetAttribute_(const void *f, cudaFuncAttribute, int v) {
-    if (v > (int)MAX_SMEM) return g_last = cudaErrorInvalidValue;
+    if (v > capability().smem_block << 10) return g_last = cudaErrorInvalidValue;
     g_max_dyn[f] = v;
     return cudaSuccess;
 }
