@@ -12,10 +12,6 @@
 enum { N = 2, SIDE = 8, CHANNELS = 4, PIXELS = SIDE * SIDE, VALUES = PIXELS * CHANNELS, COUNT = N * VALUES, NO_CLASS = 3 };
 enum { BOTH = 2 * CHANNELS /* of the output: eps, then the code of the variance */ };
 static const int label[N] = {2, 0}, none[N] = {NO_CLASS, NO_CLASS};
-static const char extractor_config[] =
-    "{\"kind\": \"extractor\", \"image_size\": 8, \"in_channels\": 4, \"model_channels\": 32, \"out_channels\": 3, \"num_res_blocks\": 1,"
-    " \"attention_resolutions\": [2], \"channel_mult\": [1, 1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
-    "\"resblock_updown\": true, \"pool\": \"attention\"}";
 typedef struct {
     Device *d;
     Weights *network, *extractor, *head;
@@ -348,7 +344,8 @@ int main(void) {
     Error e = {""};
     Files f = {.d = device_open("ref64", NULL, &e)};
     DG_CHECK(f.d, "%s", e.text);
-    f.network = synthetic(tiny_dit_config, 1), f.extractor = synthetic(extractor_config, 2), f.head = synthetic(tiny_head_config, 3);
+    f.network = synthetic(tiny_dit_config, 1), f.extractor = synthetic(tiny_latent_extractor_config, 2),
+    f.head = synthetic(tiny_head_config, 3);
     f.bias_tensor = (StTensor){
         .name = "out.2.c_proj.bias", .dtype = DG_F32, .dims = 1, .shape = {1}, .count = 1, .bytes = sizeof f.bias, .data = &f.bias};
     weights_override(f.head, f.bias_tensor.name, &f.bias_tensor);
