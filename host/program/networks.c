@@ -62,8 +62,8 @@ bool networks_describe(Networks *n, Error *e) {
     const Weights *w = n->source[ROLE_NETWORK].weights, *classifier = n->source[ROLE_CLASSIFIER].weights,
                   *vae = n->source[ROLE_VAE].weights;
     if (w && !describe_network(n, w, e)) return false;
-    if (!w && vae && !describe_latents(n, vae, e)) return false;
-    if (vae && !describe_vae(n, vae, e)) return false;
+    if (w && vae && !describe_vae(n, vae, e)) return false;
+    if (!w && vae && !(describe_latents(n, vae, e) && describe_vae(n, vae, e))) return false;
     n->classes = w ? n->score->facts.classes : 0;
     if (n->classes || !classifier) return true;
     EncoderConfig *c = model_config(&model_classifier, weights_config(classifier), e);
