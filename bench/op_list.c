@@ -1,13 +1,17 @@
-/* op_list.c -- the ops of the networks of golden cases, as JSON on standard output: what bench/sass_model.py works out times from.
- *   build/bench/op_list fp16 CASE.safetensors...      neither weights nor a device are touched
- * Shapes are those of one image. A graph is named after what it stands for: "network", or "guide" for extractor and head with the
- * gradient. Of an op: its kind, the tensors it reads (0: none) and writes, the numbers that decide how it is launched; `stats` of a
+/* op_list.c -- the ops of networks, as JSON on standard output: what bench/sass_model.py works out times from.
+ *   build/bench/op_list fp16 CASE.safetensors...      of golden cases
+ *   build/bench/op_list bf16 --preset NAME            of a preset that says its networks: all of them
+ * Neither weights nor a device are touched. Shapes are those of one image. A graph is named after what it stands for: "network",
+ * "guide" for extractor and head with the gradient, or "decoder". Of a preset: `calls` of a run, in which each image takes `rows` rows;
+ * `most`: images that a call takes at a time, 0 where that is the batch. Of an op: its kind, the tensors it reads (0: none) and writes, the numbers that decide how it is launched; `stats` of a
  * convolution: it leaves statistics for a norm; `stats` of a norm: the channels whose statistics others have left.              */
 #include "base/json.h"
 #include "device/cuda/norm_stats.h"
 #include "files/safetensors.h"
-#include "sample/guidance.h"
+#include "program/bench.h"
+#include "program/commands.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void print_tensors(const Graph *g) {
@@ -48,8 +52,12 @@ static void print_numbers(const Graph *g, int i) {
     if (op->kind == OP_DEPTH_TO_SPACE) printf(", \"p\": %d", op->depth_to_space.p);
     if (op->kind == OP_SOFTMAX) printf(", \"log\": %s", truth[op->softmax.log]);
 }
-static void print_graph(const char *name, const char *path, const Graph *g) {
-    printf("{\"graph\": \"%s\", \"case\": \"%s\", ", name, path);
+typedef struct {
+    const char *graph, *of; /* of: the file of the case, or the preset */
+    int rows, calls, most;
+} Title;
+static void print_graph(const Title *t, const Graph *g) {
+    printf("{\"graph\": \"%s\", \"of\": \"%s\", \"rows\": %d, \"calls\": %d, \"most\": %d, ", t->graph, t->of, t->rows, t->calls, t->most);
     print_tensors(g);
     printf(", \"ops\": [");
     for (int i = 0; i < g->nop; i++) {
@@ -61,23 +69,30 @@ static void print_graph(const char *name, const char *path, const Graph *g) {
     }
     printf("]}");
 }
-static bool network(const char *path, const Json *config, Precision precision, Error *e) {
-    const Model *m = model_find(config, "denoiser", e);
+static bool score_network(const Title *t, const Model *m, const Json *config, Precision precision, Error *e) {
     Net *n = net_new(SPAN_NETWORK, precision, 1, true);
     const Ports *ports = m ? net_add(n, m, config, "", 0, e) : NULL;
     if (ports) {
         net_plan(n, ports->out);
-        print_graph("network", path, n->graph);
+        print_graph(t, n->graph);
     }
     net_free(n);
     return ports != NULL;
 }
-static bool guide(const char *path, const Json *extractor, const Json *head, Precision precision, Error *e) {
+static bool guide(const Title *t, const Json *extractor, const Json *head, Precision precision, Error *e) {
     Guide *u = guide_plan(extractor, head, precision, 1, (GuideOptions){.fuse = true}, e);
-    if (u) print_graph("guide", path, u->net->graph);
+    if (u) print_graph(t, u->net->graph);
     guide_free(u);
     return u != NULL;
 }
+static bool decoder(const Title *t, const Json *config, Shape state, Precision precision, Error *e) {
+    Decoder *d = decoder_plan(config, state, decoder_precision(precision), 1, true, e);
+    if (d) print_graph(t, d->net->graph);
+    decoder_free(d);
+    return d != NULL;
+}
+
+/* ---- golden cases ------------------------------------------------------------------------------------------------------------ */
 static bool list_case(const char *path, Precision precision, Error *e) {
     SafeTensors *f = st_open(path, e);
     if (!f) return false;
@@ -86,25 +101,67 @@ static bool list_case(const char *path, Precision precision, Error *e) {
     if (!text) dg_error(e, "no metadata \"case\": not a golden case");
     const Json *net = json_get(j, "network"), *extractor = json_get(j, "extractor"), *head = json_get(j, "head");
     bool ok = j != NULL;
-    if (ok && extractor && head) ok = guide(path, extractor, head, precision, e);
-    else if (ok && net) ok = network(path, net, precision, e);
+    if (ok && extractor && head) ok = guide(&(Title){"guide", path, 1, 0, 0}, extractor, head, precision, e);
+    else if (ok && net) ok = score_network(&(Title){"network", path, 1, 0, 0}, model_find(net, "denoiser", e), net, precision, e);
     else if (ok) ok = dg_error(e, "neither a network nor an extractor with a head");
     json_free(j);
     st_close(f);
     return ok || dg_error_context(e, "%s", path);
+}
+
+/* ---- presets ------------------------------------------------------------------------------------------------------------------ */
+/* Each network of a run, as `bench` has them; counts: of one image. */
+static bool list_networks(const char *preset, const Networks *n, const SampleCounts *c, Precision precision, Error *e) {
+    const Json *config[ROLES];
+    int twice = c->term[TERM_CFG], evaluations = c->network - twice;
+    for (Role r = 0; r < ROLES; r++) config[r] = n->source[r].weights ? weights_config(n->source[r].weights) : NULL;
+    if (twice && twice != evaluations)
+        return dg_error(e, "classifier-free guidance in %d of %d evaluations: calls differ", twice, evaluations);
+    Title network = {"network", preset, twice ? 2 : 1, evaluations, 0};
+    if (!score_network(&network, n->score->model, config[ROLE_NETWORK], precision, e)) return false;
+    if (config[ROLE_EXTRACTOR]) {
+        printf(",\n");
+        Title t = {"guide", preset, 1, c->term[TERM_DISCRIMINATOR], 0};
+        if (!guide(&t, config[ROLE_EXTRACTOR], config[ROLE_DISCRIMINATOR], precision, e)) return false;
+    }
+    if (!config[ROLE_VAE]) return true;
+    printf(",\n");
+    return decoder(&(Title){"decoder", preset, 1, 1, DECODER_ROWS}, config[ROLE_VAE], n->state, precision, e);
+}
+static bool list_preset(const char *name, Precision precision, Error *e) {
+    char option[] = "--preset", *value = dg_strdup(name), *words[] = {option, value};
+    Args a = {0};
+    Networks n = {0};
+    SampleCounts c;
+    bool ok = args_parse(&command_bench, 2, words, &a, e);
+    BenchOptions *o = a.options;
+    if (ok && !preset_networks(name)) ok = dg_error(e, "a preset that does not say its networks");
+    if (ok) {
+        sample_options_given(&o->sample, &a);
+        ok = sample_check(&o->sample, e) && bench_open_networks(&n, o, e);
+    }
+    if (ok) {
+        sample_resolve(&o->sample, score_sampler(n.score));
+        ok = score_apply(n.score, &o->sample, e) && sample_count(&o->sample, n.score, &c, e) && list_networks(name, &n, &c, precision, e);
+    }
+    networks_close(&n);
+    args_free(&a);
+    free(value);
+    return ok || dg_error_context(e, "%s", name);
 }
 int main(int argc, char **argv) {
     Error e = {""};
     DType act = DG_F32;
     while (argc > 2 && act <= DG_BF16 && strcmp(dtype_name(act), argv[1])) act++;
     if (argc < 3 || act > DG_BF16) {
-        fprintf(stderr, "usage: op_list fp32|fp16|bf16 CASE.safetensors...\n");
+        fprintf(stderr, "usage: op_list fp32|fp16|bf16 [CASE.safetensors | --preset NAME]...\n");
         return 2;
     }
     printf("[");
     for (int i = 2; i < argc; i++) {
         if (i > 2) printf(",\n");
-        if (!list_case(argv[i], (Precision){.act = act}, &e)) {
+        bool preset = !strcmp(argv[i], "--preset") && i + 1 < argc;
+        if (!(preset ? list_preset(argv[++i], (Precision){.act = act}, &e) : list_case(argv[i], (Precision){.act = act}, &e))) {
             fprintf(stderr, "op_list: %s\n", e.text);
             return 1;
         }

@@ -5,7 +5,7 @@
   bench/sass_model.py check                    exit status 1 when a counted figure is worse than in the table kept, 3 when it cannot
                                                be told: no nvcc, another version of it, no disassembler
   bench/sass_model.py predict [--network NAME] [--calibration FILE] [--measured BENCH.json]
-                                               the prediction on standard output, of the network whose name starts with NAME; FILE
+                                               the prediction on standard output, of the network or preset whose name starts with NAME (dit: the preset dit-xl-2-256-dg); FILE
                                                holds measured values of the five parameters that bench/first_light.sh measures;
                                                BENCH.json, of `dg_cuda bench --ops --json`: its ops beside the prediction
   bench/sass_model.py tools                    where the disassemblers are
@@ -23,7 +23,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-from sass import counts, predict  # noqa: E402
+from sass import counts, predict, report  # noqa: E402
 from sass.decode import Unreadable, disassemble, find_tool  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -67,15 +67,16 @@ def functions_of_kernels():
     return functions
 
 
-def graphs_of_cases():
-    """The graphs of predict.NETWORKS by the name of their case, from the program's own builders."""
+def graphs_of(start=""):
+    """The graphs of predict.NETWORKS by the name of their case, lists of those of PRESETS by theirs, from the program's own builders."""
     build = os.environ.get("BUILD", "build")
     lister = os.path.join(build, "bench", "op_list")
     subprocess.run(["make", "-s", "CUDA=0", "BUILD=" + build, lister], check=True, stdout=sys.stderr)
-    names = [n for p in predict.NETWORKS for n in (p[1], p[2]) if n]
-    files = [glob.glob("tests/golden/*/%s.safetensors" % n)[0] for n in names]
-    graphs = json.loads(subprocess.run([lister, "fp16"] + files, check=True, capture_output=True, text=True).stdout)
-    return dict(zip(names, graphs))
+    listed = lambda *words: json.loads(subprocess.run([lister] + list(words), check=True, capture_output=True, text=True).stdout)
+    names = [n for p in predict.NETWORKS if predict.chosen(p, start) for n in (p[1], p[2]) if n]
+    graphs = dict(zip(names, listed("fp16", *[glob.glob("tests/golden/*/%s.safetensors" % n)[0] for n in names]) if names else []))
+    graphs.update((p[1], listed("bf16", "--preset", p[1])) for p in predict.PRESETS if predict.chosen(p, start))
+    return graphs
 
 
 def write(path, text):
@@ -90,9 +91,9 @@ def renew():
     rows = counts.table(functions)
     write(COUNTED + ".json", json.dumps({"nvcc": nvcc, "architecture": "sm_90a", "rows": rows}, indent=1) + "\n")
     write(COUNTED + ".md", counts.markdown(rows, nvcc))
-    made = predict.predict(functions, graphs_of_cases(), {})
+    made = predict.predict(functions, graphs_of(), {})
     write(PREDICTED + ".json", json.dumps({"prediction": "nothing here ran on a GPU", "nvcc": nvcc, "networks": made}, indent=1) + "\n")
-    write(PREDICTED + ".md", predict.markdown(made, nvcc, {}))
+    write(PREDICTED + ".md", report.markdown(made, nvcc, {}))
     return 0
 
 
@@ -137,18 +138,19 @@ def read_calibration(path):
 
 def print_prediction(calibration_file, measured_file, network):
     calibration = read_calibration(calibration_file) if calibration_file else {}
-    if not any(n[0].startswith(network) for n in predict.NETWORKS):
-        raise Missing("--network %s: is none of %s" % (network, "; ".join(n[0] for n in predict.NETWORKS)))
-    made = predict.predict(functions_of_kernels(), graphs_of_cases(), calibration, network)
+    known = predict.NETWORKS + predict.PRESETS
+    if not any(predict.chosen(n, network) for n in known):
+        raise Missing("--network %s: is none of %s" % (network, "; ".join(n[0] for n in predict.NETWORKS) + "; " + "; ".join(n[1] for n in predict.PRESETS)))
+    made = predict.predict(functions_of_kernels(), graphs_of(network), calibration, network)
     if not measured_file:
-        print(predict.markdown(made, nvcc_version(), calibration))
+        print(report.markdown(made, nvcc_version(), calibration))
         return 0
     with open(measured_file) as f:
         measured = json.load(f)
     for p in made:
         for call in ("network", "guide"):
-            if p[call] and call + " ops" in measured:
-                print("## %s, %s call\n\n%s" % (p["name"], call, predict.beside(p[call], measured[call + " ops"])))
+            if p.get(call) and call + " ops" in measured:
+                print("## %s, %s call\n\n%s" % (p["name"], call, report.beside(p[call], measured[call + " ops"])))
     return 0
 
 

@@ -57,18 +57,18 @@ RUN = BUILD=$(BUILD) tests/run.sh $(BUILD)/logs
 .PHONY: test test-long test-full asan test-emu test-race run-test run-test-long run-test-full run-asan run-sanitized
 test test-long test-full asan: deps
 	$(Q)$(MAKE) run-$@
-run-test: all $(NEG) $(call built,$(QUICK))
+run-test: all $(NEG) $(BUILD)/bench/op_list $(call built,$(QUICK))
 	$(Q)$(RUN) $(QUICK)
 run-test-long: all $(call built,$(LONG))
 	$(Q)$(RUN) $(LONG)
-run-test-full: all $(NEG) $(call built,$(QUICK) $(LONG) $(WHOLE))
+run-test-full: all $(NEG) $(BUILD)/bench/op_list $(call built,$(QUICK) $(LONG) $(WHOLE))
 	$(Q)DG_TEST_FULL=1 TEST_SECONDS=7200 $(RUN) $(WHOLE) $(LONG) $(QUICK)
 SANITIZERS := BUILD=$(BUILD)/asan CUDA=0 OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 run-asan:
 	$(Q)$(MAKE) $(SANITIZERS) run-sanitized
 sanitized-%:
 	$(Q)$(MAKE) $(SANITIZERS) $(BUILD)/asan/dg_cuda $(BUILD)/asan/tests/$*
-run-sanitized: $(BUILD)/dg_cuda $(call built,$(SANITIZED))
+run-sanitized: $(BUILD)/dg_cuda $(BUILD)/bench/op_list $(call built,$(SANITIZED))
 	$(Q)$(RUN) $(SANITIZED)
 test-emu: $(NEG) $(call built,$(EMU_QUICK))
 	$(Q)$(RUN) $(EMU_QUICK)

@@ -1,5 +1,6 @@
 """sass_model_test.py -- the model of bench/sass against machine code whose figures are known by hand. Needs neither nvcc nor a GPU.
 tests/test_sass_model.sh runs it."""
+import json
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import tempfile
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
-from sass import counts, decode, launches, machine, multiprocessor, operands, predict  # noqa: E402
+from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report  # noqa: E402
 
 passed = failed = 0
 
@@ -163,6 +164,76 @@ def test_launches():
     check("with one it is taken", (low == high, low["clock_under_load_mhz"]), (True, 1600))
 
 
+def test_bf16_and_wide_heads():
+    run = counts.only_launches(counts.conv(1, 1152, 4608, 16, False, False, act="gelu_tanh"))[0]
+    in_bf16 = counts.conv(1, 1152, 4608, 16, False, False, act="gelu_tanh")
+    for t in in_bf16["tensors"]:
+        t[4] = t[4].replace("fp16", "bf16")
+    check("a convolution in bf16", counts.only_launches(in_bf16)[0].kernel, run.kernel.replace("6__half", "13__nv_bfloat16"))
+    wide = counts.only_launches(counts.attention("attn", 1, 512, 1024))[0]
+    check("a head of 512: 2 halves of its channels, 64 queries a block", (wide.kernel, wide.grid, wide.shared), ("attn_f32_kernelILi4ELi4E", (1024, 1, 2), 33792))
+    check("its 16 blocks of keys are reckoned from 1 and 2", [(part.parameters[0].tokens, steps) for part, steps in wide.longer[:2]] + [wide.longer[2]],
+          [(64, 1), (128, 2), 16])
+    many = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
+    check("132 vectors are two whole tiles, and one of 4", [(part.grid, part.parameters[0].n) for part in many.parts], [((432, 2, 1), 128), ((432, 1, 1), 4)])
+
+
+class FakePredictor:
+    """Calls of 10 and 20 ms for each row; a launch takes a second for each block, two of them where a gate is read."""
+    sets = {"low": {}, "high": {}}
+
+    def graph(self, graph, rows):
+        return {"ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "categories": {"linear layers": [2.0, 3.0], "pixel norm": [1.0, 1.0]},
+                "fused gates": [0.5, 1.0], "rows": {}, "launches": 1}
+
+    def seconds(self, launch, name):
+        return launch.blocks * (2.0 if launch.parameters[0].end.gate else 1.0), 0.0
+
+
+def test_preset():
+    call = lambda name, rows, calls, most: {"graph": name, "rows": rows, "calls": calls, "most": most}
+    graphs = {"p": [call("network", 2, 250, 0), call("guide", 1, 224, 0), call("decoder", 1, 1, 4)]}
+    p = predict.of_preset(FakePredictor(), graphs, ("a preset", "p", 10))
+    check("each call with its rows", [p[c]["ms"][0] for c in ("network", "guide", "decoder")], [200.0, 100.0, 40.0])
+    check("a run of 10 images decodes 4 at a time", p["phases"], [["network", 250], ["guide", 224], ["decoder", 3]])
+    check("a guided step is both calls", p["guided_step_ms"], [300.0, 600.0])
+    check("shares of a step with and without the guide", [p["shares"]["modulation linears"][k][0] for k in ("guided", "unguided")], [2 / 300, 2 / 200])
+    check("gates in convolutions count with pixel norm", p["shares"]["pixel norm and gates"]["ms"], [1.5, 2.0])
+    p["images_per_second"] = [1.0, 2.0]
+    text = report.markdown([p], "nvcc", {})
+    check("its text has the phases and the shares", [line in text for line in (
+        "| decoder | 3 | 40.00..80.00 | 0.12..0.24 | 0.2% |", "| modulation linears | 2.000..3.000 | 0.50%..0.67% | 0.75%..1.00% |",
+        "### Network call, 10 images, each with and without its class: 200.00..400.00 ms, 30000 us an image; 1 launches")], [True] * 3)
+    gated = counts.conv(1, 1152, 1152, 16, stats=False, gate=True)
+    op, made = launches.launches_of(gated, 4)[0]
+    check("a gate costs what the convolution without it does not", predict.Predictor.gate(FakePredictor(), op, made, "low"), 8 * 9)
+    check("and is still in the op", op.inputs[4] is not None, True)
+    check("a name or its preset's start", [predict.chosen(predict.PRESETS[0], s) for s in ("dit", "ImageNet 256", "", "vae")], [True, True, True, False])
+
+
+def test_op_list():
+    """What the program says of a preset; where the lister has been built."""
+    lister = os.path.join(ROOT, os.environ.get("BUILD", "build"), "bench", "op_list")
+    if not os.access(lister, os.X_OK):
+        print("NOT RUN: no %s" % lister)
+        return 1
+    done = subprocess.run([lister, "bf16", "--preset", "dit-xl-2-256-dg"], capture_output=True, text=True, cwd=ROOT)
+    graphs = json.loads(done.stdout)
+    check("rows and calls of DiT-XL/2-G++", [(g["graph"], g["rows"], g["calls"], g["most"]) for g in graphs],
+          [("network", 2, 250, 0), ("guide", 1, 224, 0), ("decoder", 1, 1, 4)])
+    flops = [sum(op["flops"] for op in g["ops"]) * 1e-9 for g in graphs]
+    near("GFLOP of the network", flops[0], 237.24, 1e-4)
+    near("of the decoder", flops[2], 622.19, 1e-4)
+    streams = [op for op in graphs[0]["ops"] if op["kind"] == "pixel_norm"]
+    check("57 norms of an f32 stream, written in bf16", {(graphs[0]["tensors"][op["in"][0]][4], graphs[0]["tensors"][op["out"]][4]) for op in streams} |
+          {len(streams)}, {("fp32", "bf16"), 57})
+    known = [op["kind"] in launches.MAKERS or op["kind"] in ("norm", "norm_bwd") for g in graphs for op in g["ops"]]
+    check("every op of it is known", all(known), True)
+    refused_by = subprocess.run([lister, "bf16", "--preset", "edm-cifar10"], capture_output=True, text=True, cwd=ROOT)
+    check("a preset without networks is refused", (refused_by.returncode, refused_by.stderr), (1, "op_list: edm-cifar10: a preset that does not say its networks\n"))
+    return 0
+
+
 def test_program():
     model = os.path.join(ROOT, "bench", "sass_model.py")
     done = subprocess.run([sys.executable, model, "check"], env=dict(os.environ, NVCC="/nonexistent/nvcc"), capture_output=True, text=True)
@@ -186,7 +257,8 @@ def test_program():
         check("nor is a file without any of them taken", calibrated("{}")[:26], "F: holds none of hmma_inte")
 
 
-for test in (test_decoder, test_machine, test_multiprocessor, test_launches, test_program):
-    test()
-print("test_sass_model: %d passed, %d failed, 0 not run" % (passed, failed))
+not_run = 0
+for test in (test_decoder, test_machine, test_multiprocessor, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
+    not_run += test() or 0
+print("test_sass_model: %d passed, %d failed, %d not run" % (passed, failed, not_run))
 sys.exit(failed > 0)

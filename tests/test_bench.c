@@ -1,6 +1,6 @@
 /* test_bench.c -- `bench --ops`: the ops are timed to the end by the device's own clock without changing what it computes, and the
- * table's shares of the measured ceilings are the quotients that it says they are; state work is a share of its step. Figures
- * themselves are not tested.
+ * table's shares of the measured ceilings are the quotients that it says they are; state work is a share of its step; golden cases
+ * of every kind of network can be measured. Figures themselves are not tested.
  * Usage: test_bench [DEVICE [PROGRAM]]     default: cpu; the program of the same build folder                             */
 #include "models/edm.h"
 #include "program/ceilings.h"
@@ -244,6 +244,46 @@ static void no_ceilings(const Setup *s) {
     CHECK(j && !json_get(json_get(j, "network ops")->child, "of_ceiling") && !strstr(r->out, "at their ceilings"), "%s", r->out);
     json_free(j);
 }
+/* ---- golden cases as configurations ----------------------------------------------------------------------------------------------- */
+/* The kind of a case says what its network is; the call's operations are the published ones. */
+static void golden_configurations(const Setup *s, const char *golden) {
+    static const struct {
+        const char *name, *call, *flops; /* flops: the case's member of that name */
+        const char *options;
+        int images; /* of a call, the null class's included */
+        bool emu;   /* small enough for it */
+    } cases[] = {{"imagenet/dit_tiny", "network call", "flops_per_image", "", 2, true},
+                 {"imagenet/dit_sample_cfg", "two passes", NULL, "--cfg_scale 1.5", 4, true},
+                 {"imagenet/adm_tiny_plain", "network call", "flops_per_image", "", 2, true},
+                 {"imagenet/vae_tiny", "vae call", "decoder_flops_per_image", "", 2, true},
+                 {"imagenet/vae_sd", "vae call", "decoder_flops_per_image", "", 2, false},
+                 {"imagenet/dit_chain", "vae call", NULL, "", 2, true}};
+    char args[PATH_MAX + 256], path[PATH_MAX + 64];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Error e = {""};
+        if (!strcmp(s->device, "emu") && !cases[i].emu) continue;
+        snprintf(path, sizeof path, "%s/%s.safetensors", golden, cases[i].name);
+        snprintf(args, sizeof args, "bench --device %s --synthetic %s --batch 2 --repeats 1 --warmup 0 --steps 2 --json case.json %s",
+                 s->device, path, cases[i].options);
+        Result *r = run(s, args);
+        if (!succeeds(r, args)) continue;
+        SafeTensors *f = st_open(path, &e);
+        const char *text = f ? st_metadata(f, "case") : "";
+        Json *golden_case = json_parse(text, strlen(text), &e), *j = json_parse_file(at(s, "case.json"), &e);
+        const Json *call = json_get(j, cases[i].call);
+        double ms = number(call, "ms"), made = number(call, "gflops") * ms * 1e6;
+        double wanted = cases[i].flops ? number(golden_case, cases[i].flops) * cases[i].images : made;
+        double digits = 1e-3 * wanted + 6e-4 * ms * 1e6; /* GFLOP/s are printed with three behind the point */
+        CHECK(made > 0 && fabs(made - wanted) <= digits, "%s: a %s of %g operations, the case says %g", cases[i].name, cases[i].call, made,
+              wanted);
+        json_free(golden_case), json_free(j);
+        st_close(f);
+    }
+    snprintf(args, sizeof args, "bench --synthetic %s/imagenet/inception_fid.safetensors", golden);
+    fails(run(s, args), "a case without a configuration", 1, "neither the configuration of a network nor a case with one");
+    snprintf(args, sizeof args, "bench fid --synthetic %s/imagenet/vae_tiny.safetensors", golden);
+    fails(run(s, args), "an autoencoder makes no images", 1, "it needs a score network");
+}
 int main(int argc, char **argv) {
     const char *device = argc > 1 ? argv[1] : "cpu";
     bool emu = !strcmp(device, "emu");
@@ -269,6 +309,10 @@ int main(int argc, char **argv) {
         table(&s, precision);
         fid(&s);
         if (emu) no_ceilings(&s);
+        char *golden = realpath("tests/golden", NULL);
+        if (golden) golden_configurations(&s, golden);
+        else not_run("bench --synthetic: tests/golden is not here");
+        free(golden);
         remove_folder(s.dir);
     }
     free(real);

@@ -2,6 +2,7 @@
 parameters, worked out as the launchers at the end of each kernel file and host/device/cuda/ops.c do. What changes there
 changes here: the size of every parameter block is checked against the machine code (check_parameters).                        """
 import ctypes as c
+from copy import copy as copy_of
 
 from .decode import Unreadable
 
@@ -66,6 +67,7 @@ class Launch:
         self.kernel, self.grid, self.threads, self.shared, self.moved = kernel, tuple(grid) + (1,) * (3 - len(grid)), threads, shared, moved
         self.parameters = parameters  # structures, in order
         self.longer = None            # a long sum: [two launches with shorter ones, each with its steps, and the own steps]
+        self.parts = None             # launches that make the same blocks, where these are not all alike
 
     @property
     def blocks(self):
@@ -148,6 +150,13 @@ class Op:
         return "%s %d %dx%d" % (self.kind, o.c, o.h, o.w)
 
 
+def without_gate(op):
+    """The same convolution, its gate left out."""
+    plain = copy_of(op)
+    plain.inputs = op.inputs[:4] + [None]
+    return plain
+
+
 # ---- conv.cu ------------------------------------------------------------------------------------------------------------------------
 ROWS, CONV_THREADS, STAGES, ROW_BYTES = 128, 256, 4, 64
 MANY_STEPS = 40  # of a sum: more are reckoned from two launches with fewer channels
@@ -187,7 +196,18 @@ def linear(op):
     moved = x.bytes + w.bytes + op.out.bytes
     if x.n < MANY:
         return [Launch("linear_few_kernel", (ceil_div(w.n, 8), ceil_div(x.n, 8)), 256, 0, [p], moved)]
-    return [Launch("linear_many_kernelILb%dE" % (x.c % 4 == 0), (ceil_div(w.n, TILE_FEATURES), ceil_div(x.n, TILE_VECTORS)), 512, TILE_SHARED, [p], moved)]
+    return [linear_many(p, x.n, moved)]
+
+
+def linear_many(p, n, moved):
+    """n: the vectors of this launch. Those that do not fill the last block leave most of its warps without work."""
+    p = LinearParams.from_buffer_copy(p)
+    p.n = n
+    grid = (ceil_div(p.k, TILE_FEATURES), ceil_div(n, TILE_VECTORS))
+    launch = Launch("linear_many_kernelILb%dE" % (p.c % 4 == 0), grid, 512, TILE_SHARED, [p], moved)
+    if n > TILE_VECTORS and n % TILE_VECTORS:
+        launch.parts = [linear_many(p, some, moved) for some in (n - n % TILE_VECTORS, n % TILE_VECTORS)]
+    return launch
 
 
 def conv(op):
@@ -259,10 +279,30 @@ def tensor_core_width(d, widths):
     raise Unreadable("attention with heads of %d: the model knows the tensor-core kernels only" % d)
 
 
+F32_ROWS, F32_THREADS, F32_WEIGHTS, F32_DEPTH = 64, 256, 64 * 68, 16
+
+
+def attention_f32(op, tokens=None):
+    """attn_f32_kernel: heads that are too wide for the tensor-core kernel."""
+    qkv = op.inputs[0]
+    p, grid = attention_params(op, F32_ROWS)
+    parts = next(parts for parts in (1, 2, 4) if p.d <= 64 * parts or parts == 4)
+    if tokens:
+        p.tokens, p.blocks = tokens, ceil_div(tokens, F32_ROWS)
+    shared = 4 * (F32_WEIGHTS + max(F32_DEPTH * 64 * parts, 2 * F32_DEPTH * (F32_ROWS + 4)))
+    kernel = "attn_f32_kernelILi%dELi%dE" % (4 if p.d % 4 == 0 else 1, parts)
+    return Launch(kernel, (grid[0], 1, ceil_div(p.d, 64 * parts)), F32_THREADS, shared, [p], qkv.bytes + op.out.bytes)
+
+
 def attention(op):
     qkv = op.inputs[0]
     if qkv.type == F32:
         raise Unreadable("attention in f32: the model knows the tensor-core kernels only")
+    if qkv.c // 3 // op.numbers["heads"] > 256:
+        launch, steps = attention_f32(op), ceil_div(qkv.pixels, F32_ROWS)
+        if steps > 4:
+            launch.longer = [(attention_f32(op, n * F32_ROWS), n) for n in (1, 2)] + [steps]
+        return [launch]
     d = tensor_core_width(qkv.c // 3 // op.numbers["heads"], (32, 64, 80, 128, 256))
     width, pitch = d * 2, d * 2 + 16
     tiles = 2 if width <= 128 and d != 80 and qkv.pixels > 64 else 1

@@ -21,7 +21,12 @@ NETWORKS = [  # name, network case, guide case, steps, batch
     ("FFHQ 64x64, guided", "edm_ffhq64", "disc_ffhq64", 40, 128),
     ("ImageNet 64x64", "edm_imagenet64", None, 256, 64),
 ]
-CATEGORIES = [("convolutions", "conv_mma"), ("linear layers", "linear"), ("norm: apply", "norm_apply"), ("norm: gradient, apply", "norm_bwd_apply"),
+PRESETS = [  # name, preset of the program that says its networks, batch
+    # 512 rows of 256 tokens, with and without their classes: 34.9 waves of the convolutions' blocks at 1152 channels, and whole tiles of
+    # 64 vectors
+    ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
+]
+CATEGORIES = [("convolutions", "conv_mma"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"), ("norm: gradient, apply", "norm_bwd_apply"),
               ("norm: gradient, partial sums", "norm_bwd_partial"), ("norm: statistics", "norm_"), ("attention", "attn_mma"),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]
@@ -75,9 +80,13 @@ class Predictor:
         """Of one launch and the gap before the next."""
         parameters, busiest = self.sets[name], ceil_div(launch.blocks, H100["multiprocessors"])
         moved = launch.moved if launch.moved > H100["l2_keeps_bytes"] else 0
-        if launch.longer:
+        if launch.parts:
+            clocks = sum(self.clocks(part, ceil_div(part.blocks, H100["multiprocessors"]), parameters, moved) for part in launch.parts)
+        elif launch.longer:
             (short, few_steps), (long, more_steps), steps = launch.longer
-            pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), (canonical(short), canonical(long)))
+            pair = (canonical(short), canonical(long))
+            if is_conv(launch):  # whose steps cost the same, whatever the image
+                pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), pair)
             few, more = (self.clocks(part, busiest, parameters, 0, STARTS) for part in pair)
             clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
         elif is_conv(launch):
@@ -87,9 +96,16 @@ class Predictor:
         seconds = max(clocks / (parameters["clock_under_load_mhz"] * 1e6), moved / H100["memory_bytes_per_s"])
         return seconds, H100["launch_us"] * 1e-6
 
+    def gate(self, op, made, name):
+        """What the gate of a convolution costs: the seconds that it has more than the same one without it."""
+        if op.kind != "conv" or not op.inputs[4] or not is_conv(made[0]):
+            return 0.0
+        plain = launches.MAKERS["conv"](launches.without_gate(op))
+        return max(0.0, sum(self.seconds(launch, name)[0] for launch in made) - sum(self.seconds(launch, name)[0] for launch in plain))
+
     def graph(self, graph, batch):
-        """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]."""
-        rows, categories, gaps, count = {}, {}, 0.0, 0
+        """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]. fused gates: a part of the convolutions."""
+        rows, categories, gaps, count, gates = {}, {}, 0.0, 0, [0.0, 0.0]
         for op, made in launches.launches_of(graph, batch):
             row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0})
             row["count"] += 1
@@ -103,9 +119,12 @@ class Predictor:
                     at[k] += seconds * 1e3
                 gaps += gap * 1e3
                 count += 1
+            for k, name in enumerate(self.sets):
+                gates[k] += self.gate(op, made, name) * 1e3
         categories["gaps between launches"] = [gaps, gaps]
         total = [sum(r["ms"][k] for r in rows.values()) for k in range(2)]
-        return {"ms": total, "launches": count, "rows": rows, "categories": categories, "flops": sum(r["flops"] for r in rows.values())}
+        return {"ms": total, "launches": count, "rows": rows, "categories": categories, "fused gates": gates,
+                "flops": sum(r["flops"] for r in rows.values())}
 
 
 def is_conv(launch):
@@ -114,6 +133,8 @@ def is_conv(launch):
 
 def canonical(launch):
     """A convolution on 16x16 images with two columns of blocks in place of one of whole tiles: fewer launches then differ."""
+    if not is_conv(launch):
+        return launch
     p, columns = launch.parameters[0], 128 if "Li128E" in launch.kernel else 64
     if p.end.k % columns or p.end.rows < launches.ROWS or p.filter_width not in (1, 3) or p.stride != 1:
         return launch
@@ -138,69 +159,53 @@ def mean(low_high):
     return sum(low_high) / 2
 
 
+def of_cases(predictor, graphs, entry):
+    """The prediction of an entry of NETWORKS: EDM's sampler, two calls a step but for the last, guided at the first."""
+    name, network_case, guide_case, steps, batch = entry
+    network = predictor.graph(graphs[network_case], batch)
+    guide = predictor.graph(graphs[guide_case], batch) if guide_case else None
+    calls, guided = 2 * steps - 1, guided_steps(steps) if guide else 0
+    step = [2 * network["ms"][k] + (guide["ms"][k] if guide else 0) for k in range(2)]
+    return {"name": name, "batch": batch, "steps": steps, "network_calls": calls, "guide_calls": guided, "network": network, "guide": guide,
+            "guided_step_ms": step, "phases": [["network", calls]] + ([["guide", guided]] if guide else [])}
+
+
+def of_preset(predictor, graphs, entry):
+    """The prediction of an entry of PRESETS: what the program says of its networks and of the calls of a run."""
+    name, preset, batch = entry
+    made, phases, calls = {"network": None, "guide": None}, [], {"network": 0, "guide": 0}
+    for graph in graphs[preset]:
+        images = min(batch, graph["most"] or batch)
+        call = made[graph["graph"]] = predictor.graph(graph, images * graph["rows"])
+        calls[graph["graph"]] = graph["calls"]
+        phases.append([graph["graph"], graph["calls"] * ceil_div(batch, images)])
+        call["images"], call["rows an image"] = images, graph["rows"]
+    step = [sum(made[c]["ms"][k] for c in ("network", "guide") if made[c]) for k in range(2)]
+    return dict(made, name=name, batch=batch, steps=calls["network"], network_calls=calls["network"], guide_calls=calls["guide"], guided_step_ms=step,
+                phases=phases, shares=shares(made["network"], step))
+
+
+def shares(network, step):
+    """Of a step with and without the guide: the linear layers that make the modulation, and pixel norm with the gates."""
+    part = lambda of, whole: [of[k] / whole[k] for k in range(2)]
+    take = lambda name: network["categories"].get(name, [0.0, 0.0])
+    norms = [sum(v) for v in zip(take("pixel norm"), take("gates"), network["fused gates"])]
+    return {name: {"ms": of, "guided": part(of, step), "unguided": part(of, network["ms"])}
+            for name, of in (("modulation linears", take("linear layers")), ("pixel norm and gates", norms))}
+
+
 def predict(functions, graphs, calibration, start=""):
-    """The prediction of every network of NETWORKS whose name starts so; graphs: by the name of the case."""
+    """The prediction of every network of NETWORKS and PRESETS whose name starts so; graphs: by the name of the case, lists by that of a preset."""
     predictor, out = Predictor(functions, calibration), []
-    for name, network_case, guide_case, steps, batch in (n for n in NETWORKS if n[0].startswith(start)):
-        print("predicting %s ..." % name, file=sys.stderr, flush=True)
-        network = predictor.graph(graphs[network_case], batch)
-        guide = predictor.graph(graphs[guide_case], batch) if guide_case else None
-        calls, guided = 2 * steps - 1, guided_steps(steps) if guide else 0
-        run = [(calls * network["ms"][k] + (guided * guide["ms"][k] if guide else 0)) / 1e3 for k in range(2)]
-        step = [2 * network["ms"][k] + (guide["ms"][k] if guide else 0) for k in range(2)]
-        out.append({"name": name, "batch": batch, "steps": steps, "network_calls": calls, "guide_calls": guided, "network": network, "guide": guide,
-                    "guided_step_ms": step, "images_per_second": [batch / run[1], batch / run[0]]})
+    for entry, of in [(n, of_cases) for n in NETWORKS] + [(n, of_preset) for n in PRESETS]:
+        if chosen(entry, start):
+            print("predicting %s ..." % entry[0], file=sys.stderr, flush=True)
+            p = of(predictor, graphs, entry)
+            run = [sum(calls * p[call]["ms"][k] for call, calls in p["phases"]) / 1e3 for k in range(2)]
+            out.append(dict(p, images_per_second=[p["batch"] / run[1], p["batch"] / run[0]]))
     return out
 
 
-# ---- text ---------------------------------------------------------------------------------------------------------------------------
-def span(low_high, form="%.2f"):
-    low, high = (form % v for v in sorted(low_high))
-    return low if low == high else "%s..%s" % (low, high)
-
-
-def call_table(title, call, batch):
-    peak = 132 * 4 * 512 * 2 * DEFAULTS["clock_under_load_mhz"] * 1e6
-    lines = ["", "### %s: %s ms, %.0f us an image; %d launches" % (title, span(call["ms"]), 1e3 * mean(call["ms"]) / batch, call["launches"]), "",
-             "| kernels | ms | share | us an image |", "|---|--:|--:|--:|"]
-    total = mean(call["ms"])
-    for name, ms in sorted(call["categories"].items(), key=lambda item: -mean(item[1])):
-        lines.append("| %s | %s | %.1f%% | %.1f |" % (name, span(ms, "%.3f"), 100 * mean(ms) / total, 1e3 * mean(ms) / batch))
-    lines += ["", "| op | count | ms | share | TFLOP/s | of peak |", "|---|--:|--:|--:|--:|--:|"]
-    for name, r in sorted(call["rows"].items(), key=lambda item: -mean(item[1]["ms"])):
-        rate = r["flops"] / (mean(r["ms"]) * 1e-3)
-        lines.append("| %s | %d | %s | %.1f%% | %s | %s |" % (name, r["count"], span(r["ms"], "%.3f"), 100 * mean(r["ms"]) / total,
-                                                          "%.0f" % (rate * 1e-12) if r["flops"] else "", "%.0f%%" % (100 * rate / peak) if r["flops"] else ""))
-    return lines
-
-
-def markdown(predictions, nvcc, calibration):
-    lines = ["# Predicted times on an H100, fp16", "",
-             "**A prediction: nothing here ran on a GPU.** Made by `bench/sass_model.py renew` from the machine code of %s for sm_90a and a model of one" % nvcc,
-             "multiprocessor (bench/sass/); 132 of them at %d MHz, 3.0 TB/s of device memory, %.1f us between launches." % (
-                 dict(DEFAULTS, **calibration)["clock_under_load_mhz"], H100["launch_us"]),
-             "Calibrated with: %s." % (", ".join("%s %g" % (k, calibration[k]) for k in CALIBRATED if k in calibration)
-                                       or "nothing, the defaults of bench/sass/multiprocessor.py"),
-             "Two numbers are for a cp.async that costs the shared-memory port 4 and 8 clocks; shares and rates are of their mean. Expect errors of 25%.",
-             "Names of ops are those of `dg_cuda bench --ops`.", "",
-             "| network | batch | network call, ms | guide call, ms | guided step, ms | steps | images/s |", "|---|--:|--:|--:|--:|--:|--:|"]
-    for p in predictions:
-        lines.append("| %s | %d | %s | %s | %s | %d (%d + %d calls) | %s |" % (
-            p["name"], p["batch"], span(p["network"]["ms"], "%.1f"), span(p["guide"]["ms"], "%.1f") if p["guide"] else "",
-            span(p["guided_step_ms"], "%.1f"), p["steps"], p["network_calls"], p["guide_calls"], span(p["images_per_second"], "%.3g")))
-    for p in predictions:
-        lines += ["", "## %s, batch %d" % (p["name"], p["batch"])] + call_table("Network call", p["network"], p["batch"])
-        if p["guide"]:
-            lines += call_table("Guide call", p["guide"], p["batch"])
-    return "\n".join(lines) + "\n"
-
-
-def beside(call, measured):
-    """Measured rows of `dg_cuda bench --ops --json` beside a predicted call."""
-    lines = ["| op | count | predicted ms | measured ms | measured / predicted |", "|---|--:|--:|--:|--:|"]
-    for row in measured:
-        name = row["op"].split(" by ")[0]
-        ms = call["rows"].get(name, {}).get("ms")
-        lines.append("| %s | %d | %s | %.3f | %s |" % (row["op"], row["count"], span(ms, "%.3f") if ms else "", row["ms"],
-                                                    "%.2f" % (row["ms"] / mean(ms)) if ms else "not predicted"))
-    return "\n".join(lines) + "\n"
+def chosen(entry, start):
+    """Whether --network means this one: by the start of its name, or of its preset's."""
+    return entry[0].startswith(start) or (entry in PRESETS and entry[1].startswith(start))

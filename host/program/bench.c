@@ -106,7 +106,7 @@ typedef struct {
     Device *device;
     Networks networks;
     SampleOptions sample; /* resolved */
-    Engine engine;        /* without a network: the guide alone */
+    Engine engine;        /* without a network: the guide or the autoencoder alone */
     double *x;            /* device, f64 noise */
     Spans *spans;         /* that the device records, for the trace or where it `times`; or NULL */
     bool fid;             /* whole runs, as bench fid times them */
@@ -403,6 +403,12 @@ static bool open_engine(Bench *b, Error *e) {
         if (!score_apply(n->score, &b->sample, e)) return false;
         if (!engine_new(&b->engine, d, n, &b->sample, b->o->batch, fuse, e)) return false;
         per_sample = b->engine.n.network->per_sample;
+    } else if (!n->source[ROLE_EXTRACTOR].weights) {
+        int rows = b->o->vae_batch < b->o->batch ? b->o->vae_batch : b->o->batch;
+        b->engine = (Engine){.batch = b->o->batch};
+        b->engine.n.decoder = decoder_new(d, n->source[ROLE_VAE].weights, n->state, rows, fuse, e);
+        if (!b->engine.n.decoder) return false;
+        per_sample = b->engine.n.decoder->net->per_sample;
     } else {
         b->engine = (Engine){.batch = b->o->batch};
         b->engine.n.discriminator = guide_new(d, n->source[ROLE_EXTRACTOR].weights, n->source[ROLE_DISCRIMINATOR].weights, b->o->batch,

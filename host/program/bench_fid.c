@@ -237,7 +237,7 @@ static bool measure(Fid *f, Text *json, Error *e) {
 }
 bool bench_fid(const FidBench *b, Text *json, Error *e) {
     Fid f = {.b = b, .images = b->o->images ? (size_t)b->o->images : 2 * (size_t)b->o->batch};
-    if (!b->engine->sampler) return dg_error(e, "bench fid makes images: it needs a score network, not a guide alone");
+    if (!b->engine->sampler) return dg_error(e, "bench fid makes images: it needs a score network, not a guide or an autoencoder alone");
     if (f.images < 2) return dg_error(e, "--images 1: one image has no covariance");
     bool ok = open_features(&f, e);
     if (ok) make_reference(&f), ok = measure(&f, json, e);

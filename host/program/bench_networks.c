@@ -16,15 +16,38 @@ static Json *read_case(const char *path, Error *e) {
     st_close(f);
     return j;
 }
+/* The configuration of one role's network: a golden case names it; a file may also be one itself, of a score network or an autoencoder. */
+static const Json *config_of(const Json *j, const char *kind, Role r) {
+    static const char *const key[ROLES] = {"network", "extractor", "head", "gnet", "classifier", "vae"};
+    const Json *config = json_get(j, key[r]);
+    bool of_vae = !strcmp(kind, "vae");
+    if (config || (r == ROLE_VAE && of_vae && (config = json_get(j, "config")))) return config;
+    if (r == ROLE_VAE && of_vae) return j;
+    return r == ROLE_NETWORK && !of_vae && (json_get(j, "model_type") || model_find_score(j, NULL)) ? j : NULL;
+}
+/* A golden case says in its own kind of what kind its score network is; one that does not has EDM's. */
+static Weights *synthetic_weights(uint64_t seed, const Json *config, const char *of_case, Role r) {
+    const char *kind = !strncmp(of_case, "dit", 3) ? model_dit.kind : !strncmp(of_case, "adm_", 4) ? model_adm_unet.kind : NULL;
+    if (r != ROLE_NETWORK || !kind || json_get(config, "kind")) return weights_synthetic(seed, config);
+    Text own = {0}, whole = {0};
+    json_write(&own, config);
+    text_printf(&whole, "{\"kind\": \"%s\"%s%s", kind, config->count ? ", " : "", own.text + 1);
+    Json *said = json_parse(whole.text, whole.len, NULL);
+    DG_CHECK(said, "a configuration with its kind does not parse: %s", whole.text);
+    Weights *w = weights_synthetic(seed, said);
+    json_free(said);
+    text_free(&own), text_free(&whole);
+    return w;
+}
 /* Those of the roles from `first` on that the case names. Whether there is any. */
 static bool add_configs(Networks *n, const Json *j, Role first, bool discriminates) {
-    static const char *const key[ROLES] = {"network", "extractor", "head", "gnet", "classifier", "vae"};
+    const Json *named = json_get(j, "kind");
+    const char *kind = named && named->kind == JSON_STRING ? named->string : "";
     bool any = false;
     for (Role r = first; r < ROLES; r++) {
-        const Json *config = json_get(j, key[r]);
-        if (!config && r == ROLE_NETWORK && json_get(j, "model_type")) config = j;
+        const Json *config = config_of(j, kind, r);
         if (!config || n->source[r].weights || ((r == ROLE_EXTRACTOR || r == ROLE_DISCRIMINATOR) && !discriminates)) continue;
-        n->source[r].weights = weights_synthetic((uint64_t)r + 1, config);
+        n->source[r].weights = synthetic_weights((uint64_t)r + 1, config, kind, r);
         any = true;
     }
     return any;
@@ -62,5 +85,8 @@ bool bench_open_networks(Networks *n, const BenchOptions *o, Error *e) {
         return false;
     if (!n->source[ROLE_EXTRACTOR].weights != !n->source[ROLE_DISCRIMINATOR].weights)
         return dg_error(e, "a case for guidance has an extractor and a head");
-    return networks_describe(n, e) || dg_error_context(e, "%s", o->synthetic);
+    if (!n->source[ROLE_NETWORK].weights && !n->source[ROLE_EXTRACTOR].weights && !n->source[ROLE_VAE].weights)
+        return dg_error(e, "%s: neither a score network, nor extractor and head, nor an autoencoder",
+                        o->synthetic ? o->synthetic : o->synthetic_guide);
+    return networks_describe(n, e) || dg_error_context(e, "%s", o->synthetic ? o->synthetic : o->synthetic_guide);
 }

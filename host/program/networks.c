@@ -50,11 +50,20 @@ static bool describe_vae(Networks *n, const Weights *vae, Error *e) {
     decoder_free(plan);
     return true;
 }
+/* Of an autoencoder alone: latents of the size of its own arguments. */
+static bool describe_latents(Networks *n, const Weights *vae, Error *e) {
+    Net *net = net_new(SPAN_AUTOENCODER, (Precision){DG_F32, false}, 1, false);
+    const Ports *p = net_add(net, &model_vae, weights_config(vae), "", 0, e);
+    if (p) n->state = shape_of(net->graph, p->x);
+    net_free(net);
+    return p || dg_error_context(e, "%s", weights_name(vae));
+}
 bool networks_describe(Networks *n, Error *e) {
     const Weights *w = n->source[ROLE_NETWORK].weights, *classifier = n->source[ROLE_CLASSIFIER].weights,
                   *vae = n->source[ROLE_VAE].weights;
     if (w && !describe_network(n, w, e)) return false;
     if (w && vae && !describe_vae(n, vae, e)) return false;
+    if (!w && vae && !(describe_latents(n, vae, e) && describe_vae(n, vae, e))) return false;
     n->classes = w ? n->score->facts.classes : 0;
     if (n->classes || !classifier) return true;
     EncoderConfig *c = model_config(&model_classifier, weights_config(classifier), e);

@@ -1,0 +1,81 @@
+"""report.py -- a prediction of predict.py as text: markdown, and measured rows beside predicted ones. """
+from .multiprocessor import CALIBRATED, DEFAULTS
+from .predict import H100, mean
+
+
+def span(low_high, form="%.2f"):
+    low, high = (form % v for v in sorted(low_high))
+    return low if low == high else "%s..%s" % (low, high)
+
+
+def call_table(title, call, batch):
+    peak = 132 * 4 * 512 * 2 * DEFAULTS["clock_under_load_mhz"] * 1e6
+    lines = ["", "### %s: %s ms, %.0f us an image; %d launches" % (title, span(call["ms"]), 1e3 * mean(call["ms"]) / batch, call["launches"]), "",
+             "| kernels | ms | share | us an image |", "|---|--:|--:|--:|"]
+    total = mean(call["ms"])
+    for name, ms in sorted(call["categories"].items(), key=lambda item: -mean(item[1])):
+        lines.append("| %s | %s | %.1f%% | %.1f |" % (name, span(ms, "%.3f"), 100 * mean(ms) / total, 1e3 * mean(ms) / batch))
+    if mean(call["fused gates"]):
+        lines.append("| (gates, within the convolutions) | %s | %.1f%% | %.1f |" % (
+            span(call["fused gates"], "%.3f"), 100 * mean(call["fused gates"]) / total, 1e3 * mean(call["fused gates"]) / batch))
+    lines += ["", "| op | count | ms | share | TFLOP/s | of peak |", "|---|--:|--:|--:|--:|--:|"]
+    for name, r in sorted(call["rows"].items(), key=lambda item: -mean(item[1]["ms"])):
+        rate = r["flops"] / (mean(r["ms"]) * 1e-3)
+        lines.append("| %s | %d | %s | %.1f%% | %s | %s |" % (name, r["count"], span(r["ms"], "%.3f"), 100 * mean(r["ms"]) / total,
+                                                          "%.0f" % (rate * 1e-12) if r["flops"] else "", "%.0f%%" % (100 * rate / peak) if r["flops"] else ""))
+    return lines
+
+
+CALLS = (("network", "Network call"), ("guide", "Guide call"), ("decoder", "Decoder call"))
+
+
+def run_table(p):
+    """What a run of a batch is, by its phases, and of a preset the shares that are bounded."""
+    run = sum(calls * mean(p[call]["ms"]) for call, calls in p["phases"])
+    flops = sum(calls * p[call]["flops"] for call, calls in p["phases"]) / p["batch"]
+    lines = ["", "| phase | calls of a run | ms a call | seconds | share |", "|---|--:|--:|--:|--:|"]
+    for call, calls in p["phases"]:
+        ms = p[call]["ms"]
+        lines.append("| %s | %d | %s | %s | %.1f%% |" % (call, calls, span(ms), span([calls * v / 1e3 for v in ms]), 100 * calls * mean(ms) / run))
+    lines += ["", "%.1f TFLOP an image, %.0f TFLOP/s; %s images/s." % (flops * 1e-12, p["batch"] * flops / run * 1e-9, span(p["images_per_second"], "%.3g"))]
+    if "shares" in p:
+        lines += ["", "| of the network call | ms | of a step with the guide | without |", "|---|--:|--:|--:|"]
+        for name, s in p["shares"].items():
+            lines.append("| %s | %s | %s | %s |" % (name, span(s["ms"], "%.3f"), *(span([100 * v for v in s[of]], "%.2f%%") for of in ("guided", "unguided"))))
+        lines += ["", "A gate inside a convolution counts as the time that the convolution takes more than the same one without it."]
+    return lines
+
+
+def markdown(predictions, nvcc, calibration):
+    lines = ["# Predicted times on an H100, fp16; DiT and its autoencoder bf16", "",
+             "**A prediction: nothing here ran on a GPU.** Made by `bench/sass_model.py renew` from the machine code of %s for sm_90a and a model of one" % nvcc,
+             "multiprocessor (bench/sass/); 132 of them at %d MHz, 3.0 TB/s of device memory, %.1f us between launches." % (
+                 dict(DEFAULTS, **calibration)["clock_under_load_mhz"], H100["launch_us"]),
+             "Calibrated with: %s." % (", ".join("%s %g" % (k, calibration[k]) for k in CALIBRATED if k in calibration)
+                                       or "nothing, the defaults of bench/sass/multiprocessor.py"),
+             "Two numbers are for a cp.async that costs the shared-memory port 4 and 8 clocks; shares and rates are of their mean. Expect errors of 25%.",
+             "Names of ops are those of `dg_cuda bench --ops`.", "",
+             "| network | batch | network call, ms | guide call, ms | guided step, ms | steps | images/s |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for p in predictions:
+        lines.append("| %s | %d | %s | %s | %s | %d (%d + %d calls) | %s |" % (
+            p["name"], p["batch"], span(p["network"]["ms"], "%.1f"), span(p["guide"]["ms"], "%.1f") if p["guide"] else "",
+            span(p["guided_step_ms"], "%.1f"), p["steps"], p["network_calls"], p["guide_calls"], span(p["images_per_second"], "%.3g")))
+    for p in predictions:
+        lines += ["", "## %s, batch %d" % (p["name"], p["batch"])] + run_table(p)
+        for call, title in CALLS:
+            if p.get(call):
+                images = p[call].get("images", p["batch"])
+                of = ", %d images%s" % (images, ", each with and without its class" if p[call]["rows an image"] == 2 else "") if "images" in p[call] else ""
+                lines += call_table(title + of, p[call], images)
+    return "\n".join(lines) + "\n"
+
+
+def beside(call, measured):
+    """Measured rows of `dg_cuda bench --ops --json` beside a predicted call."""
+    lines = ["| op | count | predicted ms | measured ms | measured / predicted |", "|---|--:|--:|--:|--:|"]
+    for row in measured:
+        name = row["op"].split(" by ")[0]
+        ms = call["rows"].get(name, {}).get("ms")
+        lines.append("| %s | %d | %s | %.3f | %s |" % (row["op"], row["count"], span(ms, "%.3f") if ms else "", row["ms"],
+                                                    "%.2f" % (row["ms"] / mean(ms)) if ms else "not predicted"))
+    return "\n".join(lines) + "\n"
