@@ -186,7 +186,7 @@ def conv_launch(op, channels=None):
 
 
 # ---- linear.cu ----------------------------------------------------------------------------------------------------------------------
-MANY, TILE_VECTORS, TILE_FEATURES, TILE_SHARED = 16, 64, 16, 4 * (64 + 16) * 64 * 4
+MANY, FEW_FEATURES, WIDE_BLOCKS = 16, 32, 100
 
 
 def linear(op):
@@ -195,18 +195,20 @@ def linear(op):
                      n=x.n, c=x.c, k=w.n, add_stride=0 if op.numbers.get("positions") else w.n, scale=1, act=ACTS[op.numbers.get("act", "none")])
     moved = x.bytes + w.bytes + op.out.bytes
     if x.n < MANY:
-        return [Launch("linear_few_kernel", (ceil_div(w.n, 8), ceil_div(x.n, 8)), 256, 0, [p], moved)]
+        return [Launch("linear_few_kernelILb%dE" % (x.c % 4 == 0), (ceil_div(w.n, FEW_FEATURES), ceil_div(x.n, 8)), 256, 0, [p], moved)]
     return [linear_many(p, x.n, moved)]
 
 
-def linear_many(p, n, moved):
-    """n: the vectors of this launch. Those that do not fill the last block leave most of its warps without work."""
+def linear_many(p, n, moved, whole=0):
+    """n: the vectors of this launch, or, of a part, those of it; whole: of all parts. Those that do not fill the last block leave most of its warps without work."""
     p = LinearParams.from_buffer_copy(p)
     p.n = n
-    grid = (ceil_div(p.k, TILE_FEATURES), ceil_div(n, TILE_VECTORS))
-    launch = Launch("linear_many_kernelILb%dE" % (p.c % 4 == 0), grid, 512, TILE_SHARED, [p], moved)
-    if n > TILE_VECTORS and n % TILE_VECTORS:
-        launch.parts = [linear_many(p, some, moved) for some in (n - n % TILE_VECTORS, n % TILE_VECTORS)]
+    wide = ceil_div(p.k, 64) * ceil_div(whole or n, 64) >= WIDE_BLOCKS
+    vectors, features, stages = (64, 64, 3) if wide else (32, 16, 4)
+    grid = (ceil_div(p.k, features), ceil_div(n, vectors))
+    launch = Launch("linear_many_kernelILi%dELi%dELb%dE" % (vectors, features, p.c % 4 == 0), grid, 256, stages * (vectors + features) * 256, [p], moved)
+    if n > vectors and n % vectors:
+        launch.parts = [linear_many(p, some, moved, n) for some in (n - n % vectors, n % vectors)]
     return launch
 
 
