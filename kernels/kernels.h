@@ -75,6 +75,7 @@ typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
 } AttnArgs;
 size_t cuda_attn_workspace(const AttnArgs *a);
 int cuda_attn(const AttnArgs *a, void *stream);
+int cuda_attn_wide(const AttnArgs *a, void *stream); /* its part for heads of 257 to 512 channels in whole pieces of 16 bits */
 int cuda_attn_bwd(const AttnArgs *a, void *stream);
 
 typedef struct { /* OP_UNARY; OP_UNARY_BWD with dy */
