@@ -171,9 +171,9 @@ def test_bf16_and_wide_heads():
         t[4] = t[4].replace("fp16", "bf16")
     check("a convolution in bf16", counts.only_launches(in_bf16)[0].kernel, run.kernel.replace("6__half", "13__nv_bfloat16"))
     wide = counts.only_launches(counts.attention("attn", 1, 512, 1024))[0]
-    check("a head of 512: 2 halves of its channels, 64 queries a block", (wide.kernel, wide.grid, wide.shared), ("attn_f32_kernelILi4ELi4E", (1024, 1, 2), 33792))
-    check("its 16 blocks of keys are reckoned from 1 and 2", [(part.parameters[0].tokens, steps) for part, steps in wide.longer[:2]] + [wide.longer[2]],
-          [(64, 1), (128, 2), 16])
+    check("a head of 512: 2 halves of its channels, 64 queries a block", (wide.kernel, wide.grid, wide.shared), ("attn_wide_kernelI6__halfE", (1024, 1, 2), 91648))
+    check("its 64 blocks of keys are reckoned from 2 and 4", [(part.parameters[0].tokens, steps) for part, steps in wide.longer[:2]] + [wide.longer[2]],
+          [(32, 2), (64, 4), 64])
     many = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
     check("132 vectors are two whole tiles, and one of 4", [(part.grid, part.parameters[0].n) for part in many.parts], [((432, 2, 1), 128), ((432, 1, 1), 4)])
 

@@ -294,11 +294,29 @@ def attention_f32(op, tokens=None):
     return Launch(kernel, (grid[0], 1, ceil_div(p.d, 64 * parts)), F32_THREADS, shared, [p], qkv.bytes + op.out.bytes)
 
 
+WIDE_QUERIES, WIDE_KEYS = 64, 16
+
+
+def attention_wide(op, tokens=None):
+    """attn_wide_kernel: heads of 257 to 512 channels; half of those of y."""
+    qkv = op.inputs[0]
+    p, grid = attention_params(op, WIDE_QUERIES)
+    if tokens:
+        p.tokens, p.blocks = tokens, ceil_div(tokens, WIDE_QUERIES)
+    return Launch("attn_wide_kernelI%sE" % MANGLED[qkv.type], (grid[0], 1, 2), 128,
+                  (WIDE_QUERIES + WIDE_KEYS) * (512 * 2 + 16) + WIDE_KEYS * (256 * 2 + 16), [p], qkv.bytes + op.out.bytes)
+
+
 def attention(op):
     qkv = op.inputs[0]
     if qkv.type == F32:
         raise Unreadable("attention in f32: the model knows the tensor-core kernels only")
-    if qkv.c // 3 // op.numbers["heads"] > 256:
+    if 256 < qkv.c // 3 // op.numbers["heads"] <= 512:
+        launch, steps = attention_wide(op), ceil_div(qkv.pixels, WIDE_KEYS)
+        if steps > 8:
+            launch.longer = [(attention_wide(op, n * WIDE_KEYS), n) for n in (2, 4)] + [steps]
+        return [launch]
+    if qkv.c // 3 // op.numbers["heads"] > 512:
         launch, steps = attention_f32(op), ceil_div(qkv.pixels, F32_ROWS)
         if steps > 4:
             launch.longer = [(attention_f32(op, n * F32_ROWS), n) for n in (1, 2)] + [steps]

@@ -27,7 +27,7 @@ PRESETS = [  # name, preset of the program that says its networks, batch
     ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
 ]
 CATEGORIES = [("convolutions", "conv_mma"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"), ("norm: gradient, apply", "norm_bwd_apply"),
-              ("norm: gradient, partial sums", "norm_bwd_partial"), ("norm: statistics", "norm_"), ("attention", "attn_mma"),
+              ("norm: gradient, partial sums", "norm_bwd_partial"), ("norm: statistics", "norm_"), ("attention", ("attn_mma", "attn_wide", "attn_f32")),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]
 
