@@ -1,5 +1,5 @@
-// gpu_prims_sm90.h -- primitives of Hopper's kernels: named barriers, mbarriers, TMA, wgmma. Written as gpu_prims.h is: PTX under nvcc,
-// a call into tests/cuda_on_cpu otherwise, and a case in prims_test.cu for each.
+// gpu_prims_sm90.h -- primitives of Hopper's kernels: named barriers, mbarriers, TMA, wgmma, clusters. Written as gpu_prims.h is: PTX
+// under nvcc, a call into tests/cuda_on_cpu otherwise, and a case in prims_test.cu for each.
 #ifndef DG_GPU_PRIMS_SM90_H
 #define DG_GPU_PRIMS_SM90_H
 #include "kernels/gpu_prims.h"
@@ -69,8 +69,8 @@ GPU_FN void mbar_arrive_remote(uint32_t bar) { asm volatile("mbarrier.arrive.sha
 GPU_FN void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 using TensorMap = CUtensorMap;
 GPU_FN void tma_prefetch(const TensorMap *t) { asm volatile("prefetch.tensormap [%0];" ::"l"(t) : "memory"); }
-// A box of a tensor map at coordinates c0, c1, ... (in elements, from the innermost dimension) -> shared memory; its bytes count on bar. With
-// a mask, into every CTA of the cluster whose rank's bit is set: to the same place there, counted on the barrier at bar's place there.
+// A box of a tensor map at coordinates c0, c1, ... (in elements, from the innermost dimension) -> shared memory; its bytes count on bar.
+// With a mask, into every CTA of the cluster whose rank's bit is set: to the same place there, counted on the barrier at bar's place there.
 #define GPU_TMA_LOAD(RANK, PARAMS, LIST, MASK, ...)                                                                                        \
     GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, PARAMS) {                                                         \
         asm volatile("cp.async.bulk.tensor." RANK ".shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {" LIST            \
@@ -286,12 +286,13 @@ inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const 
 #endif
 // ================================================================ common
 enum { SWIZZLE_NONE = 0, SWIZZLE_32B = 1, SWIZZLE_64B = 2, SWIZZLE_128B = 3 };
-// matrix descriptor of a 128-byte-swizzled K-major tile: rows of 128 bytes, 8-row groups 1024 bytes apart
-GPU_FN uint64_t wgmma_desc_sw128(uint32_t smem) {
-    return (uint64_t)(smem >> 4 & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+// Descriptor of a matrix in shared memory for wgmma; swizzle: as for its tensor map (the descriptor's own field counts the other way).
+// lbo and sbo: bytes from one group of 8 rows, or of a swizzle's width, to the next, as PTX says for each layout.
+__host__ GPU_FN uint64_t wgmma_desc(uint32_t smem, uint32_t lbo, uint32_t sbo, int swizzle) {
+    return (uint64_t)(smem >> 4 & 0x3fff) | (uint64_t)(lbo >> 4) << 16 | (uint64_t)(sbo >> 4) << 32 |
+           (uint64_t)(swizzle ? 4 - swizzle : 0) << 62;
 }
-GPU_FN uint64_t wgmma_desc(uint32_t smem, uint32_t lbo, uint32_t sbo, int mode) {
-    return (uint64_t)(smem >> 4 & 0x3fff) | (uint64_t)(lbo >> 4) << 16 | (uint64_t)(sbo >> 4) << 32 | (uint64_t)mode << 62;
-}
+// of a tile whose rows are 128 bytes of k, swizzled: groups of 8 rows follow one another
+GPU_FN uint64_t wgmma_desc_sw128(uint32_t smem) { return wgmma_desc(smem, 16, 1024, SWIZZLE_128B); }
 } // namespace gpu
 #endif

@@ -310,7 +310,7 @@ static void tma_load_into(Worker *to, uint32_t dst, const TensorMap *t, uint32_t
     memset(to->smem + dst, 0xff, box_bytes(*t));
     to->tma.push_back(o);
 }
-// With a mask, the box goes to the same place in every CTA of it, each of which counts its bytes on its own barrier when they have landed there.
+// With a mask, the box goes to the same place in every CTA of it, each of which counts its bytes on its own barrier when they land there.
 void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, const int *c, int rank, uint32_t mask, Loc l) {
     Worker *w = W();
     dst = own(w, dst, "TMA load", l);

@@ -165,7 +165,6 @@ template <class T, int N, int TA, int TB, bool RS> void t_wgmma(const char *name
         for (int k = 0; k < K; ++k) memcpy(&img[TA ? mn_major(swa, m, k, K) : k_major(RS ? 3 : swa, m, k, K)], &A[m * K + k], 2);
     for (int n = 0; n < N; ++n)
         for (int k = 0; k < K; ++k) memcpy(&img[boff + (TB ? mn_major(swb, n, k, K) : k_major(swb, n, k, K))], &B[(size_t)n * K + k], 2);
-    static const int mode[4] = {0, 3, 2, 1};
     auto desc = [&](int s, bool t) -> uint64_t {
         uint32_t lbo, sbo;
         if (!t) {
@@ -178,7 +177,7 @@ template <class T, int N, int TA, int TB, bool RS> void t_wgmma(const char *name
             lbo = 128 * 64;
             sbo = 128;
         }
-        return (uint64_t)(lbo >> 4) << 16 | (uint64_t)(sbo >> 4) << 32 | (uint64_t)mode[s] << 62;
+        return gpu::wgmma_desc(0, lbo, sbo, s);
     };
     auto adv = [&](int s, bool t) { return t ? (s ? 16 * (16 << s) : 2 * 128 * 64) : 32; };
     WgCase w{desc(swa, TA), desc(swb, TB), adv(swa, TA), adv(swb, TB), steps};

@@ -185,8 +185,8 @@ void smem_landed(Worker *w, uint32_t off, size_t n, uint32_t e, bool generic) {
     }
 }
 
-// That other CTAs have arrived at a CTA's barriers for the last time, and that its loads have landed, is known to one of its threads when it
-// exits.
+// That other CTAs have arrived at a CTA's barriers for the last time, and that its loads have landed, is known to one of its threads
+// when it exits.
 void check_remote(Worker *w) {
     Fiber *f = static_cast<Fiber *>(cur);
     for (uint32_t t = 0; t < w->remote.size(); ++t) {
