@@ -161,7 +161,7 @@ clean:
 # The flags, the compiler and, with MARCH=native, this processor. The file changes only when they do: another setting, or a
 # build folder carried to another machine, starts afresh.
 CONFIG := $(CC) $(CXX) $(CFLAGS) $(EMU_FLAGS) $(shell $(CC) -march=$(MARCH) -dM -E -x c /dev/null 2>/dev/null | cksum)
-CUDA_CONFIG := $(NVCC) $(NVFLAGS) $(CUDA_DEFS)
+CUDA_CONFIG := $(NVCC) $(NVFLAGS) $(NVARCH) $(CUDA_DEFS)
 LINK_CONFIG := $(CUDA_OBJ) $(CUDA_LIBS) $(LDFLAGS) $(LDLIBS)
 # record FILE,TEXT
 record = $(if $(subst x$(strip $(file <$(1)))x,,x$(strip $(2))x),$(file >$(1),$(2)))

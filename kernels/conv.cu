@@ -9,6 +9,7 @@
 // Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
 #include "kernels/conv_epilogue.h"
+#include "kernels/conv_sm90.h"
 #include <string.h>
 
 // ---- device code ------------------------------------------------------------------------------------------------------
@@ -341,6 +342,7 @@ static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t strea
     return gpu::launch(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
 }
 extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
+    if (conv_sm90_takes(a)) return conv_sm90(a, stream);
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
     p.x = a->x, p.w = a->w, p.y = a->y, p.stats = (float2 *)a->stats, p.end = conv_epilogue(a);

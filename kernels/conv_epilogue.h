@@ -22,7 +22,7 @@ inline Epilogue conv_epilogue(const ConvArgs *a) {
     q.k = a->k, q.out_pixels = a->out_height * a->out_width, q.rows = a->n * q.out_pixels, q.scale = a->options.scale;
     return q;
 }
-GPU_FN bool more_than_plain(const Epilogue &q) { return q.gate || q.add_kind == OPERAND_POSITIONS || q.act != ACT_NONE; }
+__host__ GPU_FN bool more_than_plain(const Epilogue &q) { return q.gate || q.add_kind == OPERAND_POSITIONS || q.act != ACT_NONE; }
 
 template <int V> GPU_FN void activate(float (&v)[V], Act act) {
     if (act == ACT_RELU)
@@ -33,14 +33,16 @@ template <int V> GPU_FN void activate(float (&v)[V], Act act) {
 template <int V> GPU_FN void load_bias(float (&bias)[V], const Epilogue &q, int k) {
     GPU_FOR (int e = 0; e < V; e++) bias[e] = q.bias ? q.bias[k + e] : 0;
 }
+template <int V> GPU_FN void add_and_scale(float (&v)[V], const float (&add)[V], float scale) {
+    GPU_FOR (int e = 0; e < V; e++) v[e] = (v[e] + add[e]) * scale;
+}
 // v, sums with their bias added, become the outputs of channels k, ... at `row`, a pixel counted over all images; `out`: their place in y.
 template <int V> GPU_FN void finish_plain(const Epilogue &q, float (&v)[V], int row, int k, size_t out) {
-    if (q.add) {
-        float add[V];
+    float add[V];
+    GPU_FOR (int e = 0; e < V; e++) add[e] = 0;
+    if (q.add)
         load_floats(add, q.add, q.add_type, q.add_kind == OPERAND_VECTOR ? (size_t)(row / q.out_pixels) * (size_t)q.k + (size_t)k : out);
-        GPU_FOR (int e = 0; e < V; e++) v[e] += add[e];
-    }
-    GPU_FOR (int e = 0; e < V; e++) v[e] *= q.scale;
+    add_and_scale(v, add, q.scale);
 }
 template <int V> GPU_FN void finish_more(const Epilogue &q, float (&v)[V], int row, int k, size_t out) {
     float gate[V], add[V];

@@ -17,6 +17,7 @@
 #define SHARED(T, name, dims) __shared__ T name dims
 #define DYN_SHARED(name)      extern __shared__ __align__(1024) uint8_t name[]
 #define GPU_FOR               _Pragma("unroll") for // a loop to be unrolled
+#define GPU_LOOP              _Pragma("unroll 1") for // one not to be
 #else
 #include "cuda_on_cpu.h"
 #define GPU_FN   inline
@@ -27,7 +28,8 @@
     static const char name##_tag = 0;                                                                                                      \
     name##_type &name = *(name##_type *)::emu::static_shared(&name##_tag, sizeof(name##_type), 16)
 #define DYN_SHARED(name) uint8_t *name = ::emu::dyn_shared(1024)
-#define GPU_FOR for
+#define GPU_FOR  for
+#define GPU_LOOP for
 #endif
 
 namespace gpu {

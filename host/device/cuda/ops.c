@@ -17,6 +17,7 @@ static bool is_linear(const Exec *e, const Op *op) {
 ConvArgs cuda_conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
+    const Cuda *c = e->dev->impl;
     return (ConvArgs){.x = data(e, op->in[0]),
                       .w = data(e, op->in[1]),
                       .bias = data(e, op->in[2]),
@@ -39,7 +40,9 @@ ConvArgs cuda_conv_args(const Exec *e, int i) {
                       .out_height = y.h,
                       .out_width = y.w,
                       .options = op->conv,
-                      .needs = conv_needs(e->g, op)};
+                      .needs = conv_needs(e->g, op),
+                      .capability = c->capability,
+                      .multiprocessors = c->multiprocessors};
 }
 static int run_conv(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
