@@ -16,6 +16,7 @@
 
 enum { ROWS = 128, GROUP_ROWS = 64, DEPTH = 64, ROW_BYTES = 128 }; // of a tile; DEPTH: channels of a step
 enum { GROUP_THREADS = 128, GROUPS = 2, GROUP_WARPS = 4, THREADS = (1 + GROUPS) * GROUP_THREADS };
+enum { PART = 4 }; // of a pass: eights of columns whose sums a thread finishes at once
 enum { PASS = 64, HALF_PASS_BYTES = GROUP_ROWS * ROW_BYTES, BOX_BYTES = ROWS * ROW_BYTES }; // PASS: columns that become outputs together
 enum { BAND = 16 }; // pixel tiles that share weight tiles in the L2 cache, before the next ones are begun
 
@@ -36,11 +37,11 @@ struct WgmmaParams {
     void *y;
     float2 *stats; // of y, by segments of all images; NULL: none
     Epilogue end;
-    int out_width, out_height, images;         // what tiles are cut from; the rows of a matrix are one image of one line
-    int log_width, log_height;                 // of a tile's box
-    int across, down, pixel_tiles, tiles;      // across, down: of an image; tiles: of all pixels and columns
-    int filter_width, top, left, chunks, taps; // chunks: steps of a tap
-    bool plain;                                // outputs go through TMA: 16 bits, and a residual of their type alone
+    int out_width, out_height, images;                // what tiles are cut from; the rows of a matrix are one image of one line
+    int log_width, log_height;                        // of a tile's box
+    int across, down, pixel_tiles, tiles;             // across, down: of an image; tiles: of all pixels and columns
+    int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
+    bool plain;                                       // outputs go through TMA: 16 bits, and a residual of their type alone
 };
 
 // Where a tile begins.
@@ -112,28 +113,35 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
 }
 
 // ---- the consumers ------------------------------------------------------------------------------------------------------
-// Byte offset of a value in 64 rows of 128 bytes, as TMA swizzles them.
-GPU_FN int swizzled(int row, int byte) { return row * ROW_BYTES + (byte ^ (row & 7) << 4); }
-// The same in 64 rows of 64 floats; runs of 8 floats stay whole.
-GPU_FN int sum_at(int row, int column) { return row * PASS + (column ^ (row & 7) << 3); }
+// A pass of outputs in shared memory: 64 rows of 64 values, of which runs of 8 are exchanged as TMA does with those of 16 bits.
+// Row r's low bits stand in two places of an offset, so that r ^ b begins where r begins, ^ in_rows<T>(b).
+template <typename T> GPU_FN uint32_t in_rows(int row) {
+    return (uint32_t)row * (uint32_t)(PASS * sizeof(T)) ^ (uint32_t)(row & 7) * (uint32_t)(8 * sizeof(T));
+}
+template <typename T> GPU_FN uint32_t pass_at(int row, int column) { return in_rows<T>(row) ^ (uint32_t)column * (uint32_t)sizeof(T); }
 
-template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2], uint64_t x, uint64_t w, bool onto) {
+// The matrix descriptor whose lower word, which counts 16 bytes, is that of another and `bytes` more.
+GPU_FN uint64_t descriptor(uint32_t low, int bytes) { return gpu::wgmma_desc_sw128(0) >> 32 << 32 | (low + (uint32_t)(bytes >> 4)); }
+template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2], uint32_t x, uint32_t w, bool onto) {
     gpu::fence_operand(sum);
     gpu::wgmma_fence();
-    GPU_FOR (int k = 0; k < DEPTH / 16; k++) gpu::wgmma<T, COLUMNS>(sum, x + 2 * k, w + 2 * k, onto || k > 0); // 32 bytes further
+    GPU_FOR (int k = 0; k < DEPTH / 16; k++) gpu::wgmma<T, COLUMNS>(sum, descriptor(x, 32 * k), descriptor(w, 32 * k), onto || k > 0);
     gpu::wgmma_commit();
     gpu::fence_operand(sum);
 }
 
-// Statistics of one segment and the pass of columns that begins at k. A thread adds 16 rows of two neighbouring channels, about the
-// segment's first row; four threads of a warp share the two. They take their rows in orders that keep them off each other's banks.
-template <class At> GPU_FN void store_segment(const WgmmaParams &p, int segment, int k, const At &at) {
+// Statistics of one segment and the pass of columns that begins at k: of the values of `rows`. A thread adds 16 rows of two
+// neighbouring channels, about the segment's first row; four threads of a warp share the two. They take their rows in orders that
+// keep them off each other's banks.
+template <typename T> GPU_FN void store_segment(const WgmmaParams &p, int segment, int k, const uint8_t *rows) {
     const int t = (int)threadIdx.x % GROUP_THREADS, part = t >> 3 & 3, column = (t >> 5) * 16 + (t & 7) * 2;
-    const float2 shift = at(0, column);
-    float v[4] = {0, 0, 0, 0}; // sums, sums of squares
+    const uint32_t start = pass_at<T>(part * 16 + 2 * part, column);
+    float shift[2], v[4] = {0, 0, 0, 0}; // sums, sums of squares
+    load_run(shift, (const T *)(rows + pass_at<T>(0, column)));
     GPU_FOR (int i = 0; i < GROUP_ROWS / 4; i++) {
-        const float2 q = at(part * 16 + (i ^ 2 * part), column);
-        const float a = q.x - shift.x, b = q.y - shift.y;
+        float q[2];
+        load_run(q, (const T *)(rows + (start ^ in_rows<T>(i % 8)) + in_rows<T>(i / 8 * 8)));
+        const float a = q[0] - shift[0], b = q[1] - shift[1];
         v[0] += a, v[1] += b, v[2] = fmaf(a, a, v[2]), v[3] = fmaf(b, b, v[3]);
     }
     GPU_FOR (int e = 0; e < 4; e++) {
@@ -143,7 +151,7 @@ template <class At> GPU_FN void store_segment(const WgmmaParams &p, int segment,
     if (part || k + column >= p.end.k) return;
     const float mean[2] = {v[0] / GROUP_ROWS, v[1] / GROUP_ROWS};
     *(float4 *)(p.stats + (size_t)segment * (size_t)p.end.k + (size_t)(k + column)) =
-        make_float4(shift.x + mean[0], v[2] - v[0] * mean[0], shift.y + mean[1], v[3] - v[1] * mean[1]);
+        make_float4(shift[0] + mean[0], v[2] - v[0] * mean[0], shift[1] + mean[1], v[3] - v[1] * mean[1]);
 }
 
 // What a thread of a consumer knows of the tile whose outputs it makes.
@@ -153,78 +161,84 @@ struct Outputs {
     int segment;  // of the group's pixels; -1: no statistics
 };
 
-// 16-bit outputs with neither gate, activation nor positions: the sums of a pass, from channel k0 on, go, finished, to the group's buffer, from where TMA
-// takes them. residual: where the stage holds the group's rows of what is added, or NULL.
-template <typename T>
-GPU_FN void finish_pass(const WgmmaParams &p, const Outputs &o, const float *sum, int k0, uint8_t *buffer, const uint8_t *residual) {
-    const int lane = o.t & 31, first = (o.t >> 5) * 16 + (lane >> 2);
+// 16-bit outputs with neither gate, activation nor positions: a pass of them goes, finished, to the group's buffer, from where TMA takes it.
+// Where in a row of 128 bytes, as TMA swizzles it, the channels 8 j + ... of a thread's sums lie: those of j = 0 are at `start`, and an
+// eighth row further down has the same place in its row.
+template <typename T, class Add>
+GPU_FN void put(uint8_t *shared, uint32_t start, int first, float (&v)[PART][2][2], float scale, const Add &add_of) {
+    GPU_FOR (int j = first; j < first + PART; j++)
+        GPU_FOR (int h = 0; h < 2; h++) {
+            float add[2] = {0, 0};
+            add_of(add, j, h);
+            add_and_scale(v[j - first][h], add, scale);
+            store_run((T *)(shared + ((start ^ (uint32_t)(16 * j)) + (uint32_t)(8 * h * ROW_BYTES))), v[j - first][h]);
+        }
+}
+template <typename T, int COLUMNS>
+GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+                        const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+    typedef WgmmaTile<COLUMNS> Tile;
+    const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, first = (o.t >> 5) * 16 + (lane >> 2), pair = (lane & 3) * 2;
+    const bool full = p.end.add_kind == OPERAND_FULL;
+    const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS);
     const float *vector[2] = {NULL, NULL};
     if (p.end.add_kind == OPERAND_VECTOR)
         GPU_FOR (int h = 0; h < 2; h++) {
             const int row = row_of(p, o.tile, o.group * GROUP_ROWS + first + 8 * h);
             vector[h] = (const float *)p.end.add + (size_t)(row < 0 ? 0 : row / p.end.out_pixels) * (size_t)p.end.k;
         }
-    GPU_FOR (int j = 0; j < PASS / 8; j++) {
-        const int column = 8 * j + (lane & 3) * 2, k = k0 + column;
-        const bool there = k < p.end.k;
-        float bias[2] = {0, 0};
-        if (there && p.end.bias) load_run(bias, p.end.bias + k);
-        GPU_FOR (int h = 0; h < 2; h++) {
-            const float *s = sum + 4 * j + 2 * h;
-            const int at = swizzled(first + 8 * h, column * 2);
-            float v[2] = {s[0] + bias[0], s[1] + bias[1]}, add[2] = {0, 0};
-            if (residual) load_run(add, (const T *)(residual + at));
-            else if (vector[h] && there) load_run(add, vector[h] + k);
-            add_and_scale(v, add, p.end.scale);
-            store_run((T *)(buffer + at), v);
-        }
-    }
-}
-template <typename T, int COLUMNS>
-GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
-                        const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, int &buffers) {
-    typedef WgmmaTile<COLUMNS> Tile;
-    const int passes = passes_of<COLUMNS>(p, o.tile.column);
-    const bool full = p.end.add_kind == OPERAND_FULL;
-    const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS);
-    GPU_LOOP (int pass = 0; pass < passes; pass++, buffers ^= 1) {
-        const uint32_t at = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES + buffers * HALF_PASS_BYTES);
-        uint8_t *const buffer = shared + at;
+    GPU_LOOP (int pass = 0; pass < passes; pass++, buffers ^= HALF_PASS_BYTES) {
+        const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers, thread = pass_at<T>(first, pair);
+        const int k0 = o.tile.column + pass * PASS, k = k0 + pair, left = p.end.k - k;
+        const uint32_t stage = (uint32_t)(turn.stage * Tile::STAGE_BYTES + pass % 2 * BOX_BYTES + o.group * HALF_PASS_BYTES);
         if (full && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
-        const uint8_t *residual = full ? shared + turn.stage * Tile::STAGE_BYTES + pass % 2 * BOX_BYTES + o.group * HALF_PASS_BYTES : NULL;
-        GPU_FOR (int q = 0; q < COLUMNS / PASS; q++) // registers have no index that varies
-            if (q == pass) finish_pass<T>(p, o, sum + q * (PASS / 2), o.tile.column + q * PASS, buffer, residual);
+        GPU_FOR (int j0 = 0; j0 < PASS / 8; j0 += PART) {
+            float bias[PART][2], v[PART][2][2];
+            GPU_FOR (int j = 0; j < PART; j++) {
+                bias[j][0] = bias[j][1] = 0;
+                if (p.end.bias && 8 * (j0 + j) < left) load_run(bias[j], p.end.bias + k + 8 * (j0 + j));
+            }
+            GPU_FOR (int q = 0; q < COLUMNS / PASS; q++) // registers have no index that varies
+                if (q == pass)
+                    GPU_FOR (int i = 0; i < PART * 4; i++)
+                        v[i / 4][i / 2 % 2][i % 2] = sum[q * (PASS / 2) + 4 * j0 + i] + bias[i / 4][i % 2];
+            if (full)
+                put<T>(shared, buffer + thread, j0, v, p.end.scale, [&](float(&add)[2], int j, int h) {
+                    load_run(add, (const T *)(shared + ((stage + thread) ^ (uint32_t)(16 * j)) + 8 * h * ROW_BYTES));
+                });
+            else if (vector[0])
+                put<T>(shared, buffer + thread, j0, v, p.end.scale, [&](float(&add)[2], int j, int h) {
+                    if (8 * j < left) load_run(add, vector[h] + k + 8 * j);
+                });
+            else put<T>(shared, buffer + thread, j0, v, p.end.scale, [](float(&)[2], int, int) {});
+        }
         if (full && (pass % 2 == 1 || pass == passes - 1)) {
             __syncwarp(); // the warp has read its rows
-            if (o.t % 32 == 0) gpu::mbar_arrive(base + Tile::EMPTY + 8 * turn.stage);
+            if (lane == 0) gpu::mbar_arrive(base + Tile::EMPTY + 8 * turn.stage);
             turn.next();
         }
         gpu::fence_proxy_async();
         if (o.t == 0) gpu::bulk_wait_read<0>(); // the other buffer is free again, after the barrier for all
         gpu::bar_sync(1 + o.group, GROUP_THREADS);
         if (o.t == 0) {
-            gpu::tma_store(y, base + at, o.tile.column + pass * PASS, own.w, own.h, own.image);
+            gpu::tma_store(y, base + buffer, k0, own.w, own.h, own.image);
             gpu::bulk_commit();
         }
         if (o.segment < 0) continue;
-        store_segment(p, o.segment, o.tile.column + pass * PASS, [&](int row, int column) {
-            float v[2];
-            load_run(v, (const T *)(buffer + swizzled(row, column * 2)));
-            return make_float2(v[0], v[1]);
-        });
+        store_segment<T>(p, o.segment, k0, shared + buffer);
     }
 }
 
 // Outputs of every other kind: the sums of a pass go through the group's buffers as f32, to be finished by runs of 8 channels of a pixel.
-GPU_FN void spread_pass(const Outputs &o, const float *sum, float *buffer) {
+GPU_FN void spread_pass(const Outputs &o, const float *sum, uint8_t *buffer) {
     const int lane = o.t & 31, first = (o.t >> 5) * 16 + (lane >> 2);
     GPU_FOR (int j = 0; j < PASS / 8; j++)
         GPU_FOR (int h = 0; h < 2; h++) {
             const float *s = sum + 4 * j + 2 * h;
-            *(float2 *)(buffer + sum_at(first + 8 * h, 8 * j + (lane & 3) * 2)) = make_float2(s[0], s[1]);
+            *(float2 *)(buffer + pass_at<float>(first + 8 * h, 8 * j + (lane & 3) * 2)) = make_float2(s[0], s[1]);
         }
 }
-template <bool MORE> GPU_FN void finish_runs(const WgmmaParams &p, const Outputs &o, float *buffer, int k0) {
+template <bool MORE> GPU_FN void finish_runs(const WgmmaParams &p, const Outputs &o, uint8_t *buffer, int k0) {
     const int column = o.t % 8 * 8, k = k0 + column;
     if (k >= p.end.k) return;
     float bias[8];
@@ -232,7 +246,7 @@ template <bool MORE> GPU_FN void finish_runs(const WgmmaParams &p, const Outputs
     GPU_LOOP (int r = o.t / 8; r < GROUP_ROWS; r += GROUP_THREADS / 8) {
         const int row = row_of(p, o.tile, o.group * GROUP_ROWS + r);
         if (row < 0) continue;
-        float v[8], *q = buffer + sum_at(r, column);
+        float v[8], *q = (float *)(buffer + pass_at<float>(r, column));
         load_run(v, q);
         GPU_FOR (int e = 0; e < 8; e++) v[e] += bias[e];
         const size_t out = (size_t)row * (size_t)p.end.k + (size_t)k;
@@ -245,7 +259,7 @@ template <bool MORE> GPU_FN void finish_runs(const WgmmaParams &p, const Outputs
 }
 template <int COLUMNS> GPU_FN void store_any(uint8_t *shared, const WgmmaParams &p, const Outputs &o, const float (&sum)[COLUMNS / 2]) {
     typedef WgmmaTile<COLUMNS> Tile;
-    float *const buffer = (float *)(shared + Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES);
+    uint8_t *const buffer = shared + Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES;
     const int passes = passes_of<COLUMNS>(p, o.tile.column);
     GPU_LOOP (int pass = 0; pass < passes; pass++) {
         const int k = o.tile.column + pass * PASS;
@@ -256,7 +270,7 @@ template <int COLUMNS> GPU_FN void store_any(uint8_t *shared, const WgmmaParams 
         else finish_runs<false>(p, o, buffer, k);
         if (o.segment >= 0) {
             gpu::bar_sync(1 + o.group, GROUP_THREADS); // the outputs are complete
-            store_segment(p, o.segment, k, [&](int row, int column) { return *(const float2 *)(buffer + sum_at(row, column)); });
+            store_segment<float>(p, o.segment, k, buffer);
         }
         gpu::bar_sync(1 + o.group, GROUP_THREADS); // nobody still reads what is overwritten next
     }
@@ -266,15 +280,16 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
     o.group = (int)threadIdx.x / GROUP_THREADS - 1, o.t = (int)threadIdx.x % GROUP_THREADS;
-    const uint64_t x0 = gpu::wgmma_desc_sw128(base + (uint32_t)(o.group * HALF_PASS_BYTES)), w0 = gpu::wgmma_desc_sw128(base + BOX_BYTES);
-    const int steps = p.taps * p.chunks;
+    uint32_t x0 = (uint32_t)gpu::wgmma_desc_sw128(base + (uint32_t)(o.group * HALF_PASS_BYTES));
+    uint32_t w0 = (uint32_t)gpu::wgmma_desc_sw128(base + BOX_BYTES);
+    gpu::keep(x0), gpu::keep(w0);
     Turn<Tile::STAGES> turn = {0, 0};
-    int buffers = 0;
+    uint32_t buffers = 0;
     float sum[COLUMNS / 2];
     auto step = [&](bool onto) {
         gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
-        const uint64_t stage = (uint64_t)(turn.stage * (Tile::STAGE_BYTES >> 4));
-        multiply<T, COLUMNS>(sum, x0 + stage, w0 + stage, onto);
+        const uint32_t at = (uint32_t)(turn.stage * (Tile::STAGE_BYTES >> 4));
+        multiply<T, COLUMNS>(sum, x0 + at, w0 + at, onto);
     };
     // every warp speaks for itself: a wait for products says nothing about other warps'
     auto release = [&](int stage) {
@@ -284,7 +299,7 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
         int before = turn.stage;
         step(false);
         turn.next();
-        for (int i = 1; i < steps; i++) {
+        for (int i = 1; i < p.steps; i++) {
             step(true);
             gpu::wgmma_wait<1>(); // the step before
             release(before);
@@ -423,7 +438,7 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     p.across = ceil_div(p.out_width, l.box.width), p.down = ceil_div(p.out_height, l.box.height);
     p.pixel_tiles = p.across * p.down * ceil_div(p.images, l.box.images), p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns);
     p.filter_width = a->s, p.top = a->options.top, p.left = a->options.left;
-    p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s;
+    p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s, p.steps = p.taps * p.chunks;
     p.plain = a->y_type == a->x_type && !more_than_plain(p.end) && (a->add_kind != OPERAND_FULL || a->add_type == a->y_type);
     Map x, w, add = {}, y = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
