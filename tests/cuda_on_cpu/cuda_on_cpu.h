@@ -71,6 +71,7 @@ extern __thread FiberPub *cur; // the running CUDA thread; null on the host side
 [[noreturn]] void fail(Loc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct LaunchDesc {
     dim3 grid, block;
+    unsigned cluster; // CTAs, along x
     size_t smem;
     const void *kernel;
     void (*invoke)(void *);
@@ -134,7 +135,7 @@ struct TensorMap;
 int tensor_map_encode(TensorMap *, int esize, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, const uint32_t *estride, int swizzle);
 void tma_prefetch(const TensorMap *, Loc);
-void tma_load(uint32_t dst, const TensorMap *, uint32_t bar, const int *coord, int rank, Loc);
+void tma_load(uint32_t dst, const TensorMap *, uint32_t bar, const int *coord, int rank, uint32_t mask, Loc); // mask 0: no multicast
 void tma_store(const TensorMap *, uint32_t src, const int *coord, int rank, Loc);
 void bulk_commit(Loc);
 void bulk_wait(int n, bool read_only, Loc);
@@ -143,6 +144,13 @@ void wgmma_fence(Loc);
 void wgmma_commit(Loc);
 void wgmma_wait(int n, Loc);
 void setmaxnreg(int n, bool inc, Loc);
+void fence_barrier_init(Loc);
+uint32_t cluster_ctarank(Loc);
+uint32_t cluster_nctarank(Loc);
+void cluster_arrive(bool relaxed, Loc);
+void cluster_wait(Loc);
+uint32_t mapa(uint32_t addr, uint32_t rank, Loc);
+void mbar_arrive_remote(uint32_t bar, Loc);
 
 // atomics
 uint32_t atomic_u32(void *p, int op, uint32_t v, uint32_t cmp); // 0 add 1 min 2 max 3 exch 4 cas 5 or 6 and
@@ -318,7 +326,8 @@ template <class F> inline cudaError_t cudaFuncSetAttribute(F *f, cudaFuncAttribu
 // <cuda_runtime.h>'s cudaLaunchConfig_t names its fields gridDim/blockDim, which are macros here:
 // gpu_prims.h's gpu::launch() is the portable spelling and calls this.
 template <class... P, class... A>
-inline cudaError_t emu_launch(dim3 grid, dim3 block, size_t smem, cudaStream_t stream, void (*k)(P...), A &&...a) {
+inline cudaError_t emu_launch_cluster(dim3 grid, dim3 block, unsigned cluster, size_t smem, cudaStream_t stream, void (*k)(P...),
+                                      A &&...a) {
     std::tuple<std::remove_cv_t<P>...> args(std::forward<A>(a)...);
     auto run = [=]() mutable {
         struct Ctx {
@@ -327,6 +336,7 @@ inline cudaError_t emu_launch(dim3 grid, dim3 block, size_t smem, cudaStream_t s
         } c{k, &args};
         emu::LaunchDesc d{grid,
                           block,
+                          cluster,
                           smem,
                           (const void *)k,
                           [](void *p) {
@@ -337,4 +347,8 @@ inline cudaError_t emu_launch(dim3 grid, dim3 block, size_t smem, cudaStream_t s
         return emu::launch(d);
     };
     return emu::record(stream, run) ? cudaSuccess : (cudaError_t)run();
+}
+template <class... P, class... A>
+inline cudaError_t emu_launch(dim3 grid, dim3 block, size_t smem, cudaStream_t stream, void (*k)(P...), A &&...a) {
+    return emu_launch_cluster(grid, block, 1, smem, stream, k, std::forward<A>(a)...);
 }

@@ -78,8 +78,11 @@ static void report(const char *kind, Fiber *f, const char *space, uint64_t off, 
     fprintf(stderr, "EMU %s: %s+0x%llx: %s %s at %s", kind, space, (unsigned long long)off, who, verb, a.c_str());
     if (verb2) {
         fprintf(stderr, "; %s ", verb2);
-        if (t2 == (uint32_t)AGENT) fprintf(stderr, "by the copy engine");
-        else fprintf(stderr, "by thread %u [warp %u]", t2, t2 / 32);
+        const Worker *w = W();
+        const unsigned t = t2 % w->nthreads;
+        if (t2 == w->cl->agent()) fprintf(stderr, "by the copy engine");
+        else fprintf(stderr, "by thread %u [warp %u]", t, t / 32);
+        if (t2 < w->cl->agent() && w->cl->size > 1) fprintf(stderr, " of CTA %u", t2 / w->nthreads);
         fprintf(stderr, " at %s", b.c_str());
     }
     fprintf(stderr, "\n");
@@ -87,10 +90,11 @@ static void report(const char *kind, Fiber *f, const char *space, uint64_t off, 
 }
 // an ordinary write that the async proxy reads needs a fence.proxy.async by its writer, before the synchronisation
 void proxy_check(Worker *w, Fiber *f, uint32_t we, uint32_t wsite, uint32_t off, uint32_t s) {
-    const std::vector<uint32_t> &fv = w->fib[we >> 21]->fences;
+    const uint32_t writer = we >> 21;
+    const std::vector<uint32_t> &fv = w->cl->cta[writer / w->nthreads]->fib[writer % w->nthreads]->fences;
     auto it = std::lower_bound(fv.begin(), fv.end(), we & 0x1fffff);
-    if (it == fv.end() || (*it > f->vc[we >> 21] && (we >> 21) != f->linear))
-        report("MISSING fence.proxy.async", f, "shared", off, "reads through the async proxy", s, "ordinary write", we >> 21, wsite);
+    if (it == fv.end() || (*it > f->vc[writer] && writer != f->ct))
+        report("MISSING fence.proxy.async", f, "shared", off, "reads through the async proxy", s, "ordinary write", writer, wsite);
 }
 void smem_access(Worker *w, Fiber *f, uint32_t off, size_t n, Access a, uint32_t s, uint32_t as_epoch) {
     if (!w->in_smem(off, n)) {
@@ -166,7 +170,7 @@ void smem_inflight(Worker *w, Fiber *f, uint32_t off, size_t n, uint32_t s) {
                            c.rsite);
                     break;
                 }
-        c.inflight = (uint16_t)(f->linear + 1);
+        c.inflight = (uint16_t)(f->ct + 1);
         c.wsite = s;
     }
 }
@@ -179,6 +183,20 @@ void smem_landed(Worker *w, uint32_t off, size_t n, uint32_t e, bool generic) {
         c.generic = generic;
         c.r[0] = c.r[1] = c.r[2] = c.r[3] = 0;
     }
+}
+
+// That other CTAs have arrived at a CTA's barriers for the last time, and that its loads have landed, is known to one of its threads when it
+// exits.
+void check_remote(Worker *w) {
+    Fiber *f = static_cast<Fiber *>(cur);
+    for (uint32_t t = 0; t < w->remote.size(); ++t) {
+        const auto [e, s] = w->remote[t];
+        if (e && (e & 0x1fffff) > w->left[t])
+            report("EXIT (before another CTA's access)", f, "shared", 0, "exits", site(nullptr, f->loc), "unordered access", t, s);
+    }
+    if (w->landed > w->left[w->cl->agent()])
+        report("EXIT (before a load has been waited for)", f, "shared", 0, "exits", site(nullptr, f->loc), "load", w->cl->agent(),
+               site(nullptr, w->landed_at));
 }
 
 // ================================================================ device memory
@@ -204,7 +222,7 @@ static void gmem_access(Worker *w, Fiber *f, const void *q, size_t n, Access a, 
     if (al->sh.empty()) al->sh.resize(al->n / GR + 1);
     size_t o = (size_t)((const uint8_t *)q - al->p);
     bool wr = a != RD, rd = a != WR;
-    uint32_t blk = w->block_linear;
+    const uint32_t blk = w->block_linear / w->cl->size; // the threads of a cluster have clocks in common
     for (size_t g = o / GR; g <= (o + n - 1) / GR; ++g) {
         GCell &c = al->sh[g];
         if (c.launch != g_launch) {

@@ -320,6 +320,7 @@ const char *cudaGetErrorString(cudaError_t e) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorInvalidValue: return "invalid argument";
+    case cudaErrorInvalidClusterSize: return "invalid cluster size";
     default: return "emulated CUDA error";
     }
 }
