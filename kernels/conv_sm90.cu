@@ -18,6 +18,7 @@ enum { ROWS = 128, GROUP_ROWS = 64, DEPTH = 64, ROW_BYTES = 128 }; // of a tile;
 enum { GROUP_THREADS = 128, GROUPS = 2, GROUP_WARPS = 4, THREADS = (1 + GROUPS) * GROUP_THREADS };
 enum { PART = 4 }; // of a pass: eights of columns whose sums a thread finishes at once
 enum { PASS = 64, HALF_PASS_BYTES = GROUP_ROWS * ROW_BYTES, BOX_BYTES = ROWS * ROW_BYTES }; // PASS: columns that become outputs together
+enum { PAIR = 2 };  // blocks of a cluster: their tiles differ in pixels alone, and each loads half of the weights for both
 enum { BAND = 16 }; // pixel tiles that share weight tiles in the L2 cache, before the next ones are begun
 
 // Shared memory: stages of x (128 pixels) and w (COLUMNS channels), rows of 64 channels; two passes of outputs for each group; barriers.
@@ -86,8 +87,9 @@ template <int STAGES> struct Turn {
 template <int COLUMNS>
 GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const WgmmaParams &p) {
     typedef WgmmaTile<COLUMNS> Tile;
+    const int share = (int)gpu::cluster_ctarank() * (COLUMNS / PAIR); // of a tile's columns
     Turn<Tile::STAGES> turn = {0, 1};
-    auto begin = [&](uint32_t bytes) { // a stage that all have read
+    auto begin = [&](uint32_t bytes) { // a stage that all of both blocks have read
         gpu::mbar_wait(base + Tile::EMPTY + 8 * turn.stage, turn.phase);
         gpu::mbar_arrive_expect_tx(base + Tile::FULL + 8 * turn.stage, bytes);
         return base + (uint32_t)(turn.stage * Tile::STAGE_BYTES);
@@ -98,7 +100,8 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
             for (int c = 0; c < p.chunks; c++, turn.next()) {
                 const uint32_t stage = begin(Tile::STAGE_BYTES), full = base + Tile::FULL + 8 * turn.stage;
                 gpu::tma_load(stage, x, full, c * DEPTH, at.w + s - p.left, at.h + r - p.top, at.image);
-                gpu::tma_load(stage + BOX_BYTES, w, full, c * DEPTH, tap, at.column);
+                gpu::tma_load_multicast(stage + BOX_BYTES + (uint32_t)(share * ROW_BYTES), w, full, c * DEPTH, tap, at.column + share,
+                                        (1 << PAIR) - 1);
             }
             if (++s == p.filter_width) s = 0, r++;
         }
@@ -157,9 +160,14 @@ template <typename T> GPU_FN void store_segment(const WgmmaParams &p, int segmen
 // What a thread of a consumer knows of the tile whose outputs it makes.
 struct Outputs {
     TilePlace tile;
-    int group, t; // of the group's threads
-    int segment;  // of the group's pixels; -1: no statistics
+    int group, t;   // of the group's threads
+    int segment;    // of the group's pixels; -1: no statistics
+    uint32_t empty; // a warp's first lanes: the barriers of empty stages, each in one block of the cluster
 };
+// Tells both producers that this warp has read a stage. Every warp speaks for itself: a wait for products says nothing of other warps'.
+GPU_FN void release(const Outputs &o, int stage) {
+    if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
+}
 
 // 16-bit outputs with neither gate, activation nor positions: a pass of them goes, finished, to the group's buffer, from where TMA takes it.
 // Where in a row of 128 bytes, as TMA swizzles it, the channels 8 j + ... of a thread's sums lie: those of j = 0 are at `start`, and an
@@ -214,7 +222,7 @@ GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y,
         }
         if (full && (pass % 2 == 1 || pass == passes - 1)) {
             __syncwarp(); // the warp has read its rows
-            if (lane == 0) gpu::mbar_arrive(base + Tile::EMPTY + 8 * turn.stage);
+            release(o, turn.stage);
             turn.next();
         }
         gpu::fence_proxy_async();
@@ -280,6 +288,7 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
     o.group = (int)threadIdx.x / GROUP_THREADS - 1, o.t = (int)threadIdx.x % GROUP_THREADS;
+    o.empty = gpu::mapa(base + Tile::EMPTY, (uint32_t)(o.t % PAIR));
     uint32_t x0 = (uint32_t)gpu::wgmma_desc_sw128(base + (uint32_t)(o.group * HALF_PASS_BYTES));
     uint32_t w0 = (uint32_t)gpu::wgmma_desc_sw128(base + BOX_BYTES);
     gpu::keep(x0), gpu::keep(w0);
@@ -291,10 +300,6 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
         const uint32_t at = (uint32_t)(turn.stage * (Tile::STAGE_BYTES >> 4));
         multiply<T, COLUMNS>(sum, x0 + at, w0 + at, onto);
     };
-    // every warp speaks for itself: a wait for products says nothing about other warps'
-    auto release = [&](int stage) {
-        if (o.t % 32 == 0) gpu::mbar_arrive(base + Tile::EMPTY + 8 * stage);
-    };
     for (int tile = (int)blockIdx.x; tile < p.tiles; tile += (int)gridDim.x) {
         int before = turn.stage;
         step(false);
@@ -302,13 +307,13 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
         for (int i = 1; i < p.steps; i++) {
             step(true);
             gpu::wgmma_wait<1>(); // the step before
-            release(before);
+            release(o, before);
             before = turn.stage;
             turn.next();
         }
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
-        release(before);
+        release(o, before);
         o.tile = tile_place<COLUMNS>(p, tile);
         const int row = p.stats ? row_of(p, o.tile, o.group * GROUP_ROWS) : -1;
         o.segment = row < 0 ? -1 : row / NORM_SEGMENT;
@@ -329,11 +334,12 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x == 0) {
         for (int s = 0; s < Tile::STAGES; s++) {
             gpu::mbar_init(base + Tile::FULL + 8 * s, 1);
-            gpu::mbar_init(base + Tile::EMPTY + 8 * s, GROUPS * GROUP_WARPS);
+            gpu::mbar_init(base + Tile::EMPTY + 8 * s, PAIR * GROUPS * GROUP_WARPS);
         }
         gpu::fence_barrier_init();
     }
-    __syncthreads();
+    gpu::cluster_arrive_relaxed();
+    gpu::cluster_wait();
     if (threadIdx.x < GROUP_THREADS) {
         gpu::setmaxnreg_dec<40>();
         if (threadIdx.x == 0) load_tiles<COLUMNS>(base, &x, &w, &add, p);
@@ -341,6 +347,8 @@ __global__ void __launch_bounds__(THREADS, 1)
         gpu::setmaxnreg_inc<232>();
         make_tiles<T, COLUMNS>(shared, base, &y, p);
     }
+    gpu::cluster_arrive(); // the other block may still load into this one, or say here that it has read a stage
+    gpu::cluster_wait();
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
@@ -407,7 +415,7 @@ static int image_map(Map *m, const void *base, DType type, int c, int width, int
 static int weight_map(Map *m, const ConvArgs *a, int columns) {
     const uint64_t dims[3] = {(uint64_t)a->c, (uint64_t)(a->r * a->s), (uint64_t)a->k};
     const uint64_t strides[2] = {dims[0] * 2, dims[0] * 2 * dims[1]};
-    const uint32_t boxes[3] = {DEPTH, 1, (uint32_t)columns};
+    const uint32_t boxes[3] = {DEPTH, 1, (uint32_t)(columns / PAIR)};
     return gpu::tensor_map(m, a->x_type == DG_BF16, 3, a->w, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
 static Box half_of(Box b) {
@@ -418,9 +426,10 @@ static Box half_of(Box b) {
 }
 template <typename T, int COLUMNS>
 static int launch_tiles(const Map &x, const Map &w, const Map &add, const Map &y, const WgmmaParams &p, int most, cudaStream_t stream) {
-    const dim3 grid((unsigned)(p.tiles < most ? p.tiles : most));
+    const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
+    const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), shared, stream, x, w, add, y, p);
+    return gpu::launch_cluster(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), PAIR, shared, stream, x, w, add, y, p);
 }
 template <typename T>
 static int launch_type(int columns, const Map &x, const Map &w, const Map &add, const Map &y, const WgmmaParams &p, int most,
@@ -436,7 +445,8 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     p.out_width = l.matrix ? p.end.rows : l.width, p.out_height = l.matrix ? 1 : l.height, p.images = l.matrix ? 1 : a->n;
     p.log_width = log2_of(l.box.width), p.log_height = log2_of(l.box.height);
     p.across = ceil_div(p.out_width, l.box.width), p.down = ceil_div(p.out_height, l.box.height);
-    p.pixel_tiles = p.across * p.down * ceil_div(p.images, l.box.images), p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns);
+    p.pixel_tiles = whole(p.across * p.down * ceil_div(p.images, l.box.images), PAIR); // one more may lie past the last image
+    p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns);
     p.filter_width = a->s, p.top = a->options.top, p.left = a->options.left;
     p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s, p.steps = p.taps * p.chunks;
     p.plain = a->y_type == a->x_type && !more_than_plain(p.end) && (a->add_kind != OPERAND_FULL || a->add_type == a->y_type);
