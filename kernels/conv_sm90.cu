@@ -42,6 +42,7 @@ struct WgmmaParams {
     int log_width, log_height;                        // of a tile's box
     int across, down, pixel_tiles, tiles;             // across, down: of an image; tiles: of all pixels and columns
     int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
+    int phase_channels;                               // stride 2: of x; else 0
     bool plain;                                       // outputs go through TMA: 16 bits, and a residual of their type alone
 };
 
@@ -99,7 +100,11 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
         for (int tap = 0, r = 0, s = 0; tap < p.taps; tap++) {
             for (int c = 0; c < p.chunks; c++, turn.next()) {
                 const uint32_t stage = begin(Tile::STAGE_BYTES), full = base + Tile::FULL + 8 * turn.stage;
-                gpu::tma_load(stage, x, full, c * DEPTH, at.w + s - p.left, at.h + r - p.top, at.image);
+                const int left = s - p.left, top = r - p.top;
+                if (!p.phase_channels) gpu::tma_load(stage, x, full, c * DEPTH, at.w + left, at.h + top, at.image);
+                else // pixels of even and of odd places, phase_map
+                    gpu::tma_load(stage, x, full, c * DEPTH + (left & 1) * p.phase_channels, at.w + (left >> 1), top & 1, at.h + (top >> 1),
+                                  at.image);
                 gpu::tma_load_multicast(stage + BOX_BYTES + (uint32_t)(share * ROW_BYTES), w, full, c * DEPTH, tap, at.column + share,
                                         (1 << PAIR) - 1);
             }
@@ -343,6 +348,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x < GROUP_THREADS) {
         gpu::setmaxnreg_dec<40>();
         if (threadIdx.x == 0) load_tiles<COLUMNS>(base, &x, &w, &add, p);
+        __syncwarp();
     } else {
         gpu::setmaxnreg_inc<232>();
         make_tiles<T, COLUMNS>(shared, base, &y, p);
@@ -395,7 +401,8 @@ static Layer layer_of(const ConvArgs *a) {
     l.width = a->out_width, l.height = a->out_height;
     if (l.matrix) l.box = {ROWS, 1, 1};
     else l.box = box_of(l.width, l.height);
-    if (!l.box.width || o->stride != 1 || a->c % 8 || a->k % 8 || (a->x_type != DG_F16 && a->x_type != DG_BF16)) return l;
+    const bool phases = o->stride == 2 && a->height % 2 == 0 && a->width % 2 == 0 && a->c % DEPTH == 0; // a step is of one phase
+    if (!l.box.width || (o->stride != 1 && !phases) || a->c % 8 || a->k % 8 || (a->x_type != DG_F16 && a->x_type != DG_BF16)) return l;
     const int columns = columns_of(a->k);
     const double wanted = (double)(l.width * l.height) * a->c * a->k;
     const double pixels = l.matrix ? l.width * l.height : whole(l.width, l.box.width) * whole(l.height, l.box.height);
@@ -411,6 +418,14 @@ static int image_map(Map *m, const void *base, DType type, int c, int width, int
     const uint64_t strides[3] = {row, row * dims[1], row * dims[1] * dims[2]};
     const uint32_t boxes[4] = {DEPTH, (uint32_t)box.width, (uint32_t)box.height, (uint32_t)box.images};
     return gpu::tensor_map(m, type == DG_BF16, 4, base, dims, strides, boxes, gpu::SWIZZLE_128B);
+}
+// The same of the input of a convolution of stride 2, whose lines and columns are two phases each: a tap reads neighbours of one phase.
+static int phase_map(Map *m, const ConvArgs *a, Box box) {
+    const uint64_t pixel = (uint64_t)a->c * 2, line = pixel * (uint64_t)a->width;
+    const uint64_t dims[5] = {(uint64_t)a->c * 2, (uint64_t)(a->width / 2), 2, (uint64_t)(a->height / 2), (uint64_t)a->n};
+    const uint64_t strides[4] = {pixel * 2, line, line * 2, line * (uint64_t)a->height};
+    const uint32_t boxes[5] = {DEPTH, (uint32_t)box.width, 1, (uint32_t)box.height, (uint32_t)box.images};
+    return gpu::tensor_map(m, a->x_type == DG_BF16, 5, a->x, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
 static int weight_map(Map *m, const ConvArgs *a, int columns) {
     const uint64_t dims[3] = {(uint64_t)a->c, (uint64_t)(a->r * a->s), (uint64_t)a->k};
@@ -452,7 +467,9 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     p.plain = a->y_type == a->x_type && !more_than_plain(p.end) && (a->add_kind != OPERAND_FULL || a->add_type == a->y_type);
     Map x, w, add = {}, y = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
-    int failed = image_map(&x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box) | weight_map(&w, a, l.columns);
+    if (a->options.stride == 2) p.phase_channels = a->c;
+    int failed = weight_map(&w, a, l.columns);
+    failed |= p.phase_channels ? phase_map(&x, a, l.box) : image_map(&x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
     if (p.plain) failed |= image_map(&y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, half_of(l.box));
     if (p.plain && a->add_kind == OPERAND_FULL)
         failed |= image_map(&add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
