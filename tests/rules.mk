@@ -47,6 +47,7 @@ RANDOM_WHOLE = \
   "tests/sanitized.sh test_lines 10000" \
   "tests/sanitized.sh test_mutants 100000"
 EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(EMU)/test_golden emu=$(p) quick") "$(EMU)/test_golden emu=fp16 full sample" \
+            $(foreach g,disc_cifar10_cond edm_cifar10_cond,"env EMU_CC=90 $(EMU)/test_golden emu=fp16 $(g)") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,bf16 tf32,"$(EMU)/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_stats emu fp16"
