@@ -3,7 +3,8 @@
 //   64 channels of one filter tap, taps in order, channels in order within a tap.
 // Work:   one block per multiprocessor makes tile after tile of 128 pixels x 128, 192 or 256 channels. Pixels are a box of an image,
 //         or of several. Of its 3 groups of 4 warps the first fills stages of shared memory by TMA, one thread of it alone, and runs
-//         into the next tile while the others make outputs of their sums; the other two multiply 64 pixels each by wgmma.
+//         into the next tile while the others make outputs of their sums; the other two multiply 64 pixels each by wgmma. Blocks come
+//         in pairs, for tiles of the same channels: each loads half of the weights into both.
 // Edges:  TMA reads zeros outside of the image, past the last channel and past the last image, and stores nothing there.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
 //         outputs for a norm that follows are those of a group's 64 pixels, which are a whole segment.
@@ -16,7 +17,7 @@
 
 enum { ROWS = 128, GROUP_ROWS = 64, DEPTH = 64, ROW_BYTES = 128 }; // of a tile; DEPTH: channels of a step
 enum { GROUP_THREADS = 128, GROUPS = 2, GROUP_WARPS = 4, THREADS = (1 + GROUPS) * GROUP_THREADS };
-enum { PART = 4 }; // of a pass: eights of columns whose sums a thread finishes at once
+enum { PART = 4 }; // eights of a pass's columns whose sums a thread finishes at once
 enum { PASS = 64, HALF_PASS_BYTES = GROUP_ROWS * ROW_BYTES, BOX_BYTES = ROWS * ROW_BYTES }; // PASS: columns that become outputs together
 enum { PAIR = 2 };  // blocks of a cluster: their tiles differ in pixels alone, and each loads half of the weights for both
 enum { BAND = 16 }; // pixel tiles that share weight tiles in the L2 cache, before the next ones are begun
@@ -139,8 +140,8 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
 }
 
 // Statistics of one segment and the pass of columns that begins at k: of the values of `rows`. A thread adds 16 rows of two
-// neighbouring channels, about the segment's first row; four threads of a warp share the two. They take their rows in orders that
-// keep them off each other's banks.
+// neighbouring channels, about the segment's first row: squares about it are at most 65 times those about the mean, so that the difference
+// keeps its bits. Four threads of a warp share the two channels and take their rows in orders that keep them off each other's banks.
 template <typename T> GPU_FN void store_segment(const WgmmaParams &p, int segment, int k, const uint8_t *rows) {
     const int t = (int)threadIdx.x % GROUP_THREADS, part = t >> 3 & 3, column = (t >> 5) * 16 + (t & 7) * 2;
     const uint32_t start = pass_at<T>(part * 16 + 2 * part, column);
@@ -174,9 +175,8 @@ GPU_FN void release(const Outputs &o, int stage) {
     if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
 }
 
-// 16-bit outputs with neither gate, activation nor positions: a pass of them goes, finished, to the group's buffer, from where TMA takes it.
-// Where in a row of 128 bytes, as TMA swizzles it, the channels 8 j + ... of a thread's sums lie: those of j = 0 are at `start`, and an
-// eighth row further down has the same place in its row.
+// Outputs in 16 bits with neither gate, activation nor positions. A thread has two neighbouring channels of every eight, in two rows that are
+// 8 apart: v[j - first][h]. They are finished and go to the group's buffer, `start` being the place of the first eight's in the upper row.
 template <typename T, class Add>
 GPU_FN void put(uint8_t *shared, uint32_t start, int first, float (&v)[PART][2][2], float scale, const Add &add_of) {
     GPU_FOR (int j = first; j < first + PART; j++)
@@ -187,6 +187,7 @@ GPU_FN void put(uint8_t *shared, uint32_t start, int first, float (&v)[PART][2][
             store_run((T *)(shared + ((start ^ (uint32_t)(16 * j)) + (uint32_t)(8 * h * ROW_BYTES))), v[j - first][h]);
         }
 }
+// Pass by pass, from the two buffers in turn, from where TMA takes them; residuals come in stages of two passes.
 template <typename T, int COLUMNS>
 GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
                         const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
