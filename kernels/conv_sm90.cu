@@ -44,7 +44,7 @@ struct WgmmaParams {
     int across, down, pixel_tiles, tiles;             // across, down: of an image; tiles: of all pixels and columns
     int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
     int phase_channels;                               // stride 2: of x; else 0
-    bool plain;                                       // outputs go through TMA: 16 bits, and a residual of their type alone
+    bool plain;                                       // outputs go through TMA (store_plain); else they are stored by threads
 };
 
 // Where a tile begins.
@@ -175,15 +175,16 @@ GPU_FN void release(const Outputs &o, int stage) {
     if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
 }
 
-// Outputs in 16 bits with neither gate, activation nor positions. A thread has two neighbouring channels of every eight, in two rows that are
+// Outputs in 16 bits with neither gate nor positions, and with an activation only where nothing is added. A thread has two neighbouring channels of every eight, in two rows that are
 // 8 apart: v[j - first][h]. They are finished and go to the group's buffer, `start` being the place of the first eight's in the upper row.
 template <typename T, class Add>
-GPU_FN void put(uint8_t *shared, uint32_t start, int first, float (&v)[PART][2][2], float scale, const Add &add_of) {
+GPU_FN void put(uint8_t *shared, uint32_t start, int first, float (&v)[PART][2][2], float scale, Act act, const Add &add_of) {
     GPU_FOR (int j = first; j < first + PART; j++)
         GPU_FOR (int h = 0; h < 2; h++) {
             float add[2] = {0, 0};
             add_of(add, j, h);
             add_and_scale(v[j - first][h], add, scale);
+            activate(v[j - first][h], act);
             store_run((T *)(shared + ((start ^ (uint32_t)(16 * j)) + (uint32_t)(8 * h * ROW_BYTES))), v[j - first][h]);
         }
 }
@@ -217,14 +218,14 @@ GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y,
                     GPU_FOR (int i = 0; i < PART * 4; i++)
                         v[i / 4][i / 2 % 2][i % 2] = sum[q * (PASS / 2) + 4 * j0 + i] + bias[i / 4][i % 2];
             if (full)
-                put<T>(shared, buffer + thread, j0, v, p.end.scale, [&](float(&add)[2], int j, int h) {
+                put<T>(shared, buffer + thread, j0, v, p.end.scale, ACT_NONE, [&](float(&add)[2], int j, int h) {
                     load_run(add, (const T *)(shared + ((stage + thread) ^ (uint32_t)(16 * j)) + 8 * h * ROW_BYTES));
                 });
             else if (vector[0])
-                put<T>(shared, buffer + thread, j0, v, p.end.scale, [&](float(&add)[2], int j, int h) {
+                put<T>(shared, buffer + thread, j0, v, p.end.scale, ACT_NONE, [&](float(&add)[2], int j, int h) {
                     if (8 * j < left) load_run(add, vector[h] + k + 8 * j);
                 });
-            else put<T>(shared, buffer + thread, j0, v, p.end.scale, [](float(&)[2], int, int) {});
+            else put<T>(shared, buffer + thread, j0, v, p.end.scale, p.end.act, [](float(&)[2], int, int) {});
         }
         if (full && (pass % 2 == 1 || pass == passes - 1)) {
             __syncwarp(); // the warp has read its rows
@@ -465,7 +466,8 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns);
     p.filter_width = a->s, p.top = a->options.top, p.left = a->options.left;
     p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s, p.steps = p.taps * p.chunks;
-    p.plain = a->y_type == a->x_type && !more_than_plain(p.end) && (a->add_kind != OPERAND_FULL || a->add_type == a->y_type);
+    p.plain = a->y_type == a->x_type && !a->gate && a->add_kind != OPERAND_POSITIONS &&
+              (a->add_kind != OPERAND_FULL || a->add_type == a->y_type) && (a->add_kind == OPERAND_NONE || a->options.act == ACT_NONE);
     Map x, w, add = {}, y = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
     if (a->options.stride == 2) p.phase_channels = a->c;
