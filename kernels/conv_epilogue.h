@@ -22,7 +22,7 @@ inline Epilogue conv_epilogue(const ConvArgs *a) {
     q.k = a->k, q.out_pixels = a->out_height * a->out_width, q.rows = a->n * q.out_pixels, q.scale = a->options.scale;
     return q;
 }
-__host__ GPU_FN bool more_than_plain(const Epilogue &q) { return q.gate || q.add_kind == OPERAND_POSITIONS || q.act != ACT_NONE; }
+GPU_FN bool more_than_plain(const Epilogue &q) { return q.gate || q.add_kind == OPERAND_POSITIONS || q.act != ACT_NONE; }
 
 template <int V> GPU_FN void activate(float (&v)[V], Act act) {
     if (act == ACT_RELU)
