@@ -302,25 +302,6 @@ template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_
     store_tile<Tile::COLUMNS, Tile::SUM_PITCH>(p, buffer, row0, column0);
 }
 
-// ---- after a library --------------------------------------------------------------------------------------------------
-// The rest of a convolution that a library has made: in place, a run of V channels of a pixel at a time.
-enum { FINISH_RUNS = 4 }; // of a thread
-template <int V> __global__ void __launch_bounds__(THREADS) conv_finish_kernel(Epilogue q, void *y) {
-    const size_t across = (size_t)(q.k / V), runs = (size_t)q.rows * across;
-    GPU_FOR (int j = 0; j < FINISH_RUNS; j++) {
-        const size_t i = ((size_t)blockIdx.x * FINISH_RUNS + (size_t)j) * THREADS + threadIdx.x;
-        if (i >= runs) return;
-        const int k = (int)(i % across) * V;
-        float v[V], bias[V];
-        load_floats(v, y, q.y_type, i * V);
-        load_bias(bias, q, k);
-        GPU_FOR (int e = 0; e < V; e++) v[e] += bias[e];
-        if (more_than_plain(q)) finish_more(q, v, (int)(i / across), k, i * V);
-        else finish_plain(q, v, (int)(i / across), k, i * V);
-        store_floats(y, q.y_type, i * V, v);
-    }
-}
-
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
 static int piece_values(DType t) { return PIECE_BYTES / (int)dtype_bytes(t); }
@@ -352,14 +333,6 @@ extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
     if (a->x_type == DG_BF16) return launch_mma<__nv_bfloat16>(p, whole_pieces, (cudaStream_t)stream);
     if (a->tf32) return launch_mma<float>(p, whole_pieces, (cudaStream_t)stream);
     return launch_f32(p, whole_pieces, (cudaStream_t)stream);
-}
-extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
-    const Epilogue q = conv_epilogue(a);
-    if (!q.bias && !q.gate && !q.add && q.act == ACT_NONE && q.scale == 1) return 0; // nothing is left to do
-    const int run = row_run(q.k);
-    const dim3 grid((unsigned)blocks_for((size_t)q.rows * (size_t)q.k, (size_t)(run * FINISH_RUNS * THREADS)));
-    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(THREADS), (size_t)0, (cudaStream_t)stream, q,
-                       a->y);
 }
 // [k][tap][channels padded to whole pieces]
 extern "C" size_t conv_packed_bytes(Shape w, DType type) {

@@ -91,7 +91,7 @@ $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 $(BUILD)/emu/fake/%.o: tests/cuda_on_cpu/%.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_EMU -DDG_HAVE_NVTX -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
-FAKE_OBJ := $(filter-out %/cuda/providers.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
+FAKE_OBJ := $(filter-out %/cuda/provider_cudnn.o %/cuda/provider_cublaslt.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
 $(BUILD)/emu/choice_test: $(BUILD)/emu/fake/choice_test.o $(FAKE_OBJ) $(LIB) | $(BUILD)/emu/fake/dg_cuda
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 $(BUILD)/emu/fake/dg_cuda: $(BUILD)/host/program/main.o $(FAKE_OBJ) $(LIB)

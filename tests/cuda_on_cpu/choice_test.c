@@ -81,11 +81,10 @@ static double *results(Device *d, int batch, int images, int first, const char *
     return y;
 }
 static void set_cache(const Setup *s, const char *name) { setenv("XDG_CACHE_HOME", at(s, name), 1); }
-static Device *open_device(const char *precision, bool autotune) {
+static Device *open_device(const char *precision, DeviceProvider provider) {
     Error err = {""};
     Device *d = device_open("emu", precision, &err);
-    DG_CHECK(d, "%s", err.text);
-    d->autotune = autotune;
+    DG_CHECK(d && device_provide(d, provider, &err), "%s", err.text);
     return d;
 }
 
@@ -98,14 +97,14 @@ static void test_results(const Setup *s, const char *precision, double rounding,
         int batch, images, plans; /* plans: of the batch, its half, ... that take so many images without padding */
     } runs[] = {{3, 3, 1}, {32, 32, 1}, {33, 33, 1}, {3, 2, 2}, {32, 1, 1}, {33, 20, 2}, {50, 31, 2}};
     const char *by[CONVS] = {"", "", ""};
-    Device *plain = open_device(precision, false);
+    Device *plain = open_device(precision, DEVICE_OWN);
     double *own = results(plain, 33, 33, 0, by, NULL);
-    for (int i = 0; i < CONVS; i++) CHECK(!strcmp(by[i], "own"), "autotune is off, and %s runs", by[i]);
+    for (int i = 0; i < CONVS; i++) CHECK(!strcmp(by[i], "own"), "nobody was asked for, and %s runs", by[i]);
     for (size_t m = 0; m < sizeof row / sizeof *row && m < modes; m++) {
         char cache[32];
         snprintf(cache, sizeof cache, "cache-%s-%s", precision, row[m].mode), set_cache(s, cache);
         setenv("FAKE_PROVIDER", row[m].mode, 1);
-        Device *d = open_device(precision, true);
+        Device *d = open_device(precision, DEVICE_AUTO);
         double *one = results(d, 1, 1, 32, by, NULL); /* chosen at a batch of one */
         for (int i = 0; i < CONVS; i++)
             CHECK(!strcmp(by[i], row[m].wanted), "%s %s: %s runs convolution %d, not %s", precision, row[m].mode, by[i], i, row[m].wanted);
@@ -121,7 +120,7 @@ static void test_results(const Setup *s, const char *precision, double rounding,
                   "%s %s: an image among %d of a batch of %d differs from itself alone", precision, row[m].mode, n, runs[b].batch);
             for (int i = 0; i < n * IMAGE; i++) num += pow(y[i] - own[first * IMAGE + i], 2), den += pow(own[first * IMAGE + i], 2);
             if (!strcmp(row[m].wanted, "own"))
-                CHECK(num == 0, "%s %s: the kernels' own results are others with autotune on", precision, row[m].mode);
+                CHECK(num == 0, "%s %s: the kernels' own results are others when libraries are asked for", precision, row[m].mode);
             else
                 CHECK(sqrt(num / den) <= 4 * rounding, "%s %s, batch %d: %g from the kernels' own", precision, row[m].mode, n,
                       sqrt(num / den));
@@ -162,7 +161,7 @@ static void test_keys(const Setup *s) {
     enum { ROWS = sizeof row / sizeof *row };
     set_cache(s, "keys");
     setenv("FAKE_PROVIDER", "exact", 1);
-    Device *d = open_device("fp16", true);
+    Device *d = open_device("fp16", DEVICE_AUTO);
     Weights *w = weights_synthetic(1, NULL);
     for (int i = 0; i < ROWS; i++) {
         Error e = {""};
@@ -208,7 +207,7 @@ static void test_cache(const Setup *s) {
     set_cache(s, "cache");
     setenv("FAKE_PROVIDER", "exact", 1);
     for (int again = 0; again < 2; again++) {
-        Device *d = open_device("fp16", true);
+        Device *d = open_device("fp16", DEVICE_AUTO);
         Text chosen = {0}, measured = {0};
         d->be->choices(d, &chosen, &measured);
         CHECK(!strcmp(chosen.text, "{}") && !strcmp(measured.text, "{}"), "before any layer: %s %s", chosen.text, measured.text);
@@ -225,7 +224,7 @@ static void test_cache(const Setup *s) {
     }
     CHECK(exists(s, "cache/dg_cuda/autotune.txt"), "no file remembers");
     write_file(s, "cache/dg_cuda/autotune.txt", "somebody's notes\n");
-    Device *d = open_device("fp16", true);
+    Device *d = open_device("fp16", DEVICE_AUTO);
     Text chosen = {0}, measured = {0};
     free(results(d, 2, 2, 0, by, NULL));
     d->be->choices(d, &chosen, &measured);
@@ -250,7 +249,7 @@ static void test_memory(const Setup *s) {
         int k = 0;
         snprintf(cache, sizeof cache, "cache-fp16-%s", modes[m]), set_cache(s, cache);
         setenv("FAKE_PROVIDER", modes[m], 1);
-        Device *d = open_device("fp16", true);
+        Device *d = open_device("fp16", DEVICE_AUTO);
         for (bool made = false; !made && k < 1000; k++) {
             snprintf(count, sizeof count, "%d", k), setenv("EMU_MALLOC_FAIL", count, 1);
             err = (Error){""};
@@ -274,7 +273,7 @@ static void test_memory(const Setup *s) {
 /* Images that others would have made are not mixed with those in a folder. */
 static void test_manifest(const Setup *s) {
     static const char args[] =
-        "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --autotune on --outdir out --seeds ";
+        "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --provider auto --outdir out --seeds ";
     char more[512];
     set_cache(s, "cache-program");
     setenv("FAKE_PROVIDER", "exact", 1);

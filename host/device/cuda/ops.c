@@ -62,8 +62,6 @@ static int run_conv(const Exec *e, int i, void *stream) {
     ConvArgs a = cuda_conv_args(e, i);
     return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
-/* Whether the convolutions before a norm (`from`, of cuda_stats_sources) leave their statistics: libraries do not. */
-static bool leave_stats(const Exec *e, const int from[2]) { return !op_choice(e, from[0]) && (from[1] < 0 || !op_choice(e, from[1])); }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
@@ -86,7 +84,7 @@ static NormArgs norm_args(const Exec *e, int i) {
                   .workspace = op_workspace(e, i),
                   .moments = op_moments(e, i)};
     int from[2];
-    if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
+    if (cuda_stats_sources(e->g, i, from))
         for (int k = 0; k < 2; k++)
             if (from[k] >= 0) a.stats[k] = op_workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
     return a;
@@ -351,7 +349,7 @@ size_t cuda_workspace_bytes(const Exec *e, int i) {
         NormArgs a = norm_args(e, i);
         int from[2];
         a.dy = op->in[4] ? &there : NULL;
-        a.stats[0] = cuda_stats_sources(e->g, i, from) && !e->dev->autotune ? &there : NULL;
+        a.stats[0] = cuda_stats_sources(e->g, i, from) ? &there : NULL;
         return cuda_norm_workspace(&a);
     }
     if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {

@@ -7,7 +7,7 @@
 typedef struct {          /* Exec.prep[i] */
     void *workspace;      /* of a convolution: where it leaves statistics for norms */
     bool own;             /* the workspace is this op's alone; else it is the Exec's scratch */
-    ConvChoice *choice;   /* OP_CONV: the library that runs it, without leaving statistics; NULL: our own kernels */
+    ConvChoice *choice;   /* OP_CONV: the library that runs it; NULL: our own kernels */
     const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace, or NULL */
 } OpPrep;
 static inline const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
