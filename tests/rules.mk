@@ -18,7 +18,7 @@ EMU := $(BUILD)/emu/tests
 QUICK = "$(BUILD)/tests/test_golden cpu full sample" "$(BUILD)/tests/test_eval_vectors" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
         "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
 EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/test_bench emu" "$(EMU)/test_latents emu" "$(EMU)/test_run_measure emu" "$(EMU)/test_ranges emu" "$(EMU)/test_trace emu" "$(EMU)/test_golden emu quick" \
-            "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(EMU)/test_memory" \
+            "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(BUILD)/emu/finish_test" $(if $(filter 1,$(CUDA)),"$(BUILD)/cuda/cudnn_plans_test") "$(EMU)/test_memory" \
             $(foreach p,tf32 fp16 bf16,"$(EMU)/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond. adm_tiny_plain dit_tiny_p2 vae_tiny.") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
             "$(EMU)/test_stats emu fp32" "$(EMU)/test_stats emu fp16" "$(EMU)/test_toy_model emu=fp32" "$(EMU)/test_toy_model emu=fp16" \
@@ -34,7 +34,7 @@ EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_golden emu dit_chain" "$(EMU)/test_golden emu=bf16 dit_chain" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
            "$(BUILD)/race/tests/test_state emu" "$(BUILD)/race/tests/test_posterior emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
-           "$(BUILD)/race/prims_test"
+           "$(BUILD)/race/prims_test" "$(BUILD)/race/finish_test"
 # hours
 WHOLE = "$(BUILD)/tests/test_golden ref sample" "$(BUILD)/tests/test_golden cpu large" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 RANDOM_WHOLE = \

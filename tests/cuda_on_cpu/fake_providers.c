@@ -2,8 +2,8 @@
  * many numbers of images, finishing. The one that calls itself cudnn remembers its last result, and is fast when it is asked for
  * the same again, as a trial does; the other is not there.
  *   FAKE_PROVIDER=exact (the kernels' own bits) | batch (bits that depend on the number of images) | place (on the
- *                 place in the batch) | wrong | refuses | absent | once (no plan for another number of images) | crowd (proposals of
- *                 which all but the last are not to run, or are slow) */
+ *                 place in the batch) | wrong | refuses | absent | once (no plan for another number of images) | slow | crowd (proposals
+ *                 of which all but the last are not to run, or are slow) */
 #include "device/cuda/library.h"
 #include <cuda_runtime_api.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@ typedef struct {
     unsigned notes;
     bool large, none, slow; /* its workspace is; it cannot be built; it remembers nothing */
 } Offer;
-static const Offer single[] = {{.name = "fake"}};
+static const Offer single[] = {{.name = "fake"}}, slow[] = {{.name = "fake", .slow = true}};
 static const Offer crowd[] = {{.name = "unsteady", .notes = NOTE_UNSTEADY},
                               {.name = "winograd", .notes = NOTE_WINOGRAD | NOTE_TENSOR_CORES},
                               {.name = "fourier", .notes = NOTE_FOURIER},
@@ -64,10 +64,8 @@ static size_t fake_version(const void *library) {
 static void *fake_search(void *library, const ConvArgs *a) {
     Search *s = dg_alloc(sizeof *s);
     bool all = mode("crowd");
-    *s = (Search){.fake = library,
-                  .a = *a,
-                  .offer = all ? crowd : single,
-                  .offers = all ? sizeof crowd / sizeof *crowd : sizeof single / sizeof *single};
+    *s = (Search){.fake = library, .a = *a, .offer = all ? crowd : mode("slow") ? slow : single};
+    s->offers = all ? sizeof crowd / sizeof *crowd : 1;
     return s;
 }
 static bool fake_next(void *search, Proposal *q) {
