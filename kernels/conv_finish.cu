@@ -43,8 +43,7 @@ template <int V> struct FinishTile {
         PITCH = COLUMNS + 4 // floats: rows begin at whole words of 16 bytes, in other banks
     };
 };
-template <int V>
-__global__ void __launch_bounds__(FinishTile<V>::THREADS) conv_finish_stats_kernel(Epilogue q, void *y, float2 *stats) {
+template <int V> __global__ void __launch_bounds__(FinishTile<V>::THREADS) conv_finish_stats_kernel(Epilogue q, void *y, float2 *stats) {
     typedef FinishTile<V> Tile;
     SHARED(float, stored, [NORM_SEGMENT * Tile::PITCH]);
     const int t = (int)threadIdx.x, column0 = (int)blockIdx.y * Tile::COLUMNS, row0 = (int)blockIdx.x * NORM_SEGMENT;
@@ -88,6 +87,6 @@ extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
     if (a->stats) return run == 8 ? launch_stats<8>(q, a, (cudaStream_t)stream) : launch_stats<1>(q, a, (cudaStream_t)stream);
     if (!q.bias && !q.gate && !q.add && q.act == ACT_NONE && q.scale == 1) return 0; // nothing is left to do
     const dim3 grid((unsigned)blocks_for((size_t)q.rows * (size_t)q.k, (size_t)(run * FINISH_RUNS * FINISH_THREADS)));
-    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(FINISH_THREADS), (size_t)0, (cudaStream_t)stream,
-                       q, a->y);
+    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(FINISH_THREADS), (size_t)0,
+                       (cudaStream_t)stream, q, a->y);
 }

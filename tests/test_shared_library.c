@@ -22,12 +22,11 @@ static char *below(const char *name) {
 /* The library under another name, in folders that are made. */
 static void put(const char *name) {
     char *path = below(name);
-    for (char *s = strchr(path + strlen(root) + 1, '/'); s; s = strchr(s + 1, '/')) {
-        *s = 0, mkdir(path, 0777), *s = '/';
-    }
+    for (char *s = strchr(path + strlen(root) + 1, '/'); s; s = strchr(s + 1, '/')) { *s = 0, mkdir(path, 0777), *s = '/'; }
     CHECK(symlink(real, path) == 0, "no link %s", path);
 }
-static const SharedLibrary absent = {.variable = "DG_TEST_LIBRARY", .name = {ABSENT}, .wheel = {"nvidia/cudnn/lib/" ABSENT, "nvidia/cu13/lib/" ABSENT}};
+static const SharedLibrary absent = {
+    .variable = "DG_TEST_LIBRARY", .name = {ABSENT}, .wheel = {"nvidia/cudnn/lib/" ABSENT, "nvidia/cu13/lib/" ABSENT}};
 /* wanted: it is found; else what is said. */
 static void look(const char *what, const SharedLibrary *l, bool wanted, const char *said) {
     Text looked = {0};
@@ -60,9 +59,10 @@ int main(void) {
     }
     setenv("HOME", below("home"), 1), set_path("env/bin");
     unsetenv("DG_TEST_LIBRARY");
-    look("nowhere", &absent, false, "not found: looked for " ABSENT " (as the loader looks for it, LD_LIBRARY_PATH first), nvidia/cudnn/lib/" ABSENT ", nvidia/cu13/lib/" ABSENT
-                                    " (in the packages of the Pythons of PATH and in ~/.local): install it, or name its file in the "
-                                    "environment variable DG_TEST_LIBRARY");
+    look("nowhere", &absent, false,
+         "not found: looked for " ABSENT " (as the loader looks for it, LD_LIBRARY_PATH first), nvidia/cudnn/lib/" ABSENT
+         ", nvidia/cu13/lib/" ABSENT " (in the packages of the Pythons of PATH and in ~/.local): install it, or name its file in the "
+         "environment variable DG_TEST_LIBRARY");
     SharedLibrary built = absent, loader = absent;
     put("toolkit/" ABSENT);
     built.built = below("toolkit/" ABSENT);

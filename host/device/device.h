@@ -16,11 +16,11 @@ typedef struct WeightSet WeightSet; /* graph/weights.h */
 typedef enum { DEVICE_OWN, DEVICE_AUTO, DEVICE_CUDNN, DEVICE_CUBLASLT } DeviceProvider;
 typedef struct Device {
     const Backend *be;
-    int index;           /* which GPU */
-    Precision precision; /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
+    int index;               /* which GPU */
+    Precision precision;     /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
     DeviceProvider provider; /* set by device_provide: exec_new may choose a library for a layer, by measurement */
-    Spans *spans;        /* set after opening: records the ranges; NULL: nobody does. It outlives the device */
-    void *impl;          /* the backend's own: streams, handles, caches */
+    Spans *spans;            /* set after opening: records the ranges; NULL: nobody does. It outlives the device */
+    void *impl;              /* the backend's own: streams, handles, caches */
 } Device;
 /* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "rounded" (cpu, every result rounded to fp16, bf16 or
  * tf32: the yardstick of reduced precision), "cuda", "cuda:1", "emu".
@@ -118,7 +118,7 @@ struct Backend {
     void (*run)(Exec *e);                                   /* e->rows images, as run_op */
     void (*run_op)(const Exec *e, int i);                   /* op i of the graph alone, whatever its kind */
     void (*profile)(Exec *e, int repeats, double *seconds); /* exec_profile, by the device's own clock where it has one */
-    bool (*open_provider)(Device *d, Error *e); /* d->provider's libraries are there, or e says why not */
+    bool (*open_provider)(Device *d, Error *e);             /* d->provider's libraries are there, or e says why not */
     /* The implementation that runs op i, where exec_new chose by measurement; "own" is the backend itself. */
     const char *(*implementation)(const Exec *e, int i);
     /* What was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). False, and

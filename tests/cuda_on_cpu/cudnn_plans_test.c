@@ -15,14 +15,15 @@ typedef struct {
 static const Gpu gpus[] = {{"NVIDIA H100 80GB HBM3", 900, 132, 232448}, {"NVIDIA A100-SXM4-80GB", 800, 108, 166912}};
 static void *open_described(const Gpu *g, Text *looked) {
     Text json = {0};
-    text_printf(&json,
-                "{\"maxGridSize\": [2147483647, 65535, 65535], \"maxBlockSize\": [1024, 1024, 64], \"regsPerBlock\": 65536, "
-                "\"multiProcessorCount\": %d, \"warpSize\": 32, \"maxSharedMemoryPerBlock\": 49152, \"maxSharedMemoryPerBlockOptin\": %d, "
-                "\"reservedSharedMemoryPerBlock\": 1024, \"maxRegistersPerSM\": 65536, \"maxCtasPerSM\": 32, \"maxThreadsPerBlock\": 1024, "
-                "\"maxThreadsPerSM\": 2048, \"pciDeviceId\": 0, \"isTccDriver\": 0, \"supportCoopLaunch\": 1, \"totalGlobalMem\": 80000000000, "
-                "\"smClockRateKHz\": 1755000, \"memClockRateKHz\": 2619000, \"l2CacheSize\": 52428800, \"cudaDeviceId\": 0, "
-                "\"deviceVer\": %d, \"driverVer\": 13000, \"deviceName\": \"%s\"}",
-                g->processors, g->shared, g->capability, g->name);
+    text_printf(
+        &json,
+        "{\"maxGridSize\": [2147483647, 65535, 65535], \"maxBlockSize\": [1024, 1024, 64], \"regsPerBlock\": 65536, "
+        "\"multiProcessorCount\": %d, \"warpSize\": 32, \"maxSharedMemoryPerBlock\": 49152, \"maxSharedMemoryPerBlockOptin\": %d, "
+        "\"reservedSharedMemoryPerBlock\": 1024, \"maxRegistersPerSM\": 65536, \"maxCtasPerSM\": 32, \"maxThreadsPerBlock\": 1024, "
+        "\"maxThreadsPerSM\": 2048, \"pciDeviceId\": 0, \"isTccDriver\": 0, \"supportCoopLaunch\": 1, \"totalGlobalMem\": 80000000000, "
+        "\"smClockRateKHz\": 1755000, \"memClockRateKHz\": 2619000, \"l2CacheSize\": 52428800, \"cudaDeviceId\": 0, "
+        "\"deviceVer\": %d, \"driverVer\": 13000, \"deviceName\": \"%s\"}",
+        g->processors, g->shared, g->capability, g->name);
     void *library = cudnn_open_described(json.text, looked);
     text_free(&json);
     return library;
@@ -89,8 +90,8 @@ static void check_layer(const Gpu *g, void *library, const Layer *l, size_t t) {
         library_cudnn.drop(plan);
     }
     library_cudnn.end(search);
-    printf("%s, %s, %s: %d plans of %d proposals, %d for other numbers of images; the first by %s\n", g->name, l->name, types[t].name, plans,
-           proposals, again, first);
+    printf("%s, %s, %s: %d plans of %d proposals, %d for other numbers of images; the first by %s\n", g->name, l->name, types[t].name,
+           plans, proposals, again, first);
     CHECK(plans >= (strict ? 1 : 4), "%s, %s, %s: %d plans of %d proposals", g->name, l->name, types[t].name, plans, proposals);
     CHECK(again >= plans, "%s, %s, %s: of %d plans %d for other numbers of images", g->name, l->name, types[t].name, plans, again);
 }

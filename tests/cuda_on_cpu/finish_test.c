@@ -76,7 +76,12 @@ static Layer layer_new(const Case *c, DType type, int images) {
     l.a.y = l.y;
     if (c->bias) l.a.bias = filled(&l, DG_F32, k, 0);
     if (c->gate) l.a.gate = filled(&l, DG_F32, IMAGES * k, 0);
-    if (c->add) l.a.add = filled(&l, l.a.add_type, c->add == OPERAND_VECTOR ? IMAGES * k : c->add == OPERAND_FULL ? IMAGES * values : values, c->offset);
+    if (c->add)
+        l.a.add = filled(&l, l.a.add_type,
+                         c->add == OPERAND_VECTOR ? IMAGES * k
+                         : c->add == OPERAND_FULL ? IMAGES * values
+                                                  : values,
+                         c->offset);
     return l;
 }
 static void layer_free(Layer *l) {
@@ -130,7 +135,8 @@ static void check_case(const Case *c, DType t) {
     float *stats = dg_alloc(IMAGES * l.stats_count * sizeof *stats);
     if (CHECK(finish(&l, l.unfinished, false, 0), "%s %s: it does not run", c->name, type)) {
         memcpy(plain, l.y, all);
-        CHECK(finish(&l, l.unfinished, true, 0) && !memcmp(plain, l.y, all), "%s %s: with statistics other values are stored", c->name, type);
+        CHECK(finish(&l, l.unfinished, true, 0) && !memcmp(plain, l.y, all), "%s %s: with statistics other values are stored", c->name,
+              type);
         CHECK(untouched(&l, IMAGES), "%s %s: something else is written too", c->name, type);
         check_stats(c, type, &l);
         memcpy(stats, l.stats, IMAGES * l.stats_count * sizeof *stats);

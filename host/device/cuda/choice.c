@@ -313,9 +313,9 @@ bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err) {
         ok = !chosen || (*out = make(&t, chosen - 1, a)) != NULL;
     }
     trial_end(&t);
-    return ok || dg_out_of_memory(err,
-                                  "not enough memory on device %s to choose who runs %s (%zu bytes are free): --provider own needs less",
-                                  d->be->name, layer, cuda_free_bytes(d));
+    return ok ||
+           dg_out_of_memory(err, "not enough memory on device %s to choose who runs %s (%zu bytes are free): --provider own needs less",
+                            d->be->name, layer, cuda_free_bytes(d));
 }
 const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? provider_conv_provider(c->plan[0].conv) : PROVIDER_OWN]; }
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {

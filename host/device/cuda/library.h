@@ -23,13 +23,13 @@ typedef struct {
 
 /* A handle on one stream, a search among the proposals for one layer, and a plan are each the library's own. */
 typedef struct {
-    const char *built_without;                    /* what was missing when this program was built, and open is NULL; else NULL */
-    void *(*open)(void *stream, Text *looked);    /* NULL: it is not there, or does not start; looked says where it was looked for */
-    void (*close)(void *library);                 /* after all of its plans */
-    size_t (*version)(const void *library);       /* as the library counts */
+    const char *built_without;                         /* what was missing when this program was built, and open is NULL; else NULL */
+    void *(*open)(void *stream, Text *looked);         /* NULL: it is not there, or does not start; looked says where it was looked for */
+    void (*close)(void *library);                      /* after all of its plans */
+    size_t (*version)(const void *library);            /* as the library counts */
     void *(*search)(void *library, const ConvArgs *a); /* NULL: it has nothing for this layer. For a->n images */
-    bool (*next)(void *search, Proposal *p);      /* the best one first, by its own guess */
-    void *(*build)(void *search);                 /* the plan of the latest proposal, which outlives the search; NULL: it cannot */
+    bool (*next)(void *search, Proposal *p);           /* the best one first, by its own guess */
+    void *(*build)(void *search);                      /* the plan of the latest proposal, which outlives the search; NULL: it cannot */
     void (*end)(void *search);
     void *(*again)(const void *plan, int images); /* the same proposal for another number of images; NULL: it cannot */
     size_t (*workspace)(const void *plan);        /* in bytes */

@@ -27,7 +27,7 @@ typedef struct {
     void *library;
     cudnnHandle_t handle;
     Descriptor device; /* stands for a GPU that is not there, handle NULL; else NULL */
-#define FIELD(f) __typeof__(&f) f;
+#define FIELD(f)  __typeof__(&f) f;
     CUDNN_FUNCTIONS(FIELD)
 } Cudnn;
 enum { SPATIAL = 2, DIMENSIONS = 4, MOST_KNOBS = CUDNN_KNOB_TYPE_COUNTS, MOST_CONFIGS = 100 };
@@ -132,8 +132,7 @@ static bool conv_graph_new(const Cudnn *f, ConvGraph *g, const ConvArgs *a) {
               set(f, g->operation, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero) &&
               finalize(f, g->operation) && new_descriptor(f, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->graph) &&
               set_descriptor(f, g->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, g->operation) &&
-              (!f->handle || set(f, g->graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &f->handle)) &&
-              finalize(f, g->graph);
+              (!f->handle || set(f, g->graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &f->handle)) && finalize(f, g->graph);
     if (!ok) conv_graph_free(f, g);
     return ok;
 }
@@ -179,7 +178,8 @@ static unsigned notes_of(const Cudnn *f, Descriptor engine) {
         }
     n = get(f, engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT, behavior);
     for (int64_t i = 0; i < n; i++)
-        if (behavior[i] == CUDNN_BEHAVIOR_NOTE_REQUIRES_FILTER_INT8x32_REORDER || behavior[i] == CUDNN_BEHAVIOR_NOTE_REQUIRES_BIAS_INT8x32_REORDER)
+        if (behavior[i] == CUDNN_BEHAVIOR_NOTE_REQUIRES_FILTER_INT8x32_REORDER ||
+            behavior[i] == CUDNN_BEHAVIOR_NOTE_REQUIRES_BIAS_INT8x32_REORDER)
             notes |= NOTE_OTHER_WEIGHTS;
     return notes;
 }
@@ -223,7 +223,8 @@ static bool write_config(const Cudnn *f, Descriptor graph, const Config *c, Desc
 static void name_config(const Config *c, char name[PLAN_NAME]) {
     int n = snprintf(name, PLAN_NAME, "engine %lld", (long long)c->engine);
     for (int i = 0; i < c->knobs && n < PLAN_NAME; i++)
-        n += snprintf(name + n, (size_t)(PLAN_NAME - n), "%s%d=%lld", i ? "," : " knobs ", (int)c->knob[i].type, (long long)c->knob[i].value);
+        n += snprintf(name + n, (size_t)(PLAN_NAME - n), "%s%d=%lld", i ? "," : " knobs ", (int)c->knob[i].type,
+                      (long long)c->knob[i].value);
 }
 
 /* ---- plans ------------------------------------------------------------------------------------------------------------------------ */
@@ -240,8 +241,8 @@ static Plan *plan_of(const Cudnn *f, const ConvArgs *a, const Config *what, Desc
               set_descriptor(f, p->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config) &&
               (f->device ? set_descriptor(f, p->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, f->device)
                          : set(f, p->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &f->handle)) &&
-              finalize(f, p->plan) &&
-              get(f, p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &p->workspace) == 1 && p->workspace >= 0;
+              finalize(f, p->plan) && get(f, p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &p->workspace) == 1 &&
+              p->workspace >= 0;
     if (ok) return p;
     cudnn_drop(p);
     return NULL;
@@ -353,7 +354,8 @@ void *cudnn_open_described(const char *json, Text *looked) {
     Cudnn *f = cudnn_load(looked);
     if (!f) return NULL;
     if (new_descriptor(f, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &f->device) &&
-        set(f, f->device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)strlen(json), json) && finalize(f, f->device))
+        set(f, f->device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)strlen(json), json) &&
+        finalize(f, f->device))
         return f;
     text_printf(looked, "it was found and does not take the description of a device");
     cudnn_close(f);

@@ -58,7 +58,8 @@ void *shared_library_load(const SharedLibrary *l, Text *looked) {
     for (int i = 0; i < LIBRARY_NAMES && l->wheel[i] && !library; i++) library = search_wheels(l->wheel[i]), list(&tried, l->wheel[i]);
     text_printf(&tried, " (in the packages of the Pythons of PATH and in ~/.local)");
     if (!library)
-        text_printf(looked, "not found: looked for %s: install it, or name its file in the environment variable %s", tried.text, l->variable);
+        text_printf(looked, "not found: looked for %s: install it, or name its file in the environment variable %s", tried.text,
+                    l->variable);
     text_free(&tried);
     return library;
 }
