@@ -29,7 +29,7 @@ from sass.decode import Unreadable, disassemble, find_tool  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join("bench", "results")
 COUNTED, PREDICTED = os.path.join(RESULTS, "kernels-counted"), os.path.join(RESULTS, "kernels-predicted")
-SOURCES = ("conv", "linear", "norm", "attention", "attention_bwd", "elementwise", "pool", "pixel_norm", "softmax")
+SOURCES = ("conv", "linear", "norm", "norm_bwd", "attention", "attention_bwd", "elementwise", "pool", "pixel_norm", "softmax")
 CANNOT_TELL = 3
 
 

@@ -37,8 +37,11 @@ ConvParams = structure("ConvParams", pointers("x", "w", "y", "stats"), [("end", 
                        ints("height", "width", "c", "out_width", "filter_width", "stride", "top", "left", "pieces", "row_pieces"))
 LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add", "y"), ints("n", "c", "k", "add_stride"), floats("scale"), ints("act"))
 NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
-                       ints("pixels", "c", "groups", "per_group", "segments", "n"), floats("eps"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
-                       [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial", "slopes"))
+                       ints("pixels", "c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
+                       [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial"))
+Slices = structure("Slices",
+                   ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "pitch"),
+                   [("whole", c.c_bool)])
 RowBlock = structure("RowBlock", ints("c", "across", "lanes"))
 AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "rows"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
                        floats("scale", "log2_scale"))
@@ -223,7 +226,7 @@ def conv(op):
     return [launch]
 
 
-# ---- norm.cu ------------------------------------------------------------------------------------------------------------------------
+# ---- norm.cu, norm_bwd.cu -----------------------------------------------------------------------------------------------------------
 def row_run(channels):
     return 1 if channels % 8 else 8
 
@@ -233,34 +236,87 @@ def row_block(channels, run, most):
     return RowBlock(c=channels, across=across, lanes=ROW_THREADS // across)
 
 
+NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 512, 48 * 1024, 2, 4, 512, 8
+
+
+def slice_unit(p, run):
+    return next(unit for unit in range(p.per_group, p.c + 1, p.per_group) if unit % run == 0)
+
+
+def walk_channels(p, run, size, rows):
+    unit = slice_unit(p, run)
+    fit = [k * unit for k in range(1, p.c // unit + 1) if p.c // unit % k == 0 and k * unit <= NORM_THREADS * run]
+    if not fit:
+        return NORM_THREADS * run
+    return next((n for n in fit if n * size >= 128 and p.pixels >= rows * (NORM_THREADS // (n // run))), fit[-1])
+
+
+def slices_of(p, channels, run, threads, part):
+    across = channels // run
+    s = Slices(channels=channels, across=across, lanes=threads // across, part=part, of_across=ceil_div(1 << 20, across),
+               groups=(channels - 1) // p.per_group + 2 if channels % p.per_group else channels // p.per_group)
+    while s.team_bits < 5 and s.groups << (s.team_bits + 1) <= threads:
+        s.team_bits += 1
+    while s.side_bits < s.team_bits and 1 << s.side_bits < p.per_group:
+        s.side_bits += 1
+    s.whole = channels % p.per_group == 0
+    s.teams, s.pitch = threads >> s.team_bits, threads + PAD
+    return s
+
+
+def whole_shared(channels, threads):
+    return channels * 24 + 8 * (threads + PAD) * 8
+
+
+def whole_slices(p, run, size):
+    """(threads, slices) of the kernel that holds an image's slices in registers, or None."""
+    unit = slice_unit(p, run)
+    for threads in (NORM_THREADS, WHOLE_THREADS):
+        fit = [n for n in range(unit, min(p.c, threads * run) + 1, unit) if p.c % n == 0 and whole_shared(n, threads) <= WHOLE_SHARED and
+               p.pixels <= HELD_ROWS * (threads // (n // run))]
+        if fit and (threads == WHOLE_THREADS or fit[-1] * size >= 32):
+            return threads, slices_of(p, fit[-1], run, threads, p.pixels)
+    return None
+
+
 def norm(op, forward_before=False):
     backward = op.kind == "norm_bwd"
     x, given = op.inputs[0], op.numbers["stats"]
     dy = op.inputs[4] if backward else None
-    groups, run = op.numbers["groups"], row_run(x.c)
-    b = row_block(x.c, run, ROW_THREADS)
+    groups = op.numbers["groups"]
     segments = ceil_div(x.pixels, NORM_SEGMENT)
     p = NormParams(x=address(0), dy=address(1) if backward else 0, y=address(2), gamma=address(3), beta=address(4),
-                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else F32, y_type=op.out.type,
+                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type, y_type=op.out.type,
                    pixels=x.pixels, c=x.c, groups=groups, per_group=x.c // groups, segments=segments, n=x.n, eps=1e-6, silu=op.numbers["silu"],
-                   moments=address(6), own_moments=address(6), partial=address(7), slopes=address(8))
+                   moments=address(6) if forward_before else 0, own_moments=0 if backward else address(6), partial=address(7))
     p.stats[0], p.stats_c[0] = (address(9), given[0]) if given else (address(7), x.c)
     if len(given) > 1:
         p.stats[1], p.stats_c[1] = address(10), given[1]
-    columns = ceil_div(x.c // run, b.across)
-    by_segment, by_rows = (segments, columns, x.n), (ceil_div(x.pixels, 8 * b.lanes), columns, x.n)
-    by_group, statistics = (ceil_div(x.n * groups, 4),), x.n * segments * x.c * 8
-    row = lambda name, grid, moved: Launch("%sILi%dE" % (name, run), grid, ROW_THREADS, 0, [p, b], moved)
-    small = lambda name: Launch(name, by_group, 128, 0, [p], statistics)
+    if x.c % 8 or not p.x_type == p.y_type == p.dy_type:
+        raise Unreadable("a norm of mixed types or channels in no whole runs: the model knows the kernels for one type only")
+    size = BYTES[x.type]
+    run = 16 // size
+    made = lambda name, s, threads, shared, moved: Launch(
+        "%sI%sLi%dE" % (name, MANGLED[x.type], run), (ceil_div(x.c, s.channels), ceil_div(x.pixels, s.part), x.n), threads, shared, [p, s], moved)
     launches = []
-    if not (backward and forward_before):
-        if not given:
-            launches.append(row("norm_partial_kernel", by_segment, x.bytes + statistics))
-        launches.append(small("norm_moments_kernel"))
+    if not given and not forward_before:
+        b = row_block(x.c, row_run(x.c), ROW_THREADS)
+        launches.append(Launch("norm_partial_kernelILi8E", (segments, ceil_div(x.c // 8, b.across), x.n), ROW_THREADS, 0, [p, b],
+                               x.bytes + x.n * segments * x.c * 8))
+    rows = HELD_ROWS // 2 if backward else HELD_ROWS
+    walk = slices_of(p, walk_channels(p, run, size, rows), run, NORM_THREADS, 0)
+    walk.part = WALKS * rows * walk.lanes
     if not backward:
-        return launches + [row("norm_apply_kernel", by_rows, x.bytes + op.out.bytes)]
-    return launches + [row("norm_bwd_partial_kernel", by_segment, x.bytes + dy.bytes + statistics), small("norm_bwd_slopes_kernel"),
-                       row("norm_bwd_apply_kernel", by_rows, x.bytes + dy.bytes + op.out.bytes)]
+        while walk.part > rows * walk.lanes and x.n * ceil_div(x.c, walk.channels) * ceil_div(x.pixels, walk.part) < FEW_BLOCKS:
+            walk.part //= 2
+        return launches + [made("norm_apply_kernel", walk, NORM_THREADS, walk.channels * 16, x.bytes + op.out.bytes)]
+    whole = whole_slices(p, run, size)
+    if whole:
+        threads, s = whole
+        return launches + [made("norm_bwd_whole_kernel", s, threads, whole_shared(s.channels, threads), x.bytes + dy.bytes + op.out.bytes)]
+    p.parts = ceil_div(x.pixels, walk.part)
+    return launches + [made("norm_bwd_partial_kernel", walk, NORM_THREADS, walk.channels * 16 + 8 * (NORM_THREADS + PAD) * 8, x.bytes + dy.bytes),
+                       made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + op.out.bytes)]
 
 
 # ---- attention.cu, attention_bwd.cu -----------------------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ PRESETS = [  # name, preset of the program that says its networks, batch
     # 64 vectors
     ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
 ]
-CATEGORIES = [("convolutions", "conv_mma"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"), ("norm: gradient, apply", "norm_bwd_apply"),
-              ("norm: gradient, partial sums", "norm_bwd_partial"), ("norm: statistics", "norm_"), ("attention", "attn_mma"),
+CATEGORIES = [("convolutions", "conv_mma"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"), ("norm: gradient", "norm_bwd"),
+              ("norm: statistics", "norm_"), ("attention", "attn_mma"),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]
 

@@ -456,12 +456,24 @@ static void t_device() {
     setenv("EMU_CC", "90", 1), unsetenv("EMU_SMS");
 #endif
 }
+__global__ void k_tanh(const float *x, float *y) { y[threadIdx.x] = gpu::tanh_approx(x[threadIdx.x]); }
+static void t_tanh() {
+    std::vector<float> x;
+    for (int i = 0; i < 32; ++i) x.push_back(i < 29 ? std::ldexp((float)(i % 2 ? i : -i), i % 7 - 6) : i == 29 ? -INFINITY : i == 30 ? NAN : 90.f);
+    Dev<float> dX(x), dY(32);
+    gpu::launch(k_tanh, dim3(1), dim3(32), 0, nullptr, dX.p, dY.p);
+    auto y = dY.get();
+    bool ok = true;
+    for (int i = 0; i < 29; ++i) ok = ok && std::fabs(y[i] - std::tanh((double)x[i])) <= std::fabs(std::tanh((double)x[i])) * 0x1.02p-11;
+    check("tanh_approx", ok && y[29] == -1 && std::isnan(y[30]) && y[31] == 1);
+}
 int main() {
 #if !defined(__CUDACC__)
     setenv("EMU_CC", "90", 1); // the cases are Hopper's
 #endif
     t_device();
     t_exp2();
+    t_tanh();
     t_warp();
     t_ldsm();
     t_tf32();
