@@ -118,8 +118,10 @@ GPU_FN float tanh_approx(float x) {
     asm("tanh.approx.f32 %0, %1;" : "=f"(r) : "f"(x));
     return r;
 }
-// What was made of these bits before is not kept in registers: it is made again.
-GPU_FN void forget(uint4 &w) { asm volatile("" : "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w)); }
+// 16 bytes to global memory at once; the compiler may make four accesses of an assignment.
+GPU_FN void store16(void *to, const uint4 &w) {
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(to), "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w) : "memory");
+}
 // 16 bytes global -> shared, zero-filled when !valid (src must still be a mapped address: it is not read)
 GPU_FN void cp_async16(uint32_t dst, const void *src, bool valid = true) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(valid ? 16 : 0) : "memory");
@@ -163,7 +165,7 @@ inline float tanh_approx(float x) { // off by as much as is allowed: rounded to 
     const float fraction = frexpf(tanhf(x), &exponent);
     return ldexpf(rintf(fraction * 2048), exponent - 11);
 }
-inline void forget(uint4 &) {}
+inline void store16(void *to, const uint4 &w) { *(uint4 *)to = w; }
 inline void cp_async16(uint32_t dst, const void *src, bool valid = true GPU_LOC) { emu::cp_async(dst, src, 16, valid ? 16 : 0, loc_); }
 inline void cp_async_commit(GPU_LOC1) { emu::cp_async_commit(loc_); }
 template <int N> inline void cp_async_wait(GPU_LOC1) { emu::cp_async_wait(N, loc_); }

@@ -75,16 +75,16 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) nor
     slice_constants<V>(constants, p, s, at.image);
     __syncthreads();
     if (!at.active) return;
-    const Channels<T, V> k(constants, p, s, at.run, 0);
+    const Channels<T, V> k(constants, p, s, at.run);
     for (int left = at.end - at.pixel; left > 0;) {
         GPU_FOR (int r = 0; r < ROWS; r++, place += step) {
             if (r * s.lanes >= left) break;
             float v[V];
-            x[r].get(v, 0);
+            x[r].get(v);
             GPU_FOR (int e = 0; e < V; e++) v[e] = fmaf(k.from_mean(v[e], e), k.factor[e], k.shift[e]);
             if (p.silu) // h + h tanh(h), h = u/2; or u sigmoid(u)
                 GPU_FOR (int e = 0; e < V; e++) v[e] = FAST ? fmaf(v[e], gpu::tanh_approx(v[e]), v[e]) : v[e] * sigmoid(v[e]);
-            x[r].set(v, 0);
+            x[r].set(v);
             x[r].store(p.y, p.y_type, place);
         }
         left -= ROWS * s.lanes;

@@ -51,42 +51,37 @@ template <class H2> GPU_FN uint32_t bits_of(H2 pair) {
     memcpy(&word, &pair, sizeof word);
     return word;
 }
-GPU_FN uint32_t pack(const __half *, float a, float b) { return bits_of(__floats2half2_rn(a, b)); }
-GPU_FN uint32_t pack(const __nv_bfloat16 *, float a, float b) { return bits_of(__floats2bfloat162_rn(a, b)); }
+GPU_FN uint32_t word_of(const __half *, const float *v) { return bits_of(__floats2half2_rn(v[0], v[1])); }
+GPU_FN uint32_t word_of(const __nv_bfloat16 *, const float *v) { return bits_of(__floats2bfloat162_rn(v[0], v[1])); }
+GPU_FN uint32_t word_of(const float *, const float *v) { return __float_as_uint(*v); }
 template <class T, int V> struct HeldRun {
     static_assert(V * sizeof(T) == RUN_BYTES, "one access");
     uint4 w;
 
     GPU_FN void load(const void *x, DType, size_t i) { w = *(const uint4 *)((const T *)x + i); }
-    GPU_FN void store(void *y, DType, size_t i) const { *(uint4 *)((T *)y + i) = w; }
-    template <int P> GPU_FN void get(float (&v)[P], int first) const { // P of the values
+    GPU_FN void store(void *y, DType, size_t i) const { gpu::store16((T *)y + i, w); }
+    GPU_FN void get(float (&v)[V]) const {
         T e[V];
         memcpy(e, &w, sizeof e);
-        GPU_FOR (int k = 0; k < P; k++) v[k] = (float)e[first + k];
+        GPU_FOR (int k = 0; k < V; k++) v[k] = (float)e[k];
     }
-    template <int P> GPU_FN void set(const float (&v)[P], int first) {
+    GPU_FN void set(const float (&v)[V]) {
         uint32_t word[RUN_BYTES / 4];
-        memcpy(word, &w, sizeof w);
-        if constexpr (sizeof(T) == 2)
-            GPU_FOR (int k = 0; k < P; k += 2) word[(first + k) / 2] = pack((T *)NULL, v[k], v[k + 1]);
-        else
-            GPU_FOR (int k = 0; k < P; k++) word[first + k] = __float_as_uint(v[k]);
+        GPU_FOR (int k = 0; k < V; k += (int)(4 / sizeof(T))) word[k * (int)sizeof(T) / 4] = word_of((T *)NULL, v + k);
         memcpy(&w, word, sizeof w);
     }
-    GPU_FN void forget() { gpu::forget(w); } // the values that were made of it
 };
 template <int V> struct HeldRun<Mixed, V> {
     float w[V];
 
     GPU_FN void load(const void *x, DType type, size_t i) { load_floats(w, x, type, i); }
     GPU_FN void store(void *y, DType type, size_t i) const { store_floats(y, type, i, w); }
-    template <int P> GPU_FN void get(float (&v)[P], int first) const {
-        GPU_FOR (int k = 0; k < P; k++) v[k] = w[first + k];
+    GPU_FN void get(float (&v)[V]) const {
+        GPU_FOR (int k = 0; k < V; k++) v[k] = w[k];
     }
-    template <int P> GPU_FN void set(const float (&v)[P], int first) {
-        GPU_FOR (int k = 0; k < P; k++) w[first + k] = v[k];
+    GPU_FN void set(const float (&v)[V]) {
+        GPU_FOR (int k = 0; k < V; k++) w[k] = v[k];
     }
-    GPU_FN void forget() {}
 };
 // R rows, `lanes` pixels and `step` elements from each other, of which those below `left` pixels from the first exist.
 template <class T, int V, int R>
@@ -110,12 +105,14 @@ GPU_FN size_t element(const NormParams &p, int image, int pixel, int channel) {
 }
 
 // ---- sums over groups --------------------------------------------------------------------------------------------------------------
-// Calls f(group, member, real) for every group that the slice touches, by whole teams; teams beyond the last get that one, not real.
+// Calls f(group, member, real) for every group that the slice touches, by whole teams and whole warps; teams of the last warp beyond
+// the last group get that one, not real.
 template <class F> GPU_FN void for_groups(const NormParams &p, const Slices &s, const F &f) {
     const int first = s.whole ? (int)blockIdx.x * s.groups : (int)blockIdx.x * s.channels / p.per_group;
-    const int groups = min(s.groups, p.groups - first);
-    const int team = (int)threadIdx.x >> s.team_bits, member = (int)threadIdx.x & ((1 << s.team_bits) - 1);
-    for (int g = 0; g < groups; g += s.teams) f(first + min(g + team, groups - 1), member, g + team < groups);
+    const int groups = min(s.groups, p.groups - first), member = (int)threadIdx.x & ((1 << s.team_bits) - 1);
+    const int team = (int)threadIdx.x >> s.team_bits;
+    const int of_warp = __shfl_sync(~0u, team, 0); // its first; by a shuffle, so that the compiler knows all lanes to agree
+    for (int g = 0; g + of_warp < groups; g += s.teams) f(first + min(g + team, groups - 1), member, g + team < groups);
 }
 // Calls f(i, first, step) for a member's share of a group's entries: rows first, first + step, ... of the group's channel i.
 template <class F> GPU_FN void for_entries(const NormParams &p, const Slices &s, int member, const F &f) {
@@ -192,14 +189,14 @@ template <int V> GPU_FN void slice_constants(float4 *constants, const NormParams
     });
 }
 
-// P of a thread's channels, from `first` on: u = from_mean(x) * factor + shift. With SiLU by tanh, factor and shift are halves: part.
+// A thread's channels: u = from_mean(x) * factor + shift. With SiLU by tanh, factor and shift are halves: part.
 template <class T> GPU_FN float silu_part(const NormParams &p) { return NormType<T>::FAST && p.silu ? .5f : 1; }
-template <class T, int P> struct Channels {
-    float mean[P], factor[P], shift[P];
+template <class T, int V> struct Channels {
+    float mean[V], factor[V], shift[V];
 
-    GPU_FN Channels(const float4 *constants, const NormParams &p, const Slices &s, int run, int first) {
-        GPU_FOR (int e = 0; e < P; e++) {
-            const float4 k = constants[(first + e) * s.across + run];
+    GPU_FN Channels(const float4 *constants, const NormParams &p, const Slices &s, int run) {
+        GPU_FOR (int e = 0; e < V; e++) {
+            const float4 k = constants[e * s.across + run];
             const float part = silu_part<T>(p);
             mean[e] = k.x, factor[e] = k.z * part, shift[e] = k.w * part;
             if (NormType<T>::FAST) shift[e] = fmaf(-k.x, factor[e], shift[e]);

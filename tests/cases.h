@@ -108,7 +108,7 @@ static const OpCase op_cases[] = {
     {"norm_40px", "more than they can: parts of an image", OP_NORM, {1, 40, 40, 48}, .norm = {8, 1e-5f, true, true}},
     {"norm_24px_odd", "the same of single channels", OP_NORM, {1, 24, 24, 15}, .norm = {5, 1e-6f, true, false}},
     {"norm_wide", "a group wider than a block of threads", OP_NORM, {1, 2, 3, 521}, .norm = {1, 1e-5f, true, true}},
-    {"norm_f32_out", "types that differ", OP_NORM, {1, 6, 6, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true}},
+    {"norm_f32_out", "types that differ, a last segment that is not whole", OP_NORM, {1, 10, 10, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true}},
     /* ---- attention ---- */
     {"attn_d64", "ADM heads of 64", OP_ATTN, {1, 8, 8, 3 * 128}, .attn = {2}},
     {"attn_d32", "shapes32: heads of 32", OP_ATTN, {1, 8, 8, 3 * 64}, .attn = {2}},

@@ -236,7 +236,7 @@ def row_block(channels, run, most):
     return RowBlock(c=channels, across=across, lanes=ROW_THREADS // across)
 
 
-NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 512, 48 * 1024, 2, 4, 512, 8
+NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 384, 99 * 1024, 2, 4, 512, 8
 
 
 def slice_unit(p, run):
@@ -264,19 +264,15 @@ def slices_of(p, channels, run, threads, part):
     return s
 
 
-def whole_shared(channels, threads):
-    return channels * 24 + 8 * (threads + PAD) * 8
+def whole_shared(p, channels, run):
+    rows = ceil_div(p.pixels, WHOLE_THREADS // (channels // run))
+    return channels * 24 + run * (WHOLE_THREADS + PAD) * 8 + 2 * rows * WHOLE_THREADS * 16
 
 
-def whole_slices(p, run, size):
-    """(threads, slices) of the kernel that holds an image's slices in registers, or None."""
+def whole_channels(p, run):
+    """The most channels of whole groups that a block keeps of a whole image, or 0."""
     unit = slice_unit(p, run)
-    for threads in (NORM_THREADS, WHOLE_THREADS):
-        fit = [n for n in range(unit, min(p.c, threads * run) + 1, unit) if p.c % n == 0 and whole_shared(n, threads) <= WHOLE_SHARED and
-               p.pixels <= HELD_ROWS * (threads // (n // run))]
-        if fit and (threads == WHOLE_THREADS or fit[-1] * size >= 32):
-            return threads, slices_of(p, fit[-1], run, threads, p.pixels)
-    return None
+    return max([n for n in range(unit, min(p.c, WHOLE_THREADS * run) + 1, unit) if p.c % n == 0 and whole_shared(p, n, run) <= WHOLE_SHARED], default=0)
 
 
 def norm(op, forward_before=False):
@@ -310,10 +306,10 @@ def norm(op, forward_before=False):
         while walk.part > rows * walk.lanes and x.n * ceil_div(x.c, walk.channels) * ceil_div(x.pixels, walk.part) < FEW_BLOCKS:
             walk.part //= 2
         return launches + [made("norm_apply_kernel", walk, NORM_THREADS, walk.channels * 16, x.bytes + op.out.bytes)]
-    whole = whole_slices(p, run, size)
-    if whole:
-        threads, s = whole
-        return launches + [made("norm_bwd_whole_kernel", s, threads, whole_shared(s.channels, threads), x.bytes + dy.bytes + op.out.bytes)]
+    channels = whole_channels(p, run)
+    if channels:
+        s = slices_of(p, channels, run, WHOLE_THREADS, x.pixels)
+        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, whole_shared(p, channels, run), x.bytes + dy.bytes + op.out.bytes)]
     p.parts = ceil_div(x.pixels, walk.part)
     return launches + [made("norm_bwd_partial_kernel", walk, NORM_THREADS, walk.channels * 16 + 8 * (NORM_THREADS + PAD) * 8, x.bytes + dy.bytes),
                        made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + op.out.bytes)]
@@ -502,7 +498,7 @@ def pixel_norm(op):
     run, team = row_run(x.c), 1
     while team < threads and team * 5 < x.c // run:
         team *= 2
-    return [Launch("pixel_norm_kernelILi%dE" % run, (ceil_div(x.pixels, threads // team), 1, x.n), threads, 0, [p, Integer(value=team)], x.bytes + y.bytes)]
+    return [Launch("pixel_norm_kernelI%sLi%dE" % (MANGLED[x.type], run), (ceil_div(x.pixels, threads // team * 2), 1, x.n), threads, 0, [p, Integer(value=team)], x.bytes + y.bytes)]
 
 
 def softmax(op):
