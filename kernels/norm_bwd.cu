@@ -268,7 +268,11 @@ extern "C" int cuda_norm_bwd(const NormArgs *a, void *stream) {
     const cudaStream_t to = (cudaStream_t)stream;
     int error = a->moments || a->stats[0] ? 0 : norm_partial(&p, (float2 *)a->workspace, to);
     if (error) return error;
-    if (plan.whole) return gpu::launch(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), whole_shared(p, s.channels), to, p, s);
+    if (plan.whole) {
+        // More than every kernel has is asked for once and for all, not anew by every shape while launches of others wait.
+        const size_t needed = whole_shared(p, s.channels), shared = needed > 48 * 1024 ? (size_t)WHOLE_SHARED : needed;
+        return gpu::launch(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), shared, to, p, s);
+    }
     p.partial = (float2 *)a->workspace + stats_pairs(a), p.parts = ceil_div(p.pixels, s.part);
     const size_t constants = (size_t)s.channels * sizeof(float4), entries = (size_t)(RUN * (NORM_THREADS + PAD)) * sizeof(float2);
     error = gpu::launch(norm_kernel(p, partial), slice_grid(p, s), dim3(NORM_THREADS), constants + entries, to, p, s);

@@ -309,7 +309,8 @@ def norm(op, forward_before=False):
     channels = whole_channels(p, run)
     if channels:
         s = slices_of(p, channels, run, WHOLE_THREADS, x.pixels)
-        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, whole_shared(p, channels, run), x.bytes + dy.bytes + op.out.bytes)]
+        needed = whole_shared(p, channels, run)
+        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, WHOLE_SHARED if needed > 48 * 1024 else needed, x.bytes + dy.bytes + op.out.bytes)]
     p.parts = ceil_div(x.pixels, walk.part)
     return launches + [made("norm_bwd_partial_kernel", walk, NORM_THREADS, walk.channels * 16 + 8 * (NORM_THREADS + PAD) * 8, x.bytes + dy.bytes),
                        made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + op.out.bytes)]
