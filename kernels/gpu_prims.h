@@ -104,6 +104,8 @@ GPU_FN uint32_t to_tf32(uint32_t f) {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(__uint_as_float(f)));
     return r;
 }
+// makes the compiler hold a value in a register, in place of computing it anew where it is used
+GPU_FN void hold(uint32_t &v) { asm volatile("" : "+r"(v)); }
 // a product rounded to f64 on its own, never contracted with a sum
 GPU_FN double mul_rn(double a, double b) { return __dmul_rn(a, b); }
 // 2^x to 2^-22 relative; 0 below the normal numbers
@@ -145,6 +147,7 @@ inline void mma_m16n8k8_tf32(float (&d)[MT][NT][4], const uint32_t (&a)[MT][4], 
     emu::mma_m16n8k8_tf32(&d[0][0][0], &a[0][0], &b[0][0], MT, NT, loc_);
 }
 inline uint32_t to_tf32(uint32_t f) { return (f & 0x7f800000u) == 0x7f800000u ? f : (f + 0x1000u) & ~0x1fffu; }
+inline void hold(uint32_t &) {}
 inline double mul_rn(double a, double b) {
     volatile double product = a * b; // g++ contracts across functions
     return product;

@@ -32,9 +32,13 @@ def floats(*names):
     return [(n, c.c_float) for n in names]
 
 
-Epilogue = structure("Epilogue", pointers("add", "bias", "gate"), ints("add_type", "y_type", "add_kind", "act", "k", "rows", "out_pixels"), floats("scale"))
+Divider = structure("Divider", ints("factor", "shift"))
+Epilogue = structure("Epilogue", pointers("add", "bias", "gate"), ints("add_type", "y_type", "add_kind", "act", "k", "rows", "out_pixels"), floats("scale"),
+                     [("by_pixels", Divider)])
+FilterWalk = structure("FilterWalk", ints("taps", "pieces", "row_pieces", "bytes", "row_end_bytes", "by_pieces", "by_row", "first_taps"))
 ConvParams = structure("ConvParams", pointers("x", "w", "y", "stats"), [("end", Epilogue)],
-                       ints("height", "width", "c", "out_width", "filter_width", "stride", "top", "left", "pieces", "row_pieces"))
+                       ints("height", "width", "c", "out_width", "filter_height", "filter_width", "stride", "top", "left", "pieces", "row_pieces"),
+                       [("by_width", Divider)], ints("across"), [("by_across", Divider), ("walk", FilterWalk)])
 LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add", "y"), ints("n", "c", "k", "add_stride"), floats("scale"), ints("act"))
 NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
                        ints("pixels", "c", "groups", "per_group", "segments", "n"), floats("eps"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
@@ -158,31 +162,47 @@ def without_gate(op):
 
 
 # ---- conv.cu ------------------------------------------------------------------------------------------------------------------------
-ROWS, CONV_THREADS, STAGES, ROW_BYTES = 128, 256, 4, 64
+TILE_ROWS, STAGES, STAGE_PIECES, ROW_BYTES, WARP_TILE, MASK_TAPS = 128, 3, 4, 64, 64, 31
 MANY_STEPS = 40  # of a sum: more are reckoned from two launches with fewer channels
 
 
-def conv_shared(columns):
-    return max(STAGES * (ROWS + columns) * ROW_BYTES, ROWS * (columns + 4) * 4)
+def divider(d):
+    shift = (d - 1).bit_length()
+    factor = ceil_div(1 << 31 + shift, d)
+    return Divider(factor=factor - (1 << 32) if factor >> 31 else factor, shift=shift)
+
+
+def filter_walk(filter_height, filter_width, width, pieces):
+    row, row_end = filter_width * pieces, (width - filter_width) * pieces * 16
+    return FilterWalk(taps=STAGE_PIECES // pieces, pieces=STAGE_PIECES % pieces, row_pieces=STAGE_PIECES % row,
+                      bytes=ROW_BYTES + STAGE_PIECES // row * row_end, row_end_bytes=row_end, by_pieces=ceil_div(1 << 16, pieces),
+                      by_row=ceil_div(1 << 16, row), first_taps=sum(1 << r * filter_width for r in range(filter_height)))
 
 
 def conv_launch(op, channels=None):
     x, w, bias, add, gate = op.inputs
     y, per_piece = op.out, 16 // BYTES[x.type]
     channels = channels or x.c
-    pieces, columns = ceil_div(channels, per_piece), 128 if w.n > 64 else 64
+    pieces, walks = ceil_div(channels, per_piece), channels % per_piece == 0 and w.h * w.w <= MASK_TAPS
     kind = (OPERAND_NONE if not add else OPERAND_POSITIONS if op.numbers.get("positions") else
             OPERAND_VECTOR if add.is_vector() and not y.is_vector() else OPERAND_FULL)
     end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
-                   y_type=y.type, add_kind=kind, act=ACTS[op.numbers.get("act", "none")], k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1)
+                   y_type=y.type, add_kind=kind, act=ACTS[op.numbers.get("act", "none")], k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1,
+                   by_pixels=divider(y.pixels))
     p = ConvParams(x=address(0), w=address(1), y=address(4), stats=address(5) if op.numbers["stats"] else 0, end=end, height=x.h, width=x.w, c=channels,
-                   out_width=y.w, filter_width=w.w, stride=op.numbers["stride"], top=op.numbers["top"], left=op.numbers["left"], pieces=pieces,
-                   row_pieces=w.h * w.w * pieces)
+                   out_width=y.w, filter_height=w.h, filter_width=w.w, stride=op.numbers["stride"], top=op.numbers["top"], left=op.numbers["left"],
+                   pieces=pieces, row_pieces=w.h * w.w * pieces, by_width=divider(y.w))
+    if walks:
+        p.walk = filter_walk(w.h, w.w, x.w, pieces)
     if x.type == F32:
         raise Unreadable("a convolution in f32: the model knows the tensor-core kernels only")
-    kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, channels % per_piece == 0)
+    columns = 128 if w.n > 64 else 64
+    p.across = ceil_div(w.n, columns)
+    p.by_across = divider(p.across)
+    kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, walks)
     moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
-    return Launch(kernel, (ceil_div(end.rows, ROWS), ceil_div(w.n, columns)), CONV_THREADS, conv_shared(columns), [p], moved)
+    return Launch(kernel, (ceil_div(end.rows, TILE_ROWS) * p.across,), TILE_ROWS * columns // WARP_TILE ** 2 * 32,
+                  STAGES * (TILE_ROWS + columns) * ROW_BYTES, [p], moved)
 
 
 # ---- linear.cu ----------------------------------------------------------------------------------------------------------------------

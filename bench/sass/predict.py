@@ -136,12 +136,15 @@ def canonical(launch):
     if not is_conv(launch):
         return launch
     p, columns = launch.parameters[0], 128 if "Li128E" in launch.kernel else 64
-    if p.end.k % columns or p.end.rows < launches.ROWS or p.filter_width not in (1, 3) or p.stride != 1:
+    if p.end.k % columns or p.end.rows < launches.TILE_ROWS or p.filter_width not in (1, 3) or p.stride != 1:
         return launch
     q = launches.ConvParams.from_buffer_copy(p)
     q.height = q.width = q.out_width = 16
+    q.by_width, q.end.by_pixels = launches.divider(16), launches.divider(256)
+    q.across, q.by_across = 2, launches.divider(2)
+    q.walk = launches.filter_walk(p.filter_height, p.filter_width, 16, p.pieces)
     q.end.out_pixels, q.end.rows, q.end.k = 256, 64 * 256, 2 * columns
-    return launches.Launch(launch.kernel, (128, 2), launch.threads, launch.shared, [q], launch.moved)
+    return launches.Launch(launch.kernel, (2 * 128,), launch.threads, launch.shared, [q], launch.moved)
 
 
 def guided_steps(steps, sigma_min=0.002, sigma_max=80.0, rho=7.0, time_min=0.01, time_max=1.0, beta_0=0.1, beta_1=20.0):
