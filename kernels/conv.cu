@@ -1,11 +1,10 @@
 // conv.cu -- convolution of any filter size, padding and stride, as an implicit GEMM; NHWC.
 //   y = act(scale * ((conv(x, w) + bias) * gate + add)):  rows are output pixels, columns output channels, the sum runs over pieces:
 //   16 bytes of channels of one filter tap, taps in order, channels in order within a tap.
-// Work:   a block makes 128 pixels x 64 or 128 channels. Tensor-core kernel (f16, bf16, tf32): four stages of cp.async, ldmatrix,
-//         mma.sync; 8 warps. Strict f32 kernel: 8x4 products per thread from two buffers. Both leave f32 sums in shared
-//         memory for one epilogue. Out-of-image pixels and channels past the last are zeros, never reads.
+// Work:   f16, bf16 and tf32 on tensor cores: conv_mma.h. Strict f32 here: a block makes 128 pixels x 64 channels, 8x4 products a
+//         thread from two buffers. Out-of-image pixels and channels past the last are zeros, never reads.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
-//         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
+//         outputs for a norm that follows are made from the finished tile, by whole segments of an image.
 // Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
 #include "kernels/conv_mma.h"
@@ -13,10 +12,9 @@
 
 enum { ROWS = 128, THREADS = 256 }; // of the strict f32 kernel's tile
 
-// ---- strict f32: the end -------------------------------------------------------------------------------------------------
-
-// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted,
-// the stored values replace the sums.
+// ---- strict f32 ---------------------------------------------------------------------------------------------------------
+// The tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted, the stored values
+// replace the sums.
 template <int COLUMNS, int PITCH, int V, bool MORE> GPU_FN void store_tile_by(const ConvParams &p, float *sums, int row0, int column0) {
     enum { ACROSS = COLUMNS / V };
     const int t = (int)threadIdx.x, column = t % ACROSS * V, k = column0 + column;
@@ -62,7 +60,6 @@ template <int COLUMNS, int PITCH> GPU_FN void store_tile(const ConvParams &p, fl
     store_stats<COLUMNS, PITCH>(p, sums, row0, column0);
 }
 
-// ---- strict f32 ---------------------------------------------------------------------------------------------------------
 // A step holds 16 channels (4 pieces) of the tile's rows and columns, channel by channel, so that a thread reads 4
 // neighbouring rows or columns at once.
 struct F32Tile {

@@ -1,6 +1,6 @@
 // conv_epilogue.h -- what a convolution does to its sums before they are stored: y = act(scale * ((sum + bias) * gate + add)).
 // For the kernels of conv.cu and linear.cu; include it instead of values.h.
-// Order: with neither gate, act nor positions: ((sum + bias) + add) * scale. Else the product with the gate and the sum with `add`
+// Order: with neither gate nor act: ((sum + bias) + add) * scale. Else the product with the gate and the sum with `add`
 //        are one fused multiply-add, so that every caller rounds alike.
 #ifndef DG_CONV_EPILOGUE_H
 #define DG_CONV_EPILOGUE_H
@@ -38,7 +38,7 @@ inline Epilogue conv_epilogue(const ConvArgs *a) {
     return q;
 }
 GPU_FN int image_of(const Epilogue &q, int row) { return divide(row, q.by_pixels); }
-GPU_FN bool more_than_plain(const Epilogue &q) { return q.gate || q.add_kind == OPERAND_POSITIONS || q.act != ACT_NONE; }
+GPU_FN bool more_than_plain(const Epilogue &q) { return q.gate || q.act != ACT_NONE; }
 
 template <int V> GPU_FN void activate(float (&v)[V], Act act) {
     if (act == ACT_RELU)

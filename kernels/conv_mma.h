@@ -54,7 +54,7 @@ template <> struct MmaOperand<float> { // tf32: rounded on the way in
 };
 
 // ---- copies -----------------------------------------------------------------------------------------------------------
-// A thread copies piece `lane` of every step, of rows first, first + COPY_ROWS, ... of x.
+// A thread copies piece number `of_step` of every step, of rows first, first + COPY_ROWS, ... of x.
 GPU_FN uint32_t bits_below(int n) { return (1u << n) - 1; }
 GPU_FN int within(int v, int most) {
     const int low = v < most ? v : most;
@@ -66,12 +66,12 @@ template <class Tile> struct WholePieces {
     uint32_t taps[Tile::A_COPIES], tap; // inside the image; the present one
     int piece, row_piece;               // of the tap, of the filter row
 
-    GPU_FN void start(const ConvParams &p, int row0, int first, int lane) {
-        const int image = image_of(p.end, row0), to_tap = (int)((uint32_t)lane * p.walk.by_pieces >> 16),
-                  to_row = (int)((uint32_t)lane * p.walk.by_row >> 16);
-        tap = 1u << to_tap, piece = lane - to_tap * p.pieces, row_piece = lane - to_row * p.filter_width * p.pieces;
+    GPU_FN void start(const ConvParams &p, int row0, int first, int of_step) {
+        const int image = image_of(p.end, row0);
+        const int to_tap = (int)((uint32_t)of_step * p.walk.by_pieces >> 16), to_row = (int)((uint32_t)of_step * p.walk.by_row >> 16);
+        tap = 1u << to_tap, piece = of_step - to_tap * p.pieces, row_piece = of_step - to_row * p.filter_width * p.pieces;
         from = (uintptr_t)p.x + (size_t)image * (size_t)p.height * (size_t)p.width * (size_t)p.pieces * PIECE_BYTES +
-               (size_t)(ptrdiff_t)(lane * PIECE_BYTES + to_row * p.walk.row_end_bytes);
+               (size_t)(ptrdiff_t)(of_step * PIECE_BYTES + to_row * p.walk.row_end_bytes);
         GPU_FOR (int i = 0; i < Tile::A_COPIES; i++) {
             const InputPlace at = input_place(p, row0 + first + i * Tile::COPY_ROWS);
             offset[i] = (((at.image - image) * p.height + at.h) * p.width + at.w) * p.pieces;
@@ -98,9 +98,9 @@ template <class Tile, typename T> struct AnyPieces {
     InputPlace input[Tile::A_COPIES];
     FilterPlace place;
 
-    GPU_FN void start(const ConvParams &p, int row0, int first, int lane) {
+    GPU_FN void start(const ConvParams &p, int row0, int first, int of_step) {
         GPU_FOR (int i = 0; i < Tile::A_COPIES; i++) input[i] = input_place(p, row0 + first + i * Tile::COPY_ROWS);
-        place = filter_place(p, lane);
+        place = filter_place(p, of_step);
     }
     GPU_FN void load(const ConvParams &p, uint8_t *shared, uint32_t to) const {
         uint8_t *const at = shared + (to - gpu::smem_u32(shared));
@@ -116,8 +116,8 @@ template <class Tile> struct WeightPieces {
     uintptr_t from;
     int number, end[Tile::B_COPIES]; // of the piece; 0 for columns past the last
 
-    GPU_FN void start(const ConvParams &p, int column, int lane) {
-        from = (uintptr_t)p.w + ((size_t)column * (size_t)p.row_pieces + (size_t)lane) * PIECE_BYTES, number = lane;
+    GPU_FN void start(const ConvParams &p, int column, int of_step) {
+        from = (uintptr_t)p.w + ((size_t)column * (size_t)p.row_pieces + (size_t)of_step) * PIECE_BYTES, number = of_step;
         GPU_FOR (int i = 0; i < Tile::B_COPIES; i++) end[i] = column + i * Tile::COPY_ROWS < p.end.k ? p.row_pieces : 0;
     }
     GPU_FN void load(const ConvParams &p, uint32_t to) const {
@@ -204,7 +204,7 @@ template <typename T>
 GPU_FN void finish_runs(const Epilogue &q, float (&v)[LANE_ROWS][8], RawRuns &raw, const LaneRuns &add, int rows, int image, int k) {
     float gate[8];
     GPU_FOR (int e = 0; e < 8; e++) gate[e] = 1;
-    if (q.gate) load_run(gate, q.gate + (size_t)image * (size_t)q.k + (size_t)k);
+    if (q.gate && rows > 0) load_run(gate, q.gate + (size_t)image * (size_t)q.k + (size_t)k);
     auto include = [&](int i, int e, float a) { v[i][e] = fmaf(v[i][e], gate[e], a); }; // with a gate of 1, exactly the sum
     if (!q.add) {
         if (q.gate) for_values([&](int i, int e) { v[i][e] *= gate[e]; });
@@ -278,7 +278,7 @@ GPU_FN void finish_by_runs(const ConvParams &p, float *patch, const float (&sum)
         float v[LANE_ROWS][8];
         from_patch(v, patch, lane);
         for_values([&](int i, int e) { v[i][e] += bias[e]; });
-        finish_runs<T>(q, v, raw, add, rows, image, k < q.k ? k : 0);
+        finish_runs<T>(q, v, raw, add, rows, image, k);
         with_either<T>(p.y, q.y_type, [&](auto *to) {
             store_runs<typename std::remove_cv<typename std::remove_pointer<decltype(to)>::type>::type>(y, v, rows, p.stats);
         });
@@ -361,8 +361,8 @@ __global__ void __launch_bounds__(MmaTile<COLUMNS>::THREADS, MmaTile<COLUMNS>::B
             else {
                 gpu::cp_async_wait<STAGES - 2>();
                 __syncthreads(); // the next stage has landed for all, and nobody still reads this one, which is filled next
-                stage_read = after(stage_read);
-                read(0); // after the last step: of no use
+                if (step + 1 < steps) stage_read = after(stage_read);
+                read(0); // in vain after the last step
             }
             if (half == 0) {
                 if (step + STAGES - 1 < steps) load();

@@ -1,5 +1,5 @@
-// conv_params.h -- what the convolution kernels of conv.cu are told, and where in x any piece of a sum lies. Include conv_mma.h or conv.cu.
-//   Rows are output pixels, columns output channels; the sum runs over pieces: 16 bytes of channels of one filter tap.
+// conv_params.h -- what the convolution kernels of conv.cu are told, and where in x any piece of a sum lies.
+// Rows are output pixels, columns output channels; the sum runs over pieces: 16 bytes of channels of one filter tap.
 #ifndef DG_CONV_PARAMS_H
 #define DG_CONV_PARAMS_H
 #include "kernels/conv_epilogue.h"
@@ -51,7 +51,7 @@ GPU_FN InputPlace input_place(const ConvParams &p, int row) {
     InputPlace i;
     i.image = image_of(p.end, row);
     const int pixel = row - i.image * p.end.out_pixels, line = divide(pixel, p.by_width);
-    i.h = row < p.end.rows ? line * p.stride - p.top : -(1 << 30), i.w = (pixel - line * p.out_width) * p.stride - p.left;
+    i.h = row < p.end.rows ? line * p.stride - p.top : -p.filter_height, i.w = (pixel - line * p.out_width) * p.stride - p.left;
     return i;
 }
 GPU_FN bool inside(const ConvParams &p, const InputPlace &i, const FilterPlace &f) {

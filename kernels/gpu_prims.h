@@ -114,7 +114,7 @@ GPU_FN float exp2_approx(float x) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
     return r;
 }
-// 16 bytes global -> shared, zero-filled when !valid (src must still be a mapped address: it is not read)
+// 16 bytes global -> shared, zero-filled when !valid: src is not read then, and may be any address
 GPU_FN void cp_async16(uint32_t dst, const void *src, bool valid = true) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(valid ? 16 : 0) : "memory");
 }

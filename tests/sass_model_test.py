@@ -145,7 +145,7 @@ def test_multiprocessor():
 
 def test_launches():
     run = counts.only_launches(counts.conv(3, 256, 256, 32))[0]
-    check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (512, 2, 1), 67584))
+    check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (1024, 1, 1), 49152))
     check("its parameters", len(run.parameter_bytes()), 128)
     few, many = (launches.linear(launches.Op(g, g["ops"][0], n))[0] for g in [counts.linear(256, 512)] for n in (15, 16))
     check("linear layers on 15 and on 16 vectors", (few.kernel, few.grid, many.kernel, many.grid),
