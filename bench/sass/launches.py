@@ -40,7 +40,7 @@ NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "
                        ints("pixels", "c", "groups", "per_group", "segments", "n"), floats("eps"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
                        [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial", "slopes"))
 RowBlock = structure("RowBlock", ints("c", "across", "lanes"))
-AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "rows"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
+AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "y_parts", "scores", "lengths", "query_stats", "bounds"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
                        floats("scale", "log2_scale"))
 UnaryArgs = structure("UnaryArgs", pointers("x", "dy", "y"), ints("x_type", "dy_type", "y_type"), [("count", c.c_size_t)], ints("f"), floats("lo", "hi"))
 AddArgs = structure("AddArgs", pointers("x", "z", "y"), ints("x_type", "z_type", "y_type", "z_kind", "n", "pixels", "c"), floats("a", "b"))
@@ -264,12 +264,19 @@ def norm(op, forward_before=False):
 
 
 # ---- attention.cu, attention_bwd.cu -----------------------------------------------------------------------------------------------------
-def attention_params(op, rows):
+def attention_params(op, rows, kept):
     qkv, backward = op.inputs[0], op.kind == "attn_bwd"
     heads = op.numbers["heads"]
-    p = AttnParams(qkv=address(0), dy=address(1) if backward else 0, y=address(2), rows=address(3), qkv_type=qkv.type, dy_type=qkv.type,
-                   y_type=op.out.type, tokens=qkv.pixels, heads=heads, d=qkv.c // 3 // heads, blocks=ceil_div(qkv.pixels, rows), scale=1, log2_scale=1)
+    left = dict(y_parts=address(4), scores=address(5), lengths=address(6)) if kept else {}
+    p = AttnParams(qkv=address(0), dy=address(1) if backward else 0, y=address(2), query_stats=address(3) if backward else 0,
+                   bounds=address(7) if backward else 0, qkv_type=qkv.type, dy_type=qkv.type, y_type=op.out.type, tokens=qkv.pixels, heads=heads,
+                   d=qkv.c // 3 // heads, blocks=ceil_div(qkv.pixels, rows), scale=1, log2_scale=1, **left)
     return p, (qkv.n * heads * p.blocks,)
+
+
+def kept_bytes(qkv, heads):
+    """Of what a forward leaves for its gradient: y in two parts, 8 bytes a query, 4 for 16 tokens."""
+    return qkv.bytes * 2 // 3 + qkv.n * heads * (qkv.pixels * 8 + ceil_div(qkv.pixels, 16) * 4)
 
 
 def tensor_core_width(d, widths):
@@ -285,7 +292,7 @@ F32_ROWS, F32_THREADS, F32_WEIGHTS, F32_DEPTH = 64, 256, 64 * 68, 16
 def attention_f32(op, tokens=None):
     """attn_f32_kernel: heads that are too wide for the tensor-core kernel."""
     qkv = op.inputs[0]
-    p, grid = attention_params(op, F32_ROWS)
+    p, grid = attention_params(op, F32_ROWS, False)
     parts = next(parts for parts in (1, 2, 4) if p.d <= 64 * parts or parts == 4)
     if tokens:
         p.tokens, p.blocks = tokens, ceil_div(tokens, F32_ROWS)
@@ -294,7 +301,7 @@ def attention_f32(op, tokens=None):
     return Launch(kernel, (grid[0], 1, ceil_div(p.d, 64 * parts)), F32_THREADS, shared, [p], qkv.bytes + op.out.bytes)
 
 
-def attention(op):
+def attention(op, gradient_follows):
     qkv = op.inputs[0]
     if qkv.type == F32:
         raise Unreadable("attention in f32: the model knows the tensor-core kernels only")
@@ -308,23 +315,28 @@ def attention(op):
     tiles = 2 if width <= 128 and d != 80 and qkv.pixels > 64 else 1
     warps, keys = (2 if width > 512 else 4), (64 if width <= 256 else 32)
     queries = 16 * tiles * warps
-    p, grid = attention_params(op, queries)
+    p, grid = attention_params(op, queries, gradient_follows)
     shared = queries * pitch + 2 * 2 * keys * pitch
-    return [Launch("attn_mma_kernelI%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles), grid, 32 * warps, shared, [p], qkv.bytes + op.out.bytes)]
+    moved = qkv.bytes + op.out.bytes + (kept_bytes(qkv, op.numbers["heads"]) if gradient_follows else 0)
+    return [Launch("attn_mma_kernelI%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles), grid, 32 * warps, shared, [p], moved)]
 
 
 def attention_backward(op):
     qkv, dy = op.inputs[:2]
     if qkv.type == F32 or dy.type != qkv.type:
         raise Unreadable("a gradient of attention in f32: the model knows the tensor-core kernels only")
-    d = tensor_core_width(qkv.c // 3 // op.numbers["heads"], (32, 64, 128))
-    pitch, own, others = d * 2 + 16, 64, (64 if d <= 64 else 32)
-    p, grid = attention_params(op, own)
-    shared = 2 * own * pitch + 2 * others * (2 * pitch + 16)
-    t, rows = MANGLED[qkv.type], qkv.n * op.numbers["heads"] * qkv.pixels * 16
-    return [Launch("attn_rows_mma_kernelI%sLi%dE" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows),
-            Launch("attn_grad_mma_kernelI%sLi%dELb0E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes // 3),
-            Launch("attn_grad_mma_kernelI%sLi%dELb1E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes * 2 // 3)]
+    heads = op.numbers["heads"]
+    d = tensor_core_width(qkv.c // 3 // heads, (32, 64, 128))
+    tiles = 2 if d <= 64 and qkv.pixels > 64 else 1
+    pitch, own, others = d * 2 + 16, 64 * tiles, (64 if d <= 64 else 32)
+    p, grid = attention_params(op, own, True)
+    own_bytes, others_bytes = 2 * own * pitch, 2 * others * 2 * pitch
+    rows = qkv.n * heads * (qkv.pixels * 16 + ceil_div(qkv.pixels, 16) * 4)
+    name = "I%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles)
+    return [Launch("attn_grad_queries_kernel" + name, grid, 128, own_bytes + max(own_bytes, others_bytes), [p],
+                   qkv.bytes + dy.bytes + kept_bytes(qkv, heads) + rows + op.out.bytes // 3),
+            Launch("attn_grad_keys_kernel" + name, grid, 128, own_bytes + others_bytes + 2 * others * 16, [p],
+                   qkv.bytes + dy.bytes + rows + op.out.bytes * 2 // 3)]
 
 
 # ---- elementwise.cu -------------------------------------------------------------------------------------------------------------------
@@ -454,7 +466,7 @@ def softmax(op):
     return [Launch("softmax_kernel", (x.n,), 256, 0, [SoftmaxArgs(x=address(0), y=address(1), n=x.n, c=x.c, log=op.numbers["log"])], x.bytes + y.bytes)]
 
 
-MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn": attention, "attn_bwd": attention_backward, "unary": unary, "unary_bwd": unary,
+MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn_bwd": attention_backward, "unary": unary, "unary_bwd": unary,
           "add": add, "concat": concat, "slice": slice_channels, "resample": resample, "pool_tokens": pool_tokens, "pool_tokens_bwd": pool_tokens,
           "first_token": first_token, "first_token_bwd": first_token, "gate": gate, "depth_to_space": depth_to_space, "pool": pool,
           "pixel_norm": pixel_norm, "softmax": softmax}
@@ -463,6 +475,7 @@ MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn": attention, "attn
 def launches_of(graph, batch):
     """[(op, its launches)] of a graph of bench/op_list.c."""
     out, norms = [], set()
+    differentiated = {op["in"][0] for op in graph["ops"] if op["kind"] == "attn_bwd"}
     for numbers in graph["ops"]:
         op = Op(graph, numbers, batch)
         if op.kind in ("norm", "norm_bwd"):
@@ -470,6 +483,8 @@ def launches_of(graph, batch):
             made = norm(op, op.kind == "norm_bwd" and same in norms)
             if op.kind == "norm":
                 norms.add(same)
+        elif op.kind == "attn":
+            made = attention(op, numbers["in"][0] in differentiated)
         elif op.kind not in MAKERS:
             raise Unreadable("an op %s: the model does not know its kernels" % op.kind)
         else:

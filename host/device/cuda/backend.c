@@ -22,19 +22,10 @@ static void cuda_run_op(const Exec *e, int i) {
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
-/* Op i is a norm's gradient: the forward norm before it that has computed the same moments. Else -1. */
-static int forward_norm(const Exec *e, int i) {
-    const Op *b = op_at(e, i);
-    for (int j = 0; b->kind == OP_NORM_BWD && j < i; j++) {
-        const Op *f = op_at(e, j);
-        if (f->kind == OP_NORM && f->in[0] == b->in[0] && f->norm.groups == b->norm.groups && f->norm.eps == b->norm.eps) return j;
-    }
-    return -1;
-}
 static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
     if (op_at(e, i)->kind == OP_CONV) return cuda_stats_bytes(e->g, i) > 0;
-    for (int j = i + 1; op_at(e, i)->kind == OP_NORM && j < e->g->nop; j++)
-        if (forward_norm(e, j) == i) return true;
+    for (int j = i + 1; j < e->g->nop; j++)
+        if (cuda_forward_of(e, j) == i) return true;
     return false;
 }
 static size_t scratch_bytes(const Exec *e) {
@@ -121,8 +112,8 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
         ConvArgs a = cuda_conv_args(e, i);
         if (e->dev->autotune && !conv_choose(e->dev, &a, &p->choice, err)) return false;
     }
-    int forward = forward_norm(e, i);
-    if (forward >= 0) p->moments = op_workspace(e, forward);
+    int forward = cuda_forward_of(e, i);
+    if (forward >= 0) p->forward = op_workspace(e, forward);
     size_t bytes = cuda_workspace_bytes(e, i);
     p->own = is_read_later(e, i);
     if (!p->own) p->workspace = bytes ? ((const ExecState *)e->state)->scratch : NULL;

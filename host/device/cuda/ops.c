@@ -84,7 +84,7 @@ static NormArgs norm_args(const Exec *e, int i) {
                   .eps = op->norm.eps,
                   .silu = op->norm.silu,
                   .workspace = op_workspace(e, i),
-                  .moments = op_moments(e, i)};
+                  .moments = op_forward(e, i)};
     int from[2];
     if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
         for (int k = 0; k < 2; k++)
@@ -94,6 +94,17 @@ static NormArgs norm_args(const Exec *e, int i) {
 static int run_norm(const Exec *e, int i, void *stream) {
     NormArgs a = norm_args(e, i);
     return a.dy ? cuda_norm_bwd(&a, stream) : cuda_norm(&a, stream);
+}
+static bool same_norm(const Op *a, const Op *b) { return a->norm.groups == b->norm.groups && a->norm.eps == b->norm.eps; }
+int cuda_forward_of(const Exec *e, int i) {
+    const Op *b = op_at(e, i);
+    for (int j = 0; (b->kind == OP_NORM_BWD || b->kind == OP_ATTN_BWD) && j < i; j++) {
+        const Op *f = op_at(e, j);
+        if (f->in[0] != b->in[0]) continue;
+        if (b->kind == OP_NORM_BWD && f->kind == OP_NORM && same_norm(f, b)) return j;
+        if (b->kind == OP_ATTN_BWD && f->kind == OP_ATTN && f->attn.heads == b->attn.heads) return j;
+    }
+    return -1;
 }
 static AttnArgs attn_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
@@ -109,7 +120,17 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .tokens = pixels(s),
                       .heads = op->attn.heads,
                       .d = s.c / 3 / op->attn.heads,
-                      .workspace = op_workspace(e, i)};
+                      .workspace = op_workspace(e, i),
+                      .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i)};
+}
+/* Bytes that attention op i leaves for a gradient of it. */
+static size_t attn_kept(const Exec *e, int i) {
+    for (int j = i + 1; j < e->g->nop; j++) {
+        if (cuda_forward_of(e, j) != i) continue;
+        AttnArgs backward = attn_args(e, j);
+        return cuda_attn_kept(&backward);
+    }
+    return 0;
 }
 static int run_attn(const Exec *e, int i, void *stream) {
     AttnArgs a = attn_args(e, i);
@@ -354,7 +375,8 @@ size_t cuda_workspace_bytes(const Exec *e, int i) {
         a.stats[0] = cuda_stats_sources(e->g, i, from) && !e->dev->autotune ? &there : NULL;
         return cuda_norm_workspace(&a);
     }
-    if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {
+    if (op->kind == OP_ATTN) return attn_kept(e, i);
+    if (op->kind == OP_ATTN_BWD) {
         AttnArgs a = attn_args(e, i);
         a.dy = op->in[1] ? &there : NULL;
         return cuda_attn_workspace(&a);
