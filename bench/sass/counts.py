@@ -83,7 +83,7 @@ CASES = [
     ("2x up", graph_of("resample", [image(256, 16)], image(256, 32), up=True, taps=2, pad=0), None, 1),
     ("linear layer, 64 vectors", linear(256, 512), linear(512, 512), 4),
 ]
-GROUPS = {"hmma": "hmma", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
+GROUPS = {"hmma": "hmma", "product": "hgmma", "box": "tma", "sync": "sync", "product_wait": "control", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
 MEMORY = {"LDSM": "ldsm", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
 
@@ -112,15 +112,16 @@ def tally(traces):
 def block_of(launch, functions):
     function = launch.function(functions)
     launch.check_parameters(function)
-    return Block(function, launch.parameter_bytes(), tuple(n // 2 for n in launch.grid), launch.threads)
+    place = launch.place or tuple(n // 2 for n in launch.grid)
+    return Block(function, launch.parameter_bytes(), place, launch.threads, launch.grid)
 
 
 def tally_of(launch, functions):
     return tally(block_of(launch, functions).traces())
 
 
-def only_launches(graph):
-    return launches.launches_of(graph, BATCH)[0][1]
+def only_launches(graph, hopper=False):
+    return launches.launches_of(graph, BATCH, hopper)[0][1]
 
 
 def row(name, launch, longer, turns, functions):

@@ -5,6 +5,7 @@ import ctypes as c
 from copy import copy as copy_of
 
 from .decode import Unreadable
+from .machine import PARAMETERS as FIRST
 
 F32, F16, BF16 = 0, 1, 2
 TYPES = {"fp32": F32, "fp16": F16, "bf16": BF16}
@@ -67,6 +68,7 @@ class Launch:
         self.kernel, self.grid, self.threads, self.shared, self.moved = kernel, tuple(grid) + (1,) * (3 - len(grid)), threads, shared, moved
         self.parameters = parameters  # structures, in order
         self.longer = None            # a long sum: [two launches with shorter ones, each with its steps, and the own steps]
+        self.place = None             # of the block that is traced; None: the middle of the grid
         self.parts = None             # launches that make the same blocks, where these are not all alike
 
     @property
@@ -76,7 +78,7 @@ class Launch:
     def parameter_bytes(self):
         out = b""
         for p in self.parameters:
-            out += b"\0" * (-len(out) % c.alignment(p)) + bytes(p)
+            out += b"\0" * (-(FIRST + len(out)) % getattr(p, "alignment", c.alignment(p))) + bytes(p)
         return out
 
     def function(self, functions):
@@ -88,8 +90,8 @@ class Launch:
 
     def check_parameters(self, function):
         size = len(self.parameter_bytes())
-        if function.constant_bytes - 0x210 != -(-size // 4) * 4:
-            raise Unreadable("%s: takes %d bytes of parameters, launches.py gives it %d" % (function.name, function.constant_bytes - 0x210, size))
+        if function.constant_bytes - FIRST != -(-size // 4) * 4:
+            raise Unreadable("%s: takes %d bytes of parameters, launches.py gives it %d" % (function.name, function.constant_bytes - FIRST, size))
 
 
 def ceil_div(a, b):
@@ -124,6 +126,7 @@ class Op:
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
         self.out = Tensor(tensor[op["out"]], batch)
         self.flops = op["flops"] * batch
+        self.hopper = False  # whether kernels/conv_sm90.cu is there to take it
 
     def describe(self):
         """As host/program/op_table.c names the rows of its table."""
@@ -214,6 +217,8 @@ def conv(op):
     x, w, y = op.inputs[0], op.inputs[1], op.out
     if x.is_vector() and x.type == F32 and y.type == F32 and w.h == w.w == 1:
         return linear(op)
+    if op.hopper and wgmma.layer_of(op):
+        return wgmma.launches(op)
     launch = conv_launch(op)
     steps = ceil_div(launch.parameters[0].row_pieces, 4)
     if steps > MANY_STEPS and x.c % 32 == 0:
@@ -460,11 +465,12 @@ MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn": attention, "attn
           "pixel_norm": pixel_norm, "softmax": softmax}
 
 
-def launches_of(graph, batch):
-    """[(op, its launches)] of a graph of bench/op_list.c."""
+def launches_of(graph, batch, hopper=False):
+    """[(op, its launches)] of a graph of bench/op_list.c. hopper: with the kernels that sm_90a alone has."""
     out, norms = [], set()
     for numbers in graph["ops"]:
         op = Op(graph, numbers, batch)
+        op.hopper = hopper
         if op.kind in ("norm", "norm_bwd"):
             same = (numbers["in"][0], numbers["groups"], numbers["eps"])
             made = norm(op, op.kind == "norm_bwd" and same in norms)
@@ -476,6 +482,13 @@ def launches_of(graph, batch):
             made = MAKERS[op.kind](op)
         out.append((op, made))
     return out
+
+
+from . import wgmma  # noqa: E402  (it needs what is above)
+
+
+def has_hopper(functions):
+    return any(wgmma.KERNEL in name for name in functions)
 
 
 def resident_blocks(function, launch):

@@ -26,7 +26,7 @@ PRESETS = [  # name, preset of the program that says its networks, batch
     # 64 vectors
     ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
 ]
-CATEGORIES = [("convolutions", "conv_mma"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"), ("norm: gradient, apply", "norm_bwd_apply"),
+CATEGORIES = [("convolutions", "conv_"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"), ("norm: gradient, apply", "norm_bwd_apply"),
               ("norm: gradient, partial sums", "norm_bwd_partial"), ("norm: statistics", "norm_"), ("attention", "attn_mma"),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]
@@ -44,7 +44,7 @@ def parameter_sets(calibration):
 class Predictor:
     def __init__(self, functions, calibration):
         self.functions, self.sets, self.cache = functions, parameter_sets(calibration), {}
-        self.known = {}
+        self.known, self.hopper = {}, launches.has_hopper(functions)
         self.steps = {}  # of convolutions: two launches that differ in their steps alone
 
     def block(self, launch):
@@ -67,7 +67,7 @@ class Predictor:
             device = round(share * max(1, traffic * launch.blocks / moved), 2)
         resident = launches.resident_blocks(launch.function(self.functions), launch)
         few = min(blocks, 2 * resident)
-        key = (launch.kernel, launch.parameter_bytes(), start, few, device, is_conv(launch) and parameters["cp_async_port_clocks"])
+        key = (launch.kernel, launch.parameter_bytes(), launch.grid, start, few, device, is_conv(launch) and parameters["cp_async_port_clocks"])
         if key not in self.known:
             latency = parameters["memory_latency"] if moved else parameters["l2_latency"]
             memory = (parameters["l2_bytes_per_clock_sm"], device, latency)
@@ -87,9 +87,11 @@ class Predictor:
             pair = (canonical(short), canonical(long))
             if is_conv(launch):  # whose steps cost the same, whatever the image
                 pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), pair)
-            few, more = (self.clocks(part, busiest, parameters, 0, STARTS) for part in pair)
+            if launch.place:  # the same number of blocks, each with more tiles
+                busiest = 1
+            few, more = (self.clocks(part, busiest, parameters, 0, STARTS if is_conv(launch) else START) for part in pair)
             clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
-        elif is_conv(launch):
+        elif launch.kernel.startswith("conv_"):
             clocks = self.clocks(canonical(launch), busiest, parameters, 0)
         else:
             clocks = self.clocks(launch, busiest, parameters, moved)
@@ -98,7 +100,7 @@ class Predictor:
 
     def gate(self, op, made, name):
         """What the gate of a convolution costs: the seconds that it has more than the same one without it."""
-        if op.kind != "conv" or not op.inputs[4] or not is_conv(made[0]):
+        if op.kind != "conv" or not op.inputs[4] or not made[0].kernel.startswith("conv_"):
             return 0.0
         plain = launches.MAKERS["conv"](launches.without_gate(op))
         return max(0.0, sum(self.seconds(launch, name)[0] for launch in made) - sum(self.seconds(launch, name)[0] for launch in plain))
@@ -106,7 +108,7 @@ class Predictor:
     def graph(self, graph, batch):
         """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]. fused gates: a part of the convolutions."""
         rows, categories, gaps, count, gates = {}, {}, 0.0, 0, [0.0, 0.0]
-        for op, made in launches.launches_of(graph, batch):
+        for op, made in launches.launches_of(graph, batch, self.hopper):
             row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0})
             row["count"] += 1
             row["flops"] += op.flops
