@@ -135,13 +135,14 @@ def nothing(i):
 
 @roots("BAR")
 def block_barrier(i):
-    """BAR.SYNC 0x0: of all warps; BAR.SYNC 0x1, 0x80: the first, or a numbered one, of so many threads."""
-    if i.mods[0] != "SYNC":
-        raise Unreadable("a barrier that does not wait")
+    """BAR.SYNC 0x0: of all warps; BAR.SYNC 0x1, 0x80: a numbered one, of so many threads; BAR.ARV: arrives there and goes on."""
+    waits = i.mods[0] == "SYNC"
+    if not waits and (i.mods[0] != "ARV" or len(i.operands) < 2):
+        raise Unreadable("a barrier that the model does not know")
     if len(i.operands) < 2:
         return nothing(i)
     number, threads = arg.word(i.operands[0]), arg.word(i.operands[1])
-    return lambda w: Memory(0, 0, 0, Sync("barrier", of_first_lane(w, number(w)), of_first_lane(w, threads(w)), 0))
+    return lambda w: Memory(0, 0, 0, Sync("barrier", of_first_lane(w, number(w)), of_first_lane(w, threads(w)), waits))
 
 
 # ---- integers -----------------------------------------------------------------------------------------------------------------------

@@ -126,6 +126,7 @@ class Op:
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
         self.out = Tensor(tensor[op["out"]], batch)
         self.flops = op["flops"] * batch
+        self.bytes = sum(t.bytes for t in self.inputs + [self.out] if t)  # that it has to read and write
         self.hopper = False  # whether kernels/conv_sm90.cu is there to take it
 
     def describe(self):

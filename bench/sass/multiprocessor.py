@@ -18,7 +18,7 @@ DEFAULTS = {
     "ldmatrix_x4_clocks": 4,         # of the port: 512 bytes at 128 a clock
     "cp_async_port_clocks": 6,       # of the port for 512 bytes in all; 4 of them when the bytes come. 4 to 8 are possible
     "l2_bytes_per_clock_sm": 38.8,   # 5120 bytes a clock for the whole chip
-    "clock_under_load_mhz": 1755,
+    "clock_under_load_mhz": 1600,    # what the power of an H100 allows while its tensor cores are busy
     "alu": 2, "imad": 2, "fma": 1, "mufu": 8, "uniform": 2,
     "hmma_latency": 33, "shared_latency": 27, "l1_latency": 33, "l2_latency": 270, "memory_latency": 700, "mufu_latency": 20,
     # of Hopper, none of them measured: a box of TMA is later than a load by tma_latency
@@ -314,9 +314,9 @@ class Multiprocessor:
         block = warp.block
         waiting = block.at_barrier.setdefault(sync.at if sync else 0, [])
         waiting.append(warp)
-        warp.stopped = True
+        warp.stopped = not sync or bool(sync.size)  # else it only arrives
         if len(waiting) == (sync.count // LANES if sync else len(block.warps)):
-            for other in waiting:
+            for other in (w for w in waiting if w.stopped):
                 other.stopped = False
                 other.ready = max(other.ready, now + self.p["barrier"])
             del block.at_barrier[sync.at if sync else 0]

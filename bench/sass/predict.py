@@ -98,6 +98,11 @@ class Predictor:
         seconds = max(clocks / (parameters["clock_under_load_mhz"] * 1e6), moved / H100["memory_bytes_per_s"])
         return seconds, H100["launch_us"] * 1e-6
 
+    def floor(self, op):
+        """Seconds: the larger of its operations at the tensor cores' rate and its bytes at that of a large copy."""
+        clock = next(iter(self.sets.values()))["clock_under_load_mhz"] * 1e6
+        return max(op.flops / (peak(clock)), op.bytes / H100["memory_bytes_per_s"])
+
     def gate(self, op, made, name):
         """What the gate of a convolution costs: the seconds that it has more than the same one without it."""
         if op.kind != "conv" or not op.inputs[4] or not made[0].kernel.startswith("conv_"):
@@ -109,9 +114,11 @@ class Predictor:
         """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]. fused gates: a part of the convolutions."""
         rows, categories, gaps, count, gates = {}, {}, 0.0, 0, [0.0, 0.0]
         for op, made in launches.launches_of(graph, batch, self.hopper):
-            row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0})
+            row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0, "bytes": 0, "floor_ms": 0.0})
             row["count"] += 1
             row["flops"] += op.flops
+            row["bytes"] += op.bytes
+            row["floor_ms"] += self.floor(op) * 1e3
             for launch in made:
                 category = next(c for c, start in CATEGORIES if launch.kernel.startswith(start))
                 at = categories.setdefault(category, [0.0, 0.0])
@@ -126,7 +133,12 @@ class Predictor:
         categories["gaps between launches"] = [gaps, gaps]
         total = [sum(r["ms"][k] for r in rows.values()) for k in range(2)]
         return {"ms": total, "launches": count, "rows": rows, "categories": categories, "fused gates": gates,
-                "flops": sum(r["flops"] for r in rows.values())}
+                "flops": sum(r["flops"] for r in rows.values()), "floor_ms": sum(r["floor_ms"] for r in rows.values())}
+
+
+def peak(clock):
+    """Operations a second of all tensor cores, by wgmma."""
+    return H100["multiprocessors"] * 4 * 512 * 2 * clock
 
 
 def is_conv(launch):
