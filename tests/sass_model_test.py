@@ -176,6 +176,11 @@ def test_hopper_machine():
     check("groups have barriers of their own", barriers, [{(1, 128)}] * 4 + [{(2, 128)}] * 4)
     check("lanes that have parted meet at WARPSYNC", [len(roots(t, "BAR")) for t in traces[4:]], [5] * 8)
     check("blocks of a larger grid make fewer turns", len(of_root(hopper_traces(3, 2, 2)[0], "UTMALDG")), 6)
+    run = lambda lines: machine.Block(function_of(lines), b"", (0, 0, 0), 32).traces()[0]
+    one = run(["ELECT P0, URZ, PT", "@P0 SYNCS.ARRIVE.TRANS64 RZ, [R1], R0", "EXIT"])
+    check("one lane is elected", one[1].memory.sync.count, 1)
+    met = run(["S2R R0, SR_TID.X", "ISETP.LT.AND P0, PT, R0, 0x8, PT", "@P0 BRA 0x40", "MOV R1, 0x1", "WARPSYNC.ALL", "NOP", "EXIT"])
+    check("lanes that part meet there, and are one warp again", [i.instruction.root for i in met[3:]], ["MOV", "WARPSYNC", "WARPSYNC", "NOP", "EXIT"])
     tallies = [counts.tally(t) for t in traces]
     total, workers, working = counts.block_tally(tallies)
     check("8 of 12 warps work", (working, workers["hgmma"], workers["issued"] < total["issued"], workers["tensor"] / 4), (8, 192, True, 2 * 24 * 64))
@@ -215,6 +220,10 @@ def test_wgmma_launches():
     op = lambda graph, n=64: launches.Op(graph, graph["ops"][0], n)
     check("boxes of 32x4 pixels, of 16x8, of 8x8 of two images, and of a row of 256", [wgmma.box_of(s, s) for s in (32, 16, 8, 256)],
           [(32, 4, 1), (16, 8, 1), (8, 8, 2), (128, 1, 1)])
+    check("no box has segments of 64 pixels in their order at 24x24", wgmma.box_of(24, 24), None)
+    added = counts.conv(1, 256, 256, 16)
+    added["ops"][0]["positions"] = True
+    check("positions do not come by TMA", [wgmma.conv(op(g), 132).parameters[-1].plain for g in (counts.conv(1, 256, 256, 16), added)], [True, False])
     check("columns of tiles", [wgmma.columns_of(k) for k in (128, 192, 256, 384, 512, 1152)], [128, 192, 256, 192, 256, 192])
     run = wgmma.launches(op(counts.conv(3, 256, 256, 32)))[0]
     check("a grid of all multiprocessors", (run.kernel, run.grid, run.threads, run.shared, run.place),
@@ -301,6 +310,12 @@ def test_preset():
     op, made = launches.launches_of(gated, 4)[0]
     check("a gate costs what the convolution without it does not", predict.Predictor.gate(FakePredictor(), op, made, "low"), 8 * 9)
     check("and is still in the op", op.inputs[4] is not None, True)
+    two = counts.graph_of("add", [counts.image(256, 32)] * 2, counts.image(256, 32))
+    two["ops"].append(dict(two["ops"][0], flops=1e12))
+    predictor = predict.Predictor({}, {})
+    predictor.seconds = lambda launch, name: (1.0, 0.0)
+    row = predictor.graph(two, 4)["rows"]["add 256 32x32"]
+    near("floors: bytes of three tensors at 3 TB/s, and 4 T operations at 865 T a second", row["floor_ms"], 3 * 4 * 256 * 1024 * 2 / 3e9 + 4e12 / 865.1e9, 1e-3)
     check("a name or its preset's start", [predict.chosen(predict.PRESETS[0], s) for s in ("dit", "ImageNet 256", "", "vae")], [True, True, True, False])
 
 
