@@ -177,6 +177,12 @@ def test_hopper_machine():
     check("lanes that have parted meet at WARPSYNC", [len(roots(t, "BAR")) for t in traces[4:]], [5] * 8)
     check("blocks of a larger grid make fewer turns", len(of_root(hopper_traces(3, 2, 2)[0], "UTMALDG")), 6)
     run = lambda lines: machine.Block(function_of(lines), b"", (0, 0, 0), 32).traces()[0]
+    far = run(["MOV R1, 0x1000040", "S2R R0, SR_LANEID", "ISETP.LT.AND P0, PT, R0, 0x2, PT", "@P0 SYNCS.ARRIVE.TRANS64.RED.A1T0 RZ, [R1], RZ", "EXIT"])
+    check("arrivals in both blocks of a cluster are two in this one", (far[3].memory.sync.at, far[3].memory.sync.count), (64, 2))
+    shared = machine.Block(function_of(["ULDC.64 UR4, c[0x0][0x198]", "UMOV UR8, 0x400", "UMOV UR9, 0x1000040", "UMOV UR6, 0x30000",
+                                        "UTMALDG.3D.MULTICAST [UR8], [UR4], UR6", "EXIT"]), bytes(wgmma.tensor_map(64, 128)), (0, 0, 0), 32)
+    check("a box for both blocks: read once, written here with the other's", shared.traces()[0][4].memory,
+          operands.Memory(256, 16384, 0, operands.Sync("load", 64, 0, 32768)))
     one = run(["ELECT P0, URZ, PT", "@P0 SYNCS.ARRIVE.TRANS64 RZ, [R1], R0", "EXIT"])
     check("one lane is elected", one[1].memory.sync.count, 1)
     met = run(["S2R R0, SR_TID.X", "ISETP.LT.AND P0, PT, R0, 0x8, PT", "@P0 BRA 0x40", "MOV R1, 0x1", "WARPSYNC.ALL", "NOP", "EXIT"])
@@ -202,6 +208,8 @@ def test_hopper_multiprocessor():
     begun = [issue(begin, sync("begin", 64, 1, 0)), issue(arrive, sync("arrive", 64, 1, 65536))]
     loaded = begun + [issue(box, sync("load", 64, 0, 32768, 256, 32768))] * 2 + [issue(wait, sync("wait", 64, 0, 0)), issue(end)]
     near("a barrier waits for its boxes: 64 KB at 32 bytes a clock, and their latencies", clocks([loaded]), 2048 + 700 + 170, 0.03)
+    both = begun + [issue(box, sync("load", 64, 0, 65536, 512, 32768)), issue(wait, sync("wait", 64, 0, 0)), issue(end)]
+    near("what other blocks of a cluster load comes from them", clocks([both]), 1024 + 700 + 170, 0.03)
     near("and lets those through who come later", clocks([loaded, [issue(add)] * 1000 + [issue(wait, sync("wait", 64, 0, 0)), issue(end)]]), 4000, 0.03)
     refused("a barrier that nobody arrives at", lambda: clocks([begun[:1] + [issue(wait, sync("wait", 64, 0, 0)), issue(end)]]), "stands still")
     meet = sync("barrier", 3, 64, True, 0)
@@ -230,12 +238,18 @@ def test_wgmma_launches():
           ("conv_wgmma_kernelI6__halfLi256E", (132, 1, 1), 384, 229440, (0, 0, 0)))
     p = run.parameters[-1]
     check("512 tiles of 36 steps", (p.tiles, p.pixel_tiles, p.steps, p.across, p.down, p.plain), (512, 512, 36, 1, 8, True))
-    check("4 tiles of the first block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in run.longer[:2]], run.longer[2]), ([(256, 2), (171, 3)], 4))
+    check("4 tiles of the first block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in run.longer[:2]], run.longer[2]), ([(256, 2), (172, 3)], 4))
     check("maps are aligned in constant memory", (launches.FIRST + len(run.parameter_bytes()), [run.parameter_bytes()[at] for at in (112, 113, 240, 241)]),
-          (0x480 + ctypes.sizeof(wgmma.WgmmaParams), [0, 64, 0, 128]))
+          (0x480 + ctypes.sizeof(wgmma.WgmmaParams), [0, 64, 0, 64]))
     matrix = wgmma.conv(op(counts.conv(1, 1152, 1152, 16, True, False, gate=True)), 132).parameters[-1]
     check("a 1x1 convolution is a product of matrices", (matrix.out_width, matrix.out_height, matrix.images, matrix.tiles, matrix.plain), (16384, 1, 1, 768, False))
     check("3 columns, or f32, are the portable kernel's", [bool(wgmma.layer_of(op(counts.conv(3, 128, k, 32)))) for k in (3, 8, 128)], [False, False, True])
+    half = counts.conv(3, 128, 128, 32)
+    half["ops"][0].update(stride=2, top=0, left=0)
+    half["tensors"][half["ops"][0]["out"]][1:3] = half["tensors"][half["ops"][0]["in"][3]][1:3] = [16, 16]
+    check("of stride 2 too", [wgmma.conv(op(half), 132).parameters[-1].phase_channels, p.phase_channels], [128, 0])
+    odd = wgmma.conv(op(counts.conv(3, 256, 256, 8), 5), 132)
+    check("5 images of 8x8 are 3 tiles of two images; tiles and blocks come in pairs", (odd.parameters[-1].pixel_tiles, odd.grid), (4, (4, 1, 1)))
     own = counts.only_launches(counts.conv(3, 256, 256, 32), True)[0].kernel, counts.only_launches(counts.conv(3, 256, 256, 32))[0].kernel
     check("it is taken where it is there", own, (run.kernel, "conv_mma_kernelI6__halfLi128ELb1E"))
 

@@ -41,10 +41,11 @@ PIPES = {
     "sync": "SYNCS",
     "special": "S2R S2UR R2UR",
     "constant": "LDC",
-    "barrier": "BAR",
+    "barrier": "BAR UCGABAR_WAIT",
     "group_end": "LDGDEPBAR UTMACMDFLUSH",
     "group_wait": "DEPBAR",
-    "control": "BRA BSYNC BSSY BREAK EXIT NOP WARPSYNC CALL RET MEMBAR ERRBAR FENCE YIELD ENDCOLLECTIVE WARPGROUP UTMACCTL CCTL ELECT USETMAXREG",
+    "control": "BRA BSYNC BSSY BREAK EXIT NOP WARPSYNC CALL RET MEMBAR ERRBAR FENCE YIELD ENDCOLLECTIVE WARPGROUP UTMACCTL CCTL ELECT USETMAXREG "
+               "UCGABAR_ARV CGAERRBAR",
 }
 PIPE_OF = {root: pipe for pipe, roots in PIPES.items() for root in roots.split()}
 QUARTERS = 4
@@ -182,9 +183,11 @@ class Multiprocessor:
             warp.stored = max(warp.stored, read)
         else:
             barrier, left = warp.block.barriers[memory.sync.at], memory.read
+            times = memory.sync.size // memory.read  # with the others' of a cluster
             while left:
                 some = min(left, BOX_PART)
-                self.later(self.fetch(now, some) + self.p["tma_latency"], self.box_part(barrier, some, some / memory.read * memory.wavefronts))
+                part = self.box_part(barrier, some * times, some / memory.read * memory.wavefronts)
+                self.later(self.fetch(now, some) + self.p["tma_latency"], part)
                 left -= some
         return now + self.p["tma_issue"]
 

@@ -7,12 +7,13 @@ from .launches import (ACTS, BYTES, F16, F32, MANGLED, OPERAND_FULL, OPERAND_NON
 
 KERNEL = "conv_wgmma_kernel"
 ROWS, DEPTH, THREADS = 128, 64, 384
+PAIR = 2  # blocks of a cluster, each of which loads half of the weights for both
 ROW_BYTES, OUTPUT_BYTES = 2 * DEPTH, 2 * 64 * 2 * DEPTH
 TIME = {256: 1024, 192: 832, 128: 640}  # of a step, by the columns of a tile
 
 WgmmaParams = structure("WgmmaParams", pointers("y", "stats"), [("end", Epilogue)],
                         ints("out_width", "out_height", "images", "log_width", "log_height", "across", "down", "pixel_tiles", "tiles",
-                             "filter_width", "top", "left", "chunks", "taps", "steps"), [("plain", c.c_bool)])
+                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"), [("plain", c.c_bool)])
 
 
 class TensorMap(c.Structure):
@@ -51,7 +52,8 @@ def layer_of(op):
     y, n = op.out, op.numbers
     matrix = w.h == w.w == 1 and n["stride"] == 1 and not n["top"] and not n["left"] and (y.h, y.w) == (x.h, x.w)
     box = (ROWS, 1, 1) if matrix else box_of(y.w, y.h)
-    if not box or n["stride"] != 1 or x.c % 8 or w.n % 8 or x.type == F32:
+    phases = n["stride"] == 2 and x.h % 2 == x.w % 2 == x.c % DEPTH == 0
+    if not box or (n["stride"] != 1 and not phases) or x.c % 8 or w.n % 8 or x.type == F32:
         return None
     columns = columns_of(w.n)
     pixels = y.pixels if matrix else whole(y.w, box[0]) * whole(y.h, box[1])
@@ -78,17 +80,18 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
                    y_type=y.type, add_kind=kind, act=act, k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1)
     width, height, images = (end.rows, 1, 1) if matrix else (y.w, y.h, y.n)
     across, down = ceil_div(width, box[0]), ceil_div(height, box[1])
-    pixel_tiles, chunks, taps = across * down * ceil_div(images, box[2]), ceil_div(x.c, DEPTH), w.h * w.w
+    pixel_tiles, chunks, taps = whole(across * down * ceil_div(images, box[2]), PAIR), ceil_div(x.c, DEPTH), w.h * w.w
     tiles = pixel_tiles * ceil_div(w.n, columns)
     plain = y.type == x.type and not gate and not act and kind != OPERAND_POSITIONS and (kind != OPERAND_FULL or add.type == y.type)
     p = WgmmaParams(y=address(4), stats=address(5) if op.numbers["stats"] else 0, end=end, out_width=width, out_height=height, images=images,
                     log_width=box[0].bit_length() - 1, log_height=box[1].bit_length() - 1, across=across, down=down, pixel_tiles=pixel_tiles, tiles=tiles,
-                    filter_width=w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks, plain=plain)
+                    filter_width=w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
+                    phase_channels=x.c if op.numbers["stride"] == 2 else 0, plain=plain)
     half = tensor_map(DEPTH, ROWS // 2) if plain else TensorMap()
-    maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns), tensor_map(DEPTH, ROWS) if plain and kind == OPERAND_FULL else TensorMap(), half]
+    maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns // PAIR), tensor_map(DEPTH, ROWS) if plain and kind == OPERAND_FULL else TensorMap(), half]
     shared = stages(columns) * ((ROWS + columns) * ROW_BYTES + 16) + 2 * OUTPUT_BYTES
     moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
-    grid = ceil_div(tiles, tiles_of_a_block) if tiles_of_a_block else min(tiles, multiprocessors)
+    grid = whole(ceil_div(tiles, tiles_of_a_block), PAIR) if tiles_of_a_block else PAIR * max(1, min(tiles, multiprocessors) // PAIR)
     launch = Launch("%sI%sLi%dE" % (KERNEL, MANGLED[x.type], columns), (grid,), THREADS, shared, maps + [p], moved)
     launch.place = (0, 0, 0)
     return launch
