@@ -7,7 +7,8 @@
                                                another version of it, no disassembler
   bench/sass_model.py predict [--network NAME] [--calibration FILE] [--measured BENCH.json]
                                                the prediction on standard output, of the network or preset whose name starts with NAME
-                                               (dit: the preset dit-xl-2-256-dg); FILE holds measured values of the five parameters that bench/first_light.sh measures;
+                                               (dit: the preset dit-xl-2-256-dg); FILE holds measured values of the five parameters that
+                                               bench/first_light.sh measures;
                                                BENCH.json, of `dg_cuda bench --ops --json`: its ops beside the prediction
   bench/sass_model.py tools                    where the disassemblers are
 
@@ -150,7 +151,8 @@ def print_prediction(calibration_file, measured_file, network):
     calibration = read_calibration(calibration_file) if calibration_file else {}
     known = predict.NETWORKS + predict.PRESETS
     if not any(predict.chosen(n, network) for n in known):
-        raise Missing("--network %s: is none of %s" % (network, "; ".join(n[0] for n in predict.NETWORKS) + "; " + "; ".join(n[1] for n in predict.PRESETS)))
+        names = [n[0] for n in predict.NETWORKS] + [n[1] for n in predict.PRESETS]
+        raise Missing("--network %s: is none of %s" % (network, "; ".join(names)))
     made = predict.predict(functions_of_kernels(), graphs_of(network), calibration, network)
     if not measured_file:
         print(report.markdown(made, nvcc_version(), calibration))

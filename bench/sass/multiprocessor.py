@@ -5,7 +5,8 @@ Four schedulers issue an instruction a clock each, from the warp that has waited
 stall counts have passed, its scoreboards are released, the pipe is free. Loads, stores and shuffles queue for one port to shared
 memory and L1 (128 bytes a clock); what comes from L2 and memory has a latency and shares the multiprocessor's part of their
 bandwidth. Of Hopper: products of warpgroups run in the order in which a quarter's warps issue them, boxes of tensors come as copies do,
-and a wait for a barrier in shared memory is issued when the barrier's phase has ended (hopper.py says which). Not modelled: the instruction cache, the fabric's contention, clocks that fall under load (a parameter instead).    """
+and a wait for a barrier in shared memory is issued when the barrier's phase has ended (hopper.py says which). Not modelled: the
+instruction cache, the fabric's contention, clocks that fall under load (a parameter instead).                                """
 import heapq
 
 from .decode import NONE, Unreadable
