@@ -14,7 +14,8 @@ PORT_BYTES = 128  # of shared memory in a clock
 OF_BLOCK = (1 << 24) - 1  # of a shared-memory address: above it stands the block of the cluster
 COUNTS = 0x100000  # a barrier starts with this less its arrivals, twice: pending ones, and for the next phase
 
-roots("FENCE", "YIELD", "ENDCOLLECTIVE", "WARPGROUP", "UTMACMDFLUSH", "UTMACCTL", "CCTL", "UCGABAR_ARV", "UCGABAR_WAIT", "CGAERRBAR")(nothing)
+roots("FENCE", "YIELD", "ENDCOLLECTIVE", "WARPGROUP", "UTMACMDFLUSH", "UTMACCTL", "CCTL", "UCGABAR_ARV", "UCGABAR_WAIT", "CGAERRBAR",
+      "ACQBULK", "PREEXIT")(nothing)
 
 
 def shape_of(i):

@@ -46,7 +46,7 @@ PIPES = {
     "group_end": "LDGDEPBAR UTMACMDFLUSH",
     "group_wait": "DEPBAR",
     "control": "BRA BSYNC BSSY BREAK EXIT NOP WARPSYNC CALL RET MEMBAR ERRBAR FENCE YIELD ENDCOLLECTIVE WARPGROUP UTMACCTL CCTL ELECT USETMAXREG "
-               "UCGABAR_ARV CGAERRBAR",
+               "UCGABAR_ARV CGAERRBAR ACQBULK PREEXIT",
 }
 PIPE_OF = {root: pipe for pipe, roots in PIPES.items() for root in roots.split()}
 QUARTERS = 4
