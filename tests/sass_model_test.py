@@ -330,6 +330,8 @@ def test_preset():
     predictor.seconds = lambda launch, name: (1.0, 0.0)
     row = predictor.graph(two, 4)["rows"]["add 256 32x32"]
     near("floors: bytes of three tensors at 3 TB/s, and 4 T operations at 865 T a second", row["floor_ms"], 3 * 4 * 256 * 1024 * 2 / 3e9 + 4e12 / 865.1e9, 1e-3)
+    part = counts.graph_of("slice", [(1, 1, 1, 6912, "fp32")], (1, 1, 1, 1152, "fp32"), first=2304)
+    check("of a slice its part counts", launches.Op(part, part["ops"][0], 2).bytes, 2 * 2 * 1152 * 4)
     check("a name or its preset's start", [predict.chosen(predict.PRESETS[0], s) for s in ("dit", "ImageNet 256", "", "vae")], [True, True, True, False])
 
 

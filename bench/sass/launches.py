@@ -126,7 +126,9 @@ class Op:
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
         self.out = Tensor(tensor[op["out"]], batch)
         self.flops = op["flops"] * batch
-        self.bytes = sum(t.bytes for t in self.inputs + [self.out] if t)  # that it has to read and write
+        # that it has to read and write; of parts of tensors, what is taken of them
+        read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
+        self.bytes = sum(t.bytes for t in read + [self.out] if t)
         self.hopper = False  # whether kernels/conv_sm90.cu is there to take it
 
     def describe(self):
