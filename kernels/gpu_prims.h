@@ -118,16 +118,48 @@ GPU_FN void cp_async16(uint32_t dst, const void *src, bool valid = true) {
 }
 GPU_FN void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> GPU_FN void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
-template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
-    if (smem > 48 * 1024) {
-        cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
-        if (e != cudaSuccess) return e;
+// Launches in the order of a stream, where launch_dependent's kernel may begin before the kernel before it has ended (programmatic stream
+// serialization, on devices from 9.0 on). Its threads call grid_wait before they read what another kernel may have written, or write at all:
+// the kernel before has then ended, and all before that, which have waited themselves. After grid_release, in all blocks of a kernel, the
+// blocks of the next one may take what room there is: nothing is seen by them before their own wait.
+GPU_FN void grid_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+GPU_FN void grid_release() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+// Both, for a kernel of one phase: its first line.
+GPU_FN void grid_enter() { grid_wait(), grid_release(); }
+// Whether the machine code that a device of this capability runs has grid_wait in it: it is the newest of those that were compiled
+inline bool grid_waits(int major) {
+    int newest = 0;
+    for (int arch : {__CUDA_ARCH_LIST__}) newest = arch > newest ? arch : newest;
+    return newest >= 900 && major >= 9;
+}
+template <class... P, class... A>
+inline cudaError_t start(bool dependent, unsigned cluster, void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    cudaLaunchAttribute attribute[2] = {};
+    unsigned n = 0;
+    if (dependent) {
+        attribute[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attribute[n++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 1) {
+        attribute[n].id = cudaLaunchAttributeClusterDimension;
+        attribute[n].val.clusterDim.x = cluster, attribute[n].val.clusterDim.y = attribute[n].val.clusterDim.z = 1;
+        n++;
     }
     cudaLaunchConfig_t c = {};
     c.gridDim = grid;
     c.blockDim = block;
     c.dynamicSmemBytes = smem;
     c.stream = s;
+    c.attrs = attribute;
+    c.numAttrs = n;
     return cudaLaunchKernelEx(&c, k, std::forward<A>(a)...);
 }
 #else
@@ -153,13 +185,37 @@ inline float exp2_approx(float x) { return x < -126 ? 0 : exp2f(x); }
 inline void cp_async16(uint32_t dst, const void *src, bool valid = true GPU_LOC) { emu::cp_async(dst, src, 16, valid ? 16 : 0, loc_); }
 inline void cp_async_commit(GPU_LOC1) { emu::cp_async_commit(loc_); }
 template <int N> inline void cp_async_wait(GPU_LOC1) { emu::cp_async_wait(N, loc_); }
-template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
-    if (smem > 48 * 1024) {
-        cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
-        if (e != cudaSuccess) return e;
-    }
-    return emu_launch(grid, block, smem, s, k, std::forward<A>(a)...);
+inline void grid_wait(GPU_LOC1) { emu::grid_wait(loc_); }
+inline void grid_release(GPU_LOC1) { emu::grid_release(loc_); }
+inline void grid_enter(GPU_LOC1) { emu::grid_wait(loc_), emu::grid_release(loc_); }
+inline bool grid_waits(int major) { return major >= 9; }
+template <class... P, class... A>
+inline cudaError_t start(bool dependent, unsigned cluster, void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    return emu_launch_as(dependent, cluster, grid, block, smem, s, k, std::forward<A>(a)...);
 }
 #endif
+
+template <class... P, class... A>
+inline cudaError_t launch_as(bool dependent, unsigned cluster, void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s,
+                             A &&...a) {
+    if (smem > 48 * 1024) {
+        const cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
+        if (e != cudaSuccess) return e;
+    }
+    int device = 0, major = 0;
+    if (dependent) {
+        cudaError_t e = cudaGetDevice(&device);
+        if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+        if (e != cudaSuccess) return e;
+    }
+    return start(dependent && grid_waits(major), cluster, k, grid, block, smem, s, std::forward<A>(a)...);
+}
+template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    return launch_as(false, 1, k, grid, block, smem, s, std::forward<A>(a)...);
+}
+template <class... P, class... A>
+inline cudaError_t launch_dependent(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    return launch_as(true, 1, k, grid, block, smem, s, std::forward<A>(a)...);
+}
 } // namespace gpu
 #endif

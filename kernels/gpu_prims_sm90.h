@@ -172,25 +172,6 @@ template <int N> GPU_FN void fence_operand(float (&d)[N]) {
 #pragma unroll
     for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
-// launch, in clusters of CTAs that follow one another along x, which the grid must be a multiple of: at most 8
-template <class... P, class... A>
-inline cudaError_t launch_cluster(void (*k)(P...), dim3 grid, dim3 block, unsigned cluster, size_t smem, cudaStream_t s, A &&...a) {
-    if (smem > 48 * 1024) {
-        cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
-        if (e != cudaSuccess) return e;
-    }
-    cudaLaunchAttribute attribute;
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = cluster, attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-    cudaLaunchConfig_t c = {};
-    c.gridDim = grid;
-    c.blockDim = block;
-    c.dynamicSmemBytes = smem;
-    c.stream = s;
-    c.attrs = &attribute;
-    c.numAttrs = 1;
-    return cudaLaunchKernelEx(&c, k, std::forward<A>(a)...);
-}
 // host: 0, or what went wrong
 inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, int swizzle) {
@@ -271,20 +252,17 @@ template <class T, int N, int TB = 0> inline void wgmma(float (&d)[N / 2], const
     emu::wgmma(d, N, a, 0, db, acc, !std::is_same<T, __half>::value, false, TB, loc_);
 }
 template <int N> inline void fence_operand(float (&)[N]) {}
-template <class... P, class... A>
-inline cudaError_t launch_cluster(void (*k)(P...), dim3 grid, dim3 block, unsigned cluster, size_t smem, cudaStream_t s, A &&...a) {
-    if (smem > 48 * 1024) {
-        cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
-        if (e != cudaSuccess) return e;
-    }
-    return emu_launch_cluster(grid, block, cluster, smem, s, k, std::forward<A>(a)...);
-}
 inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, int swizzle) {
     return emu::tensor_map_encode((emu::TensorMap *)t, type == MAP_F32 ? 4 : 2, rank, base, dims, strides, box, nullptr, swizzle);
 }
 #endif
 // ================================================================ common
+// launch, in clusters of CTAs that follow one another along x, which the grid must be a multiple of: at most 8
+template <class... P, class... A>
+inline cudaError_t launch_cluster(void (*k)(P...), dim3 grid, dim3 block, unsigned cluster, size_t smem, cudaStream_t s, A &&...a) {
+    return launch_as(false, cluster, k, grid, block, smem, s, std::forward<A>(a)...);
+}
 enum { SWIZZLE_NONE = 0, SWIZZLE_32B = 1, SWIZZLE_64B = 2, SWIZZLE_128B = 3 };
 // matrix descriptor of a 128-byte-swizzled K-major tile: rows of 128 bytes, 8-row groups 1024 bytes apart
 GPU_FN uint64_t wgmma_desc_sw128(uint32_t smem) {

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <type_traits>
 #include <functional>
+#include <memory>
 #include <utility>
 #include "cuda_runtime_api.h"
 #if defined(__F16C__)
@@ -76,12 +77,21 @@ struct LaunchDesc {
     const void *kernel;
     void (*invoke)(void *);
     void *ctx;
+    bool dependent; // it may begin before the kernel before it has ended: programmatic stream serialization
 };
-int launch(const LaunchDesc &);                  // 0, or a cudaError_t value
-bool record(cudaStream_t, std::function<int()>); // true: noted, for later; false: the null stream
-int errors();                                    // defects reported so far (races, out-of-bounds, ...)
+// What a stream has to do. begin: of a dependent launch, runs some of its blocks up to their grid_wait.
+struct Work {
+    std::function<int()> run;
+    std::function<void()> begin;
+    bool kernel;
+};
+struct Begun;                                           // those blocks
+Begun *begin(const LaunchDesc &);                       // NULL: none may
+int launch(const LaunchDesc &, Begun *begun = nullptr); // 0, or a cudaError_t value; the blocks that have begun go on
+bool record(cudaStream_t, Work);                        // true: noted, for later; false: the null stream
+int errors();                                           // defects reported so far (races, out-of-bounds, ...)
 struct Stats {
-    uint64_t ldsm_phases, ldsm_cycles, switches, blocks, mma, collectives;
+    uint64_t ldsm_phases, ldsm_cycles, switches, blocks, mma, collectives, begun;
 };
 Stats stats(bool reset = false);
 
@@ -144,6 +154,8 @@ void wgmma_fence(Loc);
 void wgmma_commit(Loc);
 void wgmma_wait(int n, Loc);
 void setmaxnreg(int n, bool inc, Loc);
+void grid_wait(Loc);
+void grid_release(Loc);
 void fence_barrier_init(Loc);
 uint32_t cluster_ctarank(Loc);
 uint32_t cluster_nctarank(Loc);
@@ -325,30 +337,30 @@ template <class F> inline cudaError_t cudaFuncSetAttribute(F *f, cudaFuncAttribu
 }
 // <cuda_runtime.h>'s cudaLaunchConfig_t names its fields gridDim/blockDim, which are macros here:
 // gpu_prims.h's gpu::launch() is the portable spelling and calls this.
+template <class... P> struct EmuCall {
+    void (*kernel)(P...);
+    std::tuple<std::remove_cv_t<P>...> args;
+    emu::LaunchDesc desc;
+    emu::Begun *begun;
+};
 template <class... P, class... A>
-inline cudaError_t emu_launch_cluster(dim3 grid, dim3 block, unsigned cluster, size_t smem, cudaStream_t stream, void (*k)(P...),
-                                      A &&...a) {
-    std::tuple<std::remove_cv_t<P>...> args(std::forward<A>(a)...);
-    auto run = [=]() mutable {
-        struct Ctx {
-            void (*k)(P...);
-            decltype(args) *t;
-        } c{k, &args};
-        emu::LaunchDesc d{grid,
-                          block,
-                          cluster,
-                          smem,
-                          (const void *)k,
-                          [](void *p) {
-                              Ctx *q = (Ctx *)p;
-                              std::apply(q->k, *q->t);
-                          },
-                          &c};
-        return emu::launch(d);
-    };
-    return emu::record(stream, run) ? cudaSuccess : (cudaError_t)run();
+inline cudaError_t emu_launch_as(bool dependent, unsigned cluster, dim3 grid, dim3 block, size_t smem, cudaStream_t stream, void (*k)(P...),
+                                 A &&...a) {
+    typedef EmuCall<P...> Call;
+    std::shared_ptr<Call> call(new Call{k, {std::forward<A>(a)...}, {}, nullptr});
+    auto invoke = [](void *p) { std::apply(((Call *)p)->kernel, ((Call *)p)->args); };
+    call->desc = {grid, block, cluster, smem, (const void *)k, invoke, call.get(), dependent};
+    emu::Work work = {[call] {
+                          emu::Begun *begun = call->begun;
+                          call->begun = nullptr;
+                          return emu::launch(call->desc, begun);
+                      },
+                      {},
+                      true};
+    if (dependent) work.begin = [call] { call->begun = emu::begin(call->desc); };
+    return emu::record(stream, work) ? cudaSuccess : (cudaError_t)work.run();
 }
 template <class... P, class... A>
 inline cudaError_t emu_launch(dim3 grid, dim3 block, size_t smem, cudaStream_t stream, void (*k)(P...), A &&...a) {
-    return emu_launch_cluster(grid, block, 1, smem, stream, k, std::forward<A>(a)...);
+    return emu_launch_as(false, 1, grid, block, smem, stream, k, std::forward<A>(a)...);
 }

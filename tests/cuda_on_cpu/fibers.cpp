@@ -10,7 +10,6 @@
 namespace emu {
 __thread FiberPub *cur = nullptr;
 std::atomic<int> g_errors{0};
-static Stats g_stats;
 std::mutex g_mu;
 int errors() { return g_errors; }
 
@@ -239,7 +238,7 @@ static void fiber_main() {
 }
 void Worker::begin(const LaunchDesc &launch, uint64_t b) {
     d = &launch;
-    joined = false;
+    joined = waited = false;
     left.clear();
     remote.clear();
     landed = 0;
@@ -295,6 +294,7 @@ void Worker::begin(const LaunchDesc &launch, uint64_t b) {
         f->cp_groups.clear();
         f->bulk_open.clear();
         f->bulk_groups.clear();
+        f->waited = false;
         f->bulk_read = 0;
         if (cfg().race) {
             f->vc.assign(cl->threads + 1, 0);
@@ -310,6 +310,11 @@ void Worker::begin(const LaunchDesc &launch, uint64_t b) {
     }
 }
 void Worker::finish() {
+    if (d->dependent && !waited) {
+        ++g_errors;
+        fprintf(stderr, "EMU: block (%u,%u,%u) of a launch that may begin before the kernel before it has ended exits without grid_wait\n",
+                bid.x, bid.y, bid.z);
+    }
     // what lies around the block's shared memory must still be the fill pattern
     ASAN_UNPOISON_MEMORY_REGION(smem, ARENA);
     auto canary = [&](uint32_t lo, uint32_t hi) {
@@ -357,7 +362,10 @@ Fiber *Cluster::next(Fiber *f) {
     if (f->w->warp_ready && (size == 1 || cfg().sched != SCHED_RAND)) return f->w->pick(f->warp, f->lane);
     return size == 1 ? nullptr : start();
 }
-void Cluster::run(const LaunchDesc &d, uint64_t first) {
+void Cluster::begin(const LaunchDesc &d, uint32_t launch, uint64_t first) {
+    number = launch;
+    resolved = true;
+    for_grid.clear();
     size = d.cluster;
     threads = size * d.block.x * d.block.y * d.block.z;
     live = threads;
@@ -372,11 +380,18 @@ void Cluster::run(const LaunchDesc &d, uint64_t first) {
         cta[i]->rank = i;
         cta[i]->begin(d, first + i);
     }
-    while (live) {
+}
+bool Cluster::run_threads() {
+    bool stuck = false;
+    while (live && !stuck) {
         if (Fiber *f = start()) f->w->swap_to(nullptr, f);
-        else if (!async_step()) deadlock();
+        else stuck = !async_step();
     }
+    if (stuck && for_grid.empty()) deadlock();
     cur = nullptr;
+    return !stuck;
+}
+void Cluster::finish() {
     for (unsigned i = 0; i < size; ++i) cta[i]->finish();
 }
 static void report_deadlock(Worker *w) {
@@ -431,63 +446,5 @@ void Worker::exited() {
     if (!tma.empty())
         fail(tma[0].loc, "a CTA exits with %zu TMA loads in flight into its shared memory, of which this one was issued first", tma.size());
     if (cfg().race) check_remote(this);
-}
-
-std::map<const void *, int> g_max_dyn;
-uint32_t g_launch = 0;
-int g_cc;
-static thread_local Cluster *tl_cluster = nullptr;
-int launch(const LaunchDesc &d) {
-    uint64_t nt = (uint64_t)d.block.x * d.block.y * d.block.z, nb = (uint64_t)d.grid.x * d.grid.y * d.grid.z;
-    int lim = g_max_dyn.count(d.kernel) ? g_max_dyn[d.kernel] : 48 << 10;
-    if (!nt || nt > 1024 || !nb || d.grid.y > 65535 || d.grid.z > 65535 || d.smem > (size_t)lim ||
-        d.smem > (size_t)capability().smem_block << 10)
-        return g_last = cudaErrorInvalidConfiguration, (int)g_last;
-    if (d.cluster != 1 && (!d.cluster || d.cluster > 8 || d.grid.x % d.cluster || capability().number < 90))
-        return g_last = cudaErrorInvalidClusterSize, (int)g_last;
-    if (cfg().race && d.cluster * nt > MAX_CLOCKS) {
-        fprintf(stderr, "EMU: the race detector follows %u threads of a cluster at most, not %u\n", MAX_CLOCKS, (unsigned)(d.cluster * nt));
-        _exit(87);
-    }
-    ++g_launch;
-    g_cc = capability().number;
-    const int errors_before = g_errors;
-    auto work = [&](uint64_t b) {
-        if (!tl_cluster) tl_cluster = new Cluster();
-        tl_cluster->run(d, b * d.cluster);
-    };
-    auto flush = [&] {
-        if (!tl_cluster) return;
-        std::lock_guard<std::mutex> g(g_mu);
-        for (Worker *w : tl_cluster->cta) {
-            Stats &s = w->st;
-            g_stats.ldsm_phases += s.ldsm_phases;
-            g_stats.ldsm_cycles += s.ldsm_cycles;
-            g_stats.switches += s.switches;
-            g_stats.blocks += s.blocks;
-            g_stats.mma += s.mma;
-            g_stats.collectives += s.collectives;
-            s = Stats();
-        }
-    };
-    nb /= d.cluster;
-    if (cfg().race || nb == 1) {
-        for (uint64_t b = 0; b < nb; ++b) work(b);
-        flush();
-    } else {
-#pragma omp parallel
-        {
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t b = 0; b < (int64_t)nb; ++b) work((uint64_t)b);
-            flush();
-        }
-    }
-    if (g_errors != errors_before) return g_last = cudaErrorLaunchFailure; // a defect that let the kernel go on
-    return 0;
-}
-Stats stats(bool reset) {
-    Stats s = g_stats;
-    if (reset) g_stats = Stats();
-    return s;
 }
 } // namespace emu

@@ -74,7 +74,6 @@ struct Ctx {
     void *sp;
 };
 #endif
-extern uint32_t g_launch;
 extern int g_cc; // the compute capability that the latest launch found
 // what only newer devices have; wgmma and setmaxnreg (exactly) are 9.0's alone
 inline void needs_90(const char *what, Loc l, bool exactly = false) {
@@ -139,7 +138,8 @@ struct Fiber : FiberPub {
     size_t bulk_read; // of these groups, how many were read
     VC vc, announced; // announced: as of the latest fence_barrier_init
     std::vector<uint32_t> fences;
-    int red[3]; // __syncthreads_or/and/count results
+    int red[3];  // __syncthreads_or/and/count results
+    bool waited; // for the kernel before
     void *fake_stack;
 };
 struct Rv {
@@ -217,9 +217,14 @@ struct Cluster {
     VC acc, done;
     uint32_t agent() const { return threads; } // the copy engine, as a "thread" of the race detector
     uint32_t agent_clk;
+    uint32_t number;               // of the launch
+    bool resolved;                 // the kernel before has ended
+    std::vector<Fiber *> for_grid; // wait for it
 
     Cluster();
-    void run(const LaunchDesc &d, uint64_t first);
+    void begin(const LaunchDesc &d, uint32_t launch, uint64_t first);
+    bool run_threads(); // to their end; false: no further than grid_wait
+    void finish();
     Fiber *start();
     Fiber *next(Fiber *);
     bool async_step();
@@ -232,6 +237,7 @@ struct Worker : BlockPub { // a CTA
     std::vector<Warp> warp;
     Cluster *cl;
     unsigned rank;
+    bool waited;                                       // one of its threads has waited for the kernel before
     bool joined;                                       // one of its threads has waited at the cluster's barrier: the others have started
     VC left;                                           // the clocks of the threads that have exited
     std::vector<std::pair<uint32_t, uint32_t>> remote; // by thread: the epoch of its latest arrival from another CTA, and where
@@ -323,7 +329,8 @@ void check_remote(Worker *w);
 
 // ================================================================ race.cpp: device memory
 struct GCell {
-    uint32_t launch, wblock, w, ablock, a, rblock, r, wsite;
+    uint32_t launch, wblock, w, ablock, a, rblock, r, wsite; // of that launch
+    uint32_t written;                                        // by which launch, latest
 };
 struct Alloc {
     uint8_t *p;

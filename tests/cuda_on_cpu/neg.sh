@@ -46,6 +46,15 @@ done <<END
 32 emu waits at the cluster's barrier that has not arrived there
 33 race RACE \(copy over unordered read\)
 34 emu no mbarrier at shared address 0x[0-9a-f]* of CTA 0
+40 emu exits without grid_wait
+40 emu CUDA error, [1-9][0-9]* defects
+41 emu nan where 1 was written
+41 race RACE with the next kernel .* writes
+42 race ACCESS BEFORE grid_wait .* reads
+42 race CUDA error, [1-9][0-9]* defects
+43 race CUDA error, [1-9][0-9]* defects
+43 race ACCESS BEFORE grid_wait .* writes
+44 emu grid_release before grid_wait
 END
 echo "neg_test: $((run - failed)) passed, $failed failed, 0 not run"
 [ "$run" -gt 0 ] && [ "$failed" = 0 ]

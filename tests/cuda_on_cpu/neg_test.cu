@@ -127,6 +127,30 @@ __global__ void k_cluster(const __grid_constant__ gpu::TensorMap t, int what, fl
     gpu::cluster_arrive();
     gpu::cluster_wait();
 }
+__global__ void k_fills(float *g) {
+    gpu::grid_wait();
+    g[threadIdx.x] = 1;
+}
+__global__ void k_early(int what, const float *g, float *h) { // begins before k_fills has ended
+    float v = 0;
+    if (what == 41 || what == 42) v = g[threadIdx.x];
+    if (what == 43) h[threadIdx.x] = 2;
+    if (what == 44) gpu::grid_release();
+    if (what != 40) gpu::grid_wait();
+    if (what != 43) h[threadIdx.x] = v;
+}
+static void early(int what, float *g, float *h) {
+    cudaStream_t s;
+    float x = 0;
+    setenv("EMU_PDL", what == 42 ? "late" : "early", 1);
+    cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
+    cudaMemset(g, 0xff, 256);
+    gpu::launch(k_fills, dim3(1), dim3(64), (size_t)0, s, g);
+    gpu::launch_dependent(k_early, dim3(1), dim3(64), (size_t)0, s, what, (const float *)g, h);
+    const cudaError_t e = cudaStreamSynchronize(s);
+    cudaMemcpy(&x, h, sizeof x, cudaMemcpyDeviceToHost);
+    printf("%d: %s, %d defects; %g where 1 was written\n", what, cudaGetErrorString(e), emu::errors(), (double)x);
+}
 __global__ void k12(float *g) {
     float big[65536];
     for (int i = 0; i < 65536; ++i) big[i] = g[i % 64];
@@ -156,6 +180,7 @@ int main(int argc, char **argv) {
         printf("%s\n", cudaGetErrorString(emu_launch(dim3(1), dim3(64), 100000, nullptr, k, 0, g, 512, h)));
         return 0;
     }
+    if (w >= 40) return early(w, g, h), 0;
     if (w >= 22) {
         const uint64_t dim[2] = {32, 4}, stride[1] = {128};
         const uint32_t box[2] = {32, 2};

@@ -265,11 +265,62 @@ static void t_device() {
     setenv("EMU_CC", "90", 1), unsetenv("EMU_SMS");
 #endif
 }
+
+// ---- launches that may begin before the kernel before them has ended
+enum { CHAIN = 6, CHAIN_THREADS = 64, CHAIN_BLOCKS = 7, CHAIN_VALUES = CHAIN_THREADS * CHAIN_BLOCKS };
+// What another block of the kernel before wrote; the factor is no kernel's.
+__global__ void k_chain(const float *x, float *y, const float *factor) {
+    const int i = (int)blockIdx.x * CHAIN_THREADS + (int)threadIdx.x;
+    const float f = factor[i % CHAIN_THREADS];
+    gpu::grid_wait();
+    const float v = x[CHAIN_VALUES - 1 - i];
+    gpu::grid_release();
+    y[i] = fmaf(v, f, 1);
+}
+static void enqueue_chain(const Dev<float> *a, const Dev<float> &factor, cudaStream_t s) {
+    const dim3 grid(CHAIN_BLOCKS), block(CHAIN_THREADS);
+    for (int k = 0; k < CHAIN; k++) {
+        const float *x = a[k % 2].p, *f = factor.p;
+        const cudaError_t e = k ? gpu::launch_dependent(k_chain, grid, block, 0, s, x, a[(k + 1) % 2].p, f)
+                                : gpu::launch(k_chain, grid, block, 0, s, x, a[1].p, f);
+        if (e != cudaSuccess) printf("CUDA: %s\n", cudaGetErrorString(e)), exit(2);
+    }
+}
+static void t_chain() {
+    std::vector<float> want(CHAIN_VALUES), factors(CHAIN_THREADS), last(CHAIN_VALUES);
+    for (float &v : want) v = rnd();
+    for (float &v : factors) v = rnd() / 2;
+    const Dev<float> factor(factors);
+    const Dev<float> a[2] = {Dev<float>(want), Dev<float>(CHAIN_VALUES)};
+    cudaStream_t s;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
+    enqueue_chain(a, factor, s);
+    cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal);
+    enqueue_chain(a, factor, s);
+    const bool captured = cudaStreamEndCapture(s, &graph) == cudaSuccess && cudaGraphInstantiateWithFlags(&exec, graph, 0) == cudaSuccess;
+    for (int i = 0; i < 2 && captured; i++) cudaGraphLaunch(exec, s);
+    const bool done = cudaStreamSynchronize(s) == cudaSuccess;
+    for (int k = 0; k < 3 * CHAIN; k++) {
+        for (int i = 0; i < CHAIN_VALUES; i++)
+            last[(size_t)i] = fmaf(want[(size_t)(CHAIN_VALUES - 1 - i)], factors[(size_t)(i % CHAIN_THREADS)], 1);
+        want.swap(last);
+    }
+    cudaMemcpy(last.data(), a[0].p, CHAIN_VALUES * sizeof(float), cudaMemcpyDeviceToHost);
+    check("dependent launches, on a stream and in a graph", captured && done && last == want);
+#if !defined(__CUDACC__)
+    const char *when = getenv("EMU_PDL");
+    check("dependent launches begin before", (emu::stats().begun == 3 * 2 * (CHAIN - 1)) == !(when && *when == 'l'));
+#endif
+    cudaGraphExecDestroy(exec), cudaGraphDestroy(graph), cudaStreamDestroy(s);
+}
 int main() {
 #if !defined(__CUDACC__)
     setenv("EMU_CC", "90", 1); // the cases are Hopper's
 #endif
     t_device();
+    t_chain();
     t_exp2();
     t_warp();
     t_ldsm();

@@ -221,17 +221,26 @@ static void gmem_access(Worker *w, Fiber *f, const void *q, size_t n, Access a, 
     }
     if (al->sh.empty()) al->sh.resize(al->n / GR + 1);
     size_t o = (size_t)((const uint8_t *)q - al->p);
-    bool wr = a != RD, rd = a != WR;
-    const uint32_t blk = w->block_linear / w->cl->size; // the threads of a cluster have clocks in common
+    bool wr = a != RD, rd = a != WR, early = w->d->dependent && !f->waited;
+    const uint32_t number = w->cl->number, blk = w->block_linear / w->cl->size; // the threads of a cluster have clocks in common
     for (size_t g = o / GR; g <= (o + n - 1) / GR; ++g) {
         GCell &c = al->sh[g];
-        if (c.launch != g_launch) {
-            c = GCell();
-            c.launch = g_launch;
-        }
-        auto bad = [&](uint32_t e, uint32_t eb) { return e && (eb != blk || !hb(e, f)); };
         uint64_t at = (uint64_t)((const uint8_t *)q - g_heap);
         const char *verb = wr ? "writes" : "reads";
+        if (early && (wr || c.written == number - 1))
+            report("ACCESS BEFORE grid_wait (device memory)", f, "device", at, verb, s, nullptr, 0, 0);
+        if (c.launch > number && (wr || c.w || c.a)) {
+            const uint32_t other = c.w ? c.w : c.a ? c.a : c.r;
+            report("RACE with the next kernel (device memory)", f, "device", at, verb, s, "an access before its grid_wait", other >> 21,
+                   c.wsite);
+        }
+        if (c.launch != number) {
+            const uint32_t written = c.written;
+            c = GCell();
+            c.launch = number, c.written = written;
+        }
+        if (wr) c.written = number;
+        auto bad = [&](uint32_t e, uint32_t eb) { return e && (eb != blk || !hb(e, f)); };
         if (bad(c.w, c.wblock))
             report(c.wblock != blk ? "RACE between blocks (device memory)" : "RACE (device memory)", f, "device", at, verb, s,
                    c.wblock != blk ? "another block's write" : "unordered write", c.w >> 21, c.wsite);
@@ -309,5 +318,8 @@ void __tsan_write_range(void *p, size_t n) { access_pc(p, n, true, PC); }
     T __tsan_atomic##bits##_load(const volatile T *p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }                                \
     void __tsan_atomic##bits##_store(volatile T *p, T v, int) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 ATOM(32, uint32_t) ATOM(64, uint64_t) ATOM(8, uint8_t) void __tsan_atomic_thread_fence(int) {}
+uint32_t __tsan_atomic32_fetch_add(volatile uint32_t *p, uint32_t v, int) { // shared_ptr's
+    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+}
 }
 #endif
