@@ -25,6 +25,7 @@ GPU_FN void store_feature(const LinearParams &p, float sum, int vector, int k) {
 // ---- few vectors ----------------------------------------------------------------------------------------------------------
 enum { FEW_WARPS = 8, FEW_VECTORS = 8 };
 __global__ void __launch_bounds__(32 * FEW_WARPS) linear_few_kernel(LinearParams p) {
+    gpu::grid_enter();
     const int lane = (int)threadIdx.x & 31, k = (int)blockIdx.x * FEW_WARPS + ((int)threadIdx.x >> 5);
     const int first = (int)blockIdx.y * FEW_VECTORS, count = min((int)FEW_VECTORS, p.n - first);
     if (k >= p.k) return;
@@ -68,6 +69,7 @@ template <int APART> GPU_FN void add_lanes(float (&s)[WARP_VECTORS * WARP_FEATUR
     if constexpr (APART > 1) add_lanes<APART / 2>(s, lane);
 }
 template <bool WHOLE_PIECES> __global__ void __launch_bounds__(TILE_THREADS, 1) linear_many_kernel(LinearParams p) {
+    gpu::grid_enter();
     DYN_SHARED(shared);
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5;
     const int vector0 = (int)blockIdx.y * TILE_VECTORS, k0 = (int)blockIdx.x * TILE_FEATURES;
@@ -127,9 +129,10 @@ extern "C" int cuda_linear(const LinearArgs *a, void *stream) {
     p.n = a->n, p.c = a->c, p.k = a->k, p.add_stride = a->add_kind == OPERAND_POSITIONS ? 0 : a->k, p.scale = a->scale, p.act = a->act;
     if (a->n < MANY) {
         const dim3 grid((unsigned)ceil_div(a->k, FEW_WARPS), (unsigned)ceil_div(a->n, FEW_VECTORS));
-        return gpu::launch(linear_few_kernel, grid, dim3(32 * FEW_WARPS), (size_t)0, (cudaStream_t)stream, p);
+        return gpu::launch_dependent(linear_few_kernel, grid, dim3(32 * FEW_WARPS), (size_t)0, (cudaStream_t)stream, p);
     }
     const dim3 grid((unsigned)ceil_div(a->k, TILE_FEATURES), (unsigned)ceil_div(a->n, TILE_VECTORS)), threads(TILE_THREADS);
-    if (a->c % PIECE == 0) return gpu::launch(linear_many_kernel<true>, grid, threads, (size_t)TILE_SHARED, (cudaStream_t)stream, p);
-    return gpu::launch(linear_many_kernel<false>, grid, threads, (size_t)TILE_SHARED, (cudaStream_t)stream, p);
+    if (a->c % PIECE == 0)
+        return gpu::launch_dependent(linear_many_kernel<true>, grid, threads, (size_t)TILE_SHARED, (cudaStream_t)stream, p);
+    return gpu::launch_dependent(linear_many_kernel<false>, grid, threads, (size_t)TILE_SHARED, (cudaStream_t)stream, p);
 }

@@ -13,7 +13,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 NETS := tests/golden/nets
 GUIDES := tests/golden/guidance
 OTHER_TESTS := $(BUILD)/tests/test_ops tests/test_gpu_report.sh \
-               $(filter-out %/test_golden %/test_ops %/test_gpu_report.sh %/test_eval_vectors,$(TESTS) $(TEST_SCRIPTS))
+               $(filter-out %/test_golden %/test_ops %/test_gpu_report.sh %/test_eval_vectors %/test_dependent,$(TESTS) $(TEST_SCRIPTS))
 EMU := $(BUILD)/emu/tests
 QUICK = "$(BUILD)/tests/test_golden cpu full sample" "$(BUILD)/tests/test_eval_vectors" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
         "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
@@ -23,9 +23,10 @@ EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
             "$(EMU)/test_stats emu fp32" "$(EMU)/test_stats emu fp16" "$(EMU)/test_toy_model emu=fp32" "$(EMU)/test_toy_model emu=fp16" \
             "$(EMU)/test_programs emu=fp32" "$(EMU)/test_state emu" "$(EMU)/test_features emu=fp32" "$(EMU)/test_features emu=fp16" "$(EMU)/test_posterior emu" "$(EMU)/test_exec emu" "$(EMU)/test_fuse emu fp32" "$(EMU)/test_fuse emu fp16" "$(EMU)/test_views emu" \
+            "$(EMU)/test_dependent" "env EMU_CC=90 $(EMU)/test_state emu" "env EMU_CC=90 $(EMU)/test_posterior emu" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour
-LONG = "$(BUILD)/tests/test_evaluation all" "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" $(FUZZ_QUICK)
+LONG = "$(BUILD)/tests/test_evaluation all" "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" "tests/sass_waits.py" $(FUZZ_QUICK)
 RANDOM_LONG = \
   "$(BUILD)/tests/test_shared pairs 20 kills 30" \
   "$(BUILD)/tests/test_lines 1000" \
@@ -34,7 +35,7 @@ EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_golden emu dit_chain" "$(EMU)/test_golden emu=bf16 dit_chain" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
            "$(BUILD)/race/tests/test_state emu" "$(BUILD)/race/tests/test_posterior emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
-           "$(BUILD)/race/prims_test"
+           "$(BUILD)/race/prims_test" "$(BUILD)/race/tests/test_dependent emu=fp32" "env EMU_CC=90 $(EMU)/test_ops emu fp16"
 # hours
 WHOLE = "$(BUILD)/tests/test_golden ref sample" "$(BUILD)/tests/test_golden cpu large" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 RANDOM_WHOLE = \
