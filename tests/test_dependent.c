@@ -26,7 +26,7 @@ static const struct {
                 {"Inception", inception_config, &model_inception}};
 
 static Net *build(const Model *m, const Json *j, Device *d, Error *e) {
-    Net *n = net_new(SPAN_NETWORK, d->precision, 2, true);
+    Net *n = net_new(SPAN_NETWORK, d->precision, 2, d->precision.act != DG_F32); /* in fp32 not fused: more kinds of kernels */
     if (!m) m = model_find(j, json_get(j, "kind")->string, e);
     const Ports *p = m ? net_add(n, m, j, "", 0, e) : NULL;
     Weights *w = weights_synthetic(3, j);
