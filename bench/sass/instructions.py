@@ -109,7 +109,7 @@ def leave(function, i):
     return control
 
 
-@roots("BAR", "DEPBAR", "LDGDEPBAR", "NOP", "WARPSYNC", "MEMBAR", "ERRBAR")
+@roots("BAR", "DEPBAR", "LDGDEPBAR", "NOP", "WARPSYNC", "MEMBAR", "ERRBAR", "ACQBULK", "PREEXIT")
 def nothing(i):
     return lambda w: None
 

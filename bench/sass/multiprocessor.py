@@ -38,7 +38,7 @@ PIPES = {
     "barrier": "BAR",
     "group_end": "LDGDEPBAR",
     "group_wait": "DEPBAR",
-    "control": "BRA BSYNC BSSY BREAK EXIT NOP WARPSYNC CALL RET MEMBAR ERRBAR",
+    "control": "BRA BSYNC BSSY BREAK EXIT NOP WARPSYNC CALL RET MEMBAR ERRBAR ACQBULK PREEXIT",
 }
 PIPE_OF = {root: pipe for pipe, roots in PIPES.items() for root in roots.split()}
 QUARTERS = 4
