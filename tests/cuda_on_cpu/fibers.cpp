@@ -1,4 +1,4 @@
-// fibers.cpp -- runs a launch: blocks on OS threads, a block's threads as fibers, and the scheduler that switches between them.
+// fibers.cpp -- runs a block, or the blocks of a cluster: their threads as fibers, and the scheduler that switches between them.
 #include "layer.h"
 #include <cstdarg>
 #include <string>
