@@ -72,7 +72,7 @@ LINK_STAMP := $(BUILD)/config-link
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
 # compiled for CUDA, or for its emulation (kernels/rules.mk)
-CUDA_HOST := $(addprefix device/cuda/,backend ops device replay span_events choice providers)
+CUDA_HOST := $(addprefix device/cuda/,backend ops device replay span_events choice providers provider_cudnn provider_cublaslt)
 HOST_SRC := $(wildcard host/*/*.c host/*/*/*.c)
 SRC := $(filter-out host/program/main.c host/device/ref.c $(CUDA_HOST:%=host/%.c) host/device/device.c,$(HOST_SRC)) \
        $(wildcard models/*.c weights_tools/*.c)
@@ -161,7 +161,7 @@ clean:
 # The flags, the compiler and, with MARCH=native, this processor. The file changes only when they do: another setting, or a
 # build folder carried to another machine, starts afresh.
 CONFIG := $(CC) $(CXX) $(CFLAGS) $(EMU_FLAGS) $(shell $(CC) -march=$(MARCH) -dM -E -x c /dev/null 2>/dev/null | cksum)
-CUDA_CONFIG := $(NVCC) $(NVFLAGS) $(CUDA_DEFS)
+CUDA_CONFIG := $(NVCC) $(NVFLAGS) $(NVARCH) $(CUDA_DEFS)
 LINK_CONFIG := $(CUDA_OBJ) $(CUDA_LIBS) $(LDFLAGS) $(LDLIBS)
 # record FILE,TEXT
 record = $(if $(subst x$(strip $(file <$(1)))x,,x$(strip $(2))x),$(file >$(1),$(2)))

@@ -217,15 +217,15 @@ def correctness(r, o):
         r.run("full-size golden cases " + p, [tests[2], "cuda=" + p, "full"], 120, read_counts)
 
 
-def bench(r, o, title, network, guide, steps, batch, dtype, ops, autotune=False):
-    path = os.path.join(o.work, "bench-%s-%d-%s%s.json" % (os.path.basename(network), batch, dtype, ("-guided" if guide else "") + ("-autotune" if autotune else "")))
+def bench(r, o, title, network, guide, steps, batch, dtype, ops, provider="own"):
+    path = os.path.join(o.work, "bench-%s-%d-%s%s.json" % (os.path.basename(network), batch, dtype, ("-guided" if guide else "") + ("" if provider == "own" else "-" + provider)))
     command = [o.build + "/dg_cuda", "bench", "--device", "cpu" if o.dry else "cuda", "--dtype", "auto" if o.dry else dtype, "--batch", str(batch), "--steps", str(steps),
                "--synthetic", "tests/golden/nets/%s.safetensors" % network, "--repeats", "1" if o.dry else "10", "--warmup", "0" if o.dry else "3", "--json", path]
     command += ["--synthetic-guide", "tests/golden/guidance/%s.safetensors" % guide] if guide else []
     command += ["--ops"] if ops else []
     command += ["--runs", "1"] if o.dry or steps <= 40 else []
-    command += ["--autotune", "on"] if autotune else []
-    r.run("%s, batch %d, %s, %s" % (title, batch, dtype, ("guided" if guide else "not guided") + (", libraries" if autotune else "")), command, 120 if o.dry else 60, file_reader(path))
+    command += [] if provider == "own" else ["--provider", provider]
+    r.run("%s, batch %d, %s, %s" % (title, batch, dtype, ("guided" if guide else "not guided") + ("" if provider == "own" else ", libraries")), command, 120 if o.dry else 60, file_reader(path))
 
 
 def peers(r, o, title, network, guide, batch):
@@ -253,7 +253,7 @@ def speed(r, o):
     for title, network, guide, steps, batches, table in networks:  # the figures that matter most first
         bench(r, o, title, network, guide, steps, table, "fp16", True)
         peers(r, o, title, network, guide, table)
-        bench(r, o, title, network, guide, steps, table, "fp16", True, autotune=True)
+        bench(r, o, title, network, guide, steps, table, "fp16", True, provider="auto")
     for title, network, guide, steps, batches, table in networks:
         for batch in batches:
             if guide and batch != table:

@@ -23,6 +23,7 @@ done
 # ---- one line per kernel and architecture in $tmp/facts: arch, file, kernel, then name=value ...
 for arch in "${archs[@]}"; do
     for source in kernels/*.cu; do
+        [[ $arch != sm_90a && $source == *_sm90.cu ]] && continue
         name=$(basename "$source" .cu)
         base=$tmp/$arch/$name
         mkdir -p "$tmp/$arch"
@@ -73,9 +74,10 @@ mkdir -p "$(dirname "$out")"
     awk -v first="${archs[0]}" -v second="${archs[1]}" '
         { key = $2 " " $3; if (!(key in seen)) { seen[key] = 1; order[++n] = key }
           for (i = 4; i <= NF; i++) { split($i, p, "="); fact[key, $1, p[1]] = p[2] } }
-        function both(k, f,   a, b) { a = fact[k, first, f] + 0; b = fact[k, second, f] + 0; return a == b ? a : a " / " b }
+        function both(k, f,   a, b) { b = fact[k, second, f] + 0; a = of_one(k) ? b : fact[k, first, f] + 0; return a == b ? a : a " / " b }
+        function of_one(k) { return fact[k, first, "registers"] == "" }
         END { for (i = 1; i <= n; i++) { k = order[i]; split(k, q, " ")
-              print q[1] "\t" q[2] "\t" both(k, "registers") " | " both(k, "shared") (fact[k, first, "dynamic"] ? " +" : "") " | " both(k, "spills") " | " \
+              print q[1] "\t" q[2] "\t" both(k, "registers") " | " both(k, "shared") (fact[k, second, "dynamic"] ? " +" : "") " | " both(k, "spills") " | " \
                     both(k, "mma") " | " both(k, "ldmatrix") " | " both(k, "cpasync") " | " both(k, "load") " | " both(k, "store") " | " both(k, "local") } }
     ' "$tmp/facts" | while IFS=$'\t' read -r file mangled rest; do
         name=$(c++filt "$mangled" 2>/dev/null || echo "$mangled")
@@ -85,5 +87,5 @@ mkdir -p "$(dirname "$out")"
 } >"$tmp/table"
 mv "$tmp/table" "$out"
 bad=$(grep -cE '(spills|local|frame)=[1-9]' "$tmp/facts" || true)
-echo "$out: $(grep -c '^| [a-z_]*\.cu ' "$out") kernels, $bad with spills or local memory"
+echo "$out: $(grep -c '^| [a-z_0-9]*\.cu ' "$out") kernels, $bad with spills or local memory"
 [ "$bad" = 0 ]

@@ -6,7 +6,7 @@ NVPROGRAM = $(NVCC) -std=c++17 -O2 $(INCLUDE) $(if $(NVWERROR),-Werror all-warni
             $(if $(filter 1,$(STATIC)),-Xcompiler -static-libstdc++$(COMMA)-static-libgcc)
 $(BUILD)/cuda/prims_test: PRIMS_FLAGS := -gencode arch=compute_90a,code=sm_90a
 $(BUILD)/cuda/prims_test_80: PRIMS_FLAGS := -DNO_SM90 -gencode arch=compute_80,code=[sm_80$(COMMA)compute_80]
-$(PRIMS): tests/cuda_on_cpu/prims_test.cu $(wildcard kernels/gpu_prims*.h) $(STAMP) $(CUDA_STAMP)
+$(PRIMS): tests/cuda_on_cpu/prims_test.cu tests/cuda_on_cpu/prims_sm90.h $(wildcard kernels/gpu_prims*.h) $(STAMP) $(CUDA_STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(NVPROGRAM) $(PRIMS_FLAGS) $< -o $@
 # ---- what a GPU can do at best, and what its parts can

@@ -2,11 +2,13 @@
 """sass_model.py -- what the kernels' machine code costs, without a GPU: counts of the hot loops, and predicted times.
 
   bench/sass_model.py renew                    writes bench/results/kernels-counted.{json,md} and kernels-predicted.{json,md}
-  bench/sass_model.py check                    exit status 1 when a counted figure is worse than in the table kept, 3 when it cannot
-                                               be told: no nvcc, another version of it, no disassembler
+  bench/sass_model.py check                    exit status 1 when a counted figure is worse than in the table kept, a kernel spills
+                                               registers, or ptxas has serialised its wgmma; 3 when it cannot be told: no nvcc,
+                                               another version of it, no disassembler
   bench/sass_model.py predict [--network NAME] [--calibration FILE] [--measured BENCH.json]
-                                               the prediction on standard output, of the network or preset whose name starts with NAME (dit: the preset dit-xl-2-256-dg); FILE
-                                               holds measured values of the five parameters that bench/first_light.sh measures;
+                                               the prediction on standard output, of the network or preset whose name starts with NAME
+                                               (dit: the preset dit-xl-2-256-dg); FILE holds measured values of the five parameters that
+                                               bench/first_light.sh measures;
                                                BENCH.json, of `dg_cuda bench --ops --json`: its ops beside the prediction
   bench/sass_model.py tools                    where the disassemblers are
 
@@ -29,7 +31,7 @@ from sass.decode import Unreadable, disassemble, find_tool  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join("bench", "results")
 COUNTED, PREDICTED = os.path.join(RESULTS, "kernels-counted"), os.path.join(RESULTS, "kernels-predicted")
-SOURCES = ("conv", "linear", "norm", "attention", "attention_bwd", "elementwise", "pool", "pixel_norm", "softmax")
+SOURCES = ("conv", "conv_sm90", "linear", "norm", "norm_bwd", "attention", "attention_wide", "attention_bwd", "elementwise", "pool", "pixel_norm", "softmax")
 CANNOT_TELL = 3
 
 
@@ -49,21 +51,28 @@ def nvcc_version():
     return "nvcc " + re.search(r"release [^,]*, V([0-9.]+)", text).group(1)
 
 
-def functions_of_kernels():
-    """Every kernel of SOURCES, compiled and disassembled."""
+def serialised(notes):
+    """The kernels of which ptxas says, in a mere note, that it makes their wgmma wait for each other."""
+    return sorted(set(re.findall(r"^.*\(C75\d\d\).*$|^.*serialized.*$", notes, re.MULTILINE)))
+
+
+def functions_of_kernels(faults=None):
+    """Every kernel of SOURCES that there is, compiled and disassembled. faults, a list, gets what ptxas says of lost speed."""
     nvcc = find_nvcc()
     for tool in ("cuobjdump", "nvdisasm"):
         if not find_tool(tool):
             raise Missing("no %s: neither on the PATH nor in the wheel nvidia-cuda-%s" % (tool, tool))
     functions = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in SOURCES:
+        for name in (n for n in SOURCES if os.path.exists("kernels/%s.cu" % n)):
             cubin = os.path.join(folder, name + ".cubin")
             command = [nvcc, "-std=c++17", "-Ihost", "-I.", "-O3", "-arch=sm_90a", "-cubin", "kernels/%s.cu" % name, "-o", cubin]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise Unreadable("%s does not compile:\n%s" % (command[-3], done.stderr))
             functions.update(disassemble(cubin))
+            if faults is not None:
+                faults += serialised(done.stderr)
     return functions
 
 
@@ -104,11 +113,13 @@ def check():
         nvcc = nvcc_version()
         if nvcc != kept["nvcc"]:
             raise Missing("the table was made with %s, this is %s" % (kept["nvcc"], nvcc))
-        rows = counts.table(functions_of_kernels())
+        faults = []
+        functions = functions_of_kernels(faults)
+        rows = counts.table(functions)
     except Missing as e:
         print("cannot be told: %s" % e)
         return CANNOT_TELL
-    changes = counts.compare(kept["rows"], rows)
+    changes = counts.compare(kept["rows"], rows) + [(sentence, True) for sentence in faults + counts.spilling(functions)]
     for sentence, worse in changes:
         print("%s: %s" % ("worse" if worse else "better", sentence))
     print("%d launches counted, %d figures changed" % (len(rows), len(changes)))
@@ -140,7 +151,8 @@ def print_prediction(calibration_file, measured_file, network):
     calibration = read_calibration(calibration_file) if calibration_file else {}
     known = predict.NETWORKS + predict.PRESETS
     if not any(predict.chosen(n, network) for n in known):
-        raise Missing("--network %s: is none of %s" % (network, "; ".join(n[0] for n in predict.NETWORKS) + "; " + "; ".join(n[1] for n in predict.PRESETS)))
+        names = [n[0] for n in predict.NETWORKS] + [n[1] for n in predict.PRESETS]
+        raise Missing("--network %s: is none of %s" % (network, "; ".join(names)))
     made = predict.predict(functions_of_kernels(), graphs_of(network), calibration, network)
     if not measured_file:
         print(report.markdown(made, nvcc_version(), calibration))

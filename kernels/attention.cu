@@ -2,8 +2,9 @@
 // Work:   a block makes up to 128 queries of one head and walks over blocks of keys and values: online softmax, statistics in f32.
 //         Tensor-core kernel (f16, bf16, tf32; d up to 256 in whole 16-byte pieces): queries in registers or shared memory, keys and
 //         values in two stages of cp.async, mma.sync. f32 kernel: everything else, any d and any types; channels of y in blocks
-//         of up to 256 (blockIdx.z), each with its own scores.
+//         of up to 256 (blockIdx.z), each with its own scores. Heads of up to 512 in 16 bits: attention_wide.cu.
 // Order:  keys in order, in blocks whose size depends on d, the tokens and the type alone: never on n or the place in it.
+// Left for a backward, where one follows: AttnParams in attention_tile.h says what.
 // Range:  scores in f32, at most 0 once the maximum is subtracted; for the weights see Range. The sum of the weights is that of the
 //         rounded weights which multiply v.
 #include "kernels/attention_tile.h"
@@ -24,6 +25,14 @@ template <typename T, int D, int MT> struct ForwardTile {
         IN_REGISTERS = R::BYTES <= 128 // the queries
     };
 };
+// The largest squared length of each ROW_GROUP of the warp's own value rows, which lie at `tile`: backward's range comes from it.
+template <typename T, int D, int MT>
+GPU_FN void leave_lengths(const AttnParams &p, AttnPlace at, int first, uint32_t tile, const Lane<T, D> &of_lane) {
+    float length[MT][2];
+    GPU_FOR (int m = 0; m < MT; m++) length[m][0] = length[m][1] = 0;
+    add_row_dots<T, D>(length, tile + of_lane.left, tile + of_lane.right);
+    leave_largest(p.lengths + group_number(p, at), p.tokens, first, length);
+}
 template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTile<T, D, MT>::THREADS, 2) attn_mma_kernel(AttnParams p) {
     typedef TileRow<T, D> R;
     typedef ForwardTile<T, D, MT> Tile;
@@ -32,15 +41,18 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
     const uint32_t base = gpu::smem_u32(shared);
     const int lane = (int)threadIdx.x & 31, row = ((int)threadIdx.x >> 5) * 16 * MT; // of the warp, in the block's tile
     const AttnPlace at = attn_place(p, Tile::QUERIES);
+    const Lane<T, D> of_lane;
     const int blocks = (p.tokens + Tile::KEYS - 1) / Tile::KEYS;
+    const RowCopies<T, D, Tile::KEYS, Tile::THREADS> keys(p, at, KEY), values(p, at, VALUE);
     auto stage_of = [&](int block) { return (uint32_t)(Tile::QUERIES * R::PITCH + block % 2 * Tile::STAGE_BYTES); };
     auto load = [&](int block) {
-        copy_rows<T, D, Tile::KEYS, Tile::THREADS>(base + stage_of(block), p, at, KEY, block * Tile::KEYS);
-        copy_rows<T, D, Tile::KEYS, Tile::THREADS>(base + stage_of(block) + Tile::KEYS * R::PITCH, p, at, VALUE, block * Tile::KEYS);
+        keys.copy(base + stage_of(block), block * Tile::KEYS);
+        values.copy(base + stage_of(block) + Tile::KEYS * R::PITCH, block * Tile::KEYS);
         gpu::cp_async_commit();
     };
-    copy_rows<T, D, Tile::QUERIES, Tile::THREADS>(base, p, at, QUERY, at.first);
+    RowCopies<T, D, Tile::QUERIES, Tile::THREADS>(p, at, QUERY).copy(base, at.first);
     load(0);
+    const uint32_t queries = base + (uint32_t)(row * R::PITCH) + of_lane.left;
 
     float sum[R::PARTS][MT][R::WIDTH][4], top[MT][2], total[MT][2]; // top: the maximum so far; total: of this lane
     uint32_t query[Tile::IN_REGISTERS ? (int)R::STEPS : 1][MT][4];
@@ -51,14 +63,17 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
         __syncthreads(); // the block has landed for all, and nobody still reads the other stage
         if (block + 1 < blocks) load(block + 1);
         if (Tile::IN_REGISTERS && block == 0)
-            GPU_FOR (int step = 0; step < (int)(sizeof query / sizeof *query); step++) load_left<T, D>(query[step], base, row, step);
+            GPU_FOR (int step = 0; step < (int)(sizeof query / sizeof *query); step++) load_left<T, D>(query[step], queries, step);
+        if (IsHalf<T>::VALUE && p.y_parts && block == (at.first + row) / Tile::KEYS)
+            leave_lengths<T, D, MT>(p, at, at.first + row,
+                                    base + stage_of(block) + (uint32_t)((Tile::KEYS + (at.first + row) % Tile::KEYS) * R::PITCH), of_lane);
 
         float s[MT][NT][4];
         clear(s);
         GPU_FOR (int step = 0; step < R::STEPS; step++) {
             uint32_t(&a)[MT][4] = query[Tile::IN_REGISTERS ? step : 0];
-            if (!Tile::IN_REGISTERS) load_left<T, D>(a, base, row, step);
-            multiply_rows<T, D>(s, a, base + stage_of(block), step);
+            if (!Tile::IN_REGISTERS) load_left<T, D>(a, queries, step);
+            multiply_rows<T, D>(s, a, base + stage_of(block) + of_lane.right, step);
         }
         if ((block + 1) * Tile::KEYS > p.tokens)
             GPU_FOR (int n = 0; n < NT; n++)
@@ -84,15 +99,18 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
                     total[m][h] += weights.put(m, n, h, w[0], w[1]);
                 }
             }
-        multiply_columns<T, D>(sum, weights, shared, base, stage_of(block) + Tile::KEYS * R::PITCH);
+        multiply_columns<T, D>(sum, weights, shared, base, stage_of(block) + Tile::KEYS * R::PITCH + of_lane.column);
     }
     GPU_FOR (int m = 0; m < MT; m++)
         GPU_FOR (int h = 0; h < 2; h++) {
             total[m][h] += __shfl_xor_sync(~0u, total[m][h], 1);
             total[m][h] += __shfl_xor_sync(~0u, total[m][h], 2);
+            const int token = at.first + row + 16 * m + 8 * h + (lane >> 2);
+            if (p.scores && (lane & 3) == 0 && token < p.tokens)
+                p.scores[row_number(p, at) + (size_t)token] = make_float2(top[m][h], log2f(total[m][h]) - (float)Range<T>::P_EXPONENT);
             total[m][h] = 1 / total[m][h];
         }
-    store_rows<T, D>(p, sum, total, at, DY, at.first + row);
+    store_rows<T, D, true>(p, sum, total, at, DY, at.first + row);
 }
 
 // ---- f32 --------------------------------------------------------------------------------------------------------------------
@@ -165,6 +183,7 @@ template <int V> static int launch_f32(const AttnParams &p, int n, cudaStream_t 
 }
 extern "C" int cuda_attn(const AttnArgs *a, void *stream) {
     const AttnParams p = attn_params(a);
+    if (a->d > 256 && on_tensor_cores(a, 512) && a->qkv_type != DG_F32) return cuda_attn_wide(a, stream);
     if (!on_tensor_cores(a, 256))
         return a->d % 4 == 0 ? launch_f32<4>(p, a->n, (cudaStream_t)stream) : launch_f32<1>(p, a->n, (cudaStream_t)stream);
     if (a->qkv_type == DG_F16) return launch_mma<__half>(p, a->n, (cudaStream_t)stream);

@@ -1,224 +1,259 @@
 // attention_bwd.cu -- d qkv of attention.cu from qkv and dy, without matrices of tokens x tokens in memory and without atomics.
 //   P = softmax(scale q k^T), dP = dy v^T, dS = P * (dP - D), D = P.dP of each query
 //   dq = scale dS k, dk = scale dS^T q, dv = P^T dy
-// Work:   three kernels. rows: each query's maximum, sum, D and largest |dP|, left in the workspace. grad, twice: a block owns 64
-//         queries and walks over the keys (dq), or owns 64 keys and walks over the queries (dk, dv): P and dP are made again from
-//         the statistics. Each has a tensor-core form (f16, bf16: d up to 128; tf32: d up to 64; in whole 16-byte pieces; dy of
-//         qkv's type) and an f32 form for everything else.
-// Order:  the others in order, in blocks whose size depends on d and the type alone: never on n or the place in it.
-// Range:  dS is multiplied by a power of two that puts 2^13 above the largest |dP|, of the query (dq) or of the head (dk), before
-//         it is rounded to f16, and the sums divided by it: small gradients keep their bits, large ones do not overflow.
-//         P is normalised in f32, then rounded; its differences of scores are those that the sum was made of: with one key that takes
-//         everything P = 1 and dS = 0 exactly.
+// Work:   a block owns queries and walks over the keys (dq), or owns keys and walks over the queries (dk, dv): P and dP are made again
+//         from each query's maximum, sum and D. Tensor cores (f16, bf16: d up to 128; tf32: d up to 64; in whole 16-byte pieces; dy
+//         of qkv's type): two kernels. Maximum and sum are those that the forward has left, D = dy.y with the y that it has left in
+//         two parts, as precise as its f32. f32, for everything else: three kernels, the first of which makes the statistics.
+// Order:  the others in order, in blocks whose size depends on d, the tokens and the type alone: never on n or the place in it.
+// Range:  dS is multiplied by a power of two that puts 2^13 above all |dP|, of the query (dq) or of the head (dk), before it is
+//         rounded to f16, and the sums divided by it: small gradients keep their bits, large ones do not overflow. The bound is
+//         |dy| of the query times the largest |v| of the head. P is normalised in f32, then rounded; its differences of scores are
+//         those that the sum was made of, and D is made by the products that make dP: with one key that takes everything P = 1
+//         and dS = 0 exactly.
 #include "kernels/attention_tile.h"
 
-// ---- statistics of queries ----------------------------------------------------------------------------------------------------
-// In the workspace: x maximum of the scores, y log2 of the sum of weights less P_EXPONENT, z D, w the largest |dP|.
-
-// Some keys' share of a query's statistics.
-struct Statistics {
-    float top, total, dot, largest;
-};
-template <bool FAST> GPU_FN float power_of_two(float x) { return FAST ? gpu::exp2_approx(x) : exp2f(x); }
-// top - base, where base is top unless no key has been seen: then both are -inf and nothing has been summed.
-GPU_FN float finite_base(float top) { return top == -INFINITY ? 0 : top; }
-// Adds keys; score is q.k, or -inf for keys past the last.
-template <bool FAST, int COUNT>
-GPU_FN void add_keys(Statistics &s, const float (&score)[COUNT], const float (&dp)[COUNT], float log2_scale) {
-    float most = score[0];
-    GPU_FOR (int i = 0; i < COUNT; i++) most = fmaxf(most, score[i]), s.largest = fmaxf(s.largest, fabsf(dp[i]));
-    const float top = fmaxf(s.top, most), base = finite_base(top), shrink = power_of_two<FAST>((s.top - base) * log2_scale);
-    s.top = top, s.total *= shrink, s.dot *= shrink;
-    GPU_FOR (int i = 0; i < COUNT; i++) {
-        const float weight = power_of_two<FAST>((score[i] - base) * log2_scale);
-        s.total += weight, s.dot += weight * dp[i];
-    }
-}
-// Adds the keys of the lane `apart` away.
-GPU_FN void add_lane(Statistics &s, int apart, float log2_scale) {
-    const Statistics o = {__shfl_xor_sync(~0u, s.top, apart), __shfl_xor_sync(~0u, s.total, apart), __shfl_xor_sync(~0u, s.dot, apart),
-                          __shfl_xor_sync(~0u, s.largest, apart)};
-    const float top = fmaxf(s.top, o.top), base = finite_base(top);
-    const float mine = exp2f((s.top - base) * log2_scale), its = exp2f((o.top - base) * log2_scale);
-    s = {top, s.total * mine + o.total * its, s.dot * mine + o.dot * its, fmaxf(s.largest, o.largest)};
-}
-GPU_FN float4 finished(const Statistics &s, int exponent) {
-    return make_float4(s.top, log2f(s.total) - (float)exponent, s.dot / s.total, s.largest);
-}
-
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
+// The statistics of queries: {maximum of the scores, log2 of the sum of weights less P_EXPONENT, D, the factor of its sums for dq}.
 
-template <typename T, int D> struct GradTile {
+// A warp owns 16 * MT rows, and multiplies them by CHUNK of the others at a time.
+template <typename T, int D, int MT, bool OWN_KEYS> struct GradTile {
     typedef TileRow<T, D> R;
     enum {
         WARPS = 4,
         THREADS = 32 * WARPS,
-        OWN = 16 * WARPS,
+        OWN = 16 * MT * WARPS,
+        OWN_BYTES = OWN * R::PITCH, // of one of two tiles
         OTHERS = (R::BYTES <= 128 ? 128 : 64) / (int)sizeof(T),
-        NT = OTHERS / 8,
-        STAGE_BYTES = OTHERS * (2 * R::PITCH + 16), // two tiles, and the statistics where the others are queries
-        SHARED_BYTES = 2 * OWN * R::PITCH + 2 * STAGE_BYTES,
-        IN_REGISTERS = R::BYTES <= 128, // the own rows
-        STEPS_KEPT = IN_REGISTERS ? (int)R::STEPS : 1
+        CHUNK = MT == 1 ? (int)OTHERS : 16, // what fits the registers beside the sums
+        NT = CHUNK / 8,
+        STAGE_BYTES = OTHERS * (2 * R::PITCH + (OWN_KEYS ? 16 : 0)), // two tiles, and the statistics where the others are queries
+        STAGES_BYTES = 2 * (OWN_KEYS || STAGE_BYTES > OWN_BYTES ? (int)STAGE_BYTES : (int)OWN_BYTES), // y's parts lie there first
+        SHARED_BYTES = 2 * OWN_BYTES + STAGES_BYTES,
+        KEPT = R::BYTES > 128 ? 0 : 2 - (MT > 1 && OWN_KEYS), // own matrices in registers
+        SLOTS = KEPT > 0 ? (int)KEPT : 1,
+        STEPS_KEPT = KEPT > 0 ? (int)R::STEPS : 1
     };
 };
 // The block's own rows of two matrices, and two stages of the others' rows of two more.
-template <typename T, int D> struct GradWalk {
+template <typename T, int D, int MT, bool OWN_KEYS> struct GradWalk {
     typedef TileRow<T, D> R;
-    typedef GradTile<T, D> Tile;
+    typedef GradTile<T, D, MT, OWN_KEYS> Tile;
+    static constexpr Part OWN0 = OWN_KEYS ? KEY : QUERY, OWN1 = OWN_KEYS ? VALUE : DY, OTHER0 = OWN_KEYS ? QUERY : KEY,
+                          OTHER1 = OWN_KEYS ? DY : VALUE;
+    const AttnParams &p;
+    AttnPlace at;
     uint32_t base;
     int row; // of the warp, in the block's tile
-    uint32_t own[2][Tile::STEPS_KEPT][1][4];
+    Lane<T, D> of_lane;
+    RowCopies<T, D, Tile::OTHERS, Tile::THREADS> other0, other1;
+    uint32_t own[Tile::SLOTS][Tile::STEPS_KEPT][MT][4];
 
-    static GPU_FN uint32_t stage_of(int block) { return (uint32_t)(2 * Tile::OWN * R::PITCH + block % 2 * Tile::STAGE_BYTES); }
+    GPU_FN GradWalk(const AttnParams &params, uint32_t shared)
+        : p(params), at(attn_place(p, Tile::OWN)), base(shared), row(((int)threadIdx.x >> 5) * 16 * MT), other0(p, at, OTHER0),
+          other1(p, at, OTHER1) {}
+    static GPU_FN uint32_t stage_of(int block) { return (uint32_t)(2 * Tile::OWN_BYTES + block % 2 * Tile::STAGE_BYTES); }
     static GPU_FN uint32_t second_of(int block) { return stage_of(block) + Tile::OTHERS * R::PITCH; }
     static GPU_FN uint32_t statistics_of(int block) { return stage_of(block) + 2 * Tile::OTHERS * R::PITCH; }
-    GPU_FN void copy_own(const AttnParams &p, AttnPlace at, Part first, Part second) const {
-        copy_rows<T, D, Tile::OWN, Tile::THREADS>(base, p, at, first, at.first);
-        copy_rows<T, D, Tile::OWN, Tile::THREADS>(base + Tile::OWN * R::PITCH, p, at, second, at.first);
-    }
-    GPU_FN void copy_others(const AttnParams &p, AttnPlace at, Part first, Part second, bool statistics, int block) const {
-        copy_rows<T, D, Tile::OTHERS, Tile::THREADS>(base + stage_of(block), p, at, first, block * Tile::OTHERS);
-        copy_rows<T, D, Tile::OTHERS, Tile::THREADS>(base + second_of(block), p, at, second, block * Tile::OTHERS);
+    GPU_FN void copy_own(Part part, uint32_t to) const { RowCopies<T, D, Tile::OWN, Tile::THREADS>(p, at, part).copy(base + to, at.first); }
+    GPU_FN void copy_others(int block) const {
+        other0.copy(base + stage_of(block), block * Tile::OTHERS);
+        other1.copy(base + second_of(block), block * Tile::OTHERS);
         const int query = block * Tile::OTHERS + (int)threadIdx.x;
-        if (statistics && (int)threadIdx.x < Tile::OTHERS) {
+        if (OWN_KEYS && (int)threadIdx.x < Tile::OTHERS) {
             const bool valid = query < p.tokens;
             gpu::cp_async16(base + statistics_of(block) + threadIdx.x * 16,
                             valid ? p.query_stats + row_number(p, at) + query : p.query_stats, valid);
         }
         gpu::cp_async_commit();
     }
+    // The warp's rows of a tile of own ones.
+    GPU_FN uint32_t own_tile(uint32_t tile) const { return base + tile + (uint32_t)(row * R::PITCH); }
     GPU_FN void keep_own() {
-        if (Tile::IN_REGISTERS)
-            GPU_FOR (int step = 0; step < Tile::STEPS_KEPT; step++) {
-                load_left<T, D>(own[0][step], base, row, step);
-                load_left<T, D>(own[1][step], base + Tile::OWN * R::PITCH, row, step);
-            }
+        GPU_FOR (int i = 0; i < Tile::KEPT; i++)
+            GPU_FOR (int step = 0; step < Tile::STEPS_KEPT; step++)
+                load_left<T, D>(own[i][step], own_tile(i * Tile::OWN_BYTES) + of_lane.left, step);
     }
-    // s and dp of the own rows with a block of others.
-    GPU_FN void products(float (&s)[1][Tile::NT][4], float (&dp)[1][Tile::NT][4], int block) {
+    // Where the chunk of others from number `first` on lies in the first of a stage's tiles. Before the first chunk of a block: waits
+    // for the block, and starts to copy the next.
+    GPU_FN uint32_t chunk_of(int first) const { return stage_of(first / Tile::OTHERS) + (uint32_t)(first % Tile::OTHERS * R::PITCH); }
+    GPU_FN void arrive(int first) const {
+        if (first % Tile::OTHERS) return;
+        gpu::cp_async_wait<0>();
+        __syncthreads(); // the block has landed for all, and nobody still reads the other stage
+        if (first + Tile::OTHERS < p.tokens) copy_others(first / Tile::OTHERS + 1);
+    }
+    // s and dp of the own rows with a chunk of others.
+    GPU_FN void products(float (&s)[MT][Tile::NT][4], float (&dp)[MT][Tile::NT][4], int first) {
+        const uint32_t at_first = base + chunk_of(first) + of_lane.right;
         clear(s);
         clear(dp);
-        GPU_FOR (int step = 0; step < R::STEPS; step++) {
-            const int kept = Tile::IN_REGISTERS ? step : 0;
-            if (!Tile::IN_REGISTERS) {
-                load_left<T, D>(own[0][0], base, row, step);
-                load_left<T, D>(own[1][0], base + Tile::OWN * R::PITCH, row, step);
+        GPU_FOR (int step = 0; step < R::STEPS; step++)
+            GPU_FOR (int i = 0; i < 2; i++) {
+                uint32_t loaded[MT][4];
+                if (i >= Tile::KEPT) load_left<T, D>(loaded, own_tile(i * Tile::OWN_BYTES) + of_lane.left, step);
+                multiply_rows<T, D>(i ? dp : s, i < Tile::KEPT ? own[i % Tile::SLOTS][step % Tile::STEPS_KEPT] : loaded,
+                                    at_first + (uint32_t)(i * Tile::OTHERS * R::PITCH), step);
             }
-            multiply_rows<T, D>(s, own[0][kept], base + stage_of(block), step);
-            multiply_rows<T, D>(dp, own[1][kept], base + second_of(block), step);
-        }
     }
 };
 
-template <typename T, int D> __global__ void __launch_bounds__(GradTile<T, D>::THREADS, 2) attn_rows_mma_kernel(AttnParams p) {
-    typedef GradTile<T, D> Tile;
-    DYN_SHARED(shared);
-    const int lane = (int)threadIdx.x & 31, blocks = (p.tokens + Tile::OTHERS - 1) / Tile::OTHERS;
-    const AttnPlace at = attn_place(p, Tile::OWN);
-    GradWalk<T, D> walk;
-    walk.base = gpu::smem_u32(shared), walk.row = ((int)threadIdx.x >> 5) * 16;
-    walk.copy_own(p, at, QUERY, DY);
-    walk.copy_others(p, at, KEY, VALUE, false, 0);
-    Statistics found[2] = {{-INFINITY, 0, 0, 0}, {-INFINITY, 0, 0, 0}}; // of this lane's keys, for rows lane/4 and 8 further
-    for (int block = 0; block < blocks; block++) {
-        gpu::cp_async_wait<0>();
-        __syncthreads(); // the block has landed for all, and nobody still reads the other stage
-        if (block + 1 < blocks) walk.copy_others(p, at, KEY, VALUE, false, block + 1);
-        if (block == 0) walk.keep_own();
-        float s[1][Tile::NT][4], dp[1][Tile::NT][4];
-        walk.products(s, dp, block);
-        GPU_FOR (int h = 0; h < 2; h++) {
-            float score[2 * Tile::NT], slope[2 * Tile::NT];
-            GPU_FOR (int i = 0; i < 2 * Tile::NT; i++) {
-                const int key = block * Tile::OTHERS + i / 2 * 8 + (lane & 3) * 2 + i % 2;
-                score[i] = key < p.tokens ? s[0][i / 2][2 * h + i % 2] : -INFINITY, slope[i] = dp[0][i / 2][2 * h + i % 2];
-            }
-            add_keys<true>(found[h], score, slope, p.log2_scale);
-        }
-    }
-    GPU_FOR (int h = 0; h < 2; h++) {
-        add_lane(found[h], 1, p.log2_scale);
-        add_lane(found[h], 2, p.log2_scale);
-        const int query = at.first + walk.row + 8 * h + (lane >> 2);
-        if ((lane & 3) == 0 && query < p.tokens)
-            p.query_stats[row_number(p, at) + (size_t)query] = finished(found[h], Range<T>::P_EXPONENT);
-    }
-}
-
-// The power of two that makes `largest` at least 2^12 and less than 2^13, as far as there is one.
-GPU_FN float range_factor(float largest) {
+// The exponent of the power of two that makes `largest` at least 2^12 and less than 2^13, as far as there is one.
+GPU_FN int range_exponent(float largest) {
     const int exponent = (int)(__float_as_uint(largest) >> 23 & 255) - 126; // largest < 2^exponent
-    return __uint_as_float((uint32_t)min(13 - exponent + 127, 254) << 23);
+    return min(13 - exponent, 127);
 }
-// The largest |dP| of a head. All threads of the block call it.
-template <int THREADS> GPU_FN float largest_of_head(const AttnParams &p, AttnPlace at) {
-    SHARED(float, of_warp, [THREADS / 32]);
-    float most = 0;
-    for (int i = (int)threadIdx.x; i < p.tokens; i += THREADS) most = fmaxf(most, p.query_stats[row_number(p, at) + (size_t)i].w);
-    GPU_FOR (int apart = 16; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
-    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = most;
-    __syncthreads();
-    GPU_FOR (int i = 0; i < THREADS / 32; i++) most = fmaxf(most, of_warp[i]);
-    return most;
+GPU_FN float power_of_two(int exponent) { return __uint_as_float((uint32_t)(exponent + 127) << 23); }
+
+template <typename T, int D, int MT>
+__global__ void __launch_bounds__(GradTile<T, D, MT, false>::THREADS, 2) attn_grad_queries_kernel(AttnParams p) {
+    typedef TileRow<T, D> R;
+    typedef GradTile<T, D, MT, false> Tile;
+    enum { HIGH = 2 * Tile::OWN_BYTES, LOW = 3 * Tile::OWN_BYTES };
+    DYN_SHARED(shared);
+    const int lane = (int)threadIdx.x & 31;
+    GradWalk<T, D, MT, false> walk(p, gpu::smem_u32(shared));
+    const AttnPlace at = walk.at;
+    walk.copy_own(QUERY, 0), walk.copy_own(DY, Tile::OWN_BYTES);
+    walk.copy_own(Y_HIGH, HIGH), walk.copy_own(Y_LOW, LOW);
+    gpu::cp_async_commit();
+    const float longest = IsHalf<T>::VALUE ? largest_of_head(p.lengths + group_number(p, at), p.tokens) : 0;
+    gpu::cp_async_wait<0>();
+    __syncthreads(); // the own rows have landed for all
+    walk.keep_own();
+    const uint32_t dy = walk.own_tile(Tile::OWN_BYTES);
+    float dot[MT][2], bound[MT][2]; // D; what |dP| cannot exceed
+    GPU_FOR (int m = 0; m < MT; m++) dot[m][0] = dot[m][1] = bound[m][0] = bound[m][1] = 0;
+    add_row_dots<T, D>(dot, dy + walk.of_lane.left, walk.own_tile(HIGH) + walk.of_lane.right);
+    add_row_dots<T, D>(dot, dy + walk.of_lane.left, walk.own_tile(LOW) + walk.of_lane.right);
+    if (IsHalf<T>::VALUE) add_row_dots<T, D>(bound, dy + walk.of_lane.left, dy + walk.of_lane.right);
+    __syncthreads(); // the stages lie over y's parts
+    walk.copy_others(0);
+
+    // A weight times a power of two is exp2(score * log2_scale - offset), but for what the offset's rounding takes: the factor that a
+    // sum of them needs waits among the statistics.
+    float offset[MT][2];
+    GPU_FOR (int m = 0; m < MT; m++)
+        GPU_FOR (int h = 0; h < 2; h++) {
+            const int query = at.first + walk.row + 16 * m + 8 * h + (lane >> 2);
+            const float2 score = query < p.tokens ? p.scores[row_number(p, at) + (size_t)query] : make_float2(0, 0);
+            bound[m][h] = sqrtf(bound[m][h]) * sqrtf(longest);
+            const int exponent = IsHalf<T>::VALUE ? range_exponent(bound[m][h]) : 0;
+            const float rest = score.y - (float)exponent;
+            offset[m][h] = fmaf(score.x, p.log2_scale, rest);
+            const float unscale = p.scale / power_of_two(exponent) * exp2f(-(fmaf(score.x, p.log2_scale, -offset[m][h]) + rest));
+            if ((lane & 3) == 0 && query < p.tokens)
+                p.query_stats[row_number(p, at) + (size_t)query] =
+                    make_float4(score.x, score.y - (float)Range<T>::P_EXPONENT, dot[m][h], unscale);
+        }
+    if (IsHalf<T>::VALUE) leave_largest(p.bounds + group_number(p, at), p.tokens, at.first + walk.row, bound);
+
+    float dq[R::PARTS][MT][R::WIDTH][4];
+    clear(dq);
+    for (int first = 0; first < p.tokens; first += Tile::CHUNK) {
+        walk.arrive(first);
+        float s[MT][Tile::NT][4], dp[MT][Tile::NT][4];
+        walk.products(s, dp, first);
+        if (first + Tile::CHUNK > p.tokens)
+            GPU_FOR (int n = 0; n < Tile::NT; n++)
+                GPU_FOR (int i = 0; i < 4; i++)
+                    if (first + 8 * n + (lane & 3) * 2 + i % 2 >= p.tokens)
+                        GPU_FOR (int m = 0; m < MT; m++) s[m][n][i] = -INFINITY;
+        Factors<T, MT, Tile::NT> slopes;
+        GPU_FOR (int n = 0; n < Tile::NT; n++)
+            GPU_FOR (int m = 0; m < MT; m++)
+                GPU_FOR (int h = 0; h < 2; h++) {
+                    float slope[2];
+                    GPU_FOR (int i = 0; i < 2; i++)
+                        slope[i] =
+                            gpu::exp2_approx(fmaf(s[m][n][2 * h + i], p.log2_scale, -offset[m][h])) * (dp[m][n][2 * h + i] - dot[m][h]);
+                    slopes.put(m, n, h, slope[0], slope[1]);
+                }
+        multiply_columns<T, D>(dq, slopes, shared, walk.base, walk.chunk_of(first) + walk.of_lane.column);
+    }
+    float unscale[MT][2];
+    GPU_FOR (int m = 0; m < MT; m++)
+        GPU_FOR (int h = 0; h < 2; h++) {
+            const int query = at.first + walk.row + 16 * m + 8 * h + (lane >> 2);
+            unscale[m][h] = query < p.tokens ? p.query_stats[row_number(p, at) + (size_t)query].w : 0; // a lane beside this one left it
+        }
+    store_rows<T, D, false>(p, dq, unscale, at, QUERY, at.first + walk.row);
 }
 
-template <typename T, int D, bool OWN_KEYS>
-__global__ void __launch_bounds__(GradTile<T, D>::THREADS, 2) attn_grad_mma_kernel(AttnParams p) {
+template <typename T, int D, int MT>
+__global__ void __launch_bounds__(GradTile<T, D, MT, true>::THREADS, 2) attn_grad_keys_kernel(AttnParams p) {
     typedef TileRow<T, D> R;
-    typedef GradTile<T, D> Tile;
-    const Part own0 = OWN_KEYS ? KEY : QUERY, own1 = OWN_KEYS ? VALUE : DY, other0 = OWN_KEYS ? QUERY : KEY, other1 = OWN_KEYS ? DY : VALUE;
+    typedef GradTile<T, D, MT, true> Tile;
     const float p_unit = 1.0f / (1 << Range<T>::P_EXPONENT);
     DYN_SHARED(shared);
-    const int lane = (int)threadIdx.x & 31, blocks = (p.tokens + Tile::OTHERS - 1) / Tile::OTHERS;
-    const AttnPlace at = attn_place(p, Tile::OWN);
-    GradWalk<T, D> walk;
-    walk.base = gpu::smem_u32(shared), walk.row = ((int)threadIdx.x >> 5) * 16;
-    walk.copy_own(p, at, own0, own1);
-    walk.copy_others(p, at, other0, other1, OWN_KEYS, 0);
+    const int lane = (int)threadIdx.x & 31;
+    GradWalk<T, D, MT, true> walk(p, gpu::smem_u32(shared));
+    const AttnPlace at = walk.at;
+    walk.copy_own(KEY, 0), walk.copy_own(VALUE, Tile::OWN_BYTES);
+    walk.copy_others(0);
+    const int exponent = IsHalf<T>::VALUE ? range_exponent(largest_of_head(p.bounds + group_number(p, at), p.tokens)) : 0;
+    const float factor = power_of_two(exponent), slope_unit = factor * p_unit; // of dS; of dS made from weights
 
-    float4 row[2];   // own queries: their statistics
-    float factor[2]; // of dS
-    GPU_FOR (int h = 0; h < 2; h++) {
-        const int query = at.first + walk.row + 8 * h + (lane >> 2);
-        row[h] = !OWN_KEYS && query < p.tokens ? p.query_stats[row_number(p, at) + (size_t)query] : make_float4(0, 0, 0, 0);
-        factor[h] = IsHalf<T>::VALUE && !OWN_KEYS ? range_factor(row[h].w) : 1;
-    }
-    if (IsHalf<T>::VALUE && OWN_KEYS) factor[0] = factor[1] = range_factor(largest_of_head<Tile::THREADS>(p, at));
-
-    float first[R::PARTS][1][R::WIDTH][4], second[R::PARTS][1][R::WIDTH][4]; // dq; dk and dv
-    clear(first);
-    clear(second);
-    for (int block = 0; block < blocks; block++) {
-        gpu::cp_async_wait<0>();
-        __syncthreads(); // the block has landed for all, and nobody still reads the other stage
-        if (block + 1 < blocks) walk.copy_others(p, at, other0, other1, OWN_KEYS, block + 1);
-        if (block == 0) walk.keep_own();
-        float s[1][Tile::NT][4], dp[1][Tile::NT][4];
-        walk.products(s, dp, block);
-        Factors<T, 1, Tile::NT> slopes, probabilities;
-        GPU_FOR (int n = 0; n < Tile::NT; n++)
-            GPU_FOR (int h = 0; h < 2; h++) {
-                float weight[2], slope[2];
-                GPU_FOR (int i = 0; i < 2; i++) {
-                    const int other = 8 * n + (lane & 3) * 2 + i;
-                    const float4 q = OWN_KEYS ? *(const float4 *)(shared + walk.statistics_of(block) + other * 16) : row[h];
-                    weight[i] = gpu::exp2_approx(fmaf(s[0][n][2 * h + i] - q.x, p.log2_scale, -q.y));
-                    if (!OWN_KEYS && block * Tile::OTHERS + other >= p.tokens) weight[i] = 0; // queries past the last are all zeros
-                    slope[i] = weight[i] * ((dp[0][n][2 * h + i] - q.z) * (factor[h] * p_unit));
+    float dk[R::PARTS][MT][R::WIDTH][4], dv[R::PARTS][MT][R::WIDTH][4];
+    clear(dk);
+    clear(dv);
+    for (int first = 0; first < p.tokens; first += Tile::CHUNK) {
+        walk.arrive(first);
+        if (first == 0) walk.keep_own();
+        float s[MT][Tile::NT][4], dp[MT][Tile::NT][4];
+        walk.products(s, dp, first);
+        const uint8_t *const statistics = shared + walk.statistics_of(first / Tile::OTHERS) + (first % Tile::OTHERS + (lane & 3) * 2) * 16;
+        Factors<T, MT, Tile::NT> slopes, probabilities;
+        GPU_FOR (int n = 0; n < Tile::NT; n++) { // queries past the last are all zeros, and so are their statistics and dy
+            float4 q[2];
+            GPU_FOR (int i = 0; i < 2; i++) q[i] = *(const float4 *)(statistics + (8 * n + i) * 16);
+            GPU_FOR (int m = 0; m < MT; m++)
+                GPU_FOR (int h = 0; h < 2; h++) {
+                    float weight[2], slope[2];
+                    GPU_FOR (int i = 0; i < 2; i++) {
+                        weight[i] = gpu::exp2_approx(fmaf(s[m][n][2 * h + i] - q[i].x, p.log2_scale, -q[i].y));
+                        slope[i] = weight[i] * fmaf(dp[m][n][2 * h + i], slope_unit, -(q[i].z * slope_unit));
+                    }
+                    slopes.put(m, n, h, slope[0], slope[1]);
+                    probabilities.put(m, n, h, weight[0], weight[1]);
                 }
-                slopes.put(0, n, h, slope[0], slope[1]);
-                if (OWN_KEYS) probabilities.put(0, n, h, weight[0], weight[1]);
-            }
-        multiply_columns<T, D>(first, slopes, shared, walk.base, walk.stage_of(block));
-        if (OWN_KEYS) multiply_columns<T, D>(second, probabilities, shared, walk.base, walk.second_of(block));
+        }
+        const uint32_t column = walk.chunk_of(first) + walk.of_lane.column;
+        multiply_columns<T, D>(dk, slopes, shared, walk.base, column);
+        multiply_columns<T, D>(dv, probabilities, shared, walk.base, column + Tile::OTHERS * R::PITCH);
     }
-    const float unscale[1][2] = {{p.scale / factor[0], p.scale / factor[1]}}, unit[1][2] = {{p_unit, p_unit}};
-    store_rows<T, D>(p, first, unscale, at, own0, at.first + walk.row);
-    if (OWN_KEYS) store_rows<T, D>(p, second, unit, at, VALUE, at.first + walk.row);
+    float unscale[MT][2], unit[MT][2];
+    GPU_FOR (int m = 0; m < MT; m++) unscale[m][0] = unscale[m][1] = p.scale / factor, unit[m][0] = unit[m][1] = p_unit;
+    store_rows<T, D, false>(p, dk, unscale, at, KEY, at.first + walk.row);
+    store_rows<T, D, false>(p, dv, unit, at, VALUE, at.first + walk.row);
 }
 
 // ---- f32 --------------------------------------------------------------------------------------------------------------------
+
+// The statistics of queries: {maximum of the scores, log2 of the sum of weights, D, 0}. Some keys' share of a query's:
+struct Statistics {
+    float top, total, dot;
+};
+// top - base, where base is top unless no key has been seen: then both are -inf and nothing has been summed.
+GPU_FN float finite_base(float top) { return top == -INFINITY ? 0 : top; }
+// Adds keys; score is q.k, or -inf for keys past the last.
+GPU_FN void add_keys(Statistics &s, const float (&score)[4], const float (&dp)[4], float log2_scale) {
+    float most = score[0];
+    GPU_FOR (int i = 0; i < 4; i++) most = fmaxf(most, score[i]);
+    const float top = fmaxf(s.top, most), base = finite_base(top), shrink = exp2f((s.top - base) * log2_scale);
+    s.top = top, s.total *= shrink, s.dot *= shrink;
+    GPU_FOR (int i = 0; i < 4; i++) {
+        const float weight = exp2f((score[i] - base) * log2_scale);
+        s.total += weight, s.dot += weight * dp[i];
+    }
+}
+// Adds the keys of the lane `apart` away.
+GPU_FN void add_lane(Statistics &s, int apart, float log2_scale) {
+    const Statistics o = {__shfl_xor_sync(~0u, s.top, apart), __shfl_xor_sync(~0u, s.total, apart), __shfl_xor_sync(~0u, s.dot, apart)};
+    const float top = fmaxf(s.top, o.top), base = finite_base(top);
+    const float mine = exp2f((s.top - base) * log2_scale), its = exp2f((o.top - base) * log2_scale);
+    s = {top, s.total * mine + o.total * its, s.dot * mine + o.dot * its};
+}
 
 template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_kernel(AttnParams p) {
     DYN_SHARED(shared);
@@ -226,7 +261,7 @@ template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_ke
     const AttnPlace at = attn_place(p, F32_ROWS);
     const Matrix q = matrix(p, at, QUERY), k = matrix(p, at, KEY), v = matrix(p, at, VALUE), dy = matrix(p, at, DY);
     Statistics found[4];
-    GPU_FOR (int i = 0; i < 4; i++) found[i] = {-INFINITY, 0, 0, 0};
+    GPU_FOR (int i = 0; i < 4; i++) found[i] = {-INFINITY, 0, 0};
     for (int first = 0; first < p.tokens; first += F32_ROWS) {
         float s[4][4], dp[4][4];
         f32_dots<V>(p, s, (float *)shared, q, at.first, k, first);
@@ -234,13 +269,15 @@ template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_ke
         GPU_FOR (int i = 0; i < 4; i++) {
             GPU_FOR (int j = 0; j < 4; j++)
                 if (first + t % 16 * 4 + j >= p.tokens) s[i][j] = -INFINITY;
-            add_keys<false>(found[i], s[i], dp[i], p.log2_scale);
+            add_keys(found[i], s[i], dp[i], p.log2_scale);
         }
     }
     GPU_FOR (int i = 0; i < 4; i++) {
         GPU_FOR (int apart = 8; apart; apart /= 2) add_lane(found[i], apart, p.log2_scale);
         const int query = at.first + t / 16 * 4 + i;
-        if (t % 16 == 0 && query < p.tokens) p.query_stats[row_number(p, at) + (size_t)query] = finished(found[i], 0);
+        if (t % 16 == 0 && query < p.tokens)
+            p.query_stats[row_number(p, at) + (size_t)query] =
+                make_float4(found[i].top, log2f(found[i].total), found[i].dot / found[i].total, 0);
     }
 }
 template <int V, int PARTS, bool OWN_KEYS> __global__ void __launch_bounds__(F32_THREADS) attn_grad_f32_kernel(AttnParams p) {
@@ -276,13 +313,19 @@ template <int V, int PARTS, bool OWN_KEYS> __global__ void __launch_bounds__(F32
 
 // ---- launchers --------------------------------------------------------------------------------------------------------------
 
-template <typename T, int D> static int launch_mma(AttnParams p, int n, cudaStream_t stream) {
-    typedef GradTile<T, D> Tile;
-    const dim3 grid = attn_grid(&p, n, Tile::OWN, 1), block(Tile::THREADS);
-    const size_t shared = Tile::SHARED_BYTES;
-    int error = gpu::launch(attn_rows_mma_kernel<T, D>, grid, block, shared, stream, p);
-    if (!error) error = gpu::launch(attn_grad_mma_kernel<T, D, false>, grid, block, shared, stream, p);
-    return error ? error : gpu::launch(attn_grad_mma_kernel<T, D, true>, grid, block, shared, stream, p);
+template <typename T, int D, int MT> static int launch_mma(AttnParams p, int n, cudaStream_t stream) {
+    typedef GradTile<T, D, MT, false> Queries;
+    typedef GradTile<T, D, MT, true> Keys;
+    const dim3 grid = attn_grid(&p, n, Queries::OWN, 1), block(Queries::THREADS);
+    const int error = gpu::launch(attn_grad_queries_kernel<T, D, MT>, grid, block, (size_t)Queries::SHARED_BYTES, stream, p);
+    return error ? error : gpu::launch(attn_grad_keys_kernel<T, D, MT>, grid, block, (size_t)Keys::SHARED_BYTES, stream, p);
+}
+// 32 rows per warp where they fit the registers and there are so many: the others' operands are loaded half as often.
+template <typename T, int D> static int launch_mma(const AttnParams &p, int n, cudaStream_t stream) {
+    if constexpr (TileRow<T, D>::BYTES <= 128 && sizeof(T) == 2) {
+        if (p.tokens > 64) return launch_mma<T, D, 2>(p, n, stream);
+    }
+    return launch_mma<T, D, 1>(p, n, stream);
 }
 template <typename T> static int launch_mma(const AttnParams &p, int n, cudaStream_t stream) {
     if (p.d <= 32) return launch_mma<T, 32>(p, n, stream);
@@ -302,14 +345,21 @@ template <int V, int PARTS> static int launch_f32(AttnParams p, int n, cudaStrea
 template <int V> static int launch_f32(const AttnParams &p, int n, cudaStream_t stream) {
     return p.d <= 64 ? launch_f32<V, 1>(p, n, stream) : launch_f32<V, 2>(p, n, stream);
 }
+static bool backward_on_tensor_cores(const AttnArgs *a) {
+    return on_tensor_cores(a, a->qkv_type == DG_F32 ? 64 : 128) && a->dy_type == a->qkv_type;
+}
 extern "C" int cuda_attn_bwd(const AttnArgs *a, void *stream) {
     const AttnParams p = attn_params(a);
-    if (!on_tensor_cores(a, a->qkv_type == DG_F32 ? 64 : 128) || a->dy_type != a->qkv_type)
+    if (!backward_on_tensor_cores(a))
         return a->d % 4 == 0 ? launch_f32<4>(p, a->n, (cudaStream_t)stream) : launch_f32<1>(p, a->n, (cudaStream_t)stream);
     if (a->qkv_type == DG_F16) return launch_mma<__half>(p, a->n, (cudaStream_t)stream);
     if (a->qkv_type == DG_BF16) return launch_mma<__nv_bfloat16>(p, a->n, (cudaStream_t)stream);
     return launch_mma<float>(p, a->n, (cudaStream_t)stream);
 }
 extern "C" size_t cuda_attn_workspace(const AttnArgs *a) {
-    return a->dy ? (size_t)a->n * (size_t)a->heads * (size_t)a->tokens * sizeof(float4) : 0;
+    return a->dy ? attn_rows(a) * sizeof(float4) + attn_groups(a) * sizeof(float) : 0;
+}
+extern "C" size_t cuda_attn_kept(const AttnArgs *a) {
+    if (!backward_on_tensor_cores(a)) return 0;
+    return parts_bytes(a) + attn_rows(a) * sizeof(float2) + attn_groups(a) * sizeof(float);
 }

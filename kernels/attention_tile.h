@@ -13,12 +13,20 @@
 struct AttnParams {
     const void *qkv, *dy;
     void *y;
+    // What the tensor-core forward leaves for the tensor-core backward, or NULLs. Of each query: y as two operands whose sum is y
+    // ([high][low] of d channels each), and {maximum of the scores, log2 of the sum of weights}. Of each ROW_GROUP of tokens: the
+    // largest squared length of a value row.
+    void *y_parts;
+    float2 *scores;
+    float *lengths;
     float4 *query_stats; // backward: of each query (attention_bwd.cu)
+    float *bounds;       // backward: of each ROW_GROUP of queries
     DType qkv_type, dy_type, y_type;
     int tokens, heads, d, blocks; // blocks: of one (image, head)
     float scale, log2_scale;      // 1/sqrt(d), and that times log2(e)
 };
-enum Part { QUERY, KEY, VALUE, DY };
+enum Part { QUERY, KEY, VALUE, DY, Y_HIGH, Y_LOW };
+enum { ROW_GROUP = 16 };
 
 // The (image, head) and the first row of a block.
 struct AttnPlace {
@@ -32,12 +40,18 @@ GPU_FN AttnPlace attn_place(const AttnParams &p, int rows_per_block) {
 struct HeadRows {
     size_t first, stride;
 };
+GPU_FN size_t row_number(const AttnParams &p, AttnPlace at) { return (size_t)(at.image * p.heads + at.head) * (size_t)p.tokens; }
+GPU_FN size_t group_number(const AttnParams &p, AttnPlace at) {
+    return (size_t)(at.image * p.heads + at.head) * (size_t)((p.tokens + ROW_GROUP - 1) / ROW_GROUP);
+}
 GPU_FN HeadRows head_rows(const AttnParams &p, AttnPlace at, Part part) {
+    const size_t d = (size_t)p.d;
+    if (part == Y_HIGH || part == Y_LOW) return {row_number(p, at) * 2 * d + (part == Y_LOW ? d : 0), 2 * d};
     const size_t stride = (size_t)((part == DY ? 1 : 3) * p.heads) * (size_t)p.d;
     const int head = part == DY ? at.head : part * p.heads + at.head;
     return {(size_t)at.image * (size_t)p.tokens * stride + (size_t)head * (size_t)p.d, stride};
 }
-GPU_FN size_t row_number(const AttnParams &p, AttnPlace at) { return (size_t)(at.image * p.heads + at.head) * (size_t)p.tokens; }
+GPU_FN const void *part_data(const AttnParams &p, Part part) { return part == DY ? p.dy : part < DY ? p.qkv : p.y_parts; }
 
 // ---- tensor cores: tiles of T (f16, bf16, or f32 multiplied as tf32), D channels wide --------------------------------------
 // A step of a product is 32 bytes of each row: 16 values of 16 bits or 8 of tf32. Rows lie an odd number of 16-byte pieces
@@ -67,19 +81,57 @@ template <typename T> struct Range {
     enum { P_EXPONENT = IsHalf<T>::VALUE ? 14 : 0 };
 };
 
-// Rows [first, first + ROWS) to shared memory, asynchronously; zeros past the last token and past the head's d channels.
-template <typename T, int D, int ROWS, int THREADS>
-GPU_FN void copy_rows(uint32_t to, const AttnParams &p, AttnPlace at, Part part, int first) {
-    enum { PIECES = TileRow<T, D>::PIECES, E = 16 / (int)sizeof(T), COPIES = ROWS * PIECES / THREADS };
-    static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
-    const HeadRows rows = head_rows(p, at, part);
-    const T *const from = (const T *)(part == DY ? p.dy : p.qkv) + rows.first;
-    GPU_FOR (int i = 0; i < COPIES; i++) {
-        const int n = (int)threadIdx.x + i * THREADS, row = n / PIECES, piece = n % PIECES;
-        const bool valid = first + row < p.tokens && piece * E < p.d;
-        gpu::cp_async16(to + (uint32_t)(row * TileRow<T, D>::PITCH + piece * 16),
-                        valid ? from + (size_t)(first + row) * rows.stride + (size_t)(piece * E) : from, valid);
+// Where a lane's part of a tile's operands begins, in bytes: added to a tile's address once, the rest are constants.
+template <typename T, int D> struct Lane {
+    uint32_t left, right, column; // for load_left, multiply_rows and multiply_columns
+    GPU_FN Lane() {
+        enum { PITCH = TileRow<T, D>::PITCH };
+        const int lane = (int)threadIdx.x & 31;
+        left = (uint32_t)((lane & 15) * PITCH + (lane >> 4) * 16);
+        right = (uint32_t)((((lane >> 4) << 3) + (lane & 7)) * PITCH + (lane >> 3 & 1) * 16);
+        column = sizeof(T) == 2 ? left : (uint32_t)(2 * (lane & 3) * PITCH + (lane >> 2) * 4);
     }
+};
+
+// Copies of ROWS rows at a time to shared memory, asynchronously, by a block of THREADS; zeros past the last token and past the
+// head's d channels. A thread copies one piece of rows APART, or none: what it needs for that is found once.
+template <typename T, int D, int ROWS, int THREADS> struct RowCopies {
+    enum {
+        PIECES = TileRow<T, D>::PIECES,
+        E = 16 / (int)sizeof(T),
+        APART = THREADS / PIECES,
+        COPIES = (ROWS + APART - 1) / APART,
+        WHOLE = THREADS % PIECES == 0 && ROWS % APART == 0 // all threads copy as often
+    };
+    static_assert(PIECES <= THREADS, "a row's pieces are copied at once");
+    const uint8_t *from; // in the head's first row
+    uint32_t to, stride; // bytes: after the tile's address, from row to row
+    int row, tokens;
+    bool inside;
+
+    GPU_FN RowCopies(const AttnParams &p, AttnPlace at, Part part) {
+        const HeadRows rows = head_rows(p, at, part);
+        const int thread = (int)threadIdx.x, piece = thread % PIECES;
+        row = thread / PIECES, tokens = p.tokens, inside = piece * E < p.d;
+        from = (const uint8_t *)((const T *)part_data(p, part) + rows.first + (inside ? piece * E : 0));
+        stride = (uint32_t)(rows.stride * sizeof(T)), to = (uint32_t)(row * TileRow<T, D>::PITCH + piece * 16);
+    }
+    // Rows [first, first + ROWS) to the tile.
+    GPU_FN void copy(uint32_t tile, int first) const {
+        GPU_FOR (int i = 0; i < COPIES; i++) {
+            const int later = i * APART, token = first + row + later;
+            if (!WHOLE && (row >= APART || row + later >= ROWS)) continue;
+            gpu::cp_async16(tile + to + (uint32_t)(later * TileRow<T, D>::PITCH), from + (size_t)(uint32_t)min(token, tokens - 1) * stride,
+                            token < tokens && inside);
+        }
+    }
+};
+
+template <int A, int B, int C> GPU_FN void clear(float (&v)[A][B][C][4]) {
+    GPU_FOR (int i = 0; i < A * B * C * 4; i++) (&v[0][0][0][0])[i] = 0;
+}
+template <int B, int C> GPU_FN void clear(float (&v)[B][C][4]) {
+    GPU_FOR (int i = 0; i < B * C * 4; i++) (&v[0][0][0])[i] = 0;
 }
 
 template <typename T> GPU_FN uint32_t operand(uint32_t bits) {
@@ -106,22 +158,20 @@ GPU_FN void multiply(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], const 
     if constexpr (std::is_same<T, float>::value) gpu::mma_m16n8k8_tf32(sum, a, b);
     else gpu::mma_m16n8k16<T>(sum, a, b);
 }
-// One step of 16 * MT rows from `row` on, as the left operand.
-template <typename T, int D, int MT> GPU_FN void load_left(uint32_t (&a)[MT][4], uint32_t tile, int row, int step) {
-    const int lane = (int)threadIdx.x & 31;
+// One step of a tile's first 16 * MT rows as the left operand; left: the tile's address and Lane::left.
+template <typename T, int D, int MT> GPU_FN void load_left(uint32_t (&a)[MT][4], uint32_t left, int step) {
     GPU_FOR (int m = 0; m < MT; m++) {
-        gpu::ldmatrix<4>(a[m], tile + (uint32_t)((row + 16 * m + (lane & 15)) * TileRow<T, D>::PITCH + (2 * step + (lane >> 4)) * 16));
+        gpu::ldmatrix<4>(a[m], left + (uint32_t)(16 * m * TileRow<T, D>::PITCH + 32 * step));
         GPU_FOR (int i = 0; i < 4; i++) a[m][i] = operand<T>(a[m][i]);
     }
 }
-// sum[rows of a][rows of the tile] += one step of the dot products of their channels.
+// sum[rows of a][rows of the tile] += one step of the dot products of their channels; right: the tile's address and Lane::right.
 template <typename T, int D, int MT, int NT>
-GPU_FN void multiply_rows(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], uint32_t tile, int step) {
-    const int lane = (int)threadIdx.x & 31, row = ((lane >> 4) << 3) + (lane & 7), piece = 2 * step + (lane >> 3 & 1);
+GPU_FN void multiply_rows(float (&sum)[MT][NT][4], const uint32_t (&a)[MT][4], uint32_t right, int step) {
     uint32_t b[NT][2];
     GPU_FOR (int n = 0; n < NT; n += 2) {
         uint32_t q[4];
-        gpu::ldmatrix<4>(q, tile + (uint32_t)((row + 8 * n) * TileRow<T, D>::PITCH + piece * 16));
+        gpu::ldmatrix<4>(q, right + (uint32_t)(8 * n * TileRow<T, D>::PITCH + 32 * step));
         b[n][0] = operand<T>(q[0]), b[n][1] = operand<T>(q[1]), b[n + 1][0] = operand<T>(q[2]), b[n + 1][1] = operand<T>(q[3]);
     }
     multiply<T>(sum, a, b);
@@ -145,13 +195,12 @@ template <typename T, int MT, int NT> struct Factors {
         return low + high;
     }
 };
-// sum[rows][channels] += weight[rows][rows of the tile] * tile[rows of the tile][channels]. The tile lies `tile` bytes into shared
-// memory, whose address is base.
+// sum[rows][channels] += weight[rows][rows of the tile] * tile[rows of the tile][channels]. The tile's first row with Lane::column lies
+// `column` bytes into shared memory, whose address is base.
 template <typename T, int D, int MT, int NT>
 GPU_FN void multiply_columns(float (&sum)[TileRow<T, D>::PARTS][MT][TileRow<T, D>::WIDTH][4], const Factors<T, MT, NT> &weight,
-                             const uint8_t *shared, uint32_t base, uint32_t tile) {
+                             const uint8_t *shared, uint32_t base, uint32_t column) {
     enum { PITCH = TileRow<T, D>::PITCH, WIDTH = TileRow<T, D>::WIDTH };
-    const int lane = (int)threadIdx.x & 31;
     GPU_FOR (int step = 0; step < Factors<T, MT, NT>::STEPS; step++) {
         GPU_FOR (int part = 0; part < TileRow<T, D>::PARTS; part++) {
             uint32_t b[WIDTH][2];
@@ -159,10 +208,10 @@ GPU_FN void multiply_columns(float (&sum)[TileRow<T, D>::PARTS][MT][TileRow<T, D
                 const int first = part * WIDTH + n; // 8 channels: 16 bytes of f16, 32 of f32
                 if (sizeof(T) == 2) {
                     uint32_t q[4];
-                    gpu::ldmatrix<4, true>(q, base + tile + (uint32_t)((16 * step + (lane & 15)) * PITCH + (first + (lane >> 4)) * 16));
+                    gpu::ldmatrix<4, true>(q, base + column + (uint32_t)(16 * step * PITCH + first * 16));
                     b[n][0] = q[0], b[n][1] = q[1], b[n + 1][0] = q[2], b[n + 1][1] = q[3];
                 } else {
-                    const uint8_t *q = shared + tile + (8 * step + 2 * (lane & 3)) * PITCH + (8 * first + (lane >> 2)) * 4;
+                    const uint8_t *q = shared + column + 8 * step * PITCH + 32 * first;
                     GPU_FOR (int i = 0; i < 4; i++) b[n + i / 2][i % 2] = gpu::to_tf32(*(const uint32_t *)(q + i % 2 * PITCH + i / 2 * 32));
                 }
             }
@@ -170,14 +219,53 @@ GPU_FN void multiply_columns(float (&sum)[TileRow<T, D>::PARTS][MT][TileRow<T, D
         }
     }
 }
+// Each of the first 16 * MT rows of one tile times the same row of another, added to dot[m][i] of row 16m + 8i + lane/4: made by the
+// same products in the same order as multiply_rows makes them.
+template <typename T, int D, int MT> GPU_FN void add_row_dots(float (&dot)[MT][2], uint32_t left, uint32_t right) {
+    const int lane = (int)threadIdx.x & 31, owner = (lane & 28) | lane >> 3; // of the diagonal's value, among the row's four lanes
+    const bool odd = lane >> 2 & 1;
+    GPU_FOR (int m = 0; m < MT; m++) {
+        float d[1][2][4];
+        clear(d);
+        GPU_FOR (int step = 0; step < TileRow<T, D>::STEPS; step++) {
+            uint32_t a[1][4];
+            load_left<T, D>(a, left + (uint32_t)(16 * m * TileRow<T, D>::PITCH), step);
+            multiply_rows<T, D>(d, a, right + (uint32_t)(16 * m * TileRow<T, D>::PITCH), step);
+        }
+        GPU_FOR (int i = 0; i < 2; i++) {
+            const float even = __shfl_sync(~0u, d[0][i][2 * i], owner), next = __shfl_sync(~0u, d[0][i][2 * i + 1], owner);
+            dot[m][i] += odd ? next : even;
+        }
+    }
+}
 
-// sum * factor to rows [row, row + 16 * MT) of a part of the output. Neighbouring lanes exchange halves first, so that each stores
-// 4 channels in a row. factor[m][i] belongs to row 16m + 8i + lane/4.
-template <typename T, int D, int MT>
+// v[m][i] belongs to row first + 16m + 8i + lane/4: the largest of each ROW_GROUP, for largest_of_head.
+template <int MT> GPU_FN void leave_largest(float *group, int tokens, int first, const float (&v)[MT][2]) {
+    GPU_FOR (int m = 0; m < MT; m++) {
+        float most = fmaxf(v[m][0], v[m][1]);
+        GPU_FOR (int apart = 16; apart >= 4; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
+        if ((threadIdx.x & 31) == 0 && first + 16 * m < tokens) group[first / ROW_GROUP + m] = most;
+    }
+}
+GPU_FN float largest_of_head(const float *group, int tokens) {
+    float most = 0;
+    for (int i = (int)threadIdx.x & 31; i * ROW_GROUP < tokens; i += 32) most = fmaxf(most, group[i]);
+    GPU_FOR (int apart = 16; apart; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
+    return most;
+}
+
+// The nearest value that a product's operand can be.
+template <typename T> GPU_FN float as_operand(float v) {
+    if constexpr (sizeof(T) == 2) return (float)(T)v;
+    else return __uint_as_float(gpu::to_tf32(__float_as_uint(v)));
+}
+// sum * factor to rows [row, row + 16 * MT) of a part of the output, and where KEEP and they are wanted, to y_parts. Neighbouring lanes
+// exchange halves first, so that each stores 4 channels in a row. factor[m][i] belongs to row 16m + 8i + lane/4.
+template <typename T, int D, bool KEEP, int MT>
 GPU_FN void store_rows(const AttnParams &p, const float (&sum)[TileRow<T, D>::PARTS][MT][TileRow<T, D>::WIDTH][4],
                        const float (&factor)[MT][2], AttnPlace at, Part part_of_y, int row) {
     enum { WIDTH = TileRow<T, D>::WIDTH };
-    const HeadRows y = head_rows(p, at, part_of_y);
+    const HeadRows y = head_rows(p, at, part_of_y), kept = head_rows(p, at, Y_HIGH);
     const int lane = (int)threadIdx.x & 31, odd = lane & 1;
     GPU_FOR (int part = 0; part < TileRow<T, D>::PARTS; part++)
         GPU_FOR (int m = 0; m < MT; m++)
@@ -189,14 +277,15 @@ GPU_FN void store_rows(const AttnParams &p, const float (&sum)[TileRow<T, D>::PA
                     const float v[4] = {f * (odd ? got0 : left[0]), f * (odd ? got1 : left[1]), f * (odd ? right[0] : got0),
                                         f * (odd ? right[1] : got1)};
                     const int token = row + 16 * m + 8 * i + (lane >> 2), c = 8 * (part * WIDTH + n + odd) + (lane & 2) * 2;
-                    if (token < p.tokens && c < p.d) store_floats(p.y, p.y_type, y.first + (size_t)token * y.stride + (size_t)c, v);
+                    const bool valid = token < p.tokens && c < p.d;
+                    if (valid) store_floats(p.y, p.y_type, y.first + (size_t)token * y.stride + (size_t)c, v);
+                    if (KEEP && valid && p.y_parts) {
+                        float high[4], low[4];
+                        GPU_FOR (int e = 0; e < 4; e++) high[e] = as_operand<T>(v[e]), low[e] = v[e] - high[e];
+                        T *const to = (T *)p.y_parts + kept.first + (size_t)token * kept.stride + (size_t)c;
+                        store_run(to, high), store_run(to + p.d, low);
+                    }
                 }
-}
-template <int A, int B, int C> GPU_FN void clear(float (&v)[A][B][C][4]) {
-    GPU_FOR (int i = 0; i < A * B * C * 4; i++) (&v[0][0][0][0])[i] = 0;
-}
-template <int B, int C> GPU_FN void clear(float (&v)[B][C][4]) {
-    GPU_FOR (int i = 0; i < B * C * 4; i++) (&v[0][0][0])[i] = 0;
 }
 
 // ---- f32: 64 own rows by 64 others, 256 threads, 4 x 4 of their dot products each -------------------------------------------
@@ -309,9 +398,19 @@ static inline bool whole_pieces(const AttnArgs *a) { return (size_t)a->d * dtype
 static inline bool on_tensor_cores(const AttnArgs *a, int largest_d) {
     return whole_pieces(a) && a->d <= largest_d && (a->qkv_type != DG_F32 || a->tf32);
 }
+static inline size_t attn_rows(const AttnArgs *a) { return (size_t)a->n * (size_t)a->heads * (size_t)a->tokens; }
+static inline size_t attn_groups(const AttnArgs *a) {
+    return (size_t)a->n * (size_t)a->heads * (size_t)((a->tokens + ROW_GROUP - 1) / ROW_GROUP);
+}
+static inline size_t parts_bytes(const AttnArgs *a) { return attn_rows(a) * 2 * (size_t)a->d * dtype_bytes(a->qkv_type); }
 static inline AttnParams attn_params(const AttnArgs *a) {
     AttnParams p = {};
-    p.qkv = a->qkv, p.dy = a->dy, p.y = a->y, p.query_stats = (float4 *)a->workspace;
+    p.qkv = a->qkv, p.dy = a->dy, p.y = a->y;
+    if (a->dy) p.query_stats = (float4 *)a->workspace, p.bounds = (float *)(p.query_stats + attn_rows(a));
+    if (a->kept) {
+        p.y_parts = a->kept, p.scores = (float2 *)((uint8_t *)a->kept + parts_bytes(a));
+        p.lengths = (float *)(p.scores + attn_rows(a));
+    }
     p.qkv_type = a->qkv_type, p.dy_type = a->dy_type, p.y_type = a->y_type;
     p.tokens = a->tokens, p.heads = a->heads, p.d = a->d;
     p.scale = 1 / sqrtf((float)a->d), p.log2_scale = 1.44269504088896341f / sqrtf((float)a->d);

@@ -1,82 +1,21 @@
 // conv.cu -- convolution of any filter size, padding and stride, as an implicit GEMM; NHWC.
 //   y = act(scale * ((conv(x, w) + bias) * gate + add)):  rows are output pixels, columns output channels, the sum runs over pieces:
 //   16 bytes of channels of one filter tap, taps in order, channels in order within a tap.
-// Work:   a block makes 128 pixels x 64 or 128 channels. Tensor-core kernel (f16, bf16, tf32): four stages of cp.async, ldmatrix,
-//         mma.sync; 8 warps. Strict f32 kernel: 8x4 products per thread from two buffers. Both leave f32 sums in shared
-//         memory for one epilogue. Out-of-image pixels and channels past the last are zeros, never reads.
+// Work:   f16, bf16 and tf32 on tensor cores: conv_mma.h. Strict f32 here: a block makes 128 pixels x 64 channels, 8x4 products a
+//         thread from two buffers. Out-of-image pixels and channels past the last are zeros, never reads.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
-//         outputs for a norm that follows are made from the finished tile, by whole segments of an image, in rows' order.
+//         outputs for a norm that follows are made from the finished tile, by whole segments of an image.
 // Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
-#include "kernels/conv_epilogue.h"
+#include "kernels/conv_mma.h"
+#include "kernels/conv_sm90.h"
 #include <string.h>
 
-// ---- device code ------------------------------------------------------------------------------------------------------
+enum { ROWS = 128, THREADS = 256 }; // of the strict f32 kernel's tile
 
-struct ConvParams {
-    const void *x, *w;
-    void *y;
-    float2 *stats; // of y, by segments of all images; NULL: none
-    Epilogue end;
-    int height, width, c, out_width, filter_width, stride, top, left;
-    int pieces, row_pieces; // per tap, of all taps
-};
-static_assert(sizeof(ConvParams) <= 128, "nvcc 13.0 copies larger parameters, and the widest kernel spills");
-
-enum { ROWS = 128, THREADS = 256, PIECE_BYTES = 16 }; // of a block's tile
-
-// Where in the filter a thread's next piece of the sum lies; `number` counts pieces from the first.
-struct FilterPlace {
-    int number, piece, r, s;
-};
-GPU_FN void advance(FilterPlace &f, const ConvParams &p, int by) {
-    f.number += by, f.piece += by;
-    while (f.piece >= p.pieces) {
-        f.piece -= p.pieces;
-        if (++f.s == p.filter_width) f.s = 0, f.r++;
-    }
-}
-GPU_FN FilterPlace filter_place(const ConvParams &p, int first) {
-    FilterPlace f = {0, 0, 0, 0};
-    advance(f, p, first);
-    return f;
-}
-// The input pixel that tap (0,0) of output pixel `row` reads; rows past the last are outside every image.
-struct InputPlace {
-    int h, w;
-    ptrdiff_t element;
-};
-GPU_FN InputPlace input_place(const ConvParams &p, int row) {
-    InputPlace i;
-    const int image = row / p.end.out_pixels, pixel = row % p.end.out_pixels;
-    i.h = row < p.end.rows ? pixel / p.out_width * p.stride - p.top : -(1 << 30), i.w = pixel % p.out_width * p.stride - p.left;
-    i.element = (((ptrdiff_t)image * p.height + i.h) * p.width + i.w) * p.c;
-    return i;
-}
-GPU_FN bool inside(const ConvParams &p, const InputPlace &i, const FilterPlace &f) {
-    return f.number < p.row_pieces && (unsigned)(i.h + f.r) < (unsigned)p.height && (unsigned)(i.w + f.s) < (unsigned)p.width;
-}
-// Element index of a piece that is inside.
-template <int E> GPU_FN size_t input_element(const ConvParams &p, const InputPlace &i, const FilterPlace &f) {
-    return (size_t)(i.element + ((ptrdiff_t)f.r * p.width + f.s) * p.c + f.piece * E);
-}
-// A piece gathered channel by channel: zeros past the last channel.
-template <typename T> GPU_FN uint4 gather_piece(const ConvParams &p, const InputPlace &i, const FilterPlace &f) {
-    enum { E = PIECE_BYTES / sizeof(T) };
-    T v[E];
-    memset(v, 0, sizeof v);
-    if (inside(p, i, f)) {
-        const T *x = (const T *)p.x + input_element<E>(p, i, f);
-        GPU_FOR (int e = 0; e < E; e++)
-            if (f.piece * E + e < p.c) v[e] = x[e];
-    }
-    uint4 q;
-    memcpy(&q, v, sizeof q);
-    return q;
-}
-
-// Both kernels end here: the tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted,
-// the stored values replace the sums.
+// ---- strict f32 ---------------------------------------------------------------------------------------------------------
+// The tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted, the stored values
+// replace the sums.
 template <int COLUMNS, int PITCH, int V, bool MORE> GPU_FN void store_tile_by(const ConvParams &p, float *sums, int row0, int column0) {
     enum { ACROSS = COLUMNS / V };
     const int t = (int)threadIdx.x, column = t % ACROSS * V, k = column0 + column;
@@ -122,116 +61,6 @@ template <int COLUMNS, int PITCH> GPU_FN void store_tile(const ConvParams &p, fl
     store_stats<COLUMNS, PITCH>(p, sums, row0, column0);
 }
 
-// ---- tensor cores -----------------------------------------------------------------------------------------------------
-// A stage holds 64 bytes (4 pieces) of the sum for each of the tile's rows and columns: 32 values of 16 bits, or 16 of tf32.
-enum { STAGES = 4, STAGE_PIECES = 4, ROW_BYTES = STAGE_PIECES * PIECE_BYTES };
-template <int COLUMNS> struct MmaTile {
-    enum {
-        PITCH = COLUMNS + 4, // of the f32 sums, in floats
-        STAGE_BYTES = (ROWS + COLUMNS) * ROW_BYTES,
-        SUM_BYTES = ROWS * PITCH * 4,
-        SHARED_BYTES = (int)STAGES * (int)STAGE_BYTES > (int)SUM_BYTES ? (int)STAGES *(int)STAGE_BYTES : (int)SUM_BYTES,
-        WARP_COLUMNS = 32,
-        WARPS_ACROSS = COLUMNS / WARP_COLUMNS,
-        WARP_ROWS = ROWS * WARPS_ACROSS / (THREADS / 32),
-        MT = WARP_ROWS / 16,
-        NT = WARP_COLUMNS / 8
-    };
-};
-// Byte offset of a piece in a stage: any 8 consecutive rows of one piece lie in 8 different groups of banks.
-GPU_FN uint32_t piece_at(int row, int piece) { return (uint32_t)(row * ROW_BYTES + ((piece ^ (row >> 1 & 3)) << 4)); }
-
-template <typename T> struct MmaOperand { // f16, bf16: pairs as they lie in memory
-    template <int MT, int NT> static GPU_FN void multiply(float (&d)[MT][NT][4], uint32_t (&a)[MT][4], uint32_t (&b)[NT][2]) {
-        gpu::mma_m16n8k16<T>(d, a, b);
-    }
-};
-template <> struct MmaOperand<float> { // tf32: rounded on the way in
-    template <int MT, int NT> static GPU_FN void multiply(float (&d)[MT][NT][4], uint32_t (&a)[MT][4], uint32_t (&b)[NT][2]) {
-        GPU_FOR (int m = 0; m < MT; m++)
-            GPU_FOR (int i = 0; i < 4; i++) a[m][i] = gpu::to_tf32(a[m][i]);
-        GPU_FOR (int n = 0; n < NT; n++)
-            GPU_FOR (int i = 0; i < 2; i++) b[n][i] = gpu::to_tf32(b[n][i]);
-        gpu::mma_m16n8k8_tf32(d, a, b);
-    }
-};
-
-template <typename T, int COLUMNS, bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_mma_kernel(ConvParams p) {
-    typedef MmaTile<COLUMNS> Tile;
-    enum { E = PIECE_BYTES / sizeof(T), COPY_ROWS = THREADS / STAGE_PIECES, A_COPIES = ROWS / COPY_ROWS, B_COPIES = COLUMNS / COPY_ROWS };
-    DYN_SHARED(shared);
-    const uint32_t base = gpu::smem_u32(shared);
-    const int t = (int)threadIdx.x, lane = t & 31, warp = t >> 5;
-    const int row0 = (int)blockIdx.x * ROWS, column0 = (int)blockIdx.y * COLUMNS;
-    const int steps = (p.row_pieces + STAGE_PIECES - 1) / STAGE_PIECES;
-
-    // This thread copies piece `lc` of rows lr, lr + 64 of x and of columns lr, lr + 64 of w.
-    const int lc = t % STAGE_PIECES, lr = t / STAGE_PIECES;
-    InputPlace input[A_COPIES];
-    GPU_FOR (int i = 0; i < A_COPIES; i++) input[i] = input_place(p, row0 + lr + i * COPY_ROWS);
-    FilterPlace place = filter_place(p, lc);
-    auto load = [&](int stage) {
-        const uint32_t a = (uint32_t)(stage * Tile::STAGE_BYTES), b = a + ROWS * ROW_BYTES;
-        GPU_FOR (int i = 0; i < A_COPIES; i++) {
-            const uint32_t at = a + piece_at(lr + i * COPY_ROWS, lc);
-            if (WHOLE_PIECES) {
-                const bool valid = inside(p, input[i], place);
-                gpu::cp_async16(base + at, valid ? (const T *)p.x + input_element<E>(p, input[i], place) : p.x, valid);
-            } else *(uint4 *)(shared + at) = gather_piece<T>(p, input[i], place);
-        }
-        GPU_FOR (int i = 0; i < B_COPIES; i++) {
-            const int k = column0 + lr + i * COPY_ROWS;
-            const bool valid = k < p.end.k && place.number < p.row_pieces;
-            const size_t piece = (size_t)k * (size_t)p.row_pieces + (size_t)place.number;
-            gpu::cp_async16(base + b + piece_at(lr + i * COPY_ROWS, lc), valid ? (const T *)p.w + piece * E : p.w, valid);
-        }
-        advance(place, p, STAGE_PIECES);
-        __syncwarp(); // lanes may part in advance(); ldmatrix and mma want them together
-    };
-
-    float sum[Tile::MT][Tile::NT][4];
-    GPU_FOR (int m = 0; m < Tile::MT; m++)
-        GPU_FOR (int n = 0; n < Tile::NT; n++)
-            GPU_FOR (int i = 0; i < 4; i++) sum[m][n][i] = 0;
-
-    GPU_FOR (int s = 0; s < STAGES - 1; s++) {
-        if (s < steps) load(s);
-        gpu::cp_async_commit();
-    }
-    const int warp_row = warp / Tile::WARPS_ACROSS * Tile::WARP_ROWS, warp_column = warp % Tile::WARPS_ACROSS * Tile::WARP_COLUMNS;
-    const int a_row = warp_row + (lane & 15), a_piece = lane >> 4;
-    const int b_row = warp_column + ((lane >> 4) << 3) + (lane & 7), b_piece = lane >> 3 & 1;
-    for (int step = 0; step < steps; step++) {
-        gpu::cp_async_wait<STAGES - 2>();
-        __syncthreads(); // the stage has landed for all, and nobody still reads the one that is overwritten next
-        if (step + STAGES - 1 < steps) load((step + STAGES - 1) % STAGES);
-        gpu::cp_async_commit();
-        const uint32_t a = base + (uint32_t)(step % STAGES * Tile::STAGE_BYTES), b = a + ROWS * ROW_BYTES;
-        GPU_FOR (int half = 0; half < STAGE_PIECES / 2; half++) {
-            uint32_t fa[Tile::MT][4], fb[Tile::NT][2];
-            GPU_FOR (int m = 0; m < Tile::MT; m++) gpu::ldmatrix<4>(fa[m], a + piece_at(a_row + 16 * m, half * 2 + a_piece));
-            GPU_FOR (int n = 0; n < Tile::NT; n += 2) {
-                uint32_t q[4];
-                gpu::ldmatrix<4>(q, b + piece_at(b_row + 8 * n, half * 2 + b_piece));
-                fb[n][0] = q[0], fb[n][1] = q[1], fb[n + 1][0] = q[2], fb[n + 1][1] = q[3];
-            }
-            MmaOperand<T>::multiply(sum, fa, fb);
-        }
-    }
-    gpu::cp_async_wait<0>();
-    __syncthreads(); // the stages become the tile of sums
-    float *sums = (float *)shared;
-    GPU_FOR (int m = 0; m < Tile::MT; m++)
-        GPU_FOR (int n = 0; n < Tile::NT; n++) {
-            float *q = sums + (warp_row + 16 * m + (lane >> 2)) * Tile::PITCH + warp_column + 8 * n + (lane & 3) * 2;
-            *(float2 *)q = make_float2(sum[m][n][0], sum[m][n][1]);
-            *(float2 *)(q + 8 * Tile::PITCH) = make_float2(sum[m][n][2], sum[m][n][3]);
-        }
-    __syncthreads();
-    store_tile<COLUMNS, Tile::PITCH>(p, sums, row0, column0);
-}
-
-// ---- strict f32 ---------------------------------------------------------------------------------------------------------
 // A step holds 16 channels (4 pieces) of the tile's rows and columns, channel by channel, so that a thread reads 4
 // neighbouring rows or columns at once.
 struct F32Tile {
@@ -248,7 +77,7 @@ struct F32Tile {
 GPU_FN void store_column(float *q, int pitch, uint4 v) {
     q[0] = __uint_as_float(v.x), q[pitch] = __uint_as_float(v.y), q[2 * pitch] = __uint_as_float(v.z), q[3 * pitch] = __uint_as_float(v.w);
 }
-template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_f32_kernel(ConvParams p) {
+template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_f32_kernel(const __grid_constant__ ConvParams p) {
     typedef F32Tile Tile;
     enum { E = 4, PIECES = Tile::DEPTH / E, COPY_ROWS = THREADS / PIECES };
     DYN_SHARED(shared);
@@ -302,37 +131,35 @@ template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_
     store_tile<Tile::COLUMNS, Tile::SUM_PITCH>(p, buffer, row0, column0);
 }
 
-// ---- after a library --------------------------------------------------------------------------------------------------
-// The rest of a convolution that a library has made: in place, a run of V channels of a pixel at a time.
-enum { FINISH_RUNS = 4 }; // of a thread
-template <int V> __global__ void __launch_bounds__(THREADS) conv_finish_kernel(Epilogue q, void *y) {
-    const size_t across = (size_t)(q.k / V), runs = (size_t)q.rows * across;
-    GPU_FOR (int j = 0; j < FINISH_RUNS; j++) {
-        const size_t i = ((size_t)blockIdx.x * FINISH_RUNS + (size_t)j) * THREADS + threadIdx.x;
-        if (i >= runs) return;
-        const int k = (int)(i % across) * V;
-        float v[V], bias[V];
-        load_floats(v, y, q.y_type, i * V);
-        load_bias(bias, q, k);
-        GPU_FOR (int e = 0; e < V; e++) v[e] += bias[e];
-        if (more_than_plain(q)) finish_more(q, v, (int)(i / across), k, i * V);
-        else finish_plain(q, v, (int)(i / across), k, i * V);
-        store_floats(y, q.y_type, i * V, v);
-    }
-}
-
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
 static int piece_values(DType t) { return PIECE_BYTES / (int)dtype_bytes(t); }
 
-template <typename T, int COLUMNS> static int launch_mma(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
-    const dim3 grid((unsigned)ceil_div(p.end.rows, ROWS), (unsigned)ceil_div(p.end.k, COLUMNS));
-    const size_t shared = MmaTile<COLUMNS>::SHARED_BYTES;
-    if (whole_pieces) return gpu::launch(conv_mma_kernel<T, COLUMNS, true>, grid, dim3(THREADS), shared, stream, p);
-    return gpu::launch(conv_mma_kernel<T, COLUMNS, false>, grid, dim3(THREADS), shared, stream, p);
+// Whether the kernel for whole pieces knows where they lie: by a bit for each tap and offsets of 32 bits.
+static bool can_walk(const ConvArgs *a, int pieces) {
+    const int64_t image = (int64_t)a->height * a->width * pieces, images = TILE_ROWS / (a->out_height * a->out_width) + 2;
+    return a->c % piece_values(a->x_type) == 0 && a->r * a->s <= MASK_TAPS && images * image < INT32_MAX / 2 &&
+           (int64_t)a->width * pieces * PIECE_BYTES < INT32_MAX / 2;
 }
-template <typename T> static int launch_mma(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
-    return p.end.k > 64 ? launch_mma<T, 128>(p, whole_pieces, stream) : launch_mma<T, 64>(p, whole_pieces, stream);
+static FilterWalk filter_walk(const ConvArgs *a, int pieces) {
+    const int row = a->s * pieces, row_end = (a->width - a->s) * pieces * PIECE_BYTES; // may be negative: a row of the image is shorter
+    FilterWalk w = {};
+    w.taps = STAGE_PIECES / pieces, w.pieces = STAGE_PIECES % pieces, w.row_pieces = STAGE_PIECES % row;
+    w.bytes = ROW_BYTES + STAGE_PIECES / row * row_end, w.row_end_bytes = row_end;
+    w.by_pieces = (uint32_t)ceil_div(1 << 16, pieces), w.by_row = (uint32_t)ceil_div(1 << 16, row);
+    for (int r = 0; r < a->r; r++) w.first_taps |= 1u << r * a->s;
+    return w;
+}
+template <typename T, int COLUMNS, bool WHOLE> static int launch_mma(ConvParams p, cudaStream_t stream) {
+    typedef MmaTile<COLUMNS> Tile;
+    p.across = ceil_div(p.end.k, COLUMNS), p.by_across = divider(p.across);
+    const dim3 grid((unsigned)ceil_div(p.end.rows, TILE_ROWS) * (unsigned)p.across);
+    return gpu::launch(conv_mma_kernel<T, COLUMNS, WHOLE>, grid, dim3(Tile::THREADS), (size_t)Tile::SHARED_BYTES, stream, p);
+}
+template <typename T> static int launch_mma(const ConvArgs *a, ConvParams p, cudaStream_t stream) {
+    if (!can_walk(a, p.pieces)) return a->k > 64 ? launch_mma<T, 128, false>(p, stream) : launch_mma<T, 64, false>(p, stream);
+    p.walk = filter_walk(a, p.pieces);
+    return a->k > 64 ? launch_mma<T, 128, true>(p, stream) : launch_mma<T, 64, true>(p, stream);
 }
 static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
     const dim3 grid((unsigned)ceil_div(p.end.rows, ROWS), (unsigned)ceil_div(p.end.k, F32Tile::COLUMNS));
@@ -341,25 +168,18 @@ static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t strea
     return gpu::launch(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
 }
 extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
+    if (conv_sm90_takes(a)) return conv_sm90(a, stream);
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
     p.x = a->x, p.w = a->w, p.y = a->y, p.stats = (float2 *)a->stats, p.end = conv_epilogue(a);
     p.height = a->height, p.width = a->width, p.c = a->c, p.out_width = a->out_width;
-    p.filter_width = a->s, p.stride = a->options.stride, p.top = a->options.top, p.left = a->options.left;
+    p.filter_height = a->r, p.filter_width = a->s, p.by_width = divider(a->out_width), p.stride = a->options.stride, p.top = a->options.top,
+    p.left = a->options.left;
     p.pieces = ceil_div(a->c, per_piece), p.row_pieces = a->r * a->s * p.pieces;
-    const bool whole_pieces = a->c % per_piece == 0;
-    if (a->x_type == DG_F16) return launch_mma<__half>(p, whole_pieces, (cudaStream_t)stream);
-    if (a->x_type == DG_BF16) return launch_mma<__nv_bfloat16>(p, whole_pieces, (cudaStream_t)stream);
-    if (a->tf32) return launch_mma<float>(p, whole_pieces, (cudaStream_t)stream);
-    return launch_f32(p, whole_pieces, (cudaStream_t)stream);
-}
-extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
-    const Epilogue q = conv_epilogue(a);
-    if (!q.bias && !q.gate && !q.add && q.act == ACT_NONE && q.scale == 1) return 0; // nothing is left to do
-    const int run = row_run(q.k);
-    const dim3 grid((unsigned)blocks_for((size_t)q.rows * (size_t)q.k, (size_t)(run * FINISH_RUNS * THREADS)));
-    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(THREADS), (size_t)0, (cudaStream_t)stream, q,
-                       a->y);
+    if (a->x_type == DG_F16) return launch_mma<__half>(a, p, (cudaStream_t)stream);
+    if (a->x_type == DG_BF16) return launch_mma<__nv_bfloat16>(a, p, (cudaStream_t)stream);
+    if (a->tf32) return launch_mma<float>(a, p, (cudaStream_t)stream);
+    return launch_f32(p, a->c % per_piece == 0, (cudaStream_t)stream);
 }
 // [k][tap][channels padded to whole pieces]
 extern "C" size_t conv_packed_bytes(Shape w, DType type) {

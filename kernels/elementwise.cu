@@ -44,12 +44,14 @@ template <UnaryKind F, int V> GPU_FN void unary_bwd_run(const UnaryArgs &p, size
 }
 GPU_FN size_t flat_start() { return ((size_t)blockIdx.x * ROW_THREADS + threadIdx.x) * RUN; }
 template <UnaryKind F> __global__ void __launch_bounds__(ROW_THREADS) unary_kernel(UnaryArgs p) {
+    gpu::grid_enter();
     const size_t start = flat_start();
     if (start + RUN <= p.count) unary_run<F, RUN>(p, start);
     else
         for (size_t i = start; i < p.count; i++) unary_run<F, 1>(p, i);
 }
 template <UnaryKind F> __global__ void __launch_bounds__(ROW_THREADS) unary_bwd_kernel(UnaryArgs p) {
+    gpu::grid_enter();
     const size_t start = flat_start();
     if (start + RUN <= p.count) unary_bwd_run<F, RUN>(p, start);
     else
@@ -64,12 +66,14 @@ template <int V> GPU_FN void add_run(const AddArgs &p, size_t i) {
     store_floats(p.y, p.y_type, i, x);
 }
 __global__ void __launch_bounds__(ROW_THREADS) add_kernel(AddArgs p, size_t count) {
+    gpu::grid_enter();
     const size_t start = flat_start();
     if (start + RUN <= count) add_run<RUN>(p, start);
     else
         for (size_t i = start; i < count; i++) add_run<1>(p, i);
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_vector_kernel(AddArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     if (!at.active) return;
     const size_t image = blockIdx.z, c = (size_t)p.c;
@@ -87,6 +91,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_vector_kerne
 }
 // z is one image for all: a thread adds its run to ROWS_PER_THREAD images.
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_positions_kernel(AddArgs p, size_t per_image) {
+    gpu::grid_enter();
     const size_t i = ((size_t)blockIdx.x * ROW_THREADS + threadIdx.x) * V;
     if (i >= per_image) return;
     float z[V];
@@ -103,6 +108,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) add_positions_ke
 }
 
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) gate_kernel(GateArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     if (!at.active) return;
     const size_t image = blockIdx.z, c = (size_t)p.c;
@@ -121,6 +127,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) gate_kernel(Gate
 }
 
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) copy_channels_kernel(CopyChannelsArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     if (!at.active) return;
     GPU_FOR (int r = 0; r < ROWS_PER_THREAD; r++) {
@@ -134,6 +141,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) copy_channels_ke
 // A row of the output is p rows' worth of pieces, one from each pixel of the input: p pixels, whose p*c channels lie together in both.
 // The block's rows are these pieces.
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) depth_to_space_kernel(DepthToSpaceArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     if (!at.active) return;
     const int pieces = p.height * p.p * p.width;
@@ -156,6 +164,7 @@ GPU_FN bool resample_source(const ResampleArgs &p, int o, int t, int size, int *
     return v >= 0 && !(p.up && v % 2) && *source < size;
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) resample_kernel(const __grid_constant__ ResampleArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     const int pixel = (int)blockIdx.x * b.lanes + at.lane;
     if (!at.active || pixel >= p.out_height * p.out_width) return;
@@ -186,6 +195,7 @@ template <int V> GPU_FN void store_token(const PoolTokensArgs &p, int token, int
     store_floats(p.y, p.y_type, ((size_t)blockIdx.x * (size_t)(p.pixels + 1) + (size_t)token) * (size_t)p.c + (size_t)channel, v);
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_kernel(PoolTokensArgs p, RowBlock b) {
+    gpu::grid_enter();
     SHARED(float, sums, [ROW_THREADS * V]);
     const RowPlace at = row_place(b, V);
     const int t = (int)threadIdx.x;
@@ -206,6 +216,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_kern
     store_token(p, 0, at.channel, sum);
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_bwd_kernel(PoolTokensArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     const int pixel = (int)blockIdx.x * b.lanes + at.lane;
     if (!at.active || pixel >= p.pixels) return;
@@ -217,6 +228,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) pool_tokens_bwd_
     store_floats(p.y, p.y_type, (image * (size_t)p.pixels + (size_t)pixel) * c + (size_t)at.channel, token);
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) first_token_bwd_kernel(FirstTokenArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     const int token = (int)blockIdx.x * b.lanes + at.lane;
     if (!at.active || token >= p.tokens) return;
@@ -231,7 +243,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) first_token_bwd_
 
 template <class... P, class... A> static int launch_flat(void (*kernel)(P...), size_t count, void *stream, const A &...a) {
     const dim3 grid((unsigned)blocks_for(count, (size_t)ROW_THREADS * RUN));
-    return gpu::launch(kernel, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a...);
+    return gpu::launch_dependent(kernel, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a...);
 }
 #define CASE(F, name)                                                                                                                      \
     case F_##F: return launch_flat(unary_kernel<F_##F>, a->count, stream, *a);
@@ -254,8 +266,8 @@ extern "C" int cuda_add(const AddArgs *a, void *stream) {
         const bool whole_runs = per_image % RUN == 0;
         const dim3 grid((unsigned)blocks_for(per_image, (size_t)ROW_THREADS * (whole_runs ? RUN : 1)),
                         (unsigned)blocks_for((size_t)a->n, ROWS_PER_THREAD));
-        return gpu::launch(whole_runs ? add_positions_kernel<RUN> : add_positions_kernel<1>, grid, dim3(ROW_THREADS), 0,
-                           (cudaStream_t)stream, *a, per_image);
+        return gpu::launch_dependent(whole_runs ? add_positions_kernel<RUN> : add_positions_kernel<1>, grid, dim3(ROW_THREADS), 0,
+                                     (cudaStream_t)stream, *a, per_image);
     }
     if (a->z_kind != OPERAND_VECTOR) return launch_flat(add_kernel, count, stream, *a, count);
     return launch_rows(add_vector_kernel<1>, add_vector_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels, ROWS_PER_THREAD, a->n,
@@ -281,7 +293,8 @@ extern "C" int cuda_pool_tokens(const PoolTokensArgs *a, void *stream) {
     const int run = row_run(a->c);
     const RowBlock b = row_block(a->c, run, 32);
     const dim3 grid((unsigned)a->n, row_columns(b, run));
-    return gpu::launch(run == 1 ? pool_tokens_kernel<1> : pool_tokens_kernel<RUN>, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, *a, b);
+    return gpu::launch_dependent(run == 1 ? pool_tokens_kernel<1> : pool_tokens_kernel<RUN>, grid, dim3(ROW_THREADS), 0,
+                                 (cudaStream_t)stream, *a, b);
 }
 extern "C" int cuda_pool_tokens_bwd(const PoolTokensArgs *a, void *stream) {
     return launch_rows(pool_tokens_bwd_kernel<1>, pool_tokens_bwd_kernel<RUN>, a->c % RUN == 0, a->c, (size_t)a->pixels, 1, a->n, stream,

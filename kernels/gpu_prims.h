@@ -17,6 +17,7 @@
 #define SHARED(T, name, dims) __shared__ T name dims
 #define DYN_SHARED(name)      extern __shared__ __align__(1024) uint8_t name[]
 #define GPU_FOR               _Pragma("unroll") for // a loop to be unrolled
+#define GPU_LOOP              _Pragma("unroll 1") for // one not to be
 #else
 #include "cuda_on_cpu.h"
 #define GPU_FN   inline
@@ -27,7 +28,8 @@
     static const char name##_tag = 0;                                                                                                      \
     name##_type &name = *(name##_type *)::emu::static_shared(&name##_tag, sizeof(name##_type), 16)
 #define DYN_SHARED(name) uint8_t *name = ::emu::dyn_shared(1024)
-#define GPU_FOR for
+#define GPU_FOR  for
+#define GPU_LOOP for
 #endif
 
 namespace gpu {
@@ -104,6 +106,8 @@ GPU_FN uint32_t to_tf32(uint32_t f) {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(__uint_as_float(f)));
     return r;
 }
+// makes the compiler hold a value in a register, in place of computing it anew where it is used
+GPU_FN void hold(uint32_t &v) { asm volatile("" : "+r"(v)); }
 // a product rounded to f64 on its own, never contracted with a sum
 GPU_FN double mul_rn(double a, double b) { return __dmul_rn(a, b); }
 // 2^x to 2^-22 relative; 0 below the normal numbers
@@ -112,22 +116,64 @@ GPU_FN float exp2_approx(float x) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
     return r;
 }
-// 16 bytes global -> shared, zero-filled when !valid (src must still be a mapped address: it is not read)
+// tanh x to 2^-11 relative
+GPU_FN float tanh_approx(float x) {
+    float r;
+    asm("tanh.approx.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+// 16 bytes to global memory at once; the compiler may make four accesses of an assignment.
+GPU_FN void store16(void *to, const uint4 &w) {
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(to), "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w) : "memory");
+}
+// 16 bytes global -> shared, zero-filled when !valid: src is not read then, and may be any address
 GPU_FN void cp_async16(uint32_t dst, const void *src, bool valid = true) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(valid ? 16 : 0) : "memory");
 }
 GPU_FN void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> GPU_FN void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
-template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
-    if (smem > 48 * 1024) {
-        cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
-        if (e != cudaSuccess) return e;
+// Launches in the order of a stream, where launch_dependent's kernel may begin before the kernel before it has ended (programmatic stream
+// serialization, on devices from 9.0 on). Its threads call grid_wait before they read what another kernel may have written, or write at all:
+// the kernel before has then ended, and all before that, which have waited themselves. After grid_release, in all blocks of a kernel, the
+// blocks of the next one may take what room there is: nothing is seen by them before their own wait.
+GPU_FN void grid_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+GPU_FN void grid_release() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+// Both, for a kernel of one phase: its first line.
+GPU_FN void grid_enter() { grid_wait(), grid_release(); }
+// Whether the machine code that a device of this capability runs has grid_wait in it: it is the newest of those that were compiled
+inline bool grid_waits(int major) {
+    int newest = 0;
+    for (int arch : {__CUDA_ARCH_LIST__}) newest = arch > newest ? arch : newest;
+    return newest >= 900 && major >= 9;
+}
+template <class... P, class... A>
+inline cudaError_t start(bool dependent, unsigned cluster, void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    cudaLaunchAttribute attribute[2] = {};
+    unsigned n = 0;
+    if (dependent) {
+        attribute[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attribute[n++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 1) {
+        attribute[n].id = cudaLaunchAttributeClusterDimension;
+        attribute[n].val.clusterDim.x = cluster, attribute[n].val.clusterDim.y = attribute[n].val.clusterDim.z = 1;
+        n++;
     }
     cudaLaunchConfig_t c = {};
     c.gridDim = grid;
     c.blockDim = block;
     c.dynamicSmemBytes = smem;
     c.stream = s;
+    c.attrs = attribute;
+    c.numAttrs = n;
     return cudaLaunchKernelEx(&c, k, std::forward<A>(a)...);
 }
 #else
@@ -145,21 +191,52 @@ inline void mma_m16n8k8_tf32(float (&d)[MT][NT][4], const uint32_t (&a)[MT][4], 
     emu::mma_m16n8k8_tf32(&d[0][0][0], &a[0][0], &b[0][0], MT, NT, loc_);
 }
 inline uint32_t to_tf32(uint32_t f) { return (f & 0x7f800000u) == 0x7f800000u ? f : (f + 0x1000u) & ~0x1fffu; }
+inline void hold(uint32_t &) {}
 inline double mul_rn(double a, double b) {
     volatile double product = a * b; // g++ contracts across functions
     return product;
 }
 inline float exp2_approx(float x) { return x < -126 ? 0 : exp2f(x); }
+inline float tanh_approx(float x) { // off by as much as is allowed: rounded to 11 bits
+    int exponent;
+    const float fraction = frexpf(tanhf(x), &exponent);
+    return ldexpf(rintf(fraction * 2048), exponent - 11);
+}
+inline void store16(void *to, const uint4 &w) { *(uint4 *)to = w; }
 inline void cp_async16(uint32_t dst, const void *src, bool valid = true GPU_LOC) { emu::cp_async(dst, src, 16, valid ? 16 : 0, loc_); }
 inline void cp_async_commit(GPU_LOC1) { emu::cp_async_commit(loc_); }
 template <int N> inline void cp_async_wait(GPU_LOC1) { emu::cp_async_wait(N, loc_); }
-template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
-    if (smem > 48 * 1024) {
-        cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
-        if (e != cudaSuccess) return e;
-    }
-    return emu_launch(grid, block, smem, s, k, std::forward<A>(a)...);
+inline void grid_wait(GPU_LOC1) { emu::grid_wait(loc_); }
+inline void grid_release(GPU_LOC1) { emu::grid_release(loc_); }
+inline void grid_enter(GPU_LOC1) { emu::grid_wait(loc_), emu::grid_release(loc_); }
+inline bool grid_waits(int major) { return major >= 9; }
+template <class... P, class... A>
+inline cudaError_t start(bool dependent, unsigned cluster, void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    return emu_launch_as(dependent, cluster, grid, block, smem, s, k, std::forward<A>(a)...);
 }
 #endif
+
+template <class... P, class... A>
+inline cudaError_t launch_as(bool dependent, unsigned cluster, void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s,
+                             A &&...a) {
+    if (smem > 48 * 1024) {
+        const cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
+        if (e != cudaSuccess) return e;
+    }
+    int device = 0, major = 0;
+    if (dependent) {
+        cudaError_t e = cudaGetDevice(&device);
+        if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+        if (e != cudaSuccess) return e;
+    }
+    return start(dependent && grid_waits(major), cluster, k, grid, block, smem, s, std::forward<A>(a)...);
+}
+template <class... P, class... A> inline cudaError_t launch(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    return launch_as(false, 1, k, grid, block, smem, s, std::forward<A>(a)...);
+}
+template <class... P, class... A>
+inline cudaError_t launch_dependent(void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s, A &&...a) {
+    return launch_as(true, 1, k, grid, block, smem, s, std::forward<A>(a)...);
+}
 } // namespace gpu
 #endif

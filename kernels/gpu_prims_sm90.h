@@ -7,6 +7,11 @@
 #include <cuda.h>
 #endif
 
+#define GPU_C2 int c0, int c1 // a box's coordinates
+#define GPU_C3 GPU_C2, int c2
+#define GPU_C4 GPU_C3, int c3
+#define GPU_C5 GPU_C4, int c4
+
 namespace gpu {
 enum { MAP_F16, MAP_BF16, MAP_F32 }; // types of a tensor map
 #if defined(__CUDACC__)
@@ -36,32 +41,53 @@ GPU_FN void mbar_wait(uint32_t bar, uint32_t parity) {
     while (!ok);
 }
 GPU_FN void fence_barrier_init() { asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async.shared::cta;" ::: "memory"); }
+// Clusters. Their CTAs start together but not at once, and take their shared memory with them: before one reaches into another, and before
+// it exits while another may still reach into it, all threads arrive at the cluster's barrier and wait there, whole warps at a time.
+// Relaxed, an arrival makes known what fence_barrier_init has announced and nothing more; else it is a membar.gl as well.
+GPU_FN uint32_t cluster_ctarank() {
+    uint32_t r;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+    return r;
+}
+GPU_FN uint32_t cluster_nctarank() {
+    uint32_t r;
+    asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(r));
+    return r;
+}
+GPU_FN void cluster_arrive() { asm volatile("barrier.cluster.arrive;" ::: "memory"); }
+GPU_FN void cluster_arrive_relaxed() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
+GPU_FN void cluster_wait() { asm volatile("barrier.cluster.wait;" ::: "memory"); }
+// the shared address of what lies at smem here in the CTA of that rank
+GPU_FN uint32_t mapa(uint32_t smem, uint32_t rank) {
+    uint32_t r;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(smem), "r"(rank));
+    return r;
+}
+// Arrives at the barrier that mapa gave. It says that this thread has done its reads; what it wrote is made known to its own CTA alone
+// (a release at the cluster's scope costs a membar.gl).
+GPU_FN void mbar_arrive_remote(uint32_t bar) { asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory"); }
 GPU_FN void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 using TensorMap = CUtensorMap;
 GPU_FN void tma_prefetch(const TensorMap *t) { asm volatile("prefetch.tensormap [%0];" ::"l"(t) : "memory"); }
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3,%4}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1)
-                 : "memory");
-}
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2) {
-    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
-                 "{%3,%4,%5}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1), "r"(c2)
-                 : "memory");
-}
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3) {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
-                 "{%3,%4,%5,%6}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
-                 : "memory");
-}
-GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3, int c4) {
-    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
-                 "{%3,%4,%5,%6,%7}], [%2];" ::"r"(dst),
-                 "l"(t), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
-                 : "memory");
-}
+// A box of a tensor map at coordinates c0, c1, ... (in elements, from the innermost dimension) -> shared memory; its bytes count on bar. With
+// a mask, into every CTA of the cluster whose rank's bit is set: to the same place there, counted on the barrier at bar's place there.
+#define GPU_TMA_LOAD(RANK, PARAMS, LIST, MASK, ...)                                                                                        \
+    GPU_FN void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, PARAMS) {                                                         \
+        asm volatile("cp.async.bulk.tensor." RANK ".shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {" LIST            \
+                     "}], [%2];" ::"r"(dst),                                                                                               \
+                     "l"(t), "r"(bar), __VA_ARGS__                                                                                         \
+                     : "memory");                                                                                                          \
+    }                                                                                                                                      \
+    GPU_FN void tma_load_multicast(uint32_t dst, const TensorMap *t, uint32_t bar, PARAMS, uint32_t mask) {                                \
+        asm volatile("cp.async.bulk.tensor." RANK ".shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], "    \
+                     "[%1, {" LIST "}], [%2], " MASK ";" ::"r"(dst),                                                                       \
+                     "l"(t), "r"(bar), __VA_ARGS__, "h"((uint16_t)mask)                                                                    \
+                     : "memory");                                                                                                          \
+    }
+GPU_TMA_LOAD("2d", GPU_C2, "%3,%4", "%5", "r"(c0), "r"(c1))
+GPU_TMA_LOAD("3d", GPU_C3, "%3,%4,%5", "%6", "r"(c0), "r"(c1), "r"(c2))
+GPU_TMA_LOAD("4d", GPU_C4, "%3,%4,%5,%6", "%7", "r"(c0), "r"(c1), "r"(c2), "r"(c3))
+GPU_TMA_LOAD("5d", GPU_C5, "%3,%4,%5,%6,%7", "%8", "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4))
 GPU_FN void tma_store(const TensorMap *t, uint32_t src, int c0, int c1) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2,%3}], [%1];" ::"l"(t), "r"(src), "r"(c0), "r"(c1)
                  : "memory");
@@ -146,6 +172,8 @@ template <int N> GPU_FN void fence_operand(float (&d)[N]) {
 #pragma unroll
     for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
+// v is worked out before and kept in a register: the compiler does not work it out again wherever it is used.
+GPU_FN void keep(uint32_t &v) { asm volatile("" : "+r"(v)); }
 // host: 0, or what went wrong
 inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, int swizzle) {
@@ -176,29 +204,33 @@ inline void mbar_init(uint32_t bar, uint32_t count GPU_LOC) { emu::mbar_init(bar
 inline void mbar_arrive(uint32_t bar GPU_LOC) { emu::mbar_arrive(bar, 1, 0, loc_); }
 inline void mbar_arrive_expect_tx(uint32_t bar, uint32_t bytes GPU_LOC) { emu::mbar_arrive(bar, 1, bytes, loc_); }
 inline void mbar_wait(uint32_t bar, uint32_t parity GPU_LOC) { emu::mbar_wait(bar, parity, loc_); }
-inline void fence_barrier_init(GPU_LOC1) { emu::fence_proxy_async(loc_); }
+inline void fence_barrier_init(GPU_LOC1) { emu::fence_barrier_init(loc_); }
+inline uint32_t cluster_ctarank(GPU_LOC1) { return emu::cluster_ctarank(loc_); }
+inline uint32_t cluster_nctarank(GPU_LOC1) { return emu::cluster_nctarank(loc_); }
+inline void cluster_arrive(GPU_LOC1) { emu::cluster_arrive(false, loc_); }
+inline void cluster_arrive_relaxed(GPU_LOC1) { emu::cluster_arrive(true, loc_); }
+inline void cluster_wait(GPU_LOC1) { emu::cluster_wait(loc_); }
+inline uint32_t mapa(uint32_t smem, uint32_t rank GPU_LOC) { return emu::mapa(smem, rank, loc_); }
+inline void mbar_arrive_remote(uint32_t bar GPU_LOC) { emu::mbar_arrive_remote(bar, loc_); }
 inline void fence_proxy_async(GPU_LOC1) { emu::fence_proxy_async(loc_); }
 struct alignas(64) TensorMap {
     unsigned char opaque[128];
 };
 inline const emu::TensorMap *tm_(const TensorMap *t) { return (const emu::TensorMap *)t; }
 inline void tma_prefetch(const TensorMap *t GPU_LOC) { emu::tma_prefetch(tm_(t), loc_); }
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1 GPU_LOC) {
-    int c[] = {c0, c1};
-    emu::tma_load(dst, tm_(t), bar, c, 2, loc_);
-}
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2 GPU_LOC) {
-    int c[] = {c0, c1, c2};
-    emu::tma_load(dst, tm_(t), bar, c, 3, loc_);
-}
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3 GPU_LOC) {
-    int c[] = {c0, c1, c2, c3};
-    emu::tma_load(dst, tm_(t), bar, c, 4, loc_);
-}
-inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, int c0, int c1, int c2, int c3, int c4 GPU_LOC) {
-    int c[] = {c0, c1, c2, c3, c4};
-    emu::tma_load(dst, tm_(t), bar, c, 5, loc_);
-}
+#define GPU_TMA_LOAD(PARAMS, RANK, ...)                                                                                                    \
+    inline void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, PARAMS GPU_LOC) {                                                 \
+        const int c[] = {__VA_ARGS__};                                                                                                     \
+        emu::tma_load(dst, tm_(t), bar, c, RANK, 0, loc_);                                                                                 \
+    }                                                                                                                                      \
+    inline void tma_load_multicast(uint32_t dst, const TensorMap *t, uint32_t bar, PARAMS, uint32_t mask GPU_LOC) {                        \
+        const int c[] = {__VA_ARGS__};                                                                                                     \
+        emu::tma_load(dst, tm_(t), bar, c, RANK, mask ? mask : 1u << 31, loc_);                                                            \
+    }
+GPU_TMA_LOAD(GPU_C2, 2, c0, c1)
+GPU_TMA_LOAD(GPU_C3, 3, c0, c1, c2)
+GPU_TMA_LOAD(GPU_C4, 4, c0, c1, c2, c3)
+GPU_TMA_LOAD(GPU_C5, 5, c0, c1, c2, c3, c4)
 inline void tma_store(const TensorMap *t, uint32_t src, int c0, int c1 GPU_LOC) {
     int c[] = {c0, c1};
     emu::tma_store(tm_(t), src, c, 2, loc_);
@@ -222,12 +254,18 @@ template <class T, int N, int TB = 0> inline void wgmma(float (&d)[N / 2], const
     emu::wgmma(d, N, a, 0, db, acc, !std::is_same<T, __half>::value, false, TB, loc_);
 }
 template <int N> inline void fence_operand(float (&)[N]) {}
+inline void keep(uint32_t &) {}
 inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, int swizzle) {
     return emu::tensor_map_encode((emu::TensorMap *)t, type == MAP_F32 ? 4 : 2, rank, base, dims, strides, box, nullptr, swizzle);
 }
 #endif
 // ================================================================ common
+// launch, in clusters of CTAs that follow one another along x, which the grid must be a multiple of: at most 8
+template <class... P, class... A>
+inline cudaError_t launch_cluster(void (*k)(P...), dim3 grid, dim3 block, unsigned cluster, size_t smem, cudaStream_t s, A &&...a) {
+    return launch_as(false, cluster, k, grid, block, smem, s, std::forward<A>(a)...);
+}
 enum { SWIZZLE_NONE = 0, SWIZZLE_32B = 1, SWIZZLE_64B = 2, SWIZZLE_128B = 3 };
 // matrix descriptor of a 128-byte-swizzled K-major tile: rows of 128 bytes, 8-row groups 1024 bytes apart
 GPU_FN uint64_t wgmma_desc_sw128(uint32_t smem) {

@@ -29,6 +29,7 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     int n, height, width, c, k, r, s, out_height, out_width;
     ConvOptions options;
     unsigned needs; /* conv_needs */
+    int capability, multiprocessors; /* of the device: 90 for 9.0 */
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
 /* What is left to do where y holds conv(x, w) alone, rounded to y_type: y = act(scale * ((y + bias) * gate + add)) in place. */
@@ -72,9 +73,13 @@ typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
     bool tf32;
     int n, tokens, heads, d;
     void *workspace; /* cuda_attn_workspace(a) bytes, as for NormArgs */
+    void *kept;      /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
+                        qkv and heads wants, or NULL; backward: what that forward left */
 } AttnArgs;
 size_t cuda_attn_workspace(const AttnArgs *a);
+size_t cuda_attn_kept(const AttnArgs *backward);
 int cuda_attn(const AttnArgs *a, void *stream);
+int cuda_attn_wide(const AttnArgs *a, void *stream); /* its part for heads of 257 to 512 channels in whole pieces of 16 bits */
 int cuda_attn_bwd(const AttnArgs *a, void *stream);
 
 typedef struct { /* OP_UNARY; OP_UNARY_BWD with dy */

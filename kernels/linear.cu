@@ -42,6 +42,7 @@ GPU_FN void add_products(float &sum, float4 w, float4 x) {
 // ---- few vectors ----------------------------------------------------------------------------------------------------------
 enum { FEW_WARPS = 8, FEW_FEATURES = FEW_WARPS * 32 / PARTS, FEW_VECTORS = 8 };
 template <bool WHOLE_PIECES> __global__ void __launch_bounds__(32 * FEW_WARPS) linear_few_kernel(LinearParams p) {
+    gpu::grid_enter();
     const int part = (int)threadIdx.x % PARTS, k = (int)blockIdx.x * FEW_FEATURES + (int)threadIdx.x / PARTS;
     const int first = (int)blockIdx.y * FEW_VECTORS, count = min((int)FEW_VECTORS, p.n - first);
     float sum[FEW_VECTORS];
@@ -116,6 +117,7 @@ template <int APART> GPU_FN void add_parts(float4 (&v)[PARTS]) {
 }
 template <int VECTORS, int FEATURES, bool WHOLE_PIECES>
 __global__ void __launch_bounds__(TILE_THREADS, 1) linear_many_kernel(LinearParams p) {
+    gpu::grid_enter();
     typedef LinearTile<VECTORS, FEATURES> Tile;
     DYN_SHARED(shared);
     const int t = (int)threadIdx.x, lane = t & 31, part = t >> 5;
@@ -187,8 +189,8 @@ __global__ void __launch_bounds__(TILE_THREADS, 1) linear_many_kernel(LinearPara
 template <int VECTORS, int FEATURES> static int launch_many(const LinearParams &p, cudaStream_t stream) {
     const dim3 grid((unsigned)ceil_div(p.k, FEATURES), (unsigned)ceil_div(p.n, VECTORS)), threads(TILE_THREADS);
     const size_t bytes = LinearTile<VECTORS, FEATURES>::SHARED;
-    if (p.c % PIECE == 0) return gpu::launch(linear_many_kernel<VECTORS, FEATURES, true>, grid, threads, bytes, stream, p);
-    return gpu::launch(linear_many_kernel<VECTORS, FEATURES, false>, grid, threads, bytes, stream, p);
+    if (p.c % PIECE == 0) return gpu::launch_dependent(linear_many_kernel<VECTORS, FEATURES, true>, grid, threads, bytes, stream, p);
+    return gpu::launch_dependent(linear_many_kernel<VECTORS, FEATURES, false>, grid, threads, bytes, stream, p);
 }
 
 // ---- launcher -------------------------------------------------------------------------------------------------------------
@@ -198,8 +200,8 @@ extern "C" int cuda_linear(const LinearArgs *a, void *stream) {
     p.n = a->n, p.c = a->c, p.k = a->k, p.add_stride = a->add_kind == OPERAND_POSITIONS ? 0 : a->k, p.scale = a->scale, p.act = a->act;
     if (a->n < MANY) {
         const dim3 grid((unsigned)ceil_div(a->k, FEW_FEATURES), (unsigned)ceil_div(a->n, FEW_VECTORS)), threads(32 * FEW_WARPS);
-        if (a->c % PIECE == 0) return gpu::launch(linear_few_kernel<true>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
-        return gpu::launch(linear_few_kernel<false>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
+        if (a->c % PIECE == 0) return gpu::launch_dependent(linear_few_kernel<true>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
+        return gpu::launch_dependent(linear_few_kernel<false>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
     }
     // The order of sums is that of both: the smaller tile where the larger would leave multiprocessors without a block.
     enum { WIDE_BLOCKS = 100 };

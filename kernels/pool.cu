@@ -36,6 +36,7 @@ GPU_FN size_t element(const PoolArgs &p, int height, int width, int h, int w, in
 
 template <typename T, int V, bool MAX>
 __global__ void __launch_bounds__(ROW_THREADS, sizeof(T) == 4 ? 2 : 3) pool_kernel(PoolArgs p, RowBlock b) {
+    gpu::grid_enter();
     const RowPlace at = row_place(b, V);
     const PoolOptions &o = p.options;
     const int place = (int)blockIdx.x * b.lanes + at.lane, h = place / p.out_width * BAND, w = place % p.out_width;
@@ -70,6 +71,7 @@ __global__ void __launch_bounds__(ROW_THREADS, sizeof(T) == 4 ? 2 : 3) pool_kern
 }
 
 template <int V, bool MAX> __global__ void __launch_bounds__(ROW_THREADS) pool_large_kernel(PoolArgs p, RowBlock b) {
+    gpu::grid_enter();
     SHARED(float, shared, [ROW_THREADS * V]);
     const RowPlace at = row_place(b, V);
     const int t = (int)threadIdx.x, h = (int)blockIdx.x / p.out_width, w = (int)blockIdx.x % p.out_width;
@@ -109,7 +111,7 @@ template <int V, bool MAX> static int launch_pool(const PoolArgs *a, cudaStream_
     const size_t places = (size_t)a->out_width * blocks_for((size_t)a->out_height, BAND);
     const size_t blocks = large ? (size_t)a->out_height * (size_t)a->out_width : blocks_for(places, (size_t)b.lanes);
     const PoolKernel kernel = large ? pool_large_kernel<V, MAX> : pool_kernel_of<V, MAX>(a->x_type);
-    return gpu::launch(kernel, dim3((unsigned)blocks, row_columns(b, V), (unsigned)a->n), dim3(ROW_THREADS), 0, stream, *a, b);
+    return gpu::launch_dependent(kernel, dim3((unsigned)blocks, row_columns(b, V), (unsigned)a->n), dim3(ROW_THREADS), 0, stream, *a, b);
 }
 extern "C" int cuda_pool(const PoolArgs *a, void *stream) {
     const cudaStream_t s = (cudaStream_t)stream;

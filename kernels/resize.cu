@@ -34,6 +34,7 @@ GPU_FN TableRow table_row(const double *table, int output, int taps, int size) {
 template <int V> GPU_FN constexpr int at_once() { return V == 1 ? AT_ONCE : 1; }
 
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) resize_columns_kernel(ResizeArgs p, RowBlock b) {
+    gpu::grid_enter();
     enum { ROWS = at_once<V>() };
     const RowPlace at = row_place(b, V); // its channel counts along the whole row
     const int row0 = ((int)blockIdx.x * b.lanes + at.lane) * ROWS;
@@ -65,6 +66,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) resize_columns_k
 }
 
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) resize_rows_kernel(ResizeArgs p, RowBlock b) {
+    gpu::grid_enter();
     enum { RUNS = at_once<V>() };
     const int lane = (int)threadIdx.x / b.across, row = (int)blockIdx.x * b.lanes + lane;
     const int first = ((int)blockIdx.y * RUNS * b.across + (int)threadIdx.x % b.across) * V, apart = b.across * V;
@@ -108,5 +110,6 @@ extern "C" int cuda_resize(const ResizeArgs *a, void *stream) {
     const RowBlock b = row_block(along, run, ROW_THREADS);
     const dim3 grid((unsigned)blocks_for((size_t)a->out_height, (size_t)b.lanes),
                     (unsigned)blocks_for((size_t)along, (size_t)(b.across * (run == 1 ? AT_ONCE : run))), (unsigned)a->n);
-    return gpu::launch(run == 1 ? resize_rows_kernel<1> : resize_rows_kernel<RUN>, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, *a, b);
+    return gpu::launch_dependent(run == 1 ? resize_rows_kernel<1> : resize_rows_kernel<RUN>, grid, dim3(ROW_THREADS), 0,
+                                 (cudaStream_t)stream, *a, b);
 }

@@ -17,24 +17,28 @@ ARCH ?= $(or $(GPU_ARCH),80 90)
 NVCC_VERSION := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\),.*/\1/p'))
 NVWERROR := $(if $(WERROR),$(filter 13.0,$(NVCC_VERSION)))
 NVFLAGS = -std=c++17 $(INCLUDE) -O3 -lineinfo $(if $(NVWERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra \
-          -Xptxas -warn-spills,-warn-lmem-usage$(if $(NVWERROR),$(COMMA)-Werror) \
-          $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
-          -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
+          -Xptxas -warn-spills,-warn-lmem-usage$(if $(NVWERROR),$(COMMA)-Werror)
+NVARCH = $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+         -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
 ifeq ($(CUDA),1)
 CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
 NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)
-# cuDNN's and cuBLASLt's headers; the libraries are loaded when --autotune on asks for them. CUDNN_HOME: where cuDNN lies, else
-# the toolkit's folder or Python's wheel
-CUDNN_HOME ?= $(firstword $(patsubst %/include/cudnn.h,%,$(wildcard $(CUDA_HOME)/include/cudnn.h /usr/include/cudnn.h) \
-              $(shell python3 -c 'import nvidia.cudnn as c; print(list(c.__path__)[0] + "/include/cudnn.h")' 2>/dev/null)))
+# cuDNN's and cuBLASLt's headers; the libraries are loaded when --provider asks for them. CUDNN_HOME, CUBLASLT_HOME: where they lie,
+# else the toolkit's folder or Python's wheels (nvidia/cudnn, nvidia/cu13 or nvidia/cublas)
+WHEELS := $(shell python3 -c 'import nvidia; print(*nvidia.__path__)' 2>/dev/null)
+CUDNN_HOME ?= $(firstword $(patsubst %/include/cudnn.h,%,$(wildcard $(CUDA_HOME)/include/cudnn.h /usr/include/cudnn.h \
+              $(addsuffix /cudnn/include/cudnn.h,$(WHEELS)))))
+CUBLASLT_HOME ?= $(firstword $(patsubst %/include/cublasLt.h,%,$(wildcard $(CUDA_HOME)/include/cublasLt.h \
+                 $(addsuffix /*/include/cublasLt.h,$(WHEELS)))))
 CUDNN := $(if $(CUDNN_HOME),$(call have,cudnn.h,-I$(CUDNN_HOME)/include -I$(CUDA_HOME)/include),0)
-CUDNN_FILE := $(firstword $(wildcard $(addprefix $(CUDNN_HOME)/,lib/libcudnn.so.9 lib64/libcudnn.so.9)))
-LT := $(call have,cublasLt.h,-I$(CUDA_HOME)/include)
-CUBLASLT_FILE := $(firstword $(wildcard $(addsuffix /libcublasLt.so.1[23],$(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/*/lib \
-                 $(shell python3 -c 'import nvidia; print(list(nvidia.__path__)[0] + "/*/lib")' 2>/dev/null))))
+CUDNN_FILE := $(firstword $(wildcard $(addprefix $(CUDNN_HOME)/,lib/libcudnn.so.9 lib64/libcudnn.so.9) \
+              $(addsuffix /cudnn/lib/libcudnn.so.9,$(WHEELS))))
+LT := $(if $(CUBLASLT_HOME),$(call have,cublasLt.h,-I$(CUDA_HOME)/include -I$(CUBLASLT_HOME)/include),0)
+CUBLASLT_FILE := $(firstword $(wildcard $(addsuffix /libcublasLt.so.1[23],$(CUBLASLT_HOME)/lib $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib \
+                 $(CUDA_HOME)/targets/*/lib $(addsuffix /*/lib,$(WHEELS)))))
 CUDA_DEFS := -DDG_HAVE_CUDA -isystem $(CUDA_HOME)/include $(if $(filter 1,$(NVTX)),-DDG_HAVE_NVTX) \
              $(if $(filter 1,$(CUDNN)),-DDG_HAVE_CUDNN -isystem $(CUDNN_HOME)/include $(if $(CUDNN_FILE),-DDG_CUDNN_FILE='"$(CUDNN_FILE)"')) \
-             $(if $(filter 1,$(LT)),-DDG_HAVE_CUBLASLT $(if $(CUBLASLT_FILE),-DDG_CUBLASLT_FILE='"$(CUBLASLT_FILE)"'))
+             $(if $(filter 1,$(LT)),-DDG_HAVE_CUBLASLT -isystem $(CUBLASLT_HOME)/include $(if $(CUBLASLT_FILE),-DDG_CUBLASLT_FILE='"$(CUBLASLT_FILE)"'))
 # the kernels first: they take longest to compile
 CUDA_OBJ := $(addprefix $(BUILD)/cuda/,$(KERNELS:%.cu=%.o) host/device/device.o $(CUDA_HOST:%=host/%.o))
 # the static runtime, so that the program starts on machines without a GPU or a driver, and says so
@@ -45,9 +49,22 @@ CUDA_OBJ := $(BUILD)/host/device/device.o
 CUDA_LIBS :=
 endif
 
+# cuDNN's plans, without a GPU
+$(BUILD)/cuda/cudnn_plans_test: $(BUILD)/cuda/tests/cudnn_plans_test.o $(BUILD)/cuda/host/device/cuda/provider_cudnn.o $(LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
+$(BUILD)/cuda/tests/%.o: tests/cuda_on_cpu/%.c $(STAMP) $(CUDA_STAMP)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
 $(BUILD)/cuda/kernels/%.o: kernels/%.cu $(CUDA_STAMP)
 	@mkdir -p $(@D)
-	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(NVCC) $(NVFLAGS) $(NVARCH) -MMD -MP -c $< -o $@
+# What only compute capability 9.0 has is compiled for it alone, whatever ARCH says; the program asks the device before it runs it.
+# ptxas says in a mere note that it has serialised a pipeline of wgmma.
+$(BUILD)/cuda/kernels/%_sm90.o: kernels/%_sm90.cu $(CUDA_STAMP)
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVFLAGS) -gencode arch=compute_90a,code=sm_90a -MMD -MP -c $< -o $@ >$@.notes 2>&1 || { cat $@.notes; exit 1; }
+	$(Q)cat $@.notes
+	$(Q)if [ "$(NVWERROR)" ] && grep -q serialized $@.notes; then rm -f $@; exit 1; fi
 $(BUILD)/cuda/host/%.o: host/%.c $(STAMP) $(CUDA_STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(CUDA_DEFS) -MMD -MP -c $< -o $@
@@ -91,8 +108,10 @@ $(BUILD)/emu/tests/%: $(BUILD)/tests/%.o $(EMU_OBJ) $(LIB)
 $(BUILD)/emu/fake/%.o: tests/cuda_on_cpu/%.c $(STAMP)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -DDG_EMU -DDG_HAVE_NVTX -Itests/cuda_on_cpu -MMD -MP -c $< -o $@
-FAKE_OBJ := $(filter-out %/cuda/providers.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
+FAKE_OBJ := $(filter-out %/cuda/provider_cudnn.o %/cuda/provider_cublaslt.o,$(EMU_OBJ)) $(BUILD)/emu/fake/fake_providers.o
 $(BUILD)/emu/choice_test: $(BUILD)/emu/fake/choice_test.o $(FAKE_OBJ) $(LIB) | $(BUILD)/emu/fake/dg_cuda
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+$(BUILD)/emu/finish_test: $(BUILD)/emu/fake/finish_test.o $(EMU_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 $(BUILD)/emu/fake/dg_cuda: $(BUILD)/host/program/main.o $(FAKE_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
@@ -120,6 +139,8 @@ $(BUILD)/race/%.o: tests/cuda_on_cpu/%.cpp $(STAMP)
 $(BUILD)/race/tests/test_ops: $(BUILD)/tests/backend_naive.o
 $(BUILD)/race/tests/%: $(BUILD)/tests/%.o $(RACE_OBJ) $(LIB)
 	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
+$(BUILD)/race/finish_test: $(BUILD)/emu/fake/finish_test.o $(RACE_OBJ) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(EMU_LIBS)
 $(BUILD)/race/prims_test $(BUILD)/race/neg_test: $(BUILD)/race/%: $(BUILD)/race/%.o $(LAYER:%=$(BUILD)/race/%)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(EMU_LIBS)

@@ -11,6 +11,7 @@ enum { SOFTMAX_THREADS = 256, SOFTMAX_WARPS = SOFTMAX_THREADS / 32 };
 // ---- device code ------------------------------------------------------------------------------------------------------
 
 __global__ void __launch_bounds__(SOFTMAX_THREADS) softmax_kernel(SoftmaxArgs p) {
+    gpu::grid_enter();
     SHARED(float, of_warp, [2 * SOFTMAX_WARPS]);
     const int t = (int)threadIdx.x;
     const size_t first = (size_t)blockIdx.x * (size_t)p.c;
@@ -34,5 +35,5 @@ __global__ void __launch_bounds__(SOFTMAX_THREADS) softmax_kernel(SoftmaxArgs p)
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
 extern "C" int cuda_softmax(const SoftmaxArgs *a, void *stream) {
-    return gpu::launch(softmax_kernel, dim3((unsigned)a->n), dim3(SOFTMAX_THREADS), 0, (cudaStream_t)stream, *a);
+    return gpu::launch_dependent(softmax_kernel, dim3((unsigned)a->n), dim3(SOFTMAX_THREADS), 0, (cudaStream_t)stream, *a);
 }

@@ -76,6 +76,7 @@ GPU_FN float round_to_odd(double d) {
     return __uint_as_float(fabs((double)f) > fabs(d) ? bits - 1 : bits + 1);
 }
 __global__ void __launch_bounds__(STATE_THREADS) combine_kernel(const __grid_constant__ CombineParams p) {
+    gpu::grid_enter();
     const StatePlace at = state_place(p.blocks);
     if (at.thread >= p.per_sample) return;
     const size_t i = at.image * p.per_sample + at.thread;
@@ -95,6 +96,7 @@ struct PosteriorParams {
     unsigned blocks;
 };
 __global__ void __launch_bounds__(STATE_THREADS, POSTERIOR_BLOCKS) posterior_kernel(const __grid_constant__ PosteriorParams q) {
+    gpu::grid_enter();
     const StatePlace at = state_place(q.blocks);
     if (at.thread >= q.per_sample) return;
     const size_t i = at.image * q.per_sample + at.thread;
@@ -146,6 +148,7 @@ GPU_FN void sine_cosine(double angle, double *sine, double *cosine) {
     if (turn == 1 || turn == 2) *cosine = -*cosine;
 }
 __global__ void __launch_bounds__(STATE_THREADS) randn_kernel(const __grid_constant__ RandnParams p) {
+    gpu::grid_enter();
     const StatePlace at = state_place(p.blocks);
     const size_t pair = at.thread;
     if (2 * pair >= p.per_sample) return;
@@ -167,6 +170,7 @@ struct ToU8Params {
 };
 // One block per image, so that the count needs no atomics.
 __global__ void __launch_bounds__(STATE_THREADS) to_u8_kernel(const __grid_constant__ ToU8Params p) {
+    gpu::grid_enter();
     SHARED(int, counts, [STATE_THREADS / 32]);
     const int t = (int)threadIdx.x;
     const size_t image = blockIdx.x * p.per_sample;
@@ -196,21 +200,21 @@ extern "C" int cuda_combine(void *out, DType out_type, int n, size_t per_sample,
     CombineParams p = {};
     p.out = out, p.out_type = out_type, p.terms = terms, p.per_sample = per_sample, p.blocks = state_blocks(per_sample);
     take_terms(p.term, term, terms, per_sample);
-    return gpu::launch(combine_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
+    return gpu::launch_dependent(combine_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
 }
 extern "C" int cuda_posterior(double *x, int n, size_t per_sample, const Posterior *p, void *stream) {
     PosteriorParams q = {x, *p, per_sample, state_blocks(per_sample)};
     take_terms(q.p.x0, p->x0, p->terms, per_sample);
     take_terms(q.p.gradient, p->gradient, p->gradients, per_sample);
     if (p->variance.data) take_terms(&q.p.variance, &p->variance, 1, per_sample);
-    return gpu::launch(posterior_kernel, dim3((unsigned)n * q.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, q);
+    return gpu::launch_dependent(posterior_kernel, dim3((unsigned)n * q.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, q);
 }
 extern "C" int cuda_randn(double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step, void *stream) {
     const RandnParams p = {out, per_sample, seed, step, state_blocks((per_sample + 1) / 2)};
-    return gpu::launch(randn_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
+    return gpu::launch_dependent(randn_kernel, dim3((unsigned)n * p.blocks), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
 }
 extern "C" int cuda_to_u8(uint8_t *out, const void *x, DType type, int n, size_t per_sample, double scale, double offset, int *bad,
                           void *stream) {
     const ToU8Params p = {out, x, type, per_sample, scale, offset, bad};
-    return gpu::launch(to_u8_kernel, dim3((unsigned)n), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
+    return gpu::launch_dependent(to_u8_kernel, dim3((unsigned)n), dim3(STATE_THREADS), 0, (cudaStream_t)stream, p);
 }

@@ -78,7 +78,7 @@ inline RowBlock row_block(int c, int run, int most_across) {
 inline unsigned row_columns(const RowBlock &b, int run) { return (unsigned)((b.c / run + b.across - 1) / b.across); }
 inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
 inline size_t blocks_for(size_t work, size_t per_block) { return (work + per_block - 1) / per_block; }
-// `rows` rows of `images` images, each thread making `per_thread` of them; `eights` is the kernel for whole runs.
+// `rows` rows of `images` images, each thread making `per_thread` of them; `eights` is the kernel for whole runs. Both call grid_enter.
 enum { RUN = 8 };
 template <class A>
 inline int launch_rows(void (*ones)(A, RowBlock), void (*eights)(A, RowBlock), bool whole_runs, int c, size_t rows, int per_thread,
@@ -86,7 +86,7 @@ inline int launch_rows(void (*ones)(A, RowBlock), void (*eights)(A, RowBlock), b
     const int run = whole_runs ? RUN : 1;
     const RowBlock b = row_block(c, run, ROW_THREADS);
     const dim3 grid((unsigned)blocks_for(rows, (size_t)(b.lanes * per_thread)), row_columns(b, run), (unsigned)images);
-    return gpu::launch(whole_runs ? eights : ones, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a, b);
+    return gpu::launch_dependent(whole_runs ? eights : ones, grid, dim3(ROW_THREADS), 0, (cudaStream_t)stream, a, b);
 }
 
 // The sum of each `lanes` neighbouring lanes of a warp, a power of two, in all of them; every lane takes part.

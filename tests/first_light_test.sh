@@ -163,7 +163,7 @@ OFFICIAL=/checkout OUT=$work/profile bench/first_light.sh profile "$fake" >"$wor
 rm "$work/bin/python3"
 check "profile: exit status $status" [ "$status" -eq 1 ]
 whole profile
-for s in libraries ncu-conv_mma ncu-norm_apply ncu-attn_mma ncu-attn_grad ncu-norm_bwd_apply torch-half; do said profile $s ok; done
+for s in libraries ncu-conv_mma ncu-norm_apply ncu-attn_mma ncu-attn_grad ncu-norm_bwd_whole torch-half; do said profile $s ok; done
 said profile memcheck 'failed, exit status 9'
 for s in torch-eager official torch-compile; do said profile $s 'failed, exit status 1'; done
 check "profile: the figure of PyTorch" grep -q '"torch-half": {"network_ms": 12}' "$work/profile/first.json"

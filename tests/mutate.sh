@@ -3,7 +3,7 @@
 #   tests/mutate.sh [TABLE [WORD]]     TABLE: kernels or core (both when left out); WORD: only lines that contain it
 #   MUTATE_EVERY=N takes every Nth of them; MUTATE_SECONDS bounds a test's processor time
 # A line is   file @@ test program and arguments @@ text @@ replacement @@ what is wrong then
-# The text is taken literally, with ⏎ for the end of a line, and must occur exactly once, so that the tables cannot rot. A test program is a path below the build
+# The test's words may begin with settings, NAME=VALUE, of its environment. The text is taken literally, with ⏎ for the end of a line, and must occur exactly once, so that the tables cannot rot. A test program is a path below the build
 # folder. A bug that survives, that does not compile, or whose text is not found is a failure.
 set -euo pipefail
 
@@ -22,9 +22,16 @@ caught=0 survived=0 unusable=0
 # The copies are built so that building and running together take least.
 opt=-O1
 [ "$1" = core ] || opt=-O0
+program_of() { # TEST, without its settings
+    local test=$1
+    while [[ ${test%% *} == *=* ]]; do test=${test#* }; done
+    printf '%s' "$test"
+}
 run() { # FOLDER TEST
+    local test
+    test=$(program_of "$2")
     # shellcheck disable=SC2086 # the words of a test are its arguments
-    (cd "$1" && ulimit -t "$limit" && timeout -k 5 $((limit * 20)) build/$2) >"$scratch/test.log" 2>&1
+    (cd "$1" && ulimit -t "$limit" && timeout -k 5 $((limit * 20)) env ${2%"$test"} build/$test) >"$scratch/test.log" 2>&1
 }
 build() { # FOLDER TARGET...
     local folder=$1
@@ -50,7 +57,8 @@ fields() { # LINE -> file, test, old, new, why
 declare -A tests programs
 for line in "${lines[@]}"; do
     fields "$line"
-    tests[$test]=1 programs[build/${test%% *}]=1
+    program=$(program_of "$test")
+    tests[$test]=1 programs[build/${program%% *}]=1
 done
 build "$scratch/base" "${!programs[@]}" || { tail -n 20 "$scratch/build.log"; echo "FAIL mutate.sh: the unbroken tree does not build"; exit 1; }
 for test in "${!tests[@]}"; do
@@ -71,7 +79,8 @@ for line in "${lines[@]}"; do
     rm -rf "$scratch/broken/build" "${scratch:?}/broken/$file"
     cp -a "$scratch/base/build" "$scratch/broken/build"
     printf '%s' "${text/"$old"/"$new"}" >"$scratch/broken/$file"
-    if ! build "$scratch/broken" "build/${test%% *}"; then
+    program=$(program_of "$test")
+    if ! build "$scratch/broken" "build/${program%% *}"; then
         echo "FAIL does not compile: $file: $why: $(grep -m 1 error "$scratch/build.log" || true)"
         unusable=$((unusable + 1))
         continue

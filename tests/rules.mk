@@ -13,28 +13,34 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB) $(CUDA_OBJ) $(LINK_STAMP)
 NETS := tests/golden/nets
 GUIDES := tests/golden/guidance
 OTHER_TESTS := $(BUILD)/tests/test_ops tests/test_gpu_report.sh \
-               $(filter-out %/test_golden %/test_ops %/test_gpu_report.sh %/test_eval_vectors,$(TESTS) $(TEST_SCRIPTS))
+               $(filter-out %/test_golden %/test_ops %/test_gpu_report.sh %/test_eval_vectors %/test_dependent,$(TESTS) $(TEST_SCRIPTS))
 EMU := $(BUILD)/emu/tests
 QUICK = "$(BUILD)/tests/test_golden cpu full sample" "$(BUILD)/tests/test_eval_vectors" $(EMU_QUICK) "$(BUILD)/tests/test_golden ref quick" \
         "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
-EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") "$(EMU)/test_bench emu" "$(EMU)/test_latents emu" "$(EMU)/test_run_measure emu" "$(EMU)/test_ranges emu" "$(EMU)/test_trace emu" "$(EMU)/test_golden emu quick" \
-            "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(EMU)/test_memory" \
+# Hopper's own kernels, on few multiprocessors, so that a block makes several tiles
+SM90 := env EMU_CC=90 EMU_SMS=2
+EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") $(foreach p,fp16 bf16,"$(SM90) $(EMU)/test_ops emu $(p) conv") "$(SM90) $(EMU)/test_stats emu fp16" "$(EMU)/test_bench emu" "$(EMU)/test_latents emu" "$(EMU)/test_run_measure emu" "$(EMU)/test_ranges emu" "$(EMU)/test_trace emu" "$(EMU)/test_golden emu quick" \
+            "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(BUILD)/emu/finish_test" $(if $(filter 1,$(CUDA)),"$(BUILD)/cuda/cudnn_plans_test") "$(EMU)/test_memory" \
             $(foreach p,tf32 fp16 bf16,"$(EMU)/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond. adm_tiny_plain dit_tiny_p2 vae_tiny.") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
             "$(EMU)/test_stats emu fp32" "$(EMU)/test_stats emu fp16" "$(EMU)/test_toy_model emu=fp32" "$(EMU)/test_toy_model emu=fp16" \
             "$(EMU)/test_programs emu=fp32" "$(EMU)/test_state emu" "$(EMU)/test_features emu=fp32" "$(EMU)/test_features emu=fp16" "$(EMU)/test_posterior emu" "$(EMU)/test_exec emu" "$(EMU)/test_fuse emu fp32" "$(EMU)/test_fuse emu fp16" "$(EMU)/test_views emu" \
+            "$(EMU)/test_dependent" "env EMU_CC=90 $(EMU)/test_state emu" "env EMU_CC=90 $(EMU)/test_posterior emu" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour
-LONG = "$(BUILD)/tests/test_evaluation all" "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" $(FUZZ_QUICK)
+LONG = "$(BUILD)/tests/test_evaluation all" "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" "tests/sass_waits.py" $(FUZZ_QUICK)
 RANDOM_LONG = \
   "$(BUILD)/tests/test_shared pairs 20 kills 30" \
   "$(BUILD)/tests/test_lines 1000" \
   "tests/sanitized.sh test_mutants 10000"
-EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" "$(EMU)/test_golden emu cifar10" \
+EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" $(SM90_LONG) "$(EMU)/test_golden emu cifar10" \
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_golden emu dit_chain" "$(EMU)/test_golden emu=bf16 dit_chain" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
            "$(BUILD)/race/tests/test_state emu" "$(BUILD)/race/tests/test_posterior emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
-           "$(BUILD)/race/prims_test"
+           "$(BUILD)/race/prims_test" "$(BUILD)/race/finish_test" "$(BUILD)/race/tests/test_dependent emu=fp32" "env EMU_CC=90 $(EMU)/test_ops emu fp16"
+SM90_LONG = "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16 conv" "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_ops emu fp16 conv" \
+            "$(SM90) EMU_SCHED=rev $(EMU)/test_ops emu bf16 conv" "$(SM90) $(BUILD)/race/tests/test_ops emu fp16 conv" "$(SM90) $(BUILD)/race/tests/test_stats emu fp16" \
+            "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_stats emu bf16" "$(SM90) $(EMU)/test_batch emu=fp16"
 # hours
 WHOLE = "$(BUILD)/tests/test_golden ref sample" "$(BUILD)/tests/test_golden cpu large" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 RANDOM_WHOLE = \
@@ -42,6 +48,7 @@ RANDOM_WHOLE = \
   "tests/sanitized.sh test_lines 10000" \
   "tests/sanitized.sh test_mutants 100000"
 EMU_WHOLE = $(foreach p,fp16 bf16 tf32,"$(EMU)/test_golden emu=$(p) quick") "$(EMU)/test_golden emu=fp16 full sample" \
+            $(foreach g,disc_cifar10_cond edm_cifar10_cond,"env EMU_CC=90 $(EMU)/test_golden emu=fp16 $(g)") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_ffhq64.safetensors $(NETS)/edm_imagenet64.safetensors $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,bf16 tf32,"$(EMU)/test_batch emu=$(p)") "$(BUILD)/tests/test_precision $(GUIDES)/disc_ffhq64.safetensors" \
             $(foreach p,fp32 fp16,"$(BUILD)/race/tests/test_ops emu $(p)") "$(BUILD)/race/tests/test_stats emu fp16"

@@ -1,5 +1,6 @@
 """sass_model_test.py -- the model of bench/sass against machine code whose figures are known by hand. Needs neither nvcc nor a GPU.
 tests/test_sass_model.sh runs it."""
+import ctypes
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import tempfile
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
-from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report  # noqa: E402
+from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report, wgmma  # noqa: E402
 
 passed = failed = 0
 
@@ -36,12 +37,12 @@ def refused(what, action, words):
         check("%s: %s" % (what, e), words in str(e), True)
 
 
-def probe():
-    with open(os.path.join(ROOT, "tests", "data", "probe.sass")) as f:
+def probe(name="probe"):
+    with open(os.path.join(ROOT, "tests", "data", name + ".sass")) as f:
         text = f.read()
     functions = decode.parse(text)
     decode.add_usage(functions, text)
-    return functions["_Z5probePKfPfiii"], text
+    return next(iter(functions.values())), text
 
 
 def run_probe(function, n, m, extra, threads=32):
@@ -143,13 +144,125 @@ def test_multiprocessor():
     near("asynchronous copies are waited for", clocks([[issue(copy, operands.Memory(4, 512, 0)), issue(commit), issue(wait), last]]), 725, 0.03)
 
 
+def hopper_traces(steps, turns, grid=1):
+    f, _ = probe("probe_sm90")
+    numbers = launches.structure("ProbeParams", launches.ints("steps", "turns"))(steps=steps, turns=turns)
+    launch = launches.Launch("probe", (grid,), 384, 82048, [wgmma.tensor_map(64, 128), wgmma.tensor_map(64, 64), numbers], 0)
+    launch.check_parameters(f)
+    return machine.Block(f, launch.parameter_bytes(), (0, 0, 0), 384, launch.grid).traces()
+
+
+def test_hopper_machine():
+    traces = hopper_traces(3, 2)
+    roots = lambda trace, root: of_root(trace, root)
+    check("a producer's 2 boxes of each of 6 steps, of 16 KB, to two barriers", [(i.memory.read, i.memory.wavefronts, i.memory.sync.at & 15)
+          for i in roots(traces[0], "UTMALDG")], [(16384, 128, 0), (16384, 128, 0), (16384, 128, 8), (16384, 128, 8)] * 3)
+    waits = [i.memory.sync for i in roots(traces[0], "SYNCS") if i.memory and i.memory.sync.kind == "wait"]
+    check("it waits for the phases in which stages become free", [s.count for s in waits], [1, 1, 0, 0, 1, 1])
+    begun = [i.memory.sync for i in roots(traces[0], "SYNCS") if i.memory and i.memory.sync.kind == "begin"]
+    check("barriers of 1 and of 8 arrivals begin in the first thread", sorted(s.count for s in begun), [1, 1, 8, 8])
+    check("other warps of the producer's do nothing", [len(roots(t, "SYNCS")) for t in traces[1:4]], [0] * 3)
+    check("8 warps multiply, 4 times a step", [len([i for i in roots(t, "HGMMA") if i.memory]) for t in traces], [0] * 4 + [24] * 8)
+    product = roots(traces[4], "HGMMA")[0].memory
+    check("m64n128k16: 64 clocks, 48 wavefronts for four warps", (product.sync.count, product.wavefronts), (64, 12))
+    check("the fourth of each step ends its group", [bool(i.memory.sync.size) for i in roots(traces[4], "HGMMA")], ([False] * 3 + [True]) * 6)
+    arrives = [i.memory.sync for i in roots(traces[5], "SYNCS") if i.memory and i.memory.sync.kind == "arrive"]
+    check("a consumer's warps arrive by one lane", [(s.count, s.size) for s in arrives], [(1, 0)] * 6)
+    check("a producer's arrival expects its boxes", [(i.memory.sync.count, i.memory.sync.size) for i in roots(traces[0], "SYNCS")
+          if i.memory and i.memory.sync.kind == "arrive"], [(1, 32768)] * 6)
+    check("one thread of a group stores 8 KB, once a turn", [[i.memory.written for i in roots(t, "UTMASTG") if i.memory] for t in traces[4:]],
+          ([[8192, 8192]] + [[]] * 3) * 2)
+    barriers = [{(i.memory.sync.at, i.memory.sync.count) for i in roots(t, "BAR") if i.memory} for t in traces[4:]]
+    check("groups have barriers of their own", barriers, [{(1, 128)}] * 4 + [{(2, 128)}] * 4)
+    check("lanes that have parted meet at WARPSYNC", [len(roots(t, "BAR")) for t in traces[4:]], [5] * 8)
+    check("blocks of a larger grid make fewer turns", len(of_root(hopper_traces(3, 2, 2)[0], "UTMALDG")), 6)
+    run = lambda lines: machine.Block(function_of(lines), b"", (0, 0, 0), 32).traces()[0]
+    far = run(["MOV R1, 0x1000040", "S2R R0, SR_LANEID", "ISETP.LT.AND P0, PT, R0, 0x2, PT", "@P0 SYNCS.ARRIVE.TRANS64.RED.A1T0 RZ, [R1], RZ", "EXIT"])
+    check("arrivals in both blocks of a cluster are two in this one", (far[3].memory.sync.at, far[3].memory.sync.count), (64, 2))
+    shared = machine.Block(function_of(["ULDC.64 UR4, c[0x0][0x198]", "UMOV UR8, 0x400", "UMOV UR9, 0x1000040", "UMOV UR6, 0x30000",
+                                        "UTMALDG.3D.MULTICAST [UR8], [UR4], UR6", "EXIT"]), bytes(wgmma.tensor_map(64, 128)), (0, 0, 0), 32)
+    check("a box for both blocks: read once, written here with the other's", shared.traces()[0][4].memory,
+          operands.Memory(256, 16384, 0, operands.Sync("load", 64, 0, 32768)))
+    one = run(["ELECT P0, URZ, PT", "@P0 SYNCS.ARRIVE.TRANS64 RZ, [R1], R0", "EXIT"])
+    check("one lane is elected", one[1].memory.sync.count, 1)
+    met = run(["S2R R0, SR_TID.X", "ISETP.LT.AND P0, PT, R0, 0x8, PT", "@P0 BRA 0x40", "MOV R1, 0x1", "WARPSYNC.ALL", "NOP", "EXIT"])
+    check("lanes that part meet there, and are one warp again", [i.instruction.root for i in met[3:]], ["MOV", "WARPSYNC", "WARPSYNC", "NOP", "EXIT"])
+    tallies = [counts.tally(t) for t in traces]
+    total, workers, working = counts.block_tally(tallies)
+    check("8 of 12 warps work", (working, workers["hgmma"], workers["issued"] < total["issued"], workers["tensor"] / 4), (8, 192, True, 2 * 24 * 64))
+
+
+def test_hopper_multiprocessor():
+    sync = lambda kind, at, count, size, wavefronts=1, read=0: operands.Memory(wavefronts, read, 0, operands.Sync(kind, at, count, size))
+    product, last, box, wait, arrive, begin, add, end, depbar, bar, arv = made_up([
+        ("HGMMA.64x256x16.F32 R24, gdesc[UR8], R24", 1, 7, 0), ("HGMMA.64x256x16.F32 R24, gdesc[UR8], R24, gsb0", 1, 7, 0),
+        ("UTMALDG.2D [UR8], [UR4]", 1, 7, 0), ("SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [R1], R0", 1, 0, 0), ("SYNCS.ARRIVE.TRANS64 RZ, [R1], R0", 1, 7, 0),
+        ("SYNCS.EXCH.64 URZ, [R1], UR4", 1, 7, 0), ("FADD R0, R1, R2", 4, 7, 0), ("EXIT", 5, 7, 0), ("WARPGROUP.DEPBAR.LE gsb0, 0x0", 1, 7, 0),
+        ("BAR.SYNC R0, 0x40", 1, 7, 0), ("BAR.ARV R0, 0x40", 1, 7, 0)])
+    issue = lambda i, memory=None: machine.Issue(i, False, memory)
+    of = lambda n, ends: sync("product", None, n / 2, ends, (16 + n / 4) / 4)
+    products = lambda n, count: [issue(product, of(n, False))] * (count - 1) + [issue(last, of(n, True)), issue(depbar), issue(end)]
+    near("products of a warpgroup take its tensor cores", clocks([products(256, 20)] * 4), 20 * 128, 0.03)
+    near("two warpgroups share them", clocks([products(256, 20)] * 8), 40 * 128, 0.03)
+    near("of 32 columns they wait for the port: 24 wavefronts", clocks([products(32, 20)] * 4), 20 * 24, 0.15)
+    begun = [issue(begin, sync("begin", 64, 1, 0)), issue(arrive, sync("arrive", 64, 1, 65536))]
+    loaded = begun + [issue(box, sync("load", 64, 0, 32768, 256, 32768))] * 2 + [issue(wait, sync("wait", 64, 0, 0)), issue(end)]
+    near("a barrier waits for its boxes: 64 KB at 32 bytes a clock, and their latencies", clocks([loaded]), 2048 + 700 + 170, 0.03)
+    both = begun + [issue(box, sync("load", 64, 0, 65536, 512, 32768)), issue(wait, sync("wait", 64, 0, 0)), issue(end)]
+    near("what other blocks of a cluster load comes from them", clocks([both]), 1024 + 700 + 170, 0.03)
+    near("and lets those through who come later", clocks([loaded, [issue(add)] * 1000 + [issue(wait, sync("wait", 64, 0, 0)), issue(end)]]), 4000, 0.03)
+    refused("a barrier that nobody arrives at", lambda: clocks([begun[:1] + [issue(wait, sync("wait", 64, 0, 0)), issue(end)]]), "stands still")
+    meet = sync("barrier", 3, 64, True, 0)
+    slow, fast = [issue(add)] * 100 + [issue(bar, meet), issue(end)], [issue(bar, meet)] + [issue(add)] * 100 + [issue(end)]
+    near("a barrier of 64 threads is two warps' alone", clocks([slow, fast, [issue(end)], [issue(end)]]), 800, 0.05)
+    arrives = [issue(arv, sync("barrier", 3, 64, False, 0))] + [issue(add)] * 100 + [issue(end)]
+    near("who only arrives does not wait", clocks([slow, arrives]), 400, 0.08)
+    soon = multiprocessor.Multiprocessor(dict(multiprocessor.DEFAULTS, tma_latency=0), (1000.0, None, 0))
+    near("a whole kernel: a step is 8 products of 64 clocks, but 640 wavefronts: 48 for each of them, 256 of boxes",
+         soon.run(hopper_traces(48, 1), 1, 1), 48 * 640 + 900, 0.12)
+    near("where they do not, 2 stages are too few: a box's way and the products, one after the other",
+         clocks(hopper_traces(48, 1)) / 24, 1024 + 870 + 512 + 290, 0.06)
+
+
+def test_wgmma_launches():
+    op = lambda graph, n=64: launches.Op(graph, graph["ops"][0], n)
+    check("boxes of 32x4 pixels, of 16x8, of 8x8 of two images, and of a row of 256", [wgmma.box_of(s, s) for s in (32, 16, 8, 256)],
+          [(32, 4, 1), (16, 8, 1), (8, 8, 2), (128, 1, 1)])
+    check("no box has segments of 64 pixels in their order at 24x24", wgmma.box_of(24, 24), None)
+    added = counts.conv(1, 256, 256, 16)
+    added["ops"][0]["positions"] = True
+    check("positions do not come by TMA", [wgmma.conv(op(g), 132).parameters[-1].plain for g in (counts.conv(1, 256, 256, 16), added)], [True, False])
+    gelu = [counts.conv(1, 256, 256, 16, residual, False, act="gelu_tanh") for residual in (False, True)]
+    check("an activation may, where nothing is added", [wgmma.conv(op(g), 132).parameters[-1].plain for g in gelu], [True, False])
+    check("columns of tiles", [wgmma.columns_of(k) for k in (128, 192, 256, 384, 512, 1152)], [128, 192, 256, 192, 256, 192])
+    run = wgmma.launches(op(counts.conv(3, 256, 256, 32)))[0]
+    check("a grid of all multiprocessors", (run.kernel, run.grid, run.threads, run.shared, run.place),
+          ("conv_wgmma_kernelI6__halfLi256E", (132, 1, 1), 384, 229440, (0, 0, 0)))
+    p = run.parameters[-1]
+    check("512 tiles of 36 steps", (p.tiles, p.pixel_tiles, p.steps, p.across, p.down, p.plain), (512, 512, 36, 1, 8, True))
+    check("4 tiles of the first block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in run.longer[:2]], run.longer[2]), ([(256, 2), (172, 3)], 4))
+    check("maps are aligned in constant memory", (launches.FIRST + len(run.parameter_bytes()), [run.parameter_bytes()[at] for at in (112, 113, 240, 241)]),
+          (0x480 + ctypes.sizeof(wgmma.WgmmaParams), [0, 64, 0, 64]))
+    matrix = wgmma.conv(op(counts.conv(1, 1152, 1152, 16, True, False, gate=True)), 132).parameters[-1]
+    check("a 1x1 convolution is a product of matrices", (matrix.out_width, matrix.out_height, matrix.images, matrix.tiles, matrix.plain), (16384, 1, 1, 768, False))
+    check("3 columns, or f32, are the portable kernel's", [bool(wgmma.layer_of(op(counts.conv(3, 128, k, 32)))) for k in (3, 8, 128)], [False, False, True])
+    half = counts.conv(3, 128, 128, 32)
+    half["ops"][0].update(stride=2, top=0, left=0)
+    half["tensors"][half["ops"][0]["out"]][1:3] = half["tensors"][half["ops"][0]["in"][3]][1:3] = [16, 16]
+    check("of stride 2 too", [wgmma.conv(op(half), 132).parameters[-1].phase_channels, p.phase_channels], [128, 0])
+    odd = wgmma.conv(op(counts.conv(3, 256, 256, 8), 5), 132)
+    check("5 images of 8x8 are 3 tiles of two images; tiles and blocks come in pairs", (odd.parameters[-1].pixel_tiles, odd.grid), (4, (4, 1, 1)))
+    own = counts.only_launches(counts.conv(3, 256, 256, 32), True)[0].kernel, counts.only_launches(counts.conv(3, 256, 256, 32))[0].kernel
+    check("it is taken where it is there", own, (run.kernel, "conv_mma_kernelI6__halfLi128ELb1E"))
+
+
 def test_launches():
     run = counts.only_launches(counts.conv(3, 256, 256, 32))[0]
-    check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (512, 2, 1), 67584))
-    check("its parameters", len(run.parameter_bytes()), 128)
+    check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (1024, 1, 1), 49152))
+    check("its parameters", len(run.parameter_bytes()), 192)
     few, many = (launches.linear(launches.Op(g, g["ops"][0], n))[0] for g in [counts.linear(256, 512)] for n in (15, 16))
     check("linear layers on 15 and on 16 vectors", (few.kernel, few.grid, many.kernel, many.grid),
-          ("linear_few_kernel", (64, 2, 1), "linear_many_kernelILb1E", (32, 1, 1)))
+          ("linear_few_kernelILb1E", (16, 2, 1), "linear_many_kernelILi32ELi16ELb1E", (32, 1, 1)))
     check("72 steps are reckoned from 18 and 36", [run.longer[0][1], run.longer[1][1], run.longer[2]], [18, 36, 72])
     check("a guided run of CIFAR-10 asks the guide 15 times", predict.guided_steps(18), 15)
     old = [{"case": "a", "kernel": "k", **dict.fromkeys(counts.WATCHED, 10)}]
@@ -158,6 +271,9 @@ def test_launches():
     check("a loop that got longer is worse", [w for _, w in counts.compare(old, [worse])], [True])
     check("a port with less to do is better", [w for _, w in counts.compare(old, [better])], [False])
     check("a kernel that is gone is worse", [w for _, w in counts.compare(old, [])], [True])
+    spills = decode.Function("a kernel")
+    spills.local, spills.stack = 8, 0
+    check("a kernel that spills", counts.spilling({"a kernel": spills}), ["a kernel: spills 8 bytes"])
     low, high = predict.parameter_sets({}).values()
     check("without a calibration two costs of cp.async", (low["cp_async_port_clocks"], high["cp_async_port_clocks"]), (4, 8))
     low, high = predict.parameter_sets({"cp_async_port_clocks": 5, "clock_under_load_mhz": 1600}).values()
@@ -171,11 +287,11 @@ def test_bf16_and_wide_heads():
         t[4] = t[4].replace("fp16", "bf16")
     check("a convolution in bf16", counts.only_launches(in_bf16)[0].kernel, run.kernel.replace("6__half", "13__nv_bfloat16"))
     wide = counts.only_launches(counts.attention("attn", 1, 512, 1024))[0]
-    check("a head of 512: 2 halves of its channels, 64 queries a block", (wide.kernel, wide.grid, wide.shared), ("attn_f32_kernelILi4ELi4E", (1024, 1, 2), 33792))
-    check("its 16 blocks of keys are reckoned from 1 and 2", [(part.parameters[0].tokens, steps) for part, steps in wide.longer[:2]] + [wide.longer[2]],
-          [(64, 1), (128, 2), 16])
+    check("a head of 512: 2 halves of its channels, 64 queries a block", (wide.kernel, wide.grid, wide.shared), ("attn_wide_kernelI6__halfE", (1024, 1, 2), 91648))
+    check("its 64 blocks of keys are reckoned from 2 and 4", [(part.parameters[0].tokens, steps) for part, steps in wide.longer[:2]] + [wide.longer[2]],
+          [(32, 2), (64, 4), 64])
     many = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
-    check("132 vectors are two whole tiles, and one of 4", [(part.grid, part.parameters[0].n) for part in many.parts], [((432, 2, 1), 128), ((432, 1, 1), 4)])
+    check("132 vectors are two whole tiles, and one of 4", [(part.grid, part.parameters[0].n) for part in many.parts], [((108, 2, 1), 128), ((108, 1, 1), 4)])
 
 
 class FakePredictor:
@@ -184,7 +300,8 @@ class FakePredictor:
 
     def graph(self, graph, rows):
         return {"ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "categories": {"linear layers": [2.0, 3.0], "pixel norm": [1.0, 1.0]},
-                "fused gates": [0.5, 1.0], "rows": {}, "launches": 1}
+                "fused gates": [0.5, 1.0], "rows": {"an op": {"count": 1, "ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "bytes": 3e9 * rows, "floor_ms": 3.0 * rows}},
+                "launches": 1, "floor_ms": 3.0 * rows}
 
     def seconds(self, launch, name):
         return launch.blocks * (2.0 if launch.parameters[0].end.gate else 1.0), 0.0
@@ -203,11 +320,20 @@ def test_preset():
     text = report.markdown([p], "nvcc", {})
     check("its text has the phases and the shares", [line in text for line in (
         "| decoder | 3 | 40.00..80.00 | 0.12..0.24 | 0.2% |", "| modulation linears | 2.000..3.000 | 0.50%..0.67% | 0.75%..1.00% |",
-        "### Network call, 10 images, each with and without its class: 200.00..400.00 ms, 30000 us an image; 1 launches")], [True] * 3)
+        "### Network call, 10 images, each with and without its class: 200.00..400.00 ms, 30000 us an image (floor: 6000 us); 1 launches",
+        "| an op | 1 | 200.000..400.000 | 100.0% | 67 | 0.20 | 60.000 | 20% |", "| network | an op | 6000000 | 55.2% | 20% |")], [True] * 5)
     gated = counts.conv(1, 1152, 1152, 16, stats=False, gate=True)
     op, made = launches.launches_of(gated, 4)[0]
     check("a gate costs what the convolution without it does not", predict.Predictor.gate(FakePredictor(), op, made, "low"), 8 * 9)
     check("and is still in the op", op.inputs[4] is not None, True)
+    two = counts.graph_of("add", [counts.image(256, 32)] * 2, counts.image(256, 32))
+    two["ops"].append(dict(two["ops"][0], flops=1e12))
+    predictor = predict.Predictor({}, {})
+    predictor.seconds = lambda launch, name: (1.0, 0.0)
+    row = predictor.graph(two, 4)["rows"]["add 256 32x32"]
+    near("floors: bytes of three tensors at 3 TB/s, and 4 T operations at 865 T a second", row["floor_ms"], 3 * 4 * 256 * 1024 * 2 / 3e9 + 4e12 / 865.1e9, 1e-3)
+    part = counts.graph_of("slice", [(1, 1, 1, 6912, "fp32")], (1, 1, 1, 1152, "fp32"), first=2304)
+    check("of a slice its part counts", launches.Op(part, part["ops"][0], 2).bytes, 2 * 2 * 1152 * 4)
     check("a name or its preset's start", [predict.chosen(predict.PRESETS[0], s) for s in ("dit", "ImageNet 256", "", "vae")], [True, True, True, False])
 
 
@@ -253,12 +379,15 @@ def test_program():
                 return str(e).replace(path, "F")
         check("measured values are found anywhere", calibrated('{"rates": [{"hmma_interval_clocks": 6.1}], "clock_under_load_mhz": 1600, "x": 1}'),
               {"hmma_interval_clocks": 6.1, "clock_under_load_mhz": 1600})
+        notes = "ptxas info    : (C7515) Potential Performance Loss: wgmma.mma_async instructions are serialized\nptxas info    : Used 168 registers\n"
+        check("a note that wgmma is serialised", sass_model.serialised(notes * 2), notes.splitlines()[:1])
+        check("no note", sass_model.serialised(notes.splitlines()[1]), [])
         check("no number is refused", calibrated('{"ldmatrix_x4_clocks": NaN}'), "F: ldmatrix_x4_clocks is nan, want a positive number")
         check("nor is a file without any of them taken", calibrated("{}")[:26], "F: holds none of hmma_inte")
 
 
 not_run = 0
-for test in (test_decoder, test_machine, test_multiprocessor, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
+for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
     not_run += test() or 0
 print("test_sass_model: %d passed, %d failed, %d not run" % (passed, failed, not_run))
 sys.exit(failed > 0)

@@ -262,6 +262,7 @@ static void make_old(const Setup *s, const char *dir) {
         bool known = false;
         for (int i = 0; i < OF_BEFORE; i++) known |= !strcmp(of_before[i].option, m->key);
         for (size_t i = 0; i < sizeof also / sizeof *also; i++) known |= !strcmp(also[i], m->key);
+        if (!strcmp(m->key, "provider")) text_printf(&t, "%s\"autotune\": \"off\"", kept++ ? ", " : ""); /* its name of before */
         if (!known) continue;
         text_printf(&t, "%s\"%s\": ", kept++ ? ", " : "", m->key);
         json_write(&t, m);

@@ -279,6 +279,8 @@ static void refusals(const Setup *s) {
         {"--seeds 0-3 --metrics fid --protocol edm --ref real.npz", 2, "holds 4 images, and protocol edm wants 50000"},
         {"--seeds 0-50000 --metrics fid --protocol edm --ref real.npz", 2, "protocol edm measures 50000 images, and --seeds lists 50001"},
         {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --no-images", 2, "needs --stats"},
+        {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --no-images --stats x.npz --autotune on", 2,
+         "--no-images and --provider auto: "},
         {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --no-images --stats x.npz --outdir y", 2, "leave out --outdir"},
         {"--seeds 0-3 --metrics fid --protocol adm --ref real.npz --stats real.npz", 2, "real.npz is a file that is read"},
         {"--seeds 0-3 --metrics fid --protocol adm --ref nowhere.npz --stats x.npz", 2, "nowhere.npz: cannot open"},

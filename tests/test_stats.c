@@ -30,6 +30,11 @@ static const Case cases[] = {
     {"concat", "groups of 16 channels straddle the seam at 40", 8, 16, 16, 40, 24, 4, false, true, 0, true, false},
     {"concat_odd", "seam at an odd channel", 8, 8, 16, 21, 27, 16, true, true, 0, true, false},
     {"relu", "the statistics are those of what is stored: after gate and activation", 16, 8, 16, 32, 0, 8, false, false, 0, true, true},
+    {"tile_images", "two images in a tile of Hopper's own kernel", 8, 8, 64, 64, 0, 8, false, true, 0, true, false},
+    {"tile_halves", "an image ends in the middle of its last tile, residual", 6, 32, 64, 192, 0, 8, true, true, 0, true, false},
+    {"tile_offset", "four passes of channels, mean far above the deviation", 8, 16, 64, 256, 0, 8, false, false, 60, true, false},
+    {"tile_relu", "after gate and activation, two passes of channels", 8, 16, 64, 128, 0, 8, false, false, 0, true, true},
+    {"tile_concat", "a seam between tiles' channels", 8, 8, 64, 64, 136, 8, false, true, 0, true, false},
     {"not_whole", "36 pixels are no whole segment: the norm makes its own", 6, 6, 16, 32, 0, 8, false, true, 0, false, false},
 };
 enum { CASES = sizeof cases / sizeof *cases, BATCH = 3 };

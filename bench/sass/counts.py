@@ -4,14 +4,14 @@ A loop's figures are the difference between two launches that differ in the numb
 left is outside the loop. Kernels without such a loop are counted whole.                                                        """
 from collections import Counter
 
-from . import launches
+from . import launches, wgmma
 from .launches import ceil_div
 from .machine import Block
 from .multiprocessor import DEFAULTS, pipe_of
 
 QUARTERS = 4
 # Every figure that a change may not make larger.
-WATCHED = ("registers", "spills", "issued", "port", "mufu", "hmma", "outside")
+WATCHED = ("registers", "spills", "issued", "quarter", "others", "port", "mufu", "hmma", "hgmma", "outside")
 HALF = "fp16"
 
 
@@ -83,7 +83,16 @@ CASES = [
     ("2x up", graph_of("resample", [image(256, 16)], image(256, 32), up=True, taps=2, pad=0), None, 1),
     ("linear layer, 64 vectors", linear(256, 512), linear(512, 512), 4),
 ]
-GROUPS = {"hmma": "hmma", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
+# The same of kernels/conv_sm90.cu, where it is there: a turn is a step of 64 channels, outside is a tile's rest.
+HOPPER_CASES = [
+    ("Hopper: conv 3x3, 256 columns, residual and statistics", conv(3, 256, 256, 32), conv(3, 512, 256, 32), 36),
+    ("Hopper: conv 3x3, 192 columns, residual and statistics", conv(3, 192, 192, 32), conv(3, 384, 192, 32), 27),
+    ("Hopper: conv 3x3, 128 columns, residual and statistics", conv(3, 128, 128, 32), conv(3, 256, 128, 32), 18),
+    ("Hopper: conv 1x1, 256 columns", conv(1, 256, 768, 16, False, False), conv(1, 512, 768, 16, False, False), 4),
+    ("Hopper: conv 1x1, gate and residual", conv(1, 256, 768, 16, stats=False, gate=True), conv(1, 512, 768, 16, stats=False, gate=True), 4),
+    ("Hopper: conv 1x1, GELU", conv(1, 256, 768, 16, False, False, act="gelu_tanh"), conv(1, 512, 768, 16, False, False, act="gelu_tanh"), 4),
+]
+GROUPS = {"hmma": "hmma", "product": "hgmma", "box": "tma", "sync": "sync", "product_wait": "control", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
 MEMORY = {"LDSM": "ldsm", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
 
@@ -97,52 +106,72 @@ def group_of(instruction):
     return GROUPS[pipe]
 
 
-def tally(traces):
-    """Sums over a block: issue slots by group; port: clocks of the shared-memory port, 4 for each 512 bytes of cp.async that come."""
+def tally(trace):
+    """Sums over a warp: issue slots by group; port: clocks of the shared-memory port, 4 for each 512 bytes of cp.async that come; tensor:
+    clocks of its quarter's tensor cores for products of a warpgroup."""
     total = Counter()
-    for trace in traces:
-        for instruction, _, memory in trace:
-            total["issued"] += 1
-            total[group_of(instruction)] += 1
-            if memory:
-                total["port"] += memory.wavefronts
+    for instruction, _, memory in trace:
+        total["issued"] += 1
+        total[group_of(instruction)] += 1
+        if memory:
+            total["port"] += memory.wavefronts
+            if memory.sync and memory.sync.kind == "product":
+                total["tensor"] += memory.sync.count
     return total
+
+
+def block_tally(tallies):
+    """Of a block: the sums of all its warps, those of the warps that work, and how many these are. Where some multiply by wgmma, they do."""
+    working = [t for t in tallies if t["hgmma"]] or tallies
+    return sum(tallies, Counter()), sum(working, Counter()), len(working)
 
 
 def block_of(launch, functions):
     function = launch.function(functions)
     launch.check_parameters(function)
-    return Block(function, launch.parameter_bytes(), tuple(n // 2 for n in launch.grid), launch.threads)
+    place = launch.place or tuple(n // 2 for n in launch.grid)
+    return Block(function, launch.parameter_bytes(), place, launch.threads, launch.grid)
 
 
 def tally_of(launch, functions):
-    return tally(block_of(launch, functions).traces())
+    return block_tally([tally(trace) for trace in block_of(launch, functions).traces()])
 
 
-def only_launches(graph):
-    return launches.launches_of(graph, BATCH)[0][1]
+def only_launches(graph, hopper=False):
+    return launches.launches_of(graph, BATCH, hopper)[0][1]
 
 
 def row(name, launch, longer, turns, functions):
     """Figures of one launch: per warp and turn of its loop; port per turn of a whole block."""
-    function, whole = launch.function(functions), tally_of(launch, functions)
-    warps = ceil_div(launch.threads, 32)
-    per_turn = whole
+    function = launch.function(functions)
+    total, whole, warps = tally_of(launch, functions)
+    per_turn, all_warps = whole, total
     if longer:
-        more = tally_of(longer, functions)
+        more_total, more, _ = tally_of(longer, functions)
         per_turn = Counter({k: (more[k] - whole[k]) / turns for k in more})
         outside = (whole["issued"] - per_turn["issued"] * turns) / warps
+        all_warps = Counter({k: (more_total[k] - total[k]) / turns for k in more_total})
     kept = {"case": name, "kernel": launch.kernel, "loop": bool(longer), "registers": function.registers, "spills": function.local + function.stack,
             "shared": function.shared + launch.shared, "blocks": launches.resident_blocks(function, launch), "warps": warps,
-            "outside": round(outside, 2) if longer else 0, "port": round(per_turn["port"], 2)}
+            "outside": round(outside, 2) if longer else 0, "port": round(all_warps["port"], 2),
+            "quarter": round(per_turn["issued"] / QUARTERS, 2), "others": round(all_warps["issued"] - per_turn["issued"], 2),
+            "tensor": round(per_turn["hmma"] * DEFAULTS["hmma_interval_clocks"] / QUARTERS + per_turn["tensor"] / QUARTERS, 2)}
     kept.update({k: round(per_turn[k] / warps, 2) for k in
-                 ("issued", "hmma", "ldsm", "cp.async", "shuffle", "global", "mufu", "float", "integer", "control")})
+                 ("issued", "hmma", "hgmma", "ldsm", "cp.async", "shuffle", "global", "mufu", "float", "integer", "control")})
     kept["shared accesses"] = round(per_turn["shared"] / warps, 2)
     return kept
 
 
+def one_tile(graph):
+    """Hopper's convolution, with a block for each tile."""
+    op = launches.Op(graph, graph["ops"][0], BATCH)
+    return wgmma.conv(op, None, 1)
+
+
 def table(functions):
     rows, seen = [], set()
+    if launches.has_hopper(functions):
+        rows = [row(name, one_tile(graph), one_tile(longer), turns, functions) for name, graph, longer, turns in HOPPER_CASES]
     for name, graph, longer, turns in CASES:
         shorter_launches = only_launches(graph)
         longer_launches = only_launches(longer) if longer else [None] * len(shorter_launches)
@@ -163,10 +192,17 @@ def compare(kept, now):
             found.append(("%s, %s: is not in the table" % (r["case"], r["kernel"]), True))
             continue
         for figure in WATCHED:
-            if r[figure] != old[figure]:
+            if figure not in old:
+                found.append(("%s, %s: %s is not in the table" % (r["case"], r["kernel"], figure), True))
+            elif r[figure] != old[figure]:
                 found.append(("%s, %s: %s %g, in the table %g" % (r["case"], r["kernel"], figure, r[figure], old[figure]), r[figure] > old[figure]))
     found += [("%s, %s: is no longer there" % key, True) for key in before]
     return found
+
+
+def spilling(functions):
+    """A sentence for every kernel that keeps registers in memory."""
+    return ["%s: spills %d bytes" % (name, f.local + f.stack) for name, f in sorted(functions.items()) if f.local + f.stack]
 
 
 def markdown(rows, nvcc):
@@ -175,19 +211,20 @@ def markdown(rows, nvcc):
         "# Hot loops, counted in the machine code", "",
         "Made by `bench/sass_model.py renew` with %s for sm_90a; nothing here was run on a GPU." % nvcc, "",
         "Figures are issue slots of a warp: for a turn of the kernel's loop (conv: a step of 4 pieces, attention: a block of keys or",
-        "queries), or of the whole thread block where there is no loop. port: clocks of the shared-memory port for all warps of a block.",
-        "tensor: clocks of a quarter's tensor cores for the same warps at %d clocks an HMMA; issue and port beside it say what bounds a loop:" % interval,
-        "a block cannot take less than the largest of the three. outside: slots of a warp before and after the loop.", "",
-        "| case | kernel | registers | spills | blocks/SM | issued | tensor | issue per tensor clock | port per tensor clock | HMMA | LDSM | cp.async | LDS/STS "
-        "| LDG/STG | MUFU | float | integer | control | outside |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+        "queries), or of the whole thread block where there is no loop; of Hopper's convolutions, for a step of 64 channels, of a warp that",
+        "multiplies. quarter: slots of these warps in a quarter of a multiprocessor; others: of the block's other warps, together. tensor: clocks",
+        "of a quarter's tensor cores at %d clocks an HMMA, or those of wgmma. port: clocks of the shared-memory port for all warps of a block. Issue and port beside" % interval,
+        "tensor say what bounds a loop: a block cannot take less than the largest of the three. outside: slots of a warp before and after the",
+        "loop, of Hopper's for a tile.", "",
+        "| case | kernel | registers | spills | blocks/SM | issued | quarter | others | tensor | issue per tensor clock | port per tensor clock | HMMA, HGMMA | LDSM "
+        "| cp.async | LDS/STS | LDG/STG | MUFU | float | integer | control | outside |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for r in rows:
-        tensor = r["hmma"] * interval
-        quarter = r["warps"] / QUARTERS
-        lines.append("| %s | `%s` | %d | %d | %d | %s | %s | %s | %s | %s |" % (
-            r["case"], r["kernel"], r["registers"], r["spills"], r["blocks"], short(r["issued"]), short(tensor) if tensor else "",
-            "%.2f" % (r["issued"] / tensor) if tensor else "", "%.2f" % (r["port"] / (tensor * quarter)) if tensor else "",
-            " | ".join(short(r[k]) for k in ("hmma", "ldsm", "cp.async", "shared accesses", "global", "mufu", "float", "integer", "control", "outside"))))
+        tensor = r["tensor"]
+        lines.append("| %s | `%s` | %d | %d | %d | %s | %s | %s | %s | %s | %s | %s | %s |" % (
+            r["case"], r["kernel"], r["registers"], r["spills"], r["blocks"], short(r["issued"]), short(r["quarter"]), short(r["others"]), short(tensor) if tensor else "",
+            "%.2f" % (r["quarter"] / tensor) if tensor else "", "%.2f" % (r["port"] / tensor) if tensor else "", short(r["hmma"] + r["hgmma"]),
+            " | ".join(short(r[k]) for k in ("ldsm", "cp.async", "shared accesses", "global", "mufu", "float", "integer", "control", "outside"))))
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ NONE = 7
 TEXT = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);\s+/\* 0x([0-9a-f]{16}) \*/")
 SECOND_WORD = re.compile(r"^\s+/\* 0x([0-9a-f]{16}) \*/")
 GUARD = re.compile(r"@(!?)(U?P\w)\s+(.*)")
-USAGE = re.compile(r"Function (\S+):\s*\n\s*REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+) CONSTANT\[0\]:(\d+)")
+USAGE = re.compile(r"Function (\S+):\s*\n\s*REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)(?: CONSTANT\[[1-9]\]:\d+)* CONSTANT\[0\]:(\d+)")
 
 
 class Unreadable(Exception):

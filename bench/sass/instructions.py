@@ -5,7 +5,7 @@ import struct
 
 from . import operands as arg
 from .decode import Unreadable
-from .operands import M, LANES, WORD, Memory, lift, signed
+from .operands import M, LANES, WORD, Memory, Sync, lift, of_first_lane, signed
 
 BUILDERS, CONTROL = {}, {}
 
@@ -35,6 +35,8 @@ def build(function, i):
 @roots("BRA", table=CONTROL)
 def branch(function, i):
     target = function.at[i.target()]
+    if "DIV" in i.mods:  # where not all lanes are together
+        return lambda w, at, taken: target if w.mask != w.live else at + 1
     also = arg.predicate(i.operands[0]) if len(i.operands) == 2 else None
 
     def control(w, at, taken):
@@ -87,6 +89,23 @@ def meeting(function, i):
     return control
 
 
+@roots("WARPSYNC", table=CONTROL)
+def meeting_of_all(function, i):
+    """WARPSYNC.ALL: lanes that have parted wait here for all others of the warp."""
+    if i.mods != ["ALL"]:
+        return lambda w, at, taken: at + 1
+
+    def control(w, at, taken):
+        meet = w.meet.setdefault("all", [w.live, 0, at + 1])
+        meet[1] |= w.mask
+        if meet[1] != w.live:
+            return w.next_path()
+        del w.meet["all"]
+        w.activate(w.live)
+        return at + 1
+    return control
+
+
 @roots("BREAK", table=CONTROL)
 def leave_meeting(function, i):
     name = i.operands[0]
@@ -109,9 +128,21 @@ def leave(function, i):
     return control
 
 
-@roots("BAR", "DEPBAR", "LDGDEPBAR", "NOP", "WARPSYNC", "MEMBAR", "ERRBAR")
+@roots("DEPBAR", "LDGDEPBAR", "NOP", "MEMBAR", "ERRBAR", "ACQBULK", "PREEXIT")
 def nothing(i):
     return lambda w: None
+
+
+@roots("BAR")
+def block_barrier(i):
+    """BAR.SYNC 0x0: of all warps; BAR.SYNC 0x1, 0x80: a numbered one, of so many threads; BAR.ARV: arrives there and goes on."""
+    waits = i.mods[0] == "SYNC"
+    if not waits and (i.mods[0] != "ARV" or len(i.operands) < 2):
+        raise Unreadable("a barrier that the model does not know")
+    if len(i.operands) < 2:
+        return nothing(i)
+    number, threads = arg.word(i.operands[0]), arg.word(i.operands[1])
+    return lambda w: Memory(0, 0, 0, Sync("barrier", of_first_lane(w, number(w)), of_first_lane(w, threads(w)), waits))
 
 
 # ---- integers -----------------------------------------------------------------------------------------------------------------------
@@ -128,8 +159,21 @@ def put_carries(w, carries, total):
         put(w, lift(lambda v: v >> 32 > k, total))
 
 
+def add_pairs(i):
+    """UIADD3.64: of register pairs."""
+    puts, terms = [arg.to_register(i.operands[0], k) for k in range(2)], [arg.double(o) for o in i.operands[1:4]]
+
+    def execute(w):
+        total = lift(lambda *v: sum(v), *[t(w) for t in terms])
+        for k, put in enumerate(puts):
+            put(w, lift(lambda v: v >> 32 * k & M, total))
+    return execute
+
+
 @roots("IADD3", "UIADD3", "IADD", "VIADD")
 def add(i):
+    if "64" in i.mods:
+        return add_pairs(i)
     put = arg.to_register(i.operands[0])
     carries, rest = leading_predicates(i.operands[1:])
     terms = [arg.word(o, carry=True) for o in rest if not arg.is_predicate(o)]
@@ -300,7 +344,23 @@ def permute(i):
     return lambda w: put(w, lift(one, a(w), selector(w), b(w)))
 
 
-@roots("MOV", "UMOV", "R2UR")
+@roots("R2UR")
+def to_uniform(i):
+    """The first lane's value; the predicate, where there is one: of the lanes that have another, for a loop over them."""
+    operands = list(i.operands)
+    put_other = arg.to_predicate(operands.pop(0)) if arg.is_predicate(operands[0]) else None
+    put, a = arg.to_register(operands[0]), arg.word(operands[1])
+    before = arg.predicate(i.operands[0]) if "OR" in i.mods else lambda w: False
+
+    def execute(w):
+        value, first = a(w), of_first_lane(w, a(w))
+        put(w, first)
+        if put_other:
+            put_other(w, lift(lambda v, p: p or v != first, value, before(w)))
+    return execute
+
+
+@roots("MOV", "UMOV")
 def move(i):
     put, a = arg.to_register(i.operands[0]), arg.word(i.operands[1])
     return lambda w: put(w, a(w))

@@ -5,6 +5,7 @@ import ctypes as c
 from copy import copy as copy_of
 
 from .decode import Unreadable
+from .machine import PARAMETERS as FIRST
 
 F32, F16, BF16 = 0, 1, 2
 TYPES = {"fp32": F32, "fp16": F16, "bf16": BF16}
@@ -32,15 +33,22 @@ def floats(*names):
     return [(n, c.c_float) for n in names]
 
 
-Epilogue = structure("Epilogue", pointers("add", "bias", "gate"), ints("add_type", "y_type", "add_kind", "act", "k", "rows", "out_pixels"), floats("scale"))
+Divider = structure("Divider", ints("factor", "shift"))
+Epilogue = structure("Epilogue", pointers("add", "bias", "gate"), ints("add_type", "y_type", "add_kind", "act", "k", "rows", "out_pixels"), floats("scale"),
+                     [("by_pixels", Divider)])
+FilterWalk = structure("FilterWalk", ints("taps", "pieces", "row_pieces", "bytes", "row_end_bytes", "by_pieces", "by_row", "first_taps"))
 ConvParams = structure("ConvParams", pointers("x", "w", "y", "stats"), [("end", Epilogue)],
-                       ints("height", "width", "c", "out_width", "filter_width", "stride", "top", "left", "pieces", "row_pieces"))
+                       ints("height", "width", "c", "out_width", "filter_height", "filter_width", "stride", "top", "left", "pieces", "row_pieces"),
+                       [("by_width", Divider)], ints("across"), [("by_across", Divider), ("walk", FilterWalk)])
 LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add", "y"), ints("n", "c", "k", "add_stride"), floats("scale"), ints("act"))
 NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
-                       ints("pixels", "c", "groups", "per_group", "segments", "n"), floats("eps"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
-                       [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial", "slopes"))
+                       ints("pixels", "c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
+                       [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial"))
+Slices = structure("Slices",
+                   ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "pitch"),
+                   [("whole", c.c_bool)])
 RowBlock = structure("RowBlock", ints("c", "across", "lanes"))
-AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "rows"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
+AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "y_parts", "scores", "lengths", "query_stats", "bounds"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
                        floats("scale", "log2_scale"))
 UnaryArgs = structure("UnaryArgs", pointers("x", "dy", "y"), ints("x_type", "dy_type", "y_type"), [("count", c.c_size_t)], ints("f"), floats("lo", "hi"))
 AddArgs = structure("AddArgs", pointers("x", "z", "y"), ints("x_type", "z_type", "y_type", "z_kind", "n", "pixels", "c"), floats("a", "b"))
@@ -67,6 +75,7 @@ class Launch:
         self.kernel, self.grid, self.threads, self.shared, self.moved = kernel, tuple(grid) + (1,) * (3 - len(grid)), threads, shared, moved
         self.parameters = parameters  # structures, in order
         self.longer = None            # a long sum: [two launches with shorter ones, each with its steps, and the own steps]
+        self.place = None             # of the block that is traced; None: the middle of the grid
         self.parts = None             # launches that make the same blocks, where these are not all alike
 
     @property
@@ -76,7 +85,7 @@ class Launch:
     def parameter_bytes(self):
         out = b""
         for p in self.parameters:
-            out += b"\0" * (-len(out) % c.alignment(p)) + bytes(p)
+            out += b"\0" * (-(FIRST + len(out)) % getattr(p, "alignment", c.alignment(p))) + bytes(p)
         return out
 
     def function(self, functions):
@@ -88,8 +97,8 @@ class Launch:
 
     def check_parameters(self, function):
         size = len(self.parameter_bytes())
-        if function.constant_bytes - 0x210 != -(-size // 4) * 4:
-            raise Unreadable("%s: takes %d bytes of parameters, launches.py gives it %d" % (function.name, function.constant_bytes - 0x210, size))
+        if function.constant_bytes - FIRST != -(-size // 4) * 4:
+            raise Unreadable("%s: takes %d bytes of parameters, launches.py gives it %d" % (function.name, function.constant_bytes - FIRST, size))
 
 
 def ceil_div(a, b):
@@ -124,6 +133,10 @@ class Op:
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
         self.out = Tensor(tensor[op["out"]], batch)
         self.flops = op["flops"] * batch
+        # that it has to read and write; of parts of tensors, what is taken of them
+        read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
+        self.bytes = sum(t.bytes for t in read + [self.out] if t)
+        self.hopper = False  # whether kernels/conv_sm90.cu is there to take it
 
     def describe(self):
         """As host/program/op_table.c names the rows of its table."""
@@ -158,31 +171,47 @@ def without_gate(op):
 
 
 # ---- conv.cu ------------------------------------------------------------------------------------------------------------------------
-ROWS, CONV_THREADS, STAGES, ROW_BYTES = 128, 256, 4, 64
+TILE_ROWS, STAGES, STAGE_PIECES, ROW_BYTES, WARP_TILE, MASK_TAPS = 128, 3, 4, 64, 64, 31
 MANY_STEPS = 40  # of a sum: more are reckoned from two launches with fewer channels
 
 
-def conv_shared(columns):
-    return max(STAGES * (ROWS + columns) * ROW_BYTES, ROWS * (columns + 4) * 4)
+def divider(d):
+    shift = (d - 1).bit_length()
+    factor = ceil_div(1 << 31 + shift, d)
+    return Divider(factor=factor - (1 << 32) if factor >> 31 else factor, shift=shift)
+
+
+def filter_walk(filter_height, filter_width, width, pieces):
+    row, row_end = filter_width * pieces, (width - filter_width) * pieces * 16
+    return FilterWalk(taps=STAGE_PIECES // pieces, pieces=STAGE_PIECES % pieces, row_pieces=STAGE_PIECES % row,
+                      bytes=ROW_BYTES + STAGE_PIECES // row * row_end, row_end_bytes=row_end, by_pieces=ceil_div(1 << 16, pieces),
+                      by_row=ceil_div(1 << 16, row), first_taps=sum(1 << r * filter_width for r in range(filter_height)))
 
 
 def conv_launch(op, channels=None):
     x, w, bias, add, gate = op.inputs
     y, per_piece = op.out, 16 // BYTES[x.type]
     channels = channels or x.c
-    pieces, columns = ceil_div(channels, per_piece), 128 if w.n > 64 else 64
+    pieces, walks = ceil_div(channels, per_piece), channels % per_piece == 0 and w.h * w.w <= MASK_TAPS
     kind = (OPERAND_NONE if not add else OPERAND_POSITIONS if op.numbers.get("positions") else
             OPERAND_VECTOR if add.is_vector() and not y.is_vector() else OPERAND_FULL)
     end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
-                   y_type=y.type, add_kind=kind, act=ACTS[op.numbers.get("act", "none")], k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1)
+                   y_type=y.type, add_kind=kind, act=ACTS[op.numbers.get("act", "none")], k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1,
+                   by_pixels=divider(y.pixels))
     p = ConvParams(x=address(0), w=address(1), y=address(4), stats=address(5) if op.numbers["stats"] else 0, end=end, height=x.h, width=x.w, c=channels,
-                   out_width=y.w, filter_width=w.w, stride=op.numbers["stride"], top=op.numbers["top"], left=op.numbers["left"], pieces=pieces,
-                   row_pieces=w.h * w.w * pieces)
+                   out_width=y.w, filter_height=w.h, filter_width=w.w, stride=op.numbers["stride"], top=op.numbers["top"], left=op.numbers["left"],
+                   pieces=pieces, row_pieces=w.h * w.w * pieces, by_width=divider(y.w))
+    if walks:
+        p.walk = filter_walk(w.h, w.w, x.w, pieces)
     if x.type == F32:
         raise Unreadable("a convolution in f32: the model knows the tensor-core kernels only")
-    kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, channels % per_piece == 0)
+    columns = 128 if w.n > 64 else 64
+    p.across = ceil_div(w.n, columns)
+    p.by_across = divider(p.across)
+    kernel = "conv_mma_kernelI%sLi%dELb%dE" % (MANGLED[x.type], columns, walks)
     moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
-    return Launch(kernel, (ceil_div(end.rows, ROWS), ceil_div(w.n, columns)), CONV_THREADS, conv_shared(columns), [p], moved)
+    return Launch(kernel, (ceil_div(end.rows, TILE_ROWS) * p.across,), TILE_ROWS * columns // WARP_TILE ** 2 * 32,
+                  STAGES * (TILE_ROWS + columns) * ROW_BYTES, [p], moved)
 
 
 # ---- linear.cu ----------------------------------------------------------------------------------------------------------------------
@@ -216,6 +245,8 @@ def conv(op):
     x, w, y = op.inputs[0], op.inputs[1], op.out
     if x.is_vector() and x.type == F32 and y.type == F32 and w.h == w.w == 1:
         return linear(op)
+    if op.hopper and wgmma.layer_of(op):
+        return wgmma.launches(op)
     launch = conv_launch(op)
     steps = ceil_div(launch.parameters[0].row_pieces, 4)
     if steps > MANY_STEPS and x.c % 32 == 0:
@@ -225,7 +256,7 @@ def conv(op):
     return [launch]
 
 
-# ---- norm.cu ------------------------------------------------------------------------------------------------------------------------
+# ---- norm.cu, norm_bwd.cu -----------------------------------------------------------------------------------------------------------
 def row_run(channels):
     return 1 if channels % 8 else 8
 
@@ -235,43 +266,100 @@ def row_block(channels, run, most):
     return RowBlock(c=channels, across=across, lanes=ROW_THREADS // across)
 
 
+NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 384, 99 * 1024, 2, 4, 512, 8
+
+
+def slice_unit(p, run):
+    return next(unit for unit in range(p.per_group, p.c + 1, p.per_group) if unit % run == 0)
+
+
+def walk_channels(p, run, size, rows):
+    unit = slice_unit(p, run)
+    fit = [k * unit for k in range(1, p.c // unit + 1) if p.c // unit % k == 0 and k * unit <= NORM_THREADS * run]
+    if not fit:
+        return NORM_THREADS * run
+    return next((n for n in fit if n * size >= 128 and p.pixels >= rows * (NORM_THREADS // (n // run))), fit[-1])
+
+
+def slices_of(p, channels, run, threads, part):
+    across = channels // run
+    s = Slices(channels=channels, across=across, lanes=threads // across, part=part, of_across=ceil_div(1 << 20, across),
+               groups=(channels - 1) // p.per_group + 2 if channels % p.per_group else channels // p.per_group)
+    while s.team_bits < 5 and s.groups << (s.team_bits + 1) <= threads:
+        s.team_bits += 1
+    while s.side_bits < s.team_bits and 1 << s.side_bits < p.per_group:
+        s.side_bits += 1
+    s.whole = channels % p.per_group == 0
+    s.teams, s.pitch = threads >> s.team_bits, threads + PAD
+    return s
+
+
+def whole_shared(p, channels, run):
+    rows = ceil_div(p.pixels, WHOLE_THREADS // (channels // run))
+    return channels * 24 + run * (WHOLE_THREADS + PAD) * 8 + 2 * rows * WHOLE_THREADS * 16
+
+
+def whole_channels(p, run):
+    """The most channels of whole groups that a block keeps of a whole image, or 0."""
+    unit = slice_unit(p, run)
+    return max([n for n in range(unit, min(p.c, WHOLE_THREADS * run) + 1, unit) if p.c % n == 0 and whole_shared(p, n, run) <= WHOLE_SHARED], default=0)
+
+
 def norm(op, forward_before=False):
     backward = op.kind == "norm_bwd"
     x, given = op.inputs[0], op.numbers["stats"]
     dy = op.inputs[4] if backward else None
-    groups, run = op.numbers["groups"], row_run(x.c)
-    b = row_block(x.c, run, ROW_THREADS)
+    groups = op.numbers["groups"]
     segments = ceil_div(x.pixels, NORM_SEGMENT)
     p = NormParams(x=address(0), dy=address(1) if backward else 0, y=address(2), gamma=address(3), beta=address(4),
-                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else F32, y_type=op.out.type,
+                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type, y_type=op.out.type,
                    pixels=x.pixels, c=x.c, groups=groups, per_group=x.c // groups, segments=segments, n=x.n, eps=1e-6, silu=op.numbers["silu"],
-                   moments=address(6), own_moments=address(6), partial=address(7), slopes=address(8))
+                   moments=address(6) if forward_before else 0, own_moments=0 if backward else address(6), partial=address(7))
     p.stats[0], p.stats_c[0] = (address(9), given[0]) if given else (address(7), x.c)
     if len(given) > 1:
         p.stats[1], p.stats_c[1] = address(10), given[1]
-    columns = ceil_div(x.c // run, b.across)
-    by_segment, by_rows = (segments, columns, x.n), (ceil_div(x.pixels, 8 * b.lanes), columns, x.n)
-    by_group, statistics = (ceil_div(x.n * groups, 4),), x.n * segments * x.c * 8
-    row = lambda name, grid, moved: Launch("%sILi%dE" % (name, run), grid, ROW_THREADS, 0, [p, b], moved)
-    small = lambda name: Launch(name, by_group, 128, 0, [p], statistics)
+    if x.c % 8 or not p.x_type == p.y_type == p.dy_type:
+        raise Unreadable("a norm of mixed types or channels in no whole runs: the model knows the kernels for one type only")
+    size = BYTES[x.type]
+    run = 16 // size
+    made = lambda name, s, threads, shared, moved: Launch(
+        "%sI%sLi%dE" % (name, MANGLED[x.type], run), (ceil_div(x.c, s.channels), ceil_div(x.pixels, s.part), x.n), threads, shared, [p, s], moved)
     launches = []
-    if not (backward and forward_before):
-        if not given:
-            launches.append(row("norm_partial_kernel", by_segment, x.bytes + statistics))
-        launches.append(small("norm_moments_kernel"))
+    if not given and not forward_before:
+        b = row_block(x.c, row_run(x.c), ROW_THREADS)
+        launches.append(Launch("norm_partial_kernelILi8E", (segments, ceil_div(x.c // 8, b.across), x.n), ROW_THREADS, 0, [p, b],
+                               x.bytes + x.n * segments * x.c * 8))
+    rows = HELD_ROWS // 2 if backward else HELD_ROWS
+    walk = slices_of(p, walk_channels(p, run, size, rows), run, NORM_THREADS, 0)
+    walk.part = WALKS * rows * walk.lanes
     if not backward:
-        return launches + [row("norm_apply_kernel", by_rows, x.bytes + op.out.bytes)]
-    return launches + [row("norm_bwd_partial_kernel", by_segment, x.bytes + dy.bytes + statistics), small("norm_bwd_slopes_kernel"),
-                       row("norm_bwd_apply_kernel", by_rows, x.bytes + dy.bytes + op.out.bytes)]
+        while walk.part > rows * walk.lanes and x.n * ceil_div(x.c, walk.channels) * ceil_div(x.pixels, walk.part) < FEW_BLOCKS:
+            walk.part //= 2
+        return launches + [made("norm_apply_kernel", walk, NORM_THREADS, walk.channels * 16, x.bytes + op.out.bytes)]
+    channels = whole_channels(p, run)
+    if channels:
+        s = slices_of(p, channels, run, WHOLE_THREADS, x.pixels)
+        needed = whole_shared(p, channels, run)
+        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, WHOLE_SHARED if needed > 48 * 1024 else needed, x.bytes + dy.bytes + op.out.bytes)]
+    p.parts = ceil_div(x.pixels, walk.part)
+    return launches + [made("norm_bwd_partial_kernel", walk, NORM_THREADS, walk.channels * 16 + 8 * (NORM_THREADS + PAD) * 8, x.bytes + dy.bytes),
+                       made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + op.out.bytes)]
 
 
 # ---- attention.cu, attention_bwd.cu -----------------------------------------------------------------------------------------------------
-def attention_params(op, rows):
+def attention_params(op, rows, kept):
     qkv, backward = op.inputs[0], op.kind == "attn_bwd"
     heads = op.numbers["heads"]
-    p = AttnParams(qkv=address(0), dy=address(1) if backward else 0, y=address(2), rows=address(3), qkv_type=qkv.type, dy_type=qkv.type,
-                   y_type=op.out.type, tokens=qkv.pixels, heads=heads, d=qkv.c // 3 // heads, blocks=ceil_div(qkv.pixels, rows), scale=1, log2_scale=1)
+    left = dict(y_parts=address(4), scores=address(5), lengths=address(6)) if kept else {}
+    p = AttnParams(qkv=address(0), dy=address(1) if backward else 0, y=address(2), query_stats=address(3) if backward else 0,
+                   bounds=address(7) if backward else 0, qkv_type=qkv.type, dy_type=qkv.type, y_type=op.out.type, tokens=qkv.pixels, heads=heads,
+                   d=qkv.c // 3 // heads, blocks=ceil_div(qkv.pixels, rows), scale=1, log2_scale=1, **left)
     return p, (qkv.n * heads * p.blocks,)
+
+
+def kept_bytes(qkv, heads):
+    """Of what a forward leaves for its gradient: y in two parts, 8 bytes a query, 4 for 16 tokens."""
+    return qkv.bytes * 2 // 3 + qkv.n * heads * (qkv.pixels * 8 + ceil_div(qkv.pixels, 16) * 4)
 
 
 def tensor_core_width(d, widths):
@@ -287,7 +375,7 @@ F32_ROWS, F32_THREADS, F32_WEIGHTS, F32_DEPTH = 64, 256, 64 * 68, 16
 def attention_f32(op, tokens=None):
     """attn_f32_kernel: heads that are too wide for the tensor-core kernel."""
     qkv = op.inputs[0]
-    p, grid = attention_params(op, F32_ROWS)
+    p, grid = attention_params(op, F32_ROWS, False)
     parts = next(parts for parts in (1, 2, 4) if p.d <= 64 * parts or parts == 4)
     if tokens:
         p.tokens, p.blocks = tokens, ceil_div(tokens, F32_ROWS)
@@ -296,11 +384,29 @@ def attention_f32(op, tokens=None):
     return Launch(kernel, (grid[0], 1, ceil_div(p.d, 64 * parts)), F32_THREADS, shared, [p], qkv.bytes + op.out.bytes)
 
 
-def attention(op):
+WIDE_QUERIES, WIDE_KEYS = 64, 16
+
+
+def attention_wide(op, tokens=None):
+    """attn_wide_kernel: heads of 257 to 512 channels; half of those of y."""
+    qkv = op.inputs[0]
+    p, grid = attention_params(op, WIDE_QUERIES)
+    if tokens:
+        p.tokens, p.blocks = tokens, ceil_div(tokens, WIDE_QUERIES)
+    return Launch("attn_wide_kernelI%sE" % MANGLED[qkv.type], (grid[0], 1, 2), 128,
+                  (WIDE_QUERIES + WIDE_KEYS) * (512 * 2 + 16) + WIDE_KEYS * (256 * 2 + 16), [p], qkv.bytes + op.out.bytes)
+
+
+def attention(op, gradient_follows):
     qkv = op.inputs[0]
     if qkv.type == F32:
         raise Unreadable("attention in f32: the model knows the tensor-core kernels only")
-    if qkv.c // 3 // op.numbers["heads"] > 256:
+    if 256 < qkv.c // 3 // op.numbers["heads"] <= 512:
+        launch, steps = attention_wide(op), ceil_div(qkv.pixels, WIDE_KEYS)
+        if steps > 8:
+            launch.longer = [(attention_wide(op, n * WIDE_KEYS), n) for n in (2, 4)] + [steps]
+        return [launch]
+    if qkv.c // 3 // op.numbers["heads"] > 512:
         launch, steps = attention_f32(op), ceil_div(qkv.pixels, F32_ROWS)
         if steps > 4:
             launch.longer = [(attention_f32(op, n * F32_ROWS), n) for n in (1, 2)] + [steps]
@@ -310,23 +416,28 @@ def attention(op):
     tiles = 2 if width <= 128 and d != 80 and qkv.pixels > 64 else 1
     warps, keys = (2 if width > 512 else 4), (64 if width <= 256 else 32)
     queries = 16 * tiles * warps
-    p, grid = attention_params(op, queries)
+    p, grid = attention_params(op, queries, gradient_follows)
     shared = queries * pitch + 2 * 2 * keys * pitch
-    return [Launch("attn_mma_kernelI%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles), grid, 32 * warps, shared, [p], qkv.bytes + op.out.bytes)]
+    moved = qkv.bytes + op.out.bytes + (kept_bytes(qkv, op.numbers["heads"]) if gradient_follows else 0)
+    return [Launch("attn_mma_kernelI%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles), grid, 32 * warps, shared, [p], moved)]
 
 
 def attention_backward(op):
     qkv, dy = op.inputs[:2]
     if qkv.type == F32 or dy.type != qkv.type:
         raise Unreadable("a gradient of attention in f32: the model knows the tensor-core kernels only")
-    d = tensor_core_width(qkv.c // 3 // op.numbers["heads"], (32, 64, 128))
-    pitch, own, others = d * 2 + 16, 64, (64 if d <= 64 else 32)
-    p, grid = attention_params(op, own)
-    shared = 2 * own * pitch + 2 * others * (2 * pitch + 16)
-    t, rows = MANGLED[qkv.type], qkv.n * op.numbers["heads"] * qkv.pixels * 16
-    return [Launch("attn_rows_mma_kernelI%sLi%dE" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows),
-            Launch("attn_grad_mma_kernelI%sLi%dELb0E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes // 3),
-            Launch("attn_grad_mma_kernelI%sLi%dELb1E" % (t, d), grid, 128, shared, [p], qkv.bytes + dy.bytes + rows + op.out.bytes * 2 // 3)]
+    heads = op.numbers["heads"]
+    d = tensor_core_width(qkv.c // 3 // heads, (32, 64, 128))
+    tiles = 2 if d <= 64 and qkv.pixels > 64 else 1
+    pitch, own, others = d * 2 + 16, 64 * tiles, (64 if d <= 64 else 32)
+    p, grid = attention_params(op, own, True)
+    own_bytes, others_bytes = 2 * own * pitch, 2 * others * 2 * pitch
+    rows = qkv.n * heads * (qkv.pixels * 16 + ceil_div(qkv.pixels, 16) * 4)
+    name = "I%sLi%dELi%dE" % (MANGLED[qkv.type], d, tiles)
+    return [Launch("attn_grad_queries_kernel" + name, grid, 128, own_bytes + max(own_bytes, others_bytes), [p],
+                   qkv.bytes + dy.bytes + kept_bytes(qkv, heads) + rows + op.out.bytes // 3),
+            Launch("attn_grad_keys_kernel" + name, grid, 128, own_bytes + others_bytes + 2 * others * 16, [p],
+                   qkv.bytes + dy.bytes + rows + op.out.bytes * 2 // 3)]
 
 
 # ---- elementwise.cu -------------------------------------------------------------------------------------------------------------------
@@ -448,7 +559,7 @@ def pixel_norm(op):
     run, team = row_run(x.c), 1
     while team < threads and team * 5 < x.c // run:
         team *= 2
-    return [Launch("pixel_norm_kernelILi%dE" % run, (ceil_div(x.pixels, threads // team), 1, x.n), threads, 0, [p, Integer(value=team)], x.bytes + y.bytes)]
+    return [Launch("pixel_norm_kernelI%sLi%dE" % (MANGLED[x.type], run), (ceil_div(x.pixels, threads // team * 2), 1, x.n), threads, 0, [p, Integer(value=team)], x.bytes + y.bytes)]
 
 
 def softmax(op):
@@ -456,28 +567,39 @@ def softmax(op):
     return [Launch("softmax_kernel", (x.n,), 256, 0, [SoftmaxArgs(x=address(0), y=address(1), n=x.n, c=x.c, log=op.numbers["log"])], x.bytes + y.bytes)]
 
 
-MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn": attention, "attn_bwd": attention_backward, "unary": unary, "unary_bwd": unary,
+MAKERS = {"conv": conv, "norm": norm, "norm_bwd": norm, "attn_bwd": attention_backward, "unary": unary, "unary_bwd": unary,
           "add": add, "concat": concat, "slice": slice_channels, "resample": resample, "pool_tokens": pool_tokens, "pool_tokens_bwd": pool_tokens,
           "first_token": first_token, "first_token_bwd": first_token, "gate": gate, "depth_to_space": depth_to_space, "pool": pool,
           "pixel_norm": pixel_norm, "softmax": softmax}
 
 
-def launches_of(graph, batch):
-    """[(op, its launches)] of a graph of bench/op_list.c."""
+def launches_of(graph, batch, hopper=False):
+    """[(op, its launches)] of a graph of bench/op_list.c. hopper: with the kernels that sm_90a alone has."""
     out, norms = [], set()
+    differentiated = {op["in"][0] for op in graph["ops"] if op["kind"] == "attn_bwd"}
     for numbers in graph["ops"]:
         op = Op(graph, numbers, batch)
+        op.hopper = hopper
         if op.kind in ("norm", "norm_bwd"):
             same = (numbers["in"][0], numbers["groups"], numbers["eps"])
             made = norm(op, op.kind == "norm_bwd" and same in norms)
             if op.kind == "norm":
                 norms.add(same)
+        elif op.kind == "attn":
+            made = attention(op, numbers["in"][0] in differentiated)
         elif op.kind not in MAKERS:
             raise Unreadable("an op %s: the model does not know its kernels" % op.kind)
         else:
             made = MAKERS[op.kind](op)
         out.append((op, made))
     return out
+
+
+from . import wgmma  # noqa: E402  (it needs what is above)
+
+
+def has_hopper(functions):
+    return any(wgmma.KERNEL in name for name in functions)
 
 
 def resident_blocks(function, launch):

@@ -3,11 +3,12 @@
 Lanes that part at a branch run one path after the other and meet at BSYNC, as on the hardware. """
 from collections import namedtuple
 
-from . import instructions
+from . import hopper, instructions  # noqa: F401  (hopper: adds its instructions)
 from .decode import Unreadable
 from .operands import ALL, LANES
 
 PARAMETERS = 0x210  # where a launch's parameters start in constant bank 0 (sm_90; sm_80: 0x160)
+THEIR_ADDRESS = 0x198  # there is their address, for those that are used in place: tensor maps
 MOST = 1 << 22      # instructions of a warp: more is an endless loop
 
 Issue = namedtuple("Issue", "instruction taken memory")
@@ -16,8 +17,10 @@ Issue = namedtuple("Issue", "instruction taken memory")
 class Block:
     """A block of a launch: its place, its parameters and what its threads have read through L1."""
 
-    def __init__(self, function, parameters, place, threads):
+    def __init__(self, function, parameters, place, threads, grid=(1, 1, 1)):
         self.function, self.place, self.threads = function, place, threads
+        self.own = {0x28: 0xFFFDC0, THEIR_ADDRESS: PARAMETERS}  # 0x28: the stack's end
+        self.own.update(zip((0x0, 0xC, 0x10, 0x14), (threads,) + tuple(grid)))
         self.parameters = parameters
         self.read_sectors = set()
 
@@ -27,9 +30,7 @@ class Block:
             if at + 4 > len(self.parameters) + 3:
                 raise Unreadable("%s: reads its parameters at %#x, which has %d bytes" % (self.function.name, at, len(self.parameters)))
             return int.from_bytes(self.parameters[at:at + 4].ljust(4, b"\0"), "little")
-        if at == 0x28:  # the stack's end
-            return 0xFFFDC0
-        return 0        # 0x208: the descriptor of global memory
+        return self.own.get(at, 0)  # 0x208: the descriptor of global memory
 
     def traces(self):
         code = compiled(self.function)

@@ -4,11 +4,13 @@ many at once as fit.
 Four schedulers issue an instruction a clock each, from the warp that has waited longest of those that can go on: the compiler's
 stall counts have passed, its scoreboards are released, the pipe is free. Loads, stores and shuffles queue for one port to shared
 memory and L1 (128 bytes a clock); what comes from L2 and memory has a latency and shares the multiprocessor's part of their
-bandwidth. Not modelled: the instruction cache, the fabric's contention, clocks that fall under load (a parameter instead).    """
+bandwidth. Of Hopper: products of warpgroups run in the order in which a quarter's warps issue them, boxes of tensors come as copies do,
+and a wait for a barrier in shared memory is issued when the barrier's phase has ended (hopper.py says which). Not modelled: the
+instruction cache, the fabric's contention, clocks that fall under load (a parameter instead).                                """
 import heapq
 
 from .decode import NONE, Unreadable
-from .operands import Memory
+from .operands import LANES, Memory
 
 # Clocks of the pipes of a quarter for an instruction of a warp, and latencies. Those of CALIBRATED are measured by
 # bench/first_light.sh; the defaults are said there. The rest is from ptxas's own stall counts and published measurements.
@@ -17,9 +19,11 @@ DEFAULTS = {
     "ldmatrix_x4_clocks": 4,         # of the port: 512 bytes at 128 a clock
     "cp_async_port_clocks": 6,       # of the port for 512 bytes in all; 4 of them when the bytes come. 4 to 8 are possible
     "l2_bytes_per_clock_sm": 38.8,   # 5120 bytes a clock for the whole chip
-    "clock_under_load_mhz": 1755,
+    "clock_under_load_mhz": 1600,    # what the power of an H100 allows while its tensor cores are busy
     "alu": 2, "imad": 2, "fma": 1, "mufu": 8, "uniform": 2,
     "hmma_latency": 33, "shared_latency": 27, "l1_latency": 33, "l2_latency": 270, "memory_latency": 700, "mufu_latency": 20,
+    # of Hopper, none of them measured: a box of TMA is later than a load by tma_latency
+    "product_latency": 32, "tma_latency": 170, "tma_issue": 8,
     "special_register_latency": 25, "constant_latency": 30, "branch": 6, "barrier": 12, "queue": 8, "arrival": 4, "block_start": 200,
 }
 CALIBRATED = ("hmma_interval_clocks", "ldmatrix_x4_clocks", "cp_async_port_clocks", "l2_bytes_per_clock_sm", "clock_under_load_mhz")
@@ -33,15 +37,20 @@ PIPES = {
     "mufu": "MUFU F2F I2F F2I",
     "uniform": "UIADD3 UIMAD ULEA USHF ULOP3 UISETP UIMNMX USEL UMOV UPRMT UPLOP3 ULDC",
     "port": "LDSM LDS STS LDGSTS SHFL LDG STG",
+    "product": "HGMMA",
+    "box": "UTMALDG UTMASTG",
+    "sync": "SYNCS",
     "special": "S2R S2UR R2UR",
     "constant": "LDC",
-    "barrier": "BAR",
-    "group_end": "LDGDEPBAR",
+    "barrier": "BAR UCGABAR_WAIT",
+    "group_end": "LDGDEPBAR UTMACMDFLUSH",
     "group_wait": "DEPBAR",
-    "control": "BRA BSYNC BSSY BREAK EXIT NOP WARPSYNC CALL RET MEMBAR ERRBAR",
+    "control": "BRA BSYNC BSSY BREAK EXIT NOP WARPSYNC CALL RET MEMBAR ERRBAR FENCE YIELD ENDCOLLECTIVE WARPGROUP UTMACCTL CCTL ELECT USETMAXREG "
+               "UCGABAR_ARV CGAERRBAR ACQBULK PREEXIT",
 }
 PIPE_OF = {root: pipe for pipe, roots in PIPES.items() for root in roots.split()}
 QUARTERS = 4
+BOX_PART = 2048  # bytes of a tensor's box that come and are written together
 NO_MEMORY = Memory(0, 0, 0)
 
 
@@ -49,7 +58,7 @@ def pipe_of(instruction):
     if instruction.pipe is None:
         if instruction.root not in PIPE_OF:
             raise Unreadable("%s: no pipe is known for it" % instruction.text)
-        instruction.pipe = PIPE_OF[instruction.root]
+        instruction.pipe = "product_wait" if instruction.root == "WARPGROUP" and "DEPBAR" in instruction.mods else PIPE_OF[instruction.root]
     return instruction.pipe
 
 
@@ -65,18 +74,36 @@ class Traffic:
 
 
 class RunningWarp:
-    __slots__ = ("trace", "at", "ready", "board", "block", "last", "group", "groups", "stopped")
+    __slots__ = ("trace", "at", "ready", "board", "block", "last", "group", "groups", "stopped", "stored", "products")
 
     def __init__(self, trace, block, ready):
         self.trace, self.block, self.ready = trace, block, ready
         self.at, self.last, self.stopped = 0, -1, False
         self.board = [0] * 6
         self.group, self.groups = None, []  # asynchronous copies: [still to come, when the last came]
+        self.stored = 0                     # when what TMA stores has been read
+        self.products = [[0, 0]]            # groups of products, the last still open: [still to come, when the last was there]
 
 
 class RunningBlock:
     def __init__(self, warps):
-        self.warps, self.at_barrier = warps, []
+        self.warps, self.at_barrier = warps, {}  # at_barrier: the warps at each, by its number
+        self.barriers = {}                       # in shared memory, by address
+
+
+class Barrier:
+    """In shared memory: a phase ends when all have arrived and all bytes that they expect have come."""
+
+    def __init__(self, count):
+        self.count = self.pending = count
+        self.bytes = self.phase = 0
+
+    def take(self, arrivals, size):
+        self.pending -= arrivals
+        self.bytes += size
+        if not self.pending and not self.bytes:
+            self.phase ^= 1
+            self.pending = self.count
 
 
 class Multiprocessor:
@@ -91,7 +118,8 @@ class Multiprocessor:
         self.pipe_free = [dict.fromkeys(self.pipe_clocks, 0) for _ in range(QUARTERS)]
         self.queue = [[] for _ in range(QUARTERS)]
         self.port = 0
-        self.arrivals, self.order = [], 0
+        self.arrivals, self.order = [], 0  # what happens later: (when, order, what)
+        self.products = [[] for _ in range(QUARTERS)]  # of a quarter's tensor cores, the first under way
 
     # ---- memory -----------------------------------------------------------------------------------------------------------------
     def fetch(self, now, size):
@@ -110,12 +138,77 @@ class Multiprocessor:
         self.port = start + clocks
         return self.port
 
+    def later(self, when, what):
+        self.order += 1
+        heapq.heappush(self.arrivals, (when, self.order, what))
+
     def let_arrive(self, now):
         while self.arrivals and self.arrivals[0][0] <= now:
-            _, _, group, clocks = heapq.heappop(self.arrivals)
+            heapq.heappop(self.arrivals)[2](now)
+
+    def end_copy(self, group, clocks):
+        def what(now):
             done = self.use_port(now, clocks)
             group[0] -= 1
             group[1] = max(group[1], done)
+        return what
+
+    # ---- Hopper -----------------------------------------------------------------------------------------------------------------
+    def begin_product(self, quarter, now):
+        """The first that waits for a quarter's tensor cores. It ends when they are done, and shared memory's port with its operands."""
+        warp_group, memory = self.products[quarter][0]
+        done = max(now + memory.sync.count, self.use_port(now, memory.wavefronts))
+
+        def end(when):
+            warp_group[0] -= 1
+            warp_group[1] = max(warp_group[1], when + self.p["product_latency"])
+            self.products[quarter].pop(0)
+            if self.products[quarter]:
+                self.begin_product(quarter, when)
+        self.later(done, end)
+
+    def product(self, warp, quarter, now, memory):
+        warp_group = warp.products[-1]
+        warp_group[0] += 1
+        self.products[quarter].append((warp_group, memory))
+        if len(self.products[quarter]) == 1:
+            self.begin_product(quarter, now)
+        if memory.sync.size:  # the last of its group
+            warp.products.append([0, 0])
+
+    def box(self, warp, now, memory):
+        """A box that TMA loads or stores: when the instruction's operands have been read."""
+        if memory.sync.kind == "store":
+            read = self.use_port(now + self.p["tma_issue"], memory.wavefronts)
+            self.put_away(read, memory.written)
+            warp.stored = max(warp.stored, read)
+        else:
+            barrier, left = warp.block.barriers[memory.sync.at], memory.read
+            times = memory.sync.size // memory.read  # with the others' of a cluster
+            while left:
+                some = min(left, BOX_PART)
+                part = self.box_part(barrier, some * times, some / memory.read * memory.wavefronts)
+                self.later(self.fetch(now, some) + self.p["tma_latency"], part)
+                left -= some
+        return now + self.p["tma_issue"]
+
+    def box_part(self, barrier, size, wavefronts):
+        """A part of a box has come from L2; it is written where the port has nothing else to do."""
+        def what(now):
+            if self.port > now:
+                self.later(self.port, what)
+            else:
+                self.later(self.use_port(now, wavefronts), lambda when: barrier.take(0, -size))
+        return what
+
+    def sync(self, warp, now, memory):
+        """An operation on a barrier in shared memory: when its result is there."""
+        sync, barriers = memory.sync, warp.block.barriers
+        if sync.kind == "begin":
+            barriers[sync.at] = Barrier(sync.count)
+        elif sync.kind == "arrive":
+            barriers[sync.at].take(sync.count, sync.size)
+        return self.use_port(now + 4, memory.wavefronts) + self.p["shared_latency"]
 
     def access(self, now, quarter, warp, instruction, memory):
         """A load, store, shuffle or copy: when its result is there, when its operands have been read."""
@@ -125,8 +218,7 @@ class Multiprocessor:
             if warp.group is None:
                 warp.group = [0, 0]
             warp.group[0] += 1
-            self.order += 1
-            heapq.heappush(self.arrivals, (self.fetch(done, memory.read), self.order, warp.group, max(p["arrival"], memory.wavefronts)))
+            self.later(self.fetch(done, memory.read), self.end_copy(warp.group, max(p["arrival"], memory.wavefronts)))
             self.queue[quarter].append(done)
             return done, done + 8
         clocks = memory.wavefronts
@@ -154,13 +246,22 @@ class Multiprocessor:
                 queue.pop(0)
             return queue[0] if len(queue) >= self.p["queue"] else 0
         if pipe == "group_wait":
-            left = int(instruction.operands[1], 16)
-            old = warp.groups[:len(warp.groups) - left]
-            if any(g[0] for g in old):
-                return None
-            latest = max((g[1] for g in old), default=0)
-            return latest if latest > now else 0
+            return self.groups_done(warp.groups, instruction, now)
+        if pipe == "product_wait":
+            return self.groups_done(warp.products[:-1], instruction, now)
+        if pipe == "sync":
+            sync = warp.trace[warp.at].memory.sync if warp.trace[warp.at].memory else None
+            return None if sync and sync.kind == "wait" and warp.block.barriers[sync.at].phase == sync.count else 0
         return 0
+
+    @staticmethod
+    def groups_done(groups, instruction, now):
+        """Whether all but the latest so many have come: as may_issue."""
+        old = groups[:len(groups) - int(instruction.operands[1], 16)]
+        if any(g[0] for g in old):
+            return None
+        latest = max((g[1] for g in old), default=0)
+        return latest if latest > now else 0
 
     def issue(self, warp, quarter, now):
         instruction, taken, memory = warp.trace[warp.at]
@@ -179,8 +280,16 @@ class Multiprocessor:
         elif pipe == "constant":
             done = now + p["constant_latency"]
         elif pipe == "group_end":
-            warp.groups.append(warp.group or [0, 0])
+            warp.groups.append(warp.group or [0, warp.stored])
             warp.group, done = None, now + 6
+        elif pipe == "product" and memory:
+            self.product(warp, quarter, now, memory)
+        elif pipe == "product_wait":
+            warp.products = warp.products[len(warp.products) - 1 - int(instruction.operands[1], 16):]
+        elif pipe == "box" and memory:
+            read = self.box(warp, now, memory)
+        elif pipe == "sync" and memory:
+            done = read = self.sync(warp, now, memory)
         elif pipe == "group_wait":
             left = int(instruction.operands[1], 16)
             warp.groups = warp.groups[len(warp.groups) - left:]
@@ -191,7 +300,7 @@ class Multiprocessor:
         warp.at += 1
         warp.ready = now + max(1, instruction.stall) + (p["branch"] if taken else 0)
         if pipe == "barrier":
-            self.meet(warp, now)
+            self.meet(warp, now, memory.sync if memory else None)
         if warp.at == len(warp.trace):
             return True
         self.wait_for_boards(warp)
@@ -204,15 +313,17 @@ class Multiprocessor:
             if wait >> k & 1 and warp.board[k] > warp.ready:
                 warp.ready = warp.board[k]
 
-    def meet(self, warp, now):
+    def meet(self, warp, now, sync):
+        """At a block's barrier: of all its warps, or of as many threads as sync says."""
         block = warp.block
-        block.at_barrier.append(warp)
-        warp.stopped = True
-        if len(block.at_barrier) == len(block.warps):
-            for other in block.at_barrier:
+        waiting = block.at_barrier.setdefault(sync.at if sync else 0, [])
+        waiting.append(warp)
+        warp.stopped = not sync or bool(sync.size)  # else it only arrives
+        if len(waiting) == (sync.count // LANES if sync else len(block.warps)):
+            for other in (w for w in waiting if w.stopped):
                 other.stopped = False
                 other.ready = max(other.ready, now + self.p["barrier"])
-            block.at_barrier = []
+            del block.at_barrier[sync.at if sync else 0]
 
     def run(self, block, blocks, resident, apart=97):
         """Clocks for `blocks` blocks of the same traces, `resident` at once, the first ones started so many clocks apart."""
@@ -253,7 +364,7 @@ class Multiprocessor:
             for warp in ended:
                 warp.block.warps.remove(warp)
                 end = max(end, now)
-                waits = warp.block.at_barrier
+                waits = warp.block.at_barrier.get(0, ())
                 if not warp.block.warps and left:
                     left -= 1
                     start(now + self.p["block_start"])

@@ -12,7 +12,10 @@ from .decode import Unreadable
 LANES, ALL, WORD, M = 32, (1 << 32) - 1, 0x3F803F80, (1 << 32) - 1
 SHARED_BANKS, SECTOR = 32, 32
 
-Memory = namedtuple("Memory", "wavefronts read written")  # of shared memory or L1; bytes asked of L2; bytes given to it
+# wavefronts: of shared memory or L1; bytes asked of L2; bytes given to it; what other warps learn of it, or None
+Memory = namedtuple("Memory", "wavefronts read written sync", defaults=(None,))
+# kind: product, load, store, begin, arrive, wait, barrier; at: the barrier's address or number; count: arrivals, threads, a parity, clocks
+Sync = namedtuple("Sync", "kind at count size")
 
 
 def signed(v):
@@ -162,6 +165,10 @@ def merged(w, old, new):
     return [n if on else o for n, o, on in zip(new, old, w.lanes)]
 
 
+def of_first_lane(w, value):
+    return value if type(value) is not list else next(v for k, v in enumerate(value) if w.mask >> k & 1)
+
+
 def to_register(text, plus=0):
     name = text.split(".")[0]
     if name in ("RZ", "URZ"):
@@ -172,9 +179,11 @@ def to_register(text, plus=0):
     file, index = place[0], place[1] + plus
 
     def put(w, v):
-        registers = w.R if file == "R" else w.U
-        registers[index] = merged(w, registers[index], v)
-    return put
+        w.R[index] = merged(w, w.R[index], v)
+
+    def put_uniform(w, v):  # one value, whichever lanes are active
+        w.U[index] = of_first_lane(w, v)
+    return put if file == "R" else put_uniform
 
 
 def to_predicate(text):

@@ -22,12 +22,12 @@ NETWORKS = [  # name, network case, guide case, steps, batch
     ("ImageNet 64x64", "edm_imagenet64", None, 256, 64),
 ]
 PRESETS = [  # name, preset of the program that says its networks, batch
-    # 512 rows of 256 tokens, with and without their classes: 34.9 waves of the convolutions' blocks at 1152 channels, and whole tiles of
-    # 64 vectors
+    # 512 rows of 256 tokens, with and without their classes: at 1152 channels 34.9 waves of the portable convolution's blocks, 46.5 of
+    # Hopper's tiles; whole tiles of 64 vectors
     ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
 ]
-CATEGORIES = [("convolutions", "conv_mma"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"), ("norm: gradient, apply", "norm_bwd_apply"),
-              ("norm: gradient, partial sums", "norm_bwd_partial"), ("norm: statistics", "norm_"), ("attention", "attn_mma"),
+CATEGORIES = [("convolutions", "conv_"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"),
+              ("norm: gradient", "norm_bwd"), ("norm: statistics", "norm_"), ("attention", ("attn_mma", "attn_wide", "attn_f32")),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]
 
@@ -44,7 +44,7 @@ def parameter_sets(calibration):
 class Predictor:
     def __init__(self, functions, calibration):
         self.functions, self.sets, self.cache = functions, parameter_sets(calibration), {}
-        self.known = {}
+        self.known, self.hopper = {}, launches.has_hopper(functions)
         self.steps = {}  # of convolutions: two launches that differ in their steps alone
 
     def block(self, launch):
@@ -67,7 +67,7 @@ class Predictor:
             device = round(share * max(1, traffic * launch.blocks / moved), 2)
         resident = launches.resident_blocks(launch.function(self.functions), launch)
         few = min(blocks, 2 * resident)
-        key = (launch.kernel, launch.parameter_bytes(), start, few, device, is_conv(launch) and parameters["cp_async_port_clocks"])
+        key = (launch.kernel, launch.parameter_bytes(), launch.grid, start, few, device, is_conv(launch) and parameters["cp_async_port_clocks"])
         if key not in self.known:
             latency = parameters["memory_latency"] if moved else parameters["l2_latency"]
             memory = (parameters["l2_bytes_per_clock_sm"], device, latency)
@@ -87,18 +87,25 @@ class Predictor:
             pair = (canonical(short), canonical(long))
             if is_conv(launch):  # whose steps cost the same, whatever the image
                 pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), pair)
-            few, more = (self.clocks(part, busiest, parameters, 0, STARTS) for part in pair)
+            if launch.place:  # the same number of blocks, each with more tiles
+                busiest = 1
+            few, more = (self.clocks(part, busiest, parameters, 0, STARTS if is_conv(launch) else START) for part in pair)
             clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
-        elif is_conv(launch):
+        elif launch.kernel.startswith("conv_"):
             clocks = self.clocks(canonical(launch), busiest, parameters, 0)
         else:
             clocks = self.clocks(launch, busiest, parameters, moved)
         seconds = max(clocks / (parameters["clock_under_load_mhz"] * 1e6), moved / H100["memory_bytes_per_s"])
         return seconds, H100["launch_us"] * 1e-6
 
+    def floor(self, op):
+        """Seconds: the larger of its operations at the tensor cores' rate and its bytes at that of a large copy."""
+        clock = next(iter(self.sets.values()))["clock_under_load_mhz"] * 1e6
+        return max(op.flops / (peak(clock)), op.bytes / H100["memory_bytes_per_s"])
+
     def gate(self, op, made, name):
         """What the gate of a convolution costs: the seconds that it has more than the same one without it."""
-        if op.kind != "conv" or not op.inputs[4] or not is_conv(made[0]):
+        if op.kind != "conv" or not op.inputs[4] or not made[0].kernel.startswith("conv_"):
             return 0.0
         plain = launches.MAKERS["conv"](launches.without_gate(op))
         return max(0.0, sum(self.seconds(launch, name)[0] for launch in made) - sum(self.seconds(launch, name)[0] for launch in plain))
@@ -106,10 +113,12 @@ class Predictor:
     def graph(self, graph, batch):
         """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]. fused gates: a part of the convolutions."""
         rows, categories, gaps, count, gates = {}, {}, 0.0, 0, [0.0, 0.0]
-        for op, made in launches.launches_of(graph, batch):
-            row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0})
+        for op, made in launches.launches_of(graph, batch, self.hopper):
+            row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0, "bytes": 0, "floor_ms": 0.0})
             row["count"] += 1
             row["flops"] += op.flops
+            row["bytes"] += op.bytes
+            row["floor_ms"] += self.floor(op) * 1e3
             for launch in made:
                 category = next(c for c, start in CATEGORIES if launch.kernel.startswith(start))
                 at = categories.setdefault(category, [0.0, 0.0])
@@ -124,7 +133,12 @@ class Predictor:
         categories["gaps between launches"] = [gaps, gaps]
         total = [sum(r["ms"][k] for r in rows.values()) for k in range(2)]
         return {"ms": total, "launches": count, "rows": rows, "categories": categories, "fused gates": gates,
-                "flops": sum(r["flops"] for r in rows.values())}
+                "flops": sum(r["flops"] for r in rows.values()), "floor_ms": sum(r["floor_ms"] for r in rows.values())}
+
+
+def peak(clock):
+    """Operations a second of all tensor cores, by wgmma."""
+    return H100["multiprocessors"] * 4 * 512 * 2 * clock
 
 
 def is_conv(launch):
@@ -136,12 +150,15 @@ def canonical(launch):
     if not is_conv(launch):
         return launch
     p, columns = launch.parameters[0], 128 if "Li128E" in launch.kernel else 64
-    if p.end.k % columns or p.end.rows < launches.ROWS or p.filter_width not in (1, 3) or p.stride != 1:
+    if p.end.k % columns or p.end.rows < launches.TILE_ROWS or p.filter_width not in (1, 3) or p.stride != 1:
         return launch
     q = launches.ConvParams.from_buffer_copy(p)
     q.height = q.width = q.out_width = 16
+    q.by_width, q.end.by_pixels = launches.divider(16), launches.divider(256)
+    q.across, q.by_across = 2, launches.divider(2)
+    q.walk = launches.filter_walk(p.filter_height, p.filter_width, 16, p.pieces)
     q.end.out_pixels, q.end.rows, q.end.k = 256, 64 * 256, 2 * columns
-    return launches.Launch(launch.kernel, (128, 2), launch.threads, launch.shared, [q], launch.moved)
+    return launches.Launch(launch.kernel, (2 * 128,), launch.threads, launch.shared, [q], launch.moved)
 
 
 def guided_steps(steps, sigma_min=0.002, sigma_max=80.0, rho=7.0, time_min=0.01, time_max=1.0, beta_0=0.1, beta_1=20.0):

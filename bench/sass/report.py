@@ -1,6 +1,6 @@
 """report.py -- a prediction of predict.py as text: markdown, and measured rows beside predicted ones. """
 from .multiprocessor import CALIBRATED, DEFAULTS
-from .predict import H100, mean
+from .predict import H100, mean, peak
 
 
 def span(low_high, form="%.2f"):
@@ -9,8 +9,8 @@ def span(low_high, form="%.2f"):
 
 
 def call_table(title, call, batch):
-    peak = 132 * 4 * 512 * 2 * DEFAULTS["clock_under_load_mhz"] * 1e6
-    lines = ["", "### %s: %s ms, %.0f us an image; %d launches" % (title, span(call["ms"]), 1e3 * mean(call["ms"]) / batch, call["launches"]), "",
+    lines = ["", "### %s: %s ms, %.0f us an image (floor: %.0f us); %d launches" % (
+        title, span(call["ms"]), 1e3 * mean(call["ms"]) / batch, 1e3 * call["floor_ms"] / batch, call["launches"]), "",
              "| kernels | ms | share | us an image |", "|---|--:|--:|--:|"]
     total = mean(call["ms"])
     for name, ms in sorted(call["categories"].items(), key=lambda item: -mean(item[1])):
@@ -18,11 +18,26 @@ def call_table(title, call, batch):
     if mean(call["fused gates"]):
         lines.append("| (gates, within the convolutions) | %s | %.1f%% | %.1f |" % (
             span(call["fused gates"], "%.3f"), 100 * mean(call["fused gates"]) / total, 1e3 * mean(call["fused gates"]) / batch))
-    lines += ["", "| op | count | ms | share | TFLOP/s | of peak |", "|---|--:|--:|--:|--:|--:|"]
+    lines += ["", "| op | count | ms | share | TFLOP/s | TB/s | floor, ms | of floor |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
     for name, r in sorted(call["rows"].items(), key=lambda item: -mean(item[1]["ms"])):
-        rate = r["flops"] / (mean(r["ms"]) * 1e-3)
-        lines.append("| %s | %d | %s | %.1f%% | %s | %s |" % (name, r["count"], span(r["ms"], "%.3f"), 100 * mean(r["ms"]) / total,
-                                                          "%.0f" % (rate * 1e-12) if r["flops"] else "", "%.0f%%" % (100 * rate / peak) if r["flops"] else ""))
+        ms = mean(r["ms"])
+        lines.append("| %s | %d | %s | %.1f%% | %s | %.2f | %.3f | %.0f%% |" % (
+            name, r["count"], span(r["ms"], "%.3f"), 100 * ms / total, "%.0f" % (r["flops"] / ms * 1e-9) if r["flops"] else "", r["bytes"] / ms * 1e-9,
+            r["floor_ms"], 100 * r["floor_ms"] / ms))
+    return lines
+
+
+MOST_LOSSES = 12
+
+
+def losses(p):
+    """The ops that are furthest from their floors in a run."""
+    found = [(calls * (mean(r["ms"]) - r["floor_ms"]), calls, call, name, r) for call, calls in p["phases"] for name, r in p[call]["rows"].items()]
+    run = sum(calls * mean(p[call]["ms"]) for call, calls in p["phases"])
+    lines = ["", "### The largest losses: what ops take more than their floors, in a run", "", "| call | op | lost, us an image | of the run | of floor |",
+             "|---|---|--:|--:|--:|"]
+    for lost, _, call, name, r in sorted(found, key=lambda f: -f[0])[:MOST_LOSSES]:
+        lines.append("| %s | %s | %.0f | %.1f%% | %.0f%% |" % (call, name, 1e3 * lost / p["batch"], 100 * lost / run, 100 * r["floor_ms"] / mean(r["ms"])))
     return lines
 
 
@@ -54,6 +69,8 @@ def markdown(predictions, nvcc, calibration):
              "Calibrated with: %s." % (", ".join("%s %g" % (k, calibration[k]) for k in CALIBRATED if k in calibration)
                                        or "nothing, the defaults of bench/sass/multiprocessor.py"),
              "Two numbers are for a cp.async that costs the shared-memory port 4 and 8 clocks; shares and rates are of their mean. Expect errors of 25%.",
+             "An op's floor is the larger of its operations at the rate of wgmma and its bytes at that of a large copy: %.0f TFLOP/s, 3.0 TB/s." % (
+                 1e-12 * peak(dict(DEFAULTS, **calibration)["clock_under_load_mhz"] * 1e6)),
              "Names of ops are those of `dg_cuda bench --ops`.", "",
              "| network | batch | network call, ms | guide call, ms | guided step, ms | steps | images/s |", "|---|--:|--:|--:|--:|--:|--:|"]
     for p in predictions:
@@ -61,7 +78,7 @@ def markdown(predictions, nvcc, calibration):
             p["name"], p["batch"], span(p["network"]["ms"], "%.1f"), span(p["guide"]["ms"], "%.1f") if p["guide"] else "",
             span(p["guided_step_ms"], "%.1f"), p["steps"], p["network_calls"], p["guide_calls"], span(p["images_per_second"], "%.3g")))
     for p in predictions:
-        lines += ["", "## %s, batch %d" % (p["name"], p["batch"])] + run_table(p)
+        lines += ["", "## %s, batch %d" % (p["name"], p["batch"])] + run_table(p) + losses(p)
         for call, title in CALLS:
             if p.get(call):
                 images = p[call].get("images", p["batch"])

@@ -61,6 +61,10 @@ Device *device_open(const char *spec, const char *precision, Error *e) {
     }
     return d;
 }
+bool device_provide(Device *d, DeviceProvider p, Error *e) {
+    d->provider = p;
+    return d->be->open_provider(d, e);
+}
 void device_close(Device *d) {
     if (!d) return;
     d->be->close(d);

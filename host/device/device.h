@@ -12,13 +12,15 @@ extern "C" {
 typedef struct Backend Backend;
 struct Text;                        /* base/text.h */
 typedef struct WeightSet WeightSet; /* graph/weights.h */
+/* Whose convolutions run on a GPU: the program's own, those of one library wherever it has one, or whichever are faster. */
+typedef enum { DEVICE_OWN, DEVICE_AUTO, DEVICE_CUDNN, DEVICE_CUBLASLT } DeviceProvider;
 typedef struct Device {
     const Backend *be;
-    int index;           /* which GPU */
-    Precision precision; /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
-    bool autotune;       /* set after opening: exec_new may choose a library for a layer, by measurement */
-    Spans *spans;        /* set after opening: records the ranges; NULL: nobody does. It outlives the device */
-    void *impl;          /* the backend's own: streams, handles, caches */
+    int index;               /* which GPU */
+    Precision precision;     /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
+    DeviceProvider provider; /* set by device_provide: exec_new may choose a library for a layer, by measurement */
+    Spans *spans;            /* set after opening: records the ranges; NULL: nobody does. It outlives the device */
+    void *impl;              /* the backend's own: streams, handles, caches */
 } Device;
 /* spec: "cpu", "ref" (plain loops, float), "ref64" (the same in double), "rounded" (cpu, every result rounded to fp16, bf16 or
  * tf32: the yardstick of reduced precision), "cuda", "cuda:1", "emu".
@@ -26,6 +28,8 @@ typedef struct Device {
 Device *device_open(const char *spec, const char *precision, Error *e);
 /* What `precision` (NULL: the default) is on this device, for a graph that does not take the device's own. */
 bool device_precision(const Device *d, const char *precision, Precision *p, Error *e);
+/* Who runs the convolutions of what is bound from now on. False: a library that was named is not there, or this device has none. */
+bool device_provide(Device *d, DeviceProvider p, Error *e);
 void device_close(Device *d);
 /* Ranges of a time line, nested, for profilers and for the device's recorder; from any thread. number: of a step, of a batch. */
 void device_range_push(const Device *d, SpanName n);
@@ -114,6 +118,7 @@ struct Backend {
     void (*run)(Exec *e);                                   /* e->rows images, as run_op */
     void (*run_op)(const Exec *e, int i);                   /* op i of the graph alone, whatever its kind */
     void (*profile)(Exec *e, int repeats, double *seconds); /* exec_profile, by the device's own clock where it has one */
+    bool (*open_provider)(Device *d, Error *e);             /* d->provider's libraries are there, or e says why not */
     /* The implementation that runs op i, where exec_new chose by measurement; "own" is the backend itself. */
     const char *(*implementation)(const Exec *e, int i);
     /* What was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). False, and

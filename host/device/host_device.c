@@ -58,6 +58,10 @@ bool host_prepare(Exec *e, int i, Error *err) {
     return true;
 }
 void host_unbind(Exec *e) { (void)e; }
+bool host_open_provider(Device *d, Error *e) {
+    return d->provider == DEVICE_OWN || d->provider == DEVICE_AUTO ||
+           dg_error(e, "NVIDIA's libraries run on device cuda, not on %s: leave it out, or say auto", d->be->name);
+}
 const char *host_implementation(const Exec *e, int i) {
     (void)e, (void)i;
     return "own";

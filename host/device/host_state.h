@@ -22,6 +22,7 @@ bool host_prepare(Exec *e, int i, Error *err);
 void host_unbind(Exec *e);
 void host_run(Exec *e); /* op by op, by run_op of the device */
 void host_profile(Exec *e, int repeats, double *seconds);
+bool host_open_provider(Device *d, Error *e);
 const char *host_implementation(const Exec *e, int i);
 bool host_choices(const Device *d, struct Text *chosen, struct Text *measured);
 void host_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms);
@@ -34,6 +35,6 @@ void host_to_u8(Device *d, uint8_t *out, const void *x, DType type, int n, size_
     .alloc = host_alloc, .release = host_release, .upload = host_copy, .download = host_copy, .copy = host_copy, .sync = host_sync,        \
     .alloc_host = host_alloc, .release_host = host_release, .download_async = host_download_async, .mark = host_mark, .wait = host_mark,   \
     .replay = host_replay, .replay_free = host_replay_free, .range_push = host_range_push, .range_pop = host_range_pop,                    \
-    .profiler = host_profiler, .profile = host_profile, .implementation = host_implementation, .choices = host_choices,                    \
-    .combine = host_combine, .randn = host_randn, .posterior = host_posterior, .to_u8 = host_to_u8
+    .profiler = host_profiler, .profile = host_profile, .open_provider = host_open_provider, .implementation = host_implementation,        \
+    .choices = host_choices, .combine = host_combine, .randn = host_randn, .posterior = host_posterior, .to_u8 = host_to_u8
 #endif

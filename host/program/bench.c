@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "device/host_state.h"
 #include "program/op_table.h"
+#include "program/shares.h"
 #include "base/progress.h"
 #include "base/version.h"
 #include <math.h>
@@ -323,6 +324,7 @@ static bool measure_calls(Bench *b, Text *json, Error *e) {
     int batch = b->o->batch;
     print_memories(n, json);
     if (b->engine.sampler && !sample_count(&b->sample, b->networks.score, &c, e)) return false;
+    shares_print(b->device, n, &c, json);
     int twice = c.term[TERM_CFG], evaluations = c.network - twice;
     if (n->network) measure_predictor(b, &p, "network call", n->network, 1, evaluations - twice, json);
     if (n->network && n->network->passes > 1) measure_predictor(b, &p, "two passes", n->network, 2, twice, json);

@@ -7,6 +7,7 @@
 #include "models/shapes32/shapes32.h"
 #include "program/pipeline.h"
 #include "program/rows_thread.h"
+#include "program/shares.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -229,6 +230,7 @@ static bool measure(Fid *f, Text *json, Error *e) {
         text_printf(json, ", \"command\": \"fid\", \"warmup\": %d, \"feature_dims\": %d", o->warmup, f->reference.dims);
         print_throughput(f, run, runs, json);
         print_shares(run, runs, json);
+        shares_print(f->b->device, &f->b->engine->n, &f->counts, json);
         print_predicted(f, json);
         print_memory(json);
     }

@@ -188,7 +188,11 @@ void option_json(const Option *o, const void *options, Text *out) {
     case OPTION_SWITCH:
     case OPTION_CHOICE:
         memcpy(&i, at, sizeof i);
-        for (text = o->value; i > 0; i--) text += strcspn(text, "|") + 1;
+        for (text = o->value; i > 0 && *text; i--) text += strcspn(text, "|"), text += *text == '|';
+        if (!*text) { /* a word that only another row of this value has */
+            text_printf(out, "null");
+            break;
+        }
         size_t n = strcspn(text, "|");
         bool on = words_same(text, n, "on", 2), off = words_same(text, n, "off", 3);
         if (o->kind == OPTION_SWITCH && (on || off)) text_printf(out, on ? "true" : "false");
@@ -294,6 +298,10 @@ static bool parse(Args *a, int argc, char **argv, Error *e) {
                             c->operands_max > 1 ? "s" : "", c->operands, argv[i]);
         else if (!option) return dg_error(e, "%s takes options alone, not \"%s\"", c->name, argv[i]);
     }
+    for (int i = 0; i < c->options; i++)
+        for (int k = i + 1; k < c->options; k++)
+            if (a->typed[i] && a->typed[k] && c->option[i].offset == c->option[k].offset)
+                return dg_error(e, "--%s and --%s say the same in two words: leave one of them out", c->option[i].name, c->option[k].name);
     return a->operands >= c->operands_min || dg_error(e, "%s: %s is missing", c->name, c->operands);
 }
 bool args_parse(const Command *c, int words, char **word, Args *out, Error *e) {

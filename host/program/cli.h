@@ -29,6 +29,7 @@ typedef struct {
     size_t offset;     /* of the value in the command's options */
     const char *value; /* in the help: N, FILE; of a choice: its words, "heun|euler" */
     double lo, hi;
+    /* Two rows may have one value, a choice of which the one knows the first words by other names: only one of them can be given. */
     bool image; /* the images depend on it: a run with another value does not continue an earlier one */
     const char *help;
 } Option;

@@ -1,4 +1,4 @@
-/* device_options.c -- from --device, --dtype and --threads to an open device. */
+/* device_options.c -- from --device, --dtype, --provider and --threads to an open device. */
 #include "program/device_options.h"
 #include "base/processors.h"
 #include <stdlib.h>
@@ -37,13 +37,19 @@ static Device *open_preferred(const char *dtype, Error *e) {
     }
     return d;
 }
+const char *provider_word(const DeviceOptions *o) {
+    static const char *const word[] = {"own", "auto", "cudnn", "cublaslt"}; /* PROVIDER_CHOICE */
+    return word[o->provider];
+}
 Device *device_from_options(const DeviceOptions *o, Error *e) {
     static const char *const dtypes[] = {NULL, "fp16", "bf16", "tf32", "fp32", "fp64"}; /* DTYPE_CHOICE */
     const char *dtype = dtypes[o->dtype];
     threads_apply(o);
     Device *d = o->device ? device_open(o->device, dtype, e) : open_preferred(dtype, e);
-    if (d) d->autotune = o->autotune;
-    return d;
+    if (!d || device_provide(d, (DeviceProvider)o->provider, e)) return d;
+    dg_error_context(e, "--provider %s", provider_word(o));
+    device_close(d);
+    return NULL;
 }
 void device_for_latents(Device *d, const DeviceOptions *o) {
     Precision p;

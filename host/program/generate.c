@@ -4,6 +4,7 @@
 #include "program/output.h"
 #include "program/pipeline.h"
 #include "program/plan_print.h"
+#include "program/shares.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,14 @@ static bool open_engine(Run *r, Error *e) {
                 wanted);
     return true;
 }
+/* Who runs the convolutions, where that was asked. */
+static bool describe_shares(const Run *r, Error *e) {
+    SampleCounts c;
+    if (!sample_count(&r->sample, r->networks.score, &c, e)) return false;
+    shares_print(r->device, &r->engine.n, &c, NULL);
+    fflush(stdout);
+    return true;
+}
 static RunFacts facts(const Run *r, bool complete) {
     const Pipeline *p = &r->pipeline;
     return (RunFacts){.args = r->args,
@@ -220,6 +229,7 @@ static Outcome prepare(Run *r, int *code, Error *e) {
     if (outcome == OUTCOME_DONE) outcome = open_measure(r, e);
     if (outcome != OUTCOME_DONE) return outcome;
     if (todo(r)->count && !open_engine(r, e)) return OUTCOME_FAILED;
+    if (todo(r)->count && !r->quiet && !describe_shares(r, e)) return OUTCOME_FAILED;
     return settle_output(r, e);
 }
 

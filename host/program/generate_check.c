@@ -76,8 +76,9 @@ static bool check_measures(GenerateOptions *o, const Args *a, Error *e) {
         return dg_error(e, "--grid and --stats are both %s: give each a name of its own", m->stats);
     if (o->tracing.path && same_target(o->tracing.path, m->stats))
         return dg_error(e, "--trace and --stats are both %s: give each a name of its own", m->stats);
-    return !(m->no_images && o->device.autotune) ||
-           dg_error(e, "--no-images and --autotune on: which layers a library computes would not be known of the statistics");
+    return !(m->no_images && o->device.provider != DEVICE_OWN) ||
+           dg_error(e, "--no-images and --provider %s: which layers a library computes would not be known of the statistics",
+                    provider_word(&o->device));
 }
 bool generate_check(GenerateOptions *o, const Args *a, SeedList *wanted, Error *e) {
     const char *path[ROLES];

@@ -44,8 +44,9 @@ void manifest_close(Manifest *m) {
     free(m->path);
     *m = (Manifest){0};
 }
-/* What an option is that nobody gives; NULL where it is none. To be freed. */
-static Json *default_of(const Args *a, const char *key) {
+/* What an option is where `before` says nothing by its name: what it says by an older one, else the default; NULL where it is none. To
+ * be freed.                                                                                                                */
+static Json *default_of(const Args *a, const Json *before, const char *key) {
     Json *value = NULL;
     void *defaults = dg_alloc(a->command->options_bytes);
     a->command->defaults(defaults);
@@ -53,6 +54,14 @@ static Json *default_of(const Args *a, const char *key) {
         const Option *o = &a->command->option[i];
         Text t = {0};
         if (!o->image || strcmp(o->name, key)) continue;
+        for (int k = 0; k < a->command->options; k++) {
+            const Option *older = &a->command->option[k];
+            const Json *said = k != i && older->offset == o->offset ? json_get(before, older->name) : NULL;
+            if (!said) continue;
+            Json alone = *said;
+            alone.next = NULL;
+            options_from_json(older, 1, defaults, &(Json){.kind = JSON_OBJECT, .child = &alone, .count = 1}, "", NULL);
+        }
         option_json(o, defaults, &t);
         value = json_parse(t.text, t.len, NULL);
         text_free(&t);
@@ -65,7 +74,7 @@ static void compare(Text *differ, const Args *a, const Json *before, const Json 
     for (const Json *j = now->child; j; j = j->next) {
         const Json *old = json_get(before, j->key);
         if (!old || old->kind != JSON_OBJECT || j->kind != JSON_OBJECT) {
-            Json *unknown = old ? NULL : default_of(a, j->key); /* to an older version, which had no network of that kind either */
+            Json *unknown = old ? NULL : default_of(a, before, j->key); /* to an older version, which had no network of that kind either */
             if (old || unknown || j->kind != JSON_NULL) json_difference(differ, "", j->key, old ? old : unknown, j);
             json_free(unknown);
             continue;

@@ -8,7 +8,7 @@
 #include "program/records.h"
 #include "files/store.h"
 
-/* The JSON object "images". hex NULL: without what is not known before the engine is there, the hashes and, with --autotune on,
+/* The JSON object "images". hex NULL: without what is not known before the engine is there, the hashes and, with --provider,
  * the "implementations" that were chosen.                                                                                    */
 void manifest_images(Text *out, const Args *a, const Device *d, const Networks *n, char (*hex)[SHA256_HEX]);
 

@@ -6,7 +6,7 @@
 
 void print_choices(Text *out, const char *key, const Device *d, bool how) {
     Text chosen = {0}, measured = {0};
-    if (!d->autotune || !d->be->choices(d, &chosen, &measured)) return;
+    if (d->provider == DEVICE_OWN || !d->be->choices(d, &chosen, &measured)) return;
     text_printf(out, ", \"%s\": %s", key, how ? measured.text : chosen.text);
     text_free(&chosen), text_free(&measured);
 }

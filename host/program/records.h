@@ -30,7 +30,7 @@ typedef struct { /* a run that was killed */
  * a run that is over and has made nothing has none.                                                                    */
 void records_print(Text *out, const Json *before, const RunFacts *own, const Counted *dead, int deads);
 SeedList records_seeds(const Json *records); /* the set of all seeds that they list */
-/* What was measured and chosen on this device (--autotune on), appended as a member; nothing where nothing can be. */
+/* What was measured and chosen on this device (--provider), appended as a member; nothing where nothing can be. */
 void print_choices(Text *out, const char *key, const Device *d, bool how);
 const char *dtype_of(const Device *d);
 #endif

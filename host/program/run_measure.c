@@ -198,10 +198,10 @@ static bool open_features(RunMeasure *m, Shape picture, int batch, Error *e) {
     ImageKind kind = {picture.h, picture.w, m->run.wanted->count};
     if (picture.c != 3) return dg_error(e, "--metrics: the images have %d channels, and features are of colours, which are 3", picture.c);
     m->eval.batch = batch < m->eval.batch ? batch : m->eval.batch;
-    bool autotune = m->job.device->autotune;
-    m->job.device->autotune = false; /* as in eval: features depend on nothing that was measured on this machine */
+    DeviceProvider provider = m->job.device->provider;
+    m->job.device->provider = DEVICE_OWN; /* as in eval: features depend on nothing that was measured on this machine */
     m->features = eval_features(&m->job, "this run", kind, wanted, scored, e);
-    m->job.device->autotune = autotune;
+    m->job.device->provider = provider;
     if (!m->features || !features_reserve(m->features, batch, e)) return false;
     m->set.dims = features_dims(m->features, FEATURE_POOL);
     m->keep = eval_needs_rows(&m->job, (EvalWish){.metrics = m->job.metrics}) || (!m->run.anew && eval_keeps_features(m->run.o.stats));

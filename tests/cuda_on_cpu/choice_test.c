@@ -81,31 +81,31 @@ static double *results(Device *d, int batch, int images, int first, const char *
     return y;
 }
 static void set_cache(const Setup *s, const char *name) { setenv("XDG_CACHE_HOME", at(s, name), 1); }
-static Device *open_device(const char *precision, bool autotune) {
+static Device *open_device(const char *precision, DeviceProvider provider) {
     Error err = {""};
     Device *d = device_open("emu", precision, &err);
-    DG_CHECK(d, "%s", err.text);
-    d->autotune = autotune;
+    DG_CHECK(d && device_provide(d, provider, &err), "%s", err.text);
     return d;
 }
 
 static void test_results(const Setup *s, const char *precision, double rounding, size_t modes) {
     static const struct {
         const char *mode, *wanted;
-    } row[] = {{"exact", "cudnn"}, {"batch", "cudnn"}, {"place", "own"}, {"wrong", "own"}, {"refuses", "own"}, {"absent", "own"}};
+    } row[] = {{"exact", "cudnn"}, {"batch", "cudnn"}, {"place", "own"}, {"wrong", "own"},
+               {"refuses", "own"}, {"absent", "own"},  {"once", "cudnn"}};
     /* fewer than the choice is made at, as many, and more; then fewer images than there are places */
     static const struct {
         int batch, images, plans; /* plans: of the batch, its half, ... that take so many images without padding */
     } runs[] = {{3, 3, 1}, {32, 32, 1}, {33, 33, 1}, {3, 2, 2}, {32, 1, 1}, {33, 20, 2}, {50, 31, 2}};
     const char *by[CONVS] = {"", "", ""};
-    Device *plain = open_device(precision, false);
+    Device *plain = open_device(precision, DEVICE_OWN);
     double *own = results(plain, 33, 33, 0, by, NULL);
-    for (int i = 0; i < CONVS; i++) CHECK(!strcmp(by[i], "own"), "autotune is off, and %s runs", by[i]);
+    for (int i = 0; i < CONVS; i++) CHECK(!strcmp(by[i], "own"), "nobody was asked for, and %s runs", by[i]);
     for (size_t m = 0; m < sizeof row / sizeof *row && m < modes; m++) {
         char cache[32];
         snprintf(cache, sizeof cache, "cache-%s-%s", precision, row[m].mode), set_cache(s, cache);
         setenv("FAKE_PROVIDER", row[m].mode, 1);
-        Device *d = open_device(precision, true);
+        Device *d = open_device(precision, DEVICE_AUTO);
         double *one = results(d, 1, 1, 32, by, NULL); /* chosen at a batch of one */
         for (int i = 0; i < CONVS; i++)
             CHECK(!strcmp(by[i], row[m].wanted), "%s %s: %s runs convolution %d, not %s", precision, row[m].mode, by[i], i, row[m].wanted);
@@ -121,7 +121,7 @@ static void test_results(const Setup *s, const char *precision, double rounding,
                   "%s %s: an image among %d of a batch of %d differs from itself alone", precision, row[m].mode, n, runs[b].batch);
             for (int i = 0; i < n * IMAGE; i++) num += pow(y[i] - own[first * IMAGE + i], 2), den += pow(own[first * IMAGE + i], 2);
             if (!strcmp(row[m].wanted, "own"))
-                CHECK(num == 0, "%s %s: the kernels' own results are others with autotune on", precision, row[m].mode);
+                CHECK(num == 0, "%s %s: the kernels' own results are others when libraries are asked for", precision, row[m].mode);
             else
                 CHECK(sqrt(num / den) <= 4 * rounding, "%s %s, batch %d: %g from the kernels' own", precision, row[m].mode, n,
                       sqrt(num / den));
@@ -162,7 +162,7 @@ static void test_keys(const Setup *s) {
     enum { ROWS = sizeof row / sizeof *row };
     set_cache(s, "keys");
     setenv("FAKE_PROVIDER", "exact", 1);
-    Device *d = open_device("fp16", true);
+    Device *d = open_device("fp16", DEVICE_AUTO);
     Weights *w = weights_synthetic(1, NULL);
     for (int i = 0; i < ROWS; i++) {
         Error e = {""};
@@ -208,10 +208,10 @@ static void test_cache(const Setup *s) {
     set_cache(s, "cache");
     setenv("FAKE_PROVIDER", "exact", 1);
     for (int again = 0; again < 2; again++) {
-        Device *d = open_device("fp16", true);
+        Device *d = open_device("fp16", DEVICE_AUTO);
         Text chosen = {0}, measured = {0};
         d->be->choices(d, &chosen, &measured);
-        CHECK(!strcmp(chosen.text, "{}") && !strcmp(measured.text, "{}"), "before any layer: %s %s", chosen.text, measured.text);
+        CHECK(!strcmp(chosen.text, "{}") && strstr(measured.text, "\"layers\": {}"), "before any layer: %s %s", chosen.text, measured.text);
         text_free(&chosen), text_free(&measured);
         free(results(d, 2, 2, 0, by, NULL));
         d->be->choices(d, &chosen, &measured);
@@ -225,7 +225,7 @@ static void test_cache(const Setup *s) {
     }
     CHECK(exists(s, "cache/dg_cuda/autotune.txt"), "no file remembers");
     write_file(s, "cache/dg_cuda/autotune.txt", "somebody's notes\n");
-    Device *d = open_device("fp16", true);
+    Device *d = open_device("fp16", DEVICE_AUTO);
     Text chosen = {0}, measured = {0};
     free(results(d, 2, 2, 0, by, NULL));
     d->be->choices(d, &chosen, &measured);
@@ -237,6 +237,111 @@ static void test_cache(const Setup *s) {
     char kept[OUTPUT];
     read_text(at(s, "cache/dg_cuda/autotune.txt"), kept);
     CHECK(!strcmp(kept, "somebody's notes\n"), "somebody else's file was overwritten: %s", kept);
+}
+/* Of many proposals: those whose notes speak against them are never tried, nor one twice, nor one that wants too much memory or cannot be
+ * built; of the rest the fastest runs. Operands of tf32 are for layers in tf32 or in 16 bits.                                */
+static void test_proposals(const Setup *s) {
+    static const struct {
+        const char *precision;
+        int measured;
+        bool tensor_cores;
+    } row[] = {{"fp16", 4, true}, {"tf32", 4, true}, {"fp32", 3, false}};
+    setenv("FAKE_PROVIDER", "crowd", 1);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const char *by[CONVS] = {"", "", ""};
+        char cache[32];
+        snprintf(cache, sizeof cache, "crowd-%s", row[i].precision), set_cache(s, cache);
+        Device *d = open_device(row[i].precision, DEVICE_AUTO);
+        free(results(d, 3, 3, 0, by, NULL));
+        Text chosen = {0}, measured = {0};
+        d->be->choices(d, &chosen, &measured);
+        Json *j = json_parse(measured.text, strlen(measured.text), NULL);
+        const Json *layers = json_get(j, "layers");
+        CHECK(layers && layers->count == CONVS, "%s: %s", row[i].precision, measured.text);
+        for (const Json *k = layers ? layers->child : NULL; k; k = k->next) {
+            const Json *times = json_get(k, "microseconds");
+            CHECK(times && times->count == row[i].measured && json_get(times, "own") && json_get(times, "cudnn slow") &&
+                      (json_get(times, "cudnn tensor cores") != NULL) == row[i].tensor_cores &&
+                      !strcmp(json_get(k, "runs")->string, "cudnn fake"),
+                  "%s %s: %s", row[i].precision, k->key, measured.text);
+        }
+        json_free(j);
+        text_free(&chosen), text_free(&measured);
+        device_close(d);
+    }
+}
+/* A library that is named runs what it can, even where our own kernels are faster, and nothing that it computes wrongly. */
+static void test_named(const Setup *s) {
+    static const struct {
+        const char *mode, *wanted;
+    } row[] = {{"slow", "cudnn"}, {"exact", "cudnn"}, {"wrong", "own"}, {"refuses", "own"}};
+    for (size_t m = 0; m < sizeof row / sizeof *row; m++) {
+        const char *by[CONVS] = {"", "", ""};
+        set_cache(s, "cache-fp16-wrong"); /* where our own were chosen by a run that took whoever is faster */
+        setenv("FAKE_PROVIDER", row[m].mode, 1);
+        if (m) set_cache(s, row[m].mode);
+        Device *d = open_device("fp16", DEVICE_CUDNN);
+        free(results(d, 3, 3, 0, by, NULL));
+        for (int i = 0; i < CONVS; i++) CHECK(!strcmp(by[i], row[m].wanted), "named, %s: %s runs convolution %d", row[m].mode, by[i], i);
+        Text chosen = {0}, measured = {0};
+        d->be->choices(d, &chosen, &measured);
+        CHECK(strstr(measured.text, ", only cudnn\"") && !strstr(measured.text, "\"own\": "), "named, %s: %s", row[m].mode, measured.text);
+        text_free(&chosen), text_free(&measured);
+        device_close(d);
+    }
+}
+/* A norm behind convolutions of a library finds its statistics there: it makes no pass of its own. */
+static void test_statistics(const Setup *s) {
+    enum { WIDE = 8, IMAGES = 3, VALUES = IMAGES * WIDE * WIDE * CHANNELS };
+    static const struct {
+        const char *mode;
+        DeviceProvider provider;
+    } row[] = {{"exact", DEVICE_OWN}, {"exact", DEVICE_AUTO}, {"absent", DEVICE_AUTO}};
+    double *y[3];
+    size_t kernels[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        Error err = {""};
+        set_cache(s, row[i].mode), setenv("FAKE_PROVIDER", row[i].mode, 1);
+        Device *d = open_device("fp32", row[i].provider);
+        Graph *g = graph_new(d->precision);
+        Tid x = g_input(g, "x", (Shape){IMAGES, WIDE, WIDE, CHANNELS});
+        WeightView conv = {.kind = VIEW_CONV}, vector = {.kind = VIEW_VECTOR};
+        Tid a = g_conv(g, x, g_weight(g, "a.weight", (Shape){CHANNELS, 3, 3, CHANNELS}, conv),
+                       g_weight(g, "a.bias", (Shape){1, 1, 1, CHANNELS}, vector), 1);
+        Tid n = g_norm(g, a, g_weight(g, "n.weight", (Shape){1, 1, 1, CHANNELS}, vector),
+                       g_weight(g, "n.bias", (Shape){1, 1, 1, CHANNELS}, vector), 0, 8, 1e-5f);
+        g->t[n].keep = true;
+        graph_plan(g);
+        Weights *w = weights_synthetic(1, NULL);
+        Exec *e = exec_new(g, d, weights_alone(w), &err);
+        weights_free(w);
+        y[i] = dg_alloc(VALUES * sizeof *y[i]);
+        if (CHECK(e, "%s", err.text)) {
+            float *v = dg_alloc(VALUES * sizeof *v);
+            for (size_t k = 0; k < VALUES; k++) v[k] = value(k);
+            emuCalls calls[2];
+            exec_set(e, x, DG_F32, v);
+            emuGetCalls(&calls[0]);
+            exec_run(e, IMAGES);
+            emuGetCalls(&calls[1]);
+            kernels[i] = calls[1].kernels - calls[0].kernels;
+            exec_get(e, n, DG_F64, y[i]);
+            free(v);
+        }
+        Text chosen = {0}, measured = {0};
+        d->be->choices(d, &chosen, &measured);
+        if (i == 1) CHECK(strstr(chosen.text, "conv fp32 3x3 pad 1, 8x8x32 to 32 bias statistics\": \"cudnn fake"), "%s", chosen.text);
+        text_free(&chosen), text_free(&measured);
+        exec_free(e), graph_free(g), device_close(d);
+    }
+    /* in f32 nothing is rounded between a convolution and what ends it */
+    double apart = 0, size = 0;
+    for (int k = 0; k < VALUES; k++) apart += pow(y[1][k] - y[0][k], 2), size += pow(y[0][k], 2);
+    CHECK(kernels[1] == kernels[0] + 2 - 1 && size > 0 && sqrt(apart / size) <= 1e-6, "%zu kernels, our own %zu; %g apart", kernels[1],
+          kernels[0], sqrt(apart / size));
+    CHECK(kernels[2] == kernels[0] && !memcmp(y[2], y[0], VALUES * sizeof *y[0]), "without a library there are %zu kernels, not %zu",
+          kernels[2], kernels[0]);
+    for (int i = 0; i < 3; i++) free(y[i]);
 }
 /* Whichever allocation fails: an error that says memory, never the other implementation; and nothing is left. */
 static void test_memory(const Setup *s) {
@@ -250,7 +355,7 @@ static void test_memory(const Setup *s) {
         int k = 0;
         snprintf(cache, sizeof cache, "cache-fp16-%s", modes[m]), set_cache(s, cache);
         setenv("FAKE_PROVIDER", modes[m], 1);
-        Device *d = open_device("fp16", true);
+        Device *d = open_device("fp16", DEVICE_AUTO);
         for (bool made = false; !made && k < 1000; k++) {
             snprintf(count, sizeof count, "%d", k), setenv("EMU_MALLOC_FAIL", count, 1);
             err = (Error){""};
@@ -271,10 +376,84 @@ static void test_memory(const Setup *s) {
     }
     unsetenv("EMU_MEMORY");
 }
+/* The line that says who runs what, and its shares, which are all. */
+static double shares(const char *out, bool *cudnn) {
+    const char *at = strstr(out, "convolutions, of their FLOPs:");
+    double sum = 0, share;
+    char by[16];
+    *cudnn = false;
+    for (at = at ? at + strlen("convolutions, of their FLOPs:") : ""; sscanf(at, " %lf%% by %15[a-z]", &share, by) == 2;) {
+        sum += share, *cudnn |= !strcmp(by, "cudnn") && share > 50;
+        at += strcspn(at, ",\n");
+        if (*at++ != ',') break;
+    }
+    return sum;
+}
+static void test_program(const Setup *s) {
+    static const char network[] = "--device emu --network tiny.safetensors --steps 1 --batch 2 --dtype fp16";
+    static const struct {
+        const char *args, *mode;
+        int code;
+        const char *pattern;
+    } wrong[] = {
+        {"--provider cudnn", "absent", 1, "--provider cudnn: cudnn: not found: looked for fakes everywhere"},
+        {"--provider cublaslt", "exact", 1, "--provider cublaslt: cublaslt: this program was built without a fake of it"},
+        {"--provider auto --autotune on", "exact", 2, "--provider and --autotune say the same in two words: leave one of them out"},
+        {"--autotune off --provider own", "exact", 2, "--provider and --autotune say the same"},
+        {"--provider cuda", "exact", 2, "--provider: .cuda. is not one of own.auto.cudnn.cublaslt"},
+        {"--provider cudnn --device cpu --dtype fp32", "exact", 1, "--provider cudnn: NVIDIA's libraries run on device cuda, not on cpu"},
+    };
+    char args[512];
+    bool cudnn;
+    set_cache(s, "cache-shares");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        setenv("FAKE_PROVIDER", wrong[i].mode, 1);
+        snprintf(args, sizeof args, "generate %s --outdir wrong --seeds 0 %s", network, wrong[i].args);
+        fails(run(s, args), args, wrong[i].code, wrong[i].pattern);
+    }
+    CHECK(!exists(s, "wrong"), "what was wrong left a folder");
+    setenv("FAKE_PROVIDER", "exact", 1);
+    snprintf(args, sizeof args, "generate %s --seeds 0 --outdir shares --format npz --provider cudnn", network);
+    Result *r = run(s, args);
+    if (succeeds(r, args)) CHECK(fabs(shares(r->out, &cudnn) - 100) < .3 && cudnn, "shares of %s", r->out);
+    snprintf(args, sizeof args, "bench %s --repeats 1 --warmup 0 --dg_weight_1st_order 0 --json bench.json --autotune on", network);
+    r = run(s, args);
+    if (succeeds(r, args)) CHECK(fabs(shares(r->out, &cudnn) - 100) < .3 && cudnn, "shares of %s", r->out);
+    char text[OUTPUT];
+    read_text(at(s, "bench.json"), text);
+    Json *j = json_parse(text, strlen(text), NULL);
+    const Json *of = json_get(j, "convolutions"), *own = json_get(of, "own"), *other = json_get(of, "cudnn");
+    CHECK(of && other && fabs((own ? own->number : 0) + other->number - 1) < 1e-4, "shares of %.300s", text);
+    json_free(j);
+    snprintf(args, sizeof args, "generate %s --seeds 0 --outdir plain --format npz", network);
+    r = run(s, args);
+    if (succeeds(r, args)) CHECK(!strstr(r->out, "convolutions"), "nobody asked who runs convolutions: %s", r->out);
+}
+/* A folder of before --provider, whose manifest says autotune, is continued in either word, and not by somebody else. */
+static void test_older_word(const Setup *s) {
+    static const char args[] = "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --outdir older --seeds ";
+    char more[512], text[OUTPUT];
+    set_cache(s, "cache-program");
+    setenv("FAKE_PROVIDER", "exact", 1);
+    snprintf(more, sizeof more, "%s0 --autotune on", args);
+    if (!succeeds(run(s, more), more)) return;
+    read_text(at(s, "older/manifest.json"), text);
+    char *said = strstr(text, "\"provider\": \"auto\"");
+    if (!CHECK(said && said < strstr(text, "\"runs\""), "no provider in %.400s", text)) return;
+    memcpy(said, "\"autotune\": \"on\"  ", 18);
+    write_file(s, "older/manifest.json", text);
+    snprintf(more, sizeof more, "%s0-1 --provider own", args);
+    fails(run(s, more), more, 1, "provider was \"auto\", is now \"own\"");
+    snprintf(more, sizeof more, "%s0-1 --provider auto", args);
+    Result *r = run(s, more);
+    if (succeeds(r, more)) CHECK(strstr(r->out, "1 of 2 images are there already"), "%s", r->out);
+    snprintf(more, sizeof more, "%s0-2 --autotune on", args);
+    succeeds(run(s, more), more);
+}
 /* Images that others would have made are not mixed with those in a folder. */
 static void test_manifest(const Setup *s) {
     static const char args[] =
-        "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --autotune on --outdir out --seeds ";
+        "generate --device emu --network tiny.safetensors --steps 1 --format npz --batch 2 --provider auto --outdir out --seeds ";
     char more[512];
     set_cache(s, "cache-program");
     setenv("FAKE_PROVIDER", "exact", 1);
@@ -318,12 +497,17 @@ int main(int argc, char **argv) {
     Error e = {""};
     if (CHECK(real, "no program") && CHECK(mkdtemp(s.dir), "no temporary folder") &&
         CHECK(tiny_write(at(&s, "tiny.safetensors"), tiny_network_config, 1, &e), "%s", e.text)) {
-        test_results(&s, "fp16", 0x1p-11, 6);
+        test_results(&s, "fp16", 0x1p-11, 7);
         test_results(&s, "tf32", 0x1p-11, 2);
+        test_proposals(&s);
+        test_named(&s);
+        test_statistics(&s);
         test_keys(&s);
         test_cache(&s);
         test_memory(&s);
         test_manifest(&s);
+        test_program(&s);
+        test_older_word(&s);
         remove_folder(s.dir);
     }
     free(real);

@@ -28,10 +28,11 @@ uint8_t *dyn_shared(size_t align) {
 uint32_t smem_u32(const void *p, Loc l) {
     size_t o = (size_t)((const uint8_t *)p - cur->blk->smem);
     if (o >= ARENA) fail(l, "pointer %p is not into shared memory", p);
-    return (uint32_t)o;
+    return (uint32_t)o | W()->rank << RANK_SHIFT;
 }
 void *smem_ptr(uint32_t a, size_t n, bool wr, Loc l) {
     Worker *w = W();
+    a = own(w, a, wr ? "a write" : "a read", l);
     if (!w->in_smem(a, n))
         fail(l, "%s of %zu bytes at shared address 0x%x (dynamic offset %d of %u) is out of bounds", wr ? "write" : "read", n, a,
              (int)a - (int)w->dyn_off, w->dyn_size);

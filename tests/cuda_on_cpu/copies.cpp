@@ -18,6 +18,7 @@ static void cp_land(Worker *w, Fiber *f, std::vector<CpOp> &g) {
 void cp_async(uint32_t dst, const void *src, int bytes, int sb, Loc l) {
     Worker *w = W();
     Fiber *f = w->me();
+    dst = own(w, dst, "cp.async", l);
     if (bytes != 4 && bytes != 8 && bytes != 16) fail(l, "cp.async of %d bytes", bytes);
     if (sb < 0 || sb > bytes) fail(l, "cp.async: source size %d of %d", sb, bytes);
     if (dst % (uint32_t)bytes || (sb && (uintptr_t)src % (uintptr_t)bytes))
@@ -54,8 +55,9 @@ void cp_async_wait(int n, Loc) {
 
 // ================================================================ mbarrier
 static const uint64_t MB_MAGIC = 0xB0A7B0A7B0A7B0A7ull;
-static MBar &mb(Worker *w, uint32_t a, Loc l) {
+MBar &mb(Worker *w, uint32_t a, Loc l) {
     auto it = w->mbar.find(a);
+    if (it == w->mbar.end() && cur && w != W()) fail(l, "no mbarrier was initialised at shared address 0x%x of CTA %u", a, w->rank);
     if (it == w->mbar.end()) fail(l, "no mbarrier was initialised at shared address 0x%x", a);
     uint64_t v;
     memcpy(&v, w->smem + a, 8);
@@ -75,6 +77,7 @@ static void mb_settle(Worker *w, MBar &m) {
 void mbar_init(uint32_t a, uint32_t count, Loc l) {
     needs_90("mbarrier with transactions", l);
     Worker *w = W();
+    a = own(w, a, "mbarrier.init", l);
     if (a % 8 || !w->in_smem(a, 8) || !count) fail(l, "mbarrier.init: bad address 0x%x or count %u", a, count);
     if (cfg().race) smem_access(w, w->me(), a, 8, WR, site(nullptr, l));
     memcpy(w->smem + a, &MB_MAGIC, 8);
@@ -90,14 +93,13 @@ void mbar_init(uint32_t a, uint32_t count, Loc l) {
 }
 void mbar_inval(uint32_t a, Loc l) {
     Worker *w = W();
+    a = own(w, a, "mbarrier.inval", l);
     mb(w, a, l);
     w->mbar.erase(a);
     memset(w->smem + a, 0xff, 8);
 }
-void mbar_arrive(uint32_t a, uint32_t count, uint32_t tx, Loc l) {
-    Worker *w = W();
-    MBar &m = mb(w, a, l);
-    Fiber *f = w->me();
+void mb_arrive(Worker *w, MBar &m, uint32_t a, uint32_t count, uint32_t tx, Loc l) {
+    Fiber *f = static_cast<Fiber *>(cur);
     if (cfg().race) {
         join(m.acc, f->vc);
         tick(f);
@@ -107,8 +109,14 @@ void mbar_arrive(uint32_t a, uint32_t count, uint32_t tx, Loc l) {
     if (m.pending < 0) fail(l, "mbarrier 0x%x: more arrivals than its count %u in one phase", a, m.count);
     mb_settle(w, m);
 }
+void mbar_arrive(uint32_t a, uint32_t count, uint32_t tx, Loc l) {
+    Worker *w = W();
+    a = own(w, a, "mbarrier.arrive", l);
+    mb_arrive(w, mb(w, a, l), a, count, tx, l);
+}
 bool mbar_test(uint32_t a, uint32_t parity, Loc l) {
     Worker *w = W();
+    a = own(w, a, "mbarrier.test_wait", l);
     MBar &m = mb(w, a, l);
     if (m.phase == (parity & 1)) {
         yield();
@@ -119,6 +127,7 @@ bool mbar_test(uint32_t a, uint32_t parity, Loc l) {
 }
 void mbar_wait(uint32_t a, uint32_t parity, Loc l) {
     Worker *w = W();
+    a = own(w, a, "mbarrier.try_wait", l);
     for (;;) {
         MBar &m = mb(w, a, l);
         if (m.phase != (parity & 1)) {
@@ -132,7 +141,7 @@ void mbar_wait(uint32_t a, uint32_t parity, Loc l) {
 void fence_proxy_async(Loc) {
     if (cfg().race) {
         Fiber *f = W()->me();
-        f->fences.push_back(f->vc[f->linear]);
+        f->fences.push_back(f->vc[f->ct]);
         tick(f);
     }
 }
@@ -218,19 +227,26 @@ void Worker::tma_run(const TmaLoad &o) {
     MBar &m = it->second;
     m.tx -= (int32_t)bytes;
     if (cfg().race) {
-        ++agent_clk;
-        smem_landed(this, o.smem, bytes, ep((uint32_t)AGENT, agent_clk), false);
-        if (m.acc.size() < (size_t)AGENT + 1) m.acc.resize((size_t)AGENT + 1);
-        m.acc[(size_t)AGENT] = std::max(m.acc[(size_t)AGENT], agent_clk);
+        const uint32_t agent = cl->agent();
+        landed = ++cl->agent_clk;
+        landed_at = o.loc;
+        smem_landed(this, o.smem, bytes, ep(agent, landed), false);
+        m.acc.resize(agent + 1);
+        m.acc[agent] = landed;
     }
     mb_settle(this, m);
 }
-bool Worker::async_step() { // complete one outstanding load, in any order
-    if (tma.empty()) return false;
-    const size_t i = rnd() % tma.size();
+bool Cluster::async_step() { // complete one outstanding load, in any order
+    size_t n = 0;
+    for (unsigned i = 0; i < size; ++i) n += cta[i]->tma.size();
+    if (!n) return false;
+    size_t i = cta[0]->rnd() % n;
+    unsigned r = 0;
+    for (; i >= cta[r]->tma.size(); ++r) i -= cta[r]->tma.size();
+    std::vector<TmaLoad> &tma = cta[r]->tma;
     const TmaLoad o = tma[i];
     tma.erase(tma.begin() + (ptrdiff_t)i);
-    tma_run(o);
+    cta[r]->tma_run(o);
     return true;
 }
 // A store reads its source at the last moment, when the thread waits for that, and writes when it waits for more, or exits.
@@ -276,28 +292,38 @@ void tma_prefetch(const TensorMap *t, Loc l) {
     needs_90("TMA", l);
     if (t->magic != 0x7E4502 || (uintptr_t)t % 64) fail(l, "TMA: not a tensor map, or not 64-byte aligned");
 }
-void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, const int *c, int rank, Loc l) {
-    Worker *w = W();
-    Fiber *f = w->me();
-    tma_check(w, t, dst, rank, l);
-    auto it = w->mbar.find(bar);
-    if (it == w->mbar.end()) fail(l, "TMA: no mbarrier at shared address 0x%x", bar);
+static void tma_load_into(Worker *to, uint32_t dst, const TensorMap *t, uint32_t bar, const int *c, int rank, Loc l) {
+    Fiber *f = static_cast<Fiber *>(cur);
+    tma_check(to, t, dst, rank, l);
+    auto it = to->mbar.find(bar);
+    if (it == to->mbar.end()) fail(l, "TMA: no mbarrier at shared address 0x%x of CTA %u", bar, to->rank);
     if (cfg().race) {
-        proxy_check(w, f, it->second.init_ep, it->second.init_site, bar, site(nullptr, l));
-        smem_inflight(w, f, dst, box_bytes(*t), site(nullptr, l));
+        proxy_check(to, f, it->second.init_ep, it->second.init_site, bar, site(nullptr, l));
+        smem_inflight(to, f, dst, box_bytes(*t), site(nullptr, l));
     }
     TmaLoad o{*t, dst, bar, {0, 0, 0, 0, 0}, l};
     for (int i = 0; i < rank; ++i) o.c[i] = c[i];
-    if (early(w)) {
-        w->tma_run(o);
+    if (early(f->w)) {
+        to->tma_run(o);
         return;
     }
-    memset(w->smem + dst, 0xff, box_bytes(*t));
-    w->tma.push_back(o);
+    memset(to->smem + dst, 0xff, box_bytes(*t));
+    to->tma.push_back(o);
+}
+// With a mask, the box goes to the same place in every CTA of it, each of which counts its bytes on its own barrier when they have landed there.
+void tma_load(uint32_t dst, const TensorMap *t, uint32_t bar, const int *c, int rank, uint32_t mask, Loc l) {
+    Worker *w = W();
+    dst = own(w, dst, "TMA load", l);
+    bar = own(w, bar, "TMA load", l);
+    if (!mask) return tma_load_into(w, dst, t, bar, c, rank, l);
+    if (mask >> w->cl->size) fail(l, "TMA: the mask %x names CTAs that the cluster of %u has not", mask, w->cl->size);
+    for (unsigned r = 0; r < w->cl->size; ++r)
+        if (mask >> r & 1) tma_load_into(remote(w, r, "a TMA load", l), dst, t, bar, c, rank, l);
 }
 void tma_store(const TensorMap *t, uint32_t src, const int *c, int rank, Loc l) {
     Worker *w = W();
     Fiber *f = w->me();
+    src = own(w, src, "TMA store", l);
     tma_check(w, t, src, rank, l);
     if (cfg().race) smem_access(w, f, src, box_bytes(*t), ASYNC_RD, site(nullptr, l));
     TmaStore o{*t, src, {0, 0, 0, 0, 0}, STORE_ISSUED, {}, l};

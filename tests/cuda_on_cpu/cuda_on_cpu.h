@@ -11,6 +11,7 @@
 #include <tuple>
 #include <type_traits>
 #include <functional>
+#include <memory>
 #include <utility>
 #include "cuda_runtime_api.h"
 #if defined(__F16C__)
@@ -71,16 +72,26 @@ extern __thread FiberPub *cur; // the running CUDA thread; null on the host side
 [[noreturn]] void fail(Loc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct LaunchDesc {
     dim3 grid, block;
+    unsigned cluster; // CTAs, along x
     size_t smem;
     const void *kernel;
     void (*invoke)(void *);
     void *ctx;
+    bool dependent; // it may begin before the kernel before it has ended: programmatic stream serialization
 };
-int launch(const LaunchDesc &);                  // 0, or a cudaError_t value
-bool record(cudaStream_t, std::function<int()>); // true: noted, for later; false: the null stream
-int errors();                                    // defects reported so far (races, out-of-bounds, ...)
+// What a stream has to do. begin: of a dependent launch, runs some of its blocks up to their grid_wait.
+struct Work {
+    std::function<int()> run;
+    std::function<void()> begin;
+    bool kernel;
+};
+struct Begun;                                           // those blocks
+Begun *begin(const LaunchDesc &);                       // NULL: none may
+int launch(const LaunchDesc &, Begun *begun = nullptr); // 0, or a cudaError_t value; the blocks that have begun go on
+bool record(cudaStream_t, Work);                        // true: noted, for later; false: the null stream
+int errors();                                           // defects reported so far (races, out-of-bounds, ...)
 struct Stats {
-    uint64_t ldsm_phases, ldsm_cycles, switches, blocks, mma, collectives;
+    uint64_t ldsm_phases, ldsm_cycles, switches, blocks, mma, collectives, begun;
 };
 Stats stats(bool reset = false);
 
@@ -134,7 +145,7 @@ struct TensorMap;
 int tensor_map_encode(TensorMap *, int esize, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, const uint32_t *estride, int swizzle);
 void tma_prefetch(const TensorMap *, Loc);
-void tma_load(uint32_t dst, const TensorMap *, uint32_t bar, const int *coord, int rank, Loc);
+void tma_load(uint32_t dst, const TensorMap *, uint32_t bar, const int *coord, int rank, uint32_t mask, Loc); // mask 0: no multicast
 void tma_store(const TensorMap *, uint32_t src, const int *coord, int rank, Loc);
 void bulk_commit(Loc);
 void bulk_wait(int n, bool read_only, Loc);
@@ -143,6 +154,15 @@ void wgmma_fence(Loc);
 void wgmma_commit(Loc);
 void wgmma_wait(int n, Loc);
 void setmaxnreg(int n, bool inc, Loc);
+void grid_wait(Loc);
+void grid_release(Loc);
+void fence_barrier_init(Loc);
+uint32_t cluster_ctarank(Loc);
+uint32_t cluster_nctarank(Loc);
+void cluster_arrive(bool relaxed, Loc);
+void cluster_wait(Loc);
+uint32_t mapa(uint32_t addr, uint32_t rank, Loc);
+void mbar_arrive_remote(uint32_t bar, Loc);
 
 // atomics
 uint32_t atomic_u32(void *p, int op, uint32_t v, uint32_t cmp); // 0 add 1 min 2 max 3 exch 4 cas 5 or 6 and
@@ -317,24 +337,30 @@ template <class F> inline cudaError_t cudaFuncSetAttribute(F *f, cudaFuncAttribu
 }
 // <cuda_runtime.h>'s cudaLaunchConfig_t names its fields gridDim/blockDim, which are macros here:
 // gpu_prims.h's gpu::launch() is the portable spelling and calls this.
+template <class... P> struct EmuCall {
+    void (*kernel)(P...);
+    std::tuple<std::remove_cv_t<P>...> args;
+    emu::LaunchDesc desc;
+    emu::Begun *begun;
+};
+template <class... P, class... A>
+inline cudaError_t emu_launch_as(bool dependent, unsigned cluster, dim3 grid, dim3 block, size_t smem, cudaStream_t stream, void (*k)(P...),
+                                 A &&...a) {
+    typedef EmuCall<P...> Call;
+    std::shared_ptr<Call> call(new Call{k, {std::forward<A>(a)...}, {}, nullptr});
+    auto invoke = [](void *p) { std::apply(((Call *)p)->kernel, ((Call *)p)->args); };
+    call->desc = {grid, block, cluster, smem, (const void *)k, invoke, call.get(), dependent};
+    emu::Work work = {[call] {
+                          emu::Begun *begun = call->begun;
+                          call->begun = nullptr;
+                          return emu::launch(call->desc, begun);
+                      },
+                      {},
+                      true};
+    if (dependent) work.begin = [call] { call->begun = emu::begin(call->desc); };
+    return emu::record(stream, work) ? cudaSuccess : (cudaError_t)work.run();
+}
 template <class... P, class... A>
 inline cudaError_t emu_launch(dim3 grid, dim3 block, size_t smem, cudaStream_t stream, void (*k)(P...), A &&...a) {
-    std::tuple<std::remove_cv_t<P>...> args(std::forward<A>(a)...);
-    auto run = [=]() mutable {
-        struct Ctx {
-            void (*k)(P...);
-            decltype(args) *t;
-        } c{k, &args};
-        emu::LaunchDesc d{grid,
-                          block,
-                          smem,
-                          (const void *)k,
-                          [](void *p) {
-                              Ctx *q = (Ctx *)p;
-                              std::apply(q->k, *q->t);
-                          },
-                          &c};
-        return emu::launch(d);
-    };
-    return emu::record(stream, run) ? cudaSuccess : (cudaError_t)run();
+    return emu_launch_as(false, 1, grid, block, smem, stream, k, std::forward<A>(a)...);
 }

@@ -1,78 +1,143 @@
-/* fake_providers.c -- providers.h without a library, so that choosing between implementations runs without a GPU. The one
- * that calls itself cudnn remembers its last result, and is fast when it is asked for the same again, as a trial does.
+/* fake_providers.c -- library.h without a library, so that all but the calls of one runs without a GPU: choosing among proposals, plans for
+ * many numbers of images, finishing. The one that calls itself cudnn remembers its last result, and is fast when it is asked for
+ * the same again, as a trial does; the other is not there.
  *   FAKE_PROVIDER=exact (the kernels' own bits) | batch (bits that depend on the number of images) | place (on the
- *                 place in the batch) | wrong | refuses | absent */
-#include "device/cuda/providers.h"
+ *                 place in the batch) | wrong | refuses | absent | once (no plan for another number of images) | slow | crowd (proposals
+ *                 of which all but the last are not to run, or are slow) */
+#include "device/cuda/library.h"
 #include <cuda_runtime_api.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *const provider_name[PROVIDERS] = {"own", "cudnn", "cublaslt"};
-struct ProviderSet {
+typedef struct {
     cudaStream_t stream;
-};
-struct ProviderConv {
-    ProviderSet *set;
+} Fake;
+typedef struct {
+    const char *name;
+    unsigned notes;
+    bool large, none, slow; /* its workspace is; it cannot be built; it remembers nothing */
+} Offer;
+static const Offer single[] = {{.name = "fake"}}, slow[] = {{.name = "fake", .slow = true}};
+static const Offer crowd[] = {{.name = "unsteady", .notes = NOTE_UNSTEADY},
+                              {.name = "winograd", .notes = NOTE_WINOGRAD | NOTE_TENSOR_CORES},
+                              {.name = "fourier", .notes = NOTE_FOURIER},
+                              {.name = "narrow inputs", .notes = NOTE_NARROW_INPUTS | NOTE_TENSOR_CORES},
+                              {.name = "narrow sums", .notes = NOTE_NARROW_SUMS},
+                              {.name = "other weights", .notes = NOTE_OTHER_WEIGHTS},
+                              {.name = "large", .large = true},
+                              {.name = "none", .none = true},
+                              {.name = "slow", .slow = true},
+                              {.name = "slow", .slow = true},
+                              {.name = "tensor cores", .notes = NOTE_TENSOR_CORES, .slow = true},
+                              {.name = "fake"}};
+typedef struct {
+    Fake *fake;
     ConvArgs a;
+    const Offer *offer;
+    int offers, at;
+} Search;
+typedef struct {
+    Fake *fake;
+    ConvArgs a;
+    const Offer *offer;
     size_t x_bytes, y_bytes;
     char *x, *y; /* the last call's; NULL before it */
-};
+} Plan;
 static bool mode(const char *wanted) {
     const char *s = getenv("FAKE_PROVIDER");
     return !strcmp(s ? s : "exact", wanted);
 }
-ProviderSet *providers_open(void *stream) {
-    ProviderSet *s = dg_alloc(sizeof *s);
-    s->stream = stream;
+static void *fake_open(void *stream, Text *looked) {
+    text_printf(looked, "not found: looked for fakes everywhere");
+    if (mode("absent")) return NULL;
+    Fake *f = dg_alloc(sizeof *f);
+    f->stream = stream;
+    return f;
+}
+static void fake_close(void *library) { free(library); }
+static size_t fake_version(const void *library) {
+    (void)library;
+    return 1;
+}
+static void *fake_search(void *library, const ConvArgs *a) {
+    Search *s = dg_alloc(sizeof *s);
+    bool all = mode("crowd");
+    *s = (Search){.fake = library, .a = *a, .offer = all ? crowd : mode("slow") ? slow : single};
+    s->offers = all ? sizeof crowd / sizeof *crowd : 1;
     return s;
 }
-void providers_close(ProviderSet *s) { free(s); }
-void providers_describe(const ProviderSet *s, char *text, size_t size) {
-    (void)s;
-    snprintf(text, size, "fakes");
+static bool fake_next(void *search, Proposal *q) {
+    Search *s = search;
+    if (s->at == s->offers) return false;
+    const Offer *o = &s->offer[s->at++];
+    q->notes = o->notes;
+    snprintf(q->name, sizeof q->name, "%s", o->name);
+    return true;
 }
-ProviderConv *provider_conv_new(ProviderSet *s, Provider p, const ConvArgs *a) {
-    enum { PIECE_BYTES = 16 };
-    bool padded = (size_t)a->c * dtype_bytes(a->x_type) % PIECE_BYTES || (size_t)a->k * dtype_bytes(a->y_type) % PIECE_BYTES;
-    if (p != PROVIDER_CUDNN || mode("absent") || padded || a->x_type != a->y_type) return NULL;
-    ProviderConv *c = dg_alloc(sizeof *c);
-    *c = (ProviderConv){.set = s, .a = *a};
-    c->x_bytes = (size_t)a->n * (size_t)(a->height * a->width * a->c) * dtype_bytes(a->x_type);
-    c->y_bytes = (size_t)a->n * (size_t)(a->out_height * a->out_width * a->k) * dtype_bytes(a->y_type);
-    return c;
+static Plan *plan_new(Fake *f, const ConvArgs *a, const Offer *o) {
+    Plan *p = dg_alloc(sizeof *p);
+    *p = (Plan){.fake = f, .a = *a, .offer = o};
+    p->x_bytes = (size_t)a->n * (size_t)(a->height * a->width * a->c) * dtype_bytes(a->x_type);
+    p->y_bytes = (size_t)a->n * (size_t)(a->out_height * a->out_width * a->k) * dtype_bytes(a->y_type);
+    return p;
 }
-void provider_conv_free(ProviderConv *c) {
-    if (c) free(c->x), free(c->y);
-    free(c);
+static void *fake_build(void *search) {
+    Search *s = search;
+    const Offer *o = &s->offer[s->at - 1];
+    return o->none ? NULL : plan_new(s->fake, &s->a, o);
 }
-size_t provider_conv_workspace(const ProviderConv *c) { return 1000 + (size_t)c->a.n; }
-void provider_conv_describe(const ProviderConv *c, char *text, size_t size) {
-    (void)c;
-    snprintf(text, size, "cudnn fake");
+static void fake_end(void *search) { free(search); }
+static void *fake_again(const void *plan, int images) {
+    const Plan *p = plan;
+    ConvArgs a = p->a;
+    a.n = images;
+    return mode("once") ? NULL : plan_new(p->fake, &a, p->offer);
 }
-bool provider_conv_run(const ProviderConv *conv, const void *x, const void *w, void *y, void *workspace) {
-    ProviderConv *c = (ProviderConv *)(uintptr_t)conv; /* remembers */
-    cudaStream_t stream = c->set->stream;
-    ConvArgs a = c->a;
+static size_t fake_workspace(const void *plan) {
+    const Plan *p = plan;
+    return p->offer->large ? (size_t)1 << 30 : 1000 + (size_t)p->a.n;
+}
+static void fake_drop(void *plan) {
+    Plan *p = plan;
+    free(p->x), free(p->y);
+    free(p);
+}
+static bool fake_run(const void *plan, const void *x, const void *w, void *y, void *workspace) {
+    Plan *p = (Plan *)(uintptr_t)plan; /* remembers */
+    cudaStream_t stream = p->fake->stream;
+    ConvArgs a = p->a;
     if (!workspace || mode("refuses")) return false;
     bool now = cudaStreamSynchronize(stream) == cudaSuccess; /* not while work is captured */
     if (!now) cudaGetLastError();
-    if (now && c->x && !memcmp(c->x, x, c->x_bytes))
-        return cudaMemcpyAsync(y, c->y, c->y_bytes, cudaMemcpyHostToDevice, stream) == cudaSuccess;
+    if (now && p->x && !memcmp(p->x, x, p->x_bytes))
+        return cudaMemcpyAsync(y, p->y, p->y_bytes, cudaMemcpyHostToDevice, stream) == cudaSuccess;
     a.x = x, a.w = w, a.y = y, a.bias = a.gate = NULL, a.add = NULL, a.add_kind = OPERAND_NONE, a.stats = NULL, a.options.act = ACT_NONE;
     a.options.scale = mode("wrong") ? 2 : mode("batch") ? 1 + (float)a.n * 0x1p-16f : 1;
     if (cuda_conv(&a, stream) != 0) return false;
     if (mode("place")) { /* the last image is computed in another way */
         size_t before = (size_t)(a.n - 1);
         ConvArgs last = a;
-        last.x = (const char *)x + before * (c->x_bytes / (size_t)a.n), last.y = (char *)y + before * (c->y_bytes / (size_t)a.n);
+        last.x = (const char *)x + before * (p->x_bytes / (size_t)a.n), last.y = (char *)y + before * (p->y_bytes / (size_t)a.n);
         last.n = 1, last.options.scale = 1 + 0x1p-16f;
         if (cuda_conv(&last, stream) != 0) return false;
     }
-    if (!now) return true;
-    if (!c->x) c->x = dg_alloc(c->x_bytes), c->y = dg_alloc(c->y_bytes);
+    if (!now || p->offer->slow) return true;
+    if (!p->x) p->x = dg_alloc(p->x_bytes), p->y = dg_alloc(p->y_bytes);
     if (cudaStreamSynchronize(stream) != cudaSuccess) return false;
-    memcpy(c->x, x, c->x_bytes), memcpy(c->y, y, c->y_bytes); /* this device's memory is the host's */
+    memcpy(p->x, x, p->x_bytes), memcpy(p->y, y, p->y_bytes); /* this device's memory is the host's */
     return true;
 }
+const Library library_cudnn = {.open = fake_open,
+                               .close = fake_close,
+                               .version = fake_version,
+                               .search = fake_search,
+                               .next = fake_next,
+                               .build = fake_build,
+                               .end = fake_end,
+                               .again = fake_again,
+                               .workspace = fake_workspace,
+                               .run = fake_run,
+                               .drop = fake_drop};
+const Library library_cublaslt = {.built_without = "a fake of it"};

@@ -1,4 +1,4 @@
-// fibers.cpp -- runs a launch: blocks on OS threads, a block's threads as fibers, and the scheduler that switches between them.
+// fibers.cpp -- runs a block, or the blocks of a cluster: their threads as fibers, and the scheduler that switches between them.
 #include "layer.h"
 #include <cstdarg>
 #include <string>
@@ -10,7 +10,6 @@
 namespace emu {
 __thread FiberPub *cur = nullptr;
 std::atomic<int> g_errors{0};
-static Stats g_stats;
 std::mutex g_mu;
 int errors() { return g_errors; }
 
@@ -117,14 +116,16 @@ Worker::Worker() {
     smem = (uint8_t *)(((uintptr_t)smem + 65535) & ~(uintptr_t)65535);
     memset(smem, 0xff, ARENA);
     ASAN_POISON_MEMORY_REGION(smem, ARENA);
+    warp.resize(32);
+    for (Bar &b : bars) b = Bar();
+}
+Cluster::Cluster() { // of the OS thread that calls this
     pthread_attr_t at;
     void *lo;
     pthread_getattr_np(pthread_self(), &at);
     pthread_attr_getstack(&at, &lo, &main_n);
     main_lo = lo;
     pthread_attr_destroy(&at);
-    warp.resize(32);
-    for (Bar &b : bars) b = Bar();
 #if !defined(EMU_ASAN)
     stack_t ss{};
     ss.ss_sp = malloc(65536);
@@ -191,13 +192,13 @@ void Worker::swap_to(Fiber *from, Fiber *to) { // null: the scheduler
     ++st.switches;
     since_switch = 0;
     cur = to;
-    Ctx *a = from ? &from->ctx : &sched;
-    Ctx *b = to ? &to->ctx : &sched;
+    Ctx *a = from ? &from->ctx : &cl->sched;
+    Ctx *b = to ? &to->ctx : &cl->sched;
 #if defined(EMU_ASAN)
-    void **save = from ? (from->done ? nullptr : &from->fake_stack) : &main_fake;
-    __sanitizer_start_switch_fiber(save, to ? (const void *)to->stack_lo : main_lo, to ? cfg().stack : main_n);
+    void **save = from ? (from->done ? nullptr : &from->fake_stack) : &cl->main_fake;
+    __sanitizer_start_switch_fiber(save, to ? (const void *)to->stack_lo : cl->main_lo, to ? cfg().stack : cl->main_n);
     ctx_swap(a, b);
-    __sanitizer_finish_switch_fiber(from ? from->fake_stack : main_fake, nullptr, nullptr);
+    __sanitizer_finish_switch_fiber(from ? from->fake_stack : cl->main_fake, nullptr, nullptr);
 #else
     ctx_swap(a, b);
 #endif
@@ -208,18 +209,17 @@ void Worker::park(const char *what, Loc loc, uint32_t arg) {
     f->loc = loc;
     f->warg = arg;
     unready(f);
-    Fiber *to = pick(f->warp, f->lane);
-    swap_to(f, to);
+    swap_to(f, cl->next(f));
     f->what = nullptr;
 }
 void yield() {
     Worker *w = W();
     Fiber *f = w->me();
     w->unready(f);
-    Fiber *to = w->pick(f->warp, f->lane);
+    Fiber *to = w->cl->next(f);
     w->wake(f);
     if (to) w->swap_to(f, to);
-    else if (w->async_step()) {}
+    else if (w->cl->async_step()) {}
 }
 static void fiber_main() {
 #if defined(EMU_ASAN)
@@ -231,11 +231,17 @@ static void fiber_main() {
     w->on_exit(f);
     f->done = true;
     w->unready(f);
-    --w->live;
-    w->swap_to(f, w->pick(f->warp, f->lane));
+    if (!--w->live) w->exited();
+    w->cl->leave(f);
+    w->swap_to(f, w->cl->next(f));
     abort();
 }
-void Worker::run_block(uint64_t b) {
+void Worker::begin(const LaunchDesc &launch, uint64_t b) {
+    d = &launch;
+    joined = waited = false;
+    left.clear();
+    remote.clear();
+    landed = 0;
     block_linear = (uint32_t)b;
     gdim = d->grid;
     bdim = d->block;
@@ -253,7 +259,6 @@ void Worker::run_block(uint64_t b) {
     mbar.clear();
     tma.clear();
     wg_log.clear();
-    agent_clk = 0;
     for (Bar &x : bars) {
         x.expected = x.arrived = 0;
         x.waiters.clear();
@@ -278,6 +283,8 @@ void Worker::run_block(uint64_t b) {
     for (unsigned i = 0; i < nthreads; ++i) {
         Fiber *f = fib[i];
         f->linear = i;
+        f->ct = rank * nthreads + i;
+        f->cluster_arrived = false;
         f->warp = i / 32;
         f->lane = i % 32;
         f->done = false;
@@ -287,10 +294,12 @@ void Worker::run_block(uint64_t b) {
         f->cp_groups.clear();
         f->bulk_open.clear();
         f->bulk_groups.clear();
+        f->waited = false;
         f->bulk_read = 0;
         if (cfg().race) {
-            f->vc.assign(MAX_THREADS + 1, 0);
-            f->vc[i] = 1;
+            f->vc.assign(cl->threads + 1, 0);
+            f->vc[f->ct] = 1;
+            f->announced.clear();
             f->fences.clear();
         }
         ASAN_UNPOISON_MEMORY_REGION(f->stack_lo, cfg().stack);
@@ -299,18 +308,13 @@ void Worker::run_block(uint64_t b) {
         warp[f->warp].live |= 1u << f->lane;
         wake(f);
     }
-    while (live) {
-        Fiber *f = !warp_ready || cfg().sched == SCHED_RAND ? pick(0, 0)
-                   : cfg().sched == SCHED_FWD               ? first([](unsigned m) { return __builtin_ctz(m); })
-                                                            : first([](unsigned m) { return 31 - __builtin_clz(m); });
-        if (f) {
-            swap_to(nullptr, f);
-            continue;
-        }
-        if (!async_step()) deadlock();
+}
+void Worker::finish() {
+    if (d->dependent && !waited) {
+        ++g_errors;
+        fprintf(stderr, "EMU: block (%u,%u,%u) of a launch that may begin before the kernel before it has ended exits without grid_wait\n",
+                bid.x, bid.y, bid.z);
     }
-    cur = nullptr;
-    while (async_step()) {}
     // what lies around the block's shared memory must still be the fill pattern
     ASAN_UNPOISON_MEMORY_REGION(smem, ARENA);
     auto canary = [&](uint32_t lo, uint32_t hi) {
@@ -335,18 +339,74 @@ void Worker::run_block(uint64_t b) {
     ASAN_POISON_MEMORY_REGION(smem, ARENA);
     ++st.blocks;
 }
-void Worker::deadlock() {
-    fflush(stdout);
-    fprintf(stderr, "EMU DEADLOCK in block (%u,%u,%u): %u of %u threads live, none can run\n", bid.x, bid.y, bid.z, live, nthreads);
+// What to run next: where a CTA can go on, its own threads first, but for the random order.
+Fiber *Cluster::start() {
+    if (size > 1 && cfg().sched == SCHED_RAND) {
+        unsigned ready = 0;
+        for (unsigned i = 0; i < size; ++i) ready += cta[i]->warp_ready != 0;
+        if (!ready) return nullptr;
+        unsigned k = cta[0]->rnd() % ready, i = 0;
+        while (!cta[i]->warp_ready || k--) ++i;
+        return cta[i]->pick(0, 0);
+    }
+    for (unsigned i = 0; i < size; ++i) {
+        Worker *w = cta[cfg().sched == SCHED_REV ? size - 1 - i : i];
+        if (!w->warp_ready) continue;
+        if (cfg().sched == SCHED_RAND) return w->pick(0, 0);
+        if (cfg().sched == SCHED_FWD) return w->first([](unsigned m) { return __builtin_ctz(m); });
+        return w->first([](unsigned m) { return 31 - __builtin_clz(m); });
+    }
+    return nullptr;
+}
+Fiber *Cluster::next(Fiber *f) {
+    if (f->w->warp_ready && (size == 1 || cfg().sched != SCHED_RAND)) return f->w->pick(f->warp, f->lane);
+    return size == 1 ? nullptr : start();
+}
+void Cluster::begin(const LaunchDesc &d, uint32_t launch, uint64_t first) {
+    number = launch;
+    resolved = true;
+    for_grid.clear();
+    size = d.cluster;
+    threads = size * d.block.x * d.block.y * d.block.z;
+    live = threads;
+    arrived = 0;
+    phase = agent_clk = 0;
+    waiters.clear();
+    acc.clear();
+    done.clear();
+    while (cta.size() < size) cta.push_back(new Worker());
+    for (unsigned i = 0; i < size; ++i) {
+        cta[i]->cl = this;
+        cta[i]->rank = i;
+        cta[i]->begin(d, first + i);
+    }
+}
+bool Cluster::run_threads() {
+    bool stuck = false;
+    while (live && !stuck) {
+        if (Fiber *f = start()) f->w->swap_to(nullptr, f);
+        else stuck = !async_step();
+    }
+    if (stuck && for_grid.empty()) deadlock();
+    cur = nullptr;
+    return !stuck;
+}
+void Cluster::finish() {
+    for (unsigned i = 0; i < size; ++i) cta[i]->finish();
+}
+static void report_deadlock(Worker *w) {
+    const uint3 bid = w->bid;
+    const unsigned nthreads = w->nthreads;
+    fprintf(stderr, "EMU DEADLOCK in block (%u,%u,%u): %u of %u threads live, none can run\n", bid.x, bid.y, bid.z, w->live, nthreads);
     std::map<std::string, std::pair<unsigned, unsigned>> g;
     for (unsigned i = 0; i < nthreads; ++i) {
-        Fiber *f = fib[i];
+        Fiber *f = w->fib[i];
         char k[300];
         if (f->done) snprintf(k, sizeof k, "have exited");
         else {
             snprintf(k, sizeof k, "wait in %s at %s:%d", f->what ? f->what : "?", f->loc.file, f->loc.line);
-            if (f->what && !strcmp(f->what, "mbarrier wait") && mbar.count(f->warg)) {
-                MBar &m = mbar[f->warg];
+            if (f->what && !strcmp(f->what, "mbarrier wait") && w->mbar.count(f->warg)) {
+                MBar &m = w->mbar[f->warg];
                 snprintf(k + strlen(k), sizeof k - strlen(k), " (barrier 0x%x: phase %u, %d arrivals and %d bytes outstanding)", f->warg,
                          m.phase, m.pending, m.tx);
             }
@@ -356,6 +416,11 @@ void Worker::deadlock() {
     }
     for (auto &k : g)
         fprintf(stderr, "  %u threads (first: %u, warp %u) %s\n", k.second.second, k.second.first, k.second.first / 32, k.first.c_str());
+}
+void Cluster::deadlock() {
+    fflush(stdout);
+    for (unsigned i = 0; i < size; ++i)
+        if (cta[i]->live) report_deadlock(cta[i]);
     _exit(86);
 }
 void Worker::on_exit(Fiber *f) {
@@ -374,55 +439,12 @@ void Worker::on_exit(Fiber *f) {
     for (Rv &r : p.rv)
         if (r.arrived && (r.mask >> f->lane & 1))
             fail(r.loc, "lane %u of warp %u exited while lanes %08x wait for it in %s", f->lane, f->warp, r.arrived, r.name);
+    if (cfg().race) join(left, f->vc);
 }
-
-std::map<const void *, int> g_max_dyn;
-uint32_t g_launch = 0;
-int g_cc;
-static thread_local Worker *tl_worker = nullptr;
-int launch(const LaunchDesc &d) {
-    uint64_t nt = (uint64_t)d.block.x * d.block.y * d.block.z, nb = (uint64_t)d.grid.x * d.grid.y * d.grid.z;
-    int lim = g_max_dyn.count(d.kernel) ? g_max_dyn[d.kernel] : 48 << 10;
-    if (!nt || nt > 1024 || !nb || d.grid.y > 65535 || d.grid.z > 65535 || d.smem > (size_t)lim ||
-        d.smem > (size_t)capability().smem_block << 10)
-        return g_last = cudaErrorInvalidConfiguration, (int)g_last;
-    ++g_launch;
-    g_cc = capability().number;
-    const int errors_before = g_errors;
-    auto work = [&](uint64_t b) {
-        if (!tl_worker) tl_worker = new Worker();
-        tl_worker->d = &d;
-        tl_worker->run_block(b);
-    };
-    auto flush = [&] {
-        if (!tl_worker) return;
-        std::lock_guard<std::mutex> g(g_mu);
-        Stats &s = tl_worker->st;
-        g_stats.ldsm_phases += s.ldsm_phases;
-        g_stats.ldsm_cycles += s.ldsm_cycles;
-        g_stats.switches += s.switches;
-        g_stats.blocks += s.blocks;
-        g_stats.mma += s.mma;
-        g_stats.collectives += s.collectives;
-        s = Stats();
-    };
-    if (cfg().race || nb == 1) {
-        for (uint64_t b = 0; b < nb; ++b) work(b);
-        flush();
-    } else {
-#pragma omp parallel
-        {
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t b = 0; b < (int64_t)nb; ++b) work((uint64_t)b);
-            flush();
-        }
-    }
-    if (g_errors != errors_before) return g_last = cudaErrorLaunchFailure; // a defect that let the kernel go on
-    return 0;
-}
-Stats stats(bool reset) {
-    Stats s = g_stats;
-    if (reset) g_stats = Stats();
-    return s;
+// The CTA's last thread has gone, and its shared memory with it.
+void Worker::exited() {
+    if (!tma.empty())
+        fail(tma[0].loc, "a CTA exits with %zu TMA loads in flight into its shared memory, of which this one was issued first", tma.size());
+    if (cfg().race) check_remote(this);
 }
 } // namespace emu

@@ -74,7 +74,6 @@ struct Ctx {
     void *sp;
 };
 #endif
-extern uint32_t g_launch;
 extern int g_cc; // the compute capability that the latest launch found
 // what only newer devices have; wgmma and setmaxnreg (exactly) are 9.0's alone
 inline void needs_90(const char *what, Loc l, bool exactly = false) {
@@ -86,7 +85,8 @@ void describe(char *o, size_t n);
 
 // ================================================================ block state
 static const uint32_t ARENA = 512 << 10, DYN_BASE = 1024, STATIC_BASE = 0x3B000, REDZONE = 64;
-static const int MAX_THREADS = 1024, AGENT = MAX_THREADS; // AGENT: the copy engine, as a "thread" of the race detector
+static const unsigned MAX_CLOCKS = 2047; // threads that the race detector can tell apart, beside the copy engine
+static const uint32_t RANK_SHIFT = 24;   // of a shared address: the rank of its CTA in the cluster lies above
 typedef std::vector<uint32_t> VC;
 
 struct CpOp {
@@ -125,7 +125,9 @@ struct Fiber : FiberPub {
     Worker *w;
     uint8_t *stack_lo;
     bool done;
-    bool resumed_ok;
+    uint32_t ct;            // its number among the cluster's threads: what the race detector knows it by
+    bool cluster_arrived;   // at the cluster's barrier, and has not yet waited
+    uint32_t cluster_phase; // in which it arrived
     const char *what;
     Loc loc;
     uint32_t warg; // why it waits
@@ -134,9 +136,10 @@ struct Fiber : FiberPub {
     std::vector<TmaStore> bulk_open;
     std::deque<std::vector<TmaStore>> bulk_groups;
     size_t bulk_read; // of these groups, how many were read
-    VC vc;
+    VC vc, announced; // announced: as of the latest fence_barrier_init
     std::vector<uint32_t> fences;
-    int red[3]; // __syncthreads_or/and/count results
+    int red[3];  // __syncthreads_or/and/count results
+    bool waited; // for the kernel before
     void *fake_stack;
 };
 struct Rv {
@@ -199,10 +202,47 @@ struct Cell { // race shadow of GR bytes of shared memory
 };
 enum Access { RD, WR, AT, ASYNC_RD };
 
-struct Worker : BlockPub {
+struct Worker;
+// The CTAs of a cluster, by rank, on one OS thread; a launch without clusters is one of clusters of one.
+struct Cluster {
+    std::vector<Worker *> cta;
+    Ctx sched;
+    const void *main_lo;
+    size_t main_n;
+    void *main_fake;
+    unsigned size, threads; // CTAs, and threads of all of them
+    unsigned live, arrived; // threads, and which of them are at the barrier
+    uint32_t phase;
+    std::vector<Fiber *> waiters;
+    VC acc, done;
+    uint32_t agent() const { return threads; } // the copy engine, as a "thread" of the race detector
+    uint32_t agent_clk;
+    uint32_t number;               // of the launch
+    bool resolved;                 // the kernel before has ended
+    std::vector<Fiber *> for_grid; // wait for it
+
+    Cluster();
+    void begin(const LaunchDesc &d, uint32_t launch, uint64_t first);
+    bool run_threads(); // to their end; false: no further than grid_wait
+    void finish();
+    Fiber *start();
+    Fiber *next(Fiber *);
+    bool async_step();
+    [[noreturn]] void deadlock();
+    void settle();
+    void leave(Fiber *);
+};
+struct Worker : BlockPub { // a CTA
     std::vector<Fiber *> fib;
     std::vector<Warp> warp;
-    Ctx sched;
+    Cluster *cl;
+    unsigned rank;
+    bool waited;                                       // one of its threads has waited for the kernel before
+    bool joined;                                       // one of its threads has waited at the cluster's barrier: the others have started
+    VC left;                                           // the clocks of the threads that have exited
+    std::vector<std::pair<uint32_t, uint32_t>> remote; // by thread: the epoch of its latest arrival from another CTA, and where
+    uint32_t landed;                                   // the copy engine's clock at the latest load, and where that was issued
+    Loc landed_at;
     uint32_t warp_ready;
     unsigned nthreads, nwarps, live;
     uint32_t dyn_off, dyn_size;
@@ -219,11 +259,7 @@ struct Worker : BlockPub {
     uint32_t since_switch = 0;
     std::vector<Cell> shadow;
     uint32_t static_high = STATIC_BASE;
-    uint32_t agent_clk;
     uint32_t block_linear;
-    const void *main_lo;
-    size_t main_n;
-    void *main_fake;
 
     Worker();
     uint32_t rnd() {
@@ -250,10 +286,10 @@ struct Worker : BlockPub {
         p.ready &= ~(1u << f->lane);
         if (!p.ready) warp_ready &= ~(1u << f->warp);
     }
-    void run_block(uint64_t b);
+    void begin(const LaunchDesc &d, uint64_t b);
+    void finish();
     void on_exit(Fiber *);
-    bool async_step();
-    void deadlock();
+    void exited();
     void tma_run(const TmaLoad &);
     bool in_smem(uint32_t off, size_t n) const {
         if (off >= dyn_off && off + n <= dyn_off + (uint64_t)dyn_size) return true;
@@ -263,17 +299,23 @@ struct Worker : BlockPub {
     }
 };
 inline Worker *W() { return static_cast<Fiber *>(cur)->w; }
+// a shared address as an offset into the CTA's own memory
+inline uint32_t own(const Worker *w, uint32_t a, const char *what, Loc l) {
+    if (w->cl->size == 1) return a;
+    if (a >> RANK_SHIFT != w->rank) fail(l, "%s of shared address 0x%x, which is not this CTA's (rank %u) but another's", what, a, w->rank);
+    return a & ((1u << RANK_SHIFT) - 1);
+}
 
 // ================================================================ race.cpp: vector clocks
 inline uint32_t ep(uint32_t tid, uint32_t clk) { return tid << 21 | clk; }
-inline uint32_t now(const Fiber *f) { return ep(f->linear, f->vc[f->linear]); }
+inline uint32_t now(const Fiber *f) { return ep(f->ct, f->vc[f->ct]); }
 inline void join(VC &a, const VC &b) {
     if (b.empty()) return;
     if (a.size() < b.size()) a.resize(b.size());
     for (size_t i = 0; i < b.size(); ++i) a[i] = std::max(a[i], b[i]);
 }
 inline void tick(Fiber *f) {
-    if (++f->vc[f->linear] > 0x1ffff0) fail(f->loc, "race detector: clock overflow");
+    if (++f->vc[f->ct] > 0x1ffff0) fail(f->loc, "race detector: clock overflow");
 }
 
 uint32_t site(void *pc, Loc loc = {nullptr, 0});
@@ -283,10 +325,12 @@ void smem_inflight(Worker *w, Fiber *f, uint32_t off, size_t n, uint32_t s);
 void smem_landed(Worker *w, uint32_t off, size_t n, uint32_t e, bool generic);
 void access(const void *p, size_t n, Access a, uint32_t s);
 void check_gmem(const void *p, size_t n, Loc l, const char *what);
+void check_remote(Worker *w);
 
 // ================================================================ race.cpp: device memory
 struct GCell {
-    uint32_t launch, wblock, w, ablock, a, rblock, r, wsite;
+    uint32_t launch, wblock, w, ablock, a, rblock, r, wsite; // of that launch
+    uint32_t written;                                        // by which launch, latest
 };
 struct Alloc {
     uint8_t *p;
@@ -303,6 +347,10 @@ inline bool in_heap(const void *p) { return g_heap && (const uint8_t *)p >= g_he
 
 // ================================================================ copies.cpp
 void stores_at_exit(Worker *w, Fiber *f);
+MBar &mb(Worker *w, uint32_t a, Loc l);
+void mb_arrive(Worker *w, MBar &m, uint32_t a, uint32_t count, uint32_t tx, Loc l);
+// ================================================================ clusters.cpp
+Worker *remote(Worker *w, unsigned rank, const char *what, Loc l);
 // ================================================================ runtime.cpp
 extern cudaError_t g_last;
 struct Capability {

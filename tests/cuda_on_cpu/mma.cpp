@@ -20,7 +20,7 @@ void ldmatrix(uint32_t addr, uint32_t *out, int num, bool trans, Loc l) {
             uint32_t grp[8][8];
             int cnt[8] = {0}, worst = 1;
             for (int row = 0; row < 8; ++row) {
-                uint32_t ad = A[8 * i + row]->addr;
+                uint32_t ad = own(w, A[8 * i + row]->addr, "ldmatrix", r.loc);
                 if (ad & 15) fail(r.loc, "ldmatrix: row address 0x%x (lane %d) is not 16-byte aligned", ad, 8 * i + row);
                 if (!w->in_smem(ad, 16))
                     fail(r.loc, "ldmatrix: row address 0x%x (lane %d, dynamic offset %d of %u) is out of bounds", ad, 8 * i + row,
@@ -381,8 +381,8 @@ void wgmma_wait(int n, Loc l) {
             p.wg_groups.pop_front();
         }
         if (cfg().race) { // lane 0 did the reads on behalf of the warp: the wait orders them for every lane
-            for (int i = 1; i < 32; ++i)
-                p.lane[i]->vc[p.lane[0]->linear] = std::max(p.lane[i]->vc[p.lane[0]->linear], p.lane[0]->vc[p.lane[0]->linear]);
+            const uint32_t zero = p.lane[0]->ct;
+            for (int i = 1; i < 32; ++i) p.lane[i]->vc[zero] = std::max(p.lane[i]->vc[zero], p.lane[0]->vc[zero]);
             tick(p.lane[0]);
         }
     });

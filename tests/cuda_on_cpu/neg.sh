@@ -34,6 +34,27 @@ done <<END
 20 emu EMU_SMS is "many": wanted a number of multiprocessors
 21 emu wgmma on a device of capability 8.0
 22 emu a thread exits before this TMA store has been waited for
+23 emu an arrival reaches CTA 1, which may not have started
+24 emu an arrival reaches CTA 1, which has exited
+25 race EXIT \(before another CTA's access\)
+26 emu mbarrier.try_wait of shared address 0x[0-9a-f]*, which is not this CTA's \(rank 1\)
+27 emu the mask 7 names CTAs that the cluster of 2 has not
+28 emu invalid cluster size
+29 emu a CTA exits with 1 TMA loads in flight
+30 race RACE \(write after write\)
+31 emu exited while lanes .* wait for it in barrier.cluster.arrive
+32 emu waits at the cluster's barrier that has not arrived there
+33 race RACE \(copy over unordered read\)
+34 emu no mbarrier at shared address 0x[0-9a-f]* of CTA 0
+40 emu exits without grid_wait
+40 emu CUDA error, [1-9][0-9]* defects
+41 emu nan where 1 was written
+41 race RACE with the next kernel .* writes
+42 race ACCESS BEFORE grid_wait .* reads
+42 race CUDA error, [1-9][0-9]* defects
+43 race CUDA error, [1-9][0-9]* defects
+43 race ACCESS BEFORE grid_wait .* writes
+44 emu grid_release before grid_wait
 END
 echo "neg_test: $((run - failed)) passed, $failed failed, 0 not run"
 [ "$run" -gt 0 ] && [ "$failed" = 0 ]

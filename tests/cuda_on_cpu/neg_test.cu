@@ -73,6 +73,84 @@ __global__ void k_store(const __grid_constant__ gpu::TensorMap t) { // the threa
     gpu::tma_store(&t, gpu::smem_u32(dyn), 0, 0);
     gpu::bulk_commit();
 }
+// wrong in a cluster of two
+__global__ void k_cluster(const __grid_constant__ gpu::TensorMap t, int what, float *g) {
+    SHARED(uint64_t, bar, [2]);
+    DYN_SHARED(dyn);
+    const uint32_t b = gpu::smem_u32(bar), s = gpu::smem_u32(dyn), rank = gpu::cluster_ctarank(), other = 1 - rank;
+    const bool first = threadIdx.x == 0;
+    if (first) {
+        gpu::mbar_init(b, 1), gpu::mbar_init(b + 8, 1);
+        if (what != 30) gpu::fence_barrier_init();
+    }
+    if (what == 23) { // no barrier of the cluster
+        if (first) gpu::mbar_arrive_remote(gpu::mapa(b, other));
+        return;
+    }
+    if (what == 31) { // half a warp is missing
+        if (threadIdx.x % 32 < 16) gpu::cluster_arrive();
+        return;
+    }
+    if (what == 32) gpu::cluster_wait(); // without arriving
+    gpu::cluster_arrive_relaxed();
+    gpu::cluster_wait();
+    switch (what) {
+    case 24: // the second CTA goes on first, and has gone when the first arrives there
+    case 25: // in another order it would have been the first
+        if (first && rank == (what == 25)) gpu::mbar_arrive_remote(gpu::mapa(b, other));
+        return;
+    case 26:
+        if (first) gpu::mbar_wait(gpu::mapa(b, other), 0);
+        break; // waits in another CTA
+    case 27:
+        if (first) gpu::tma_load_multicast(s, &t, b, 0, 0, 7);
+        break; // there is no third CTA
+    case 29:
+        if (first) gpu::mbar_arrive_expect_tx(b, 256), gpu::tma_load(s, &t, b, 0, 0);
+        return; // not waited for
+    case 30:
+        if (first) gpu::mbar_arrive_remote(gpu::mapa(b, other)), gpu::mbar_wait(b, 0);
+        break; // barriers that were not announced
+    case 33:   // the first CTA loads again over what the second reads
+        for (uint32_t i = 0; i < 2; i++) {
+            if (first) gpu::mbar_arrive_expect_tx(b, 256);
+            if (first && rank == 0) gpu::tma_load_multicast(s, &t, b, 0, 2 * (int)i, 3);
+            gpu::mbar_wait(b, i);
+            g[blockIdx.x * 64 + threadIdx.x] = reinterpret_cast<float *>(dyn)[threadIdx.x];
+            __syncthreads();
+        }
+        break;
+    case 34: // loads into a CTA that has not started to count there
+        if (first && rank == 0) gpu::tma_load_multicast(s, &t, b + 16, 0, 0, 3);
+        break;
+    }
+    gpu::cluster_arrive();
+    gpu::cluster_wait();
+}
+__global__ void k_fills(float *g) {
+    gpu::grid_wait();
+    g[threadIdx.x] = 1;
+}
+__global__ void k_early(int what, const float *g, float *h) { // begins before k_fills has ended
+    float v = 0;
+    if (what == 41 || what == 42) v = g[threadIdx.x];
+    if (what == 43) h[threadIdx.x] = 2;
+    if (what == 44) gpu::grid_release();
+    if (what != 40) gpu::grid_wait();
+    if (what != 43) h[threadIdx.x] = v;
+}
+static void early(int what, float *g, float *h) {
+    cudaStream_t s;
+    float x = 0;
+    setenv("EMU_PDL", what == 42 ? "late" : "early", 1);
+    cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
+    cudaMemset(g, 0xff, 256);
+    gpu::launch(k_fills, dim3(1), dim3(64), (size_t)0, s, g);
+    gpu::launch_dependent(k_early, dim3(1), dim3(64), (size_t)0, s, what, (const float *)g, h);
+    const cudaError_t e = cudaStreamSynchronize(s);
+    cudaMemcpy(&x, h, sizeof x, cudaMemcpyDeviceToHost);
+    printf("%d: %s, %d defects; %g where 1 was written\n", what, cudaGetErrorString(e), emu::errors(), (double)x);
+}
 __global__ void k12(float *g) {
     float big[65536];
     for (int i = 0; i < 65536; ++i) big[i] = g[i % 64];
@@ -102,12 +180,16 @@ int main(int argc, char **argv) {
         printf("%s\n", cudaGetErrorString(emu_launch(dim3(1), dim3(64), 100000, nullptr, k, 0, g, 512, h)));
         return 0;
     }
-    if (w == 22) {
+    if (w >= 40) return early(w, g, h), 0;
+    if (w >= 22) {
         const uint64_t dim[2] = {32, 4}, stride[1] = {128};
         const uint32_t box[2] = {32, 2};
         gpu::TensorMap t;
         if (gpu::tensor_map(&t, gpu::MAP_F32, 2, g, dim, stride, box, 0)) return 1;
-        gpu::launch(k_store, dim3(1), dim3(64), (size_t)256, nullptr, t);
+        if (w == 22) gpu::launch(k_store, dim3(1), dim3(64), (size_t)256, nullptr, t);
+        else
+            printf("%s\n",
+                   cudaGetErrorString(gpu::launch_cluster(k_cluster, dim3(w == 28 ? 3 : 2), dim3(64), 2, (size_t)256, nullptr, t, w, g)));
         return 0;
     }
     if (w == 12) {

@@ -159,198 +159,7 @@ static void t_ldsm() {
     check("ldmatrix.x4.trans", ok4);
 }
 #if !defined(NO_SM90) // needs sm_90a under nvcc
-// ---- TMA load: dump the box as it lies in shared memory; TMA store of a modified box
-template <int RANK>
-__global__ void k_tma(const __grid_constant__ gpu::TensorMap t, int bytes, int c0, int c1, int c2, int c3, int c4, uint8_t *out) {
-    DYN_SHARED(sm);
-    SHARED(uint64_t, bar, [1]);
-    const uint32_t b = gpu::smem_u32(bar), s = gpu::smem_u32(sm);
-    if (threadIdx.x == 0) {
-        gpu::mbar_init(b, 1);
-        gpu::fence_barrier_init();
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        gpu::tma_prefetch(&t);
-        if constexpr (RANK == 2) gpu::tma_load(s, &t, b, c0, c1);
-        if constexpr (RANK == 3) gpu::tma_load(s, &t, b, c0, c1, c2);
-        if constexpr (RANK == 4) gpu::tma_load(s, &t, b, c0, c1, c2, c3);
-        if constexpr (RANK == 5) gpu::tma_load(s, &t, b, c0, c1, c2, c3, c4);
-        gpu::mbar_arrive_expect_tx(b, (uint32_t)bytes); // after the copy: the count may go below zero meanwhile
-    }
-    gpu::mbar_wait(b, 0);
-    for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = sm[i];
-}
-template <int RANK, class T = uint16_t>
-void t_tma(const char *name, int swizzle, std::vector<uint64_t> dim, std::vector<uint32_t> box, std::vector<int> c) {
-    size_t n = 1;
-    uint64_t st[5];
-    for (int i = 0; i < RANK; ++i) {
-        n *= dim[i];
-        st[i] = n * sizeof(T);
-    }
-    std::vector<T> g(n);
-    for (size_t i = 0; i < n; ++i) g[i] = (T)(i * 7 + 1);
-    Dev<T> d(g);
-    size_t bn = 1;
-    for (int i = 0; i < RANK; ++i) bn *= box[i];
-    gpu::TensorMap t;
-    c.resize(5);
-    Dev<uint8_t> out(bn * sizeof(T));
-    if (gpu::tensor_map(&t, sizeof(T) == 4 ? gpu::MAP_F32 : gpu::MAP_F16, RANK, d.p, dim.data(), st, box.data(), swizzle)) {
-        check(name, false);
-        return;
-    }
-    gpu::launch(k_tma<RANK>, dim3(1), dim3(64), bn * sizeof(T), nullptr, t, (int)(bn * sizeof(T)), c[0], c[1], c[2], c[3], c[4], out.p);
-    std::vector<uint8_t> ref(bn * sizeof(T));
-    for (size_t e = 0; e < bn; ++e) {
-        size_t r = e, off = 0, mul = 1;
-        bool in = true;
-        for (int i = 0; i < RANK; ++i) {
-            long x = c[i] + (long)(r % box[i]);
-            r /= box[i];
-            in &= x >= 0 && x < (long)dim[i];
-            off += (size_t)x * mul;
-            mul *= dim[i];
-        }
-        T v = in ? g[off] : 0;
-        size_t a = e * sizeof(T), row = a / (16u << swizzle), ch = a / 16 % (1u << swizzle);
-        if (swizzle) {
-            size_t ph = swizzle == 3 ? row % 8 : swizzle == 2 ? row / 2 % 4 : row / 4 % 2;
-            a = row * (16u << swizzle) + (ch ^ ph) * 16 + a % 16;
-        }
-        memcpy(&ref[a], &v, sizeof(T));
-    }
-    check(name, out.get() == ref);
-}
-// a box of T from shared memory, in two halves of its rows, each a group of its own: the first half's source is used again
-template <class T> __global__ void k_tma_st(const __grid_constant__ gpu::TensorMap t, int c0, int c1, T *seen, const T *y) {
-    DYN_SHARED(sm);
-    T *box = reinterpret_cast<T *>(sm);
-    const int n = 1024 / (int)sizeof(T), row = 128 / (int)sizeof(T);
-    for (int half = 0; half < 2; half++) {
-        for (int i = threadIdx.x; i < n; i += blockDim.x) box[i] = (T)(half * n + i + 1);
-        gpu::fence_proxy_async();
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            gpu::tma_store(&t, gpu::smem_u32(sm), c0, c1 + 8 * half);
-            gpu::bulk_commit();
-            gpu::bulk_wait_read<0>();
-        }
-        __syncthreads();
-    }
-    if (threadIdx.x == 0) { // its own stores: once they have been waited for, they can be read
-        gpu::bulk_wait<1>();
-        for (int i = 0; i < row; i++) seen[i] = y[i];
-        gpu::bulk_wait<0>();
-        for (int i = 0; i < row; i++) seen[row + i] = y[8 * (row + 8) + i]; // a row of y is 8 longer
-    }
-}
-template <class T> static void t_tma_store(const char *name, int x, int y) {
-    const int row = 128 / (int)sizeof(T), W = row + 8, H = 20;
-    const uint64_t dim[2] = {(uint64_t)W, H}, st[1] = {W * sizeof(T)};
-    const uint32_t box[2] = {(uint32_t)row, 8};
-    std::vector<T> ref(W * H, 0), seen;
-    Dev<T> d(ref), s(2 * row);
-    gpu::TensorMap t;
-    if (gpu::tensor_map(&t, sizeof(T) == 4 ? gpu::MAP_F32 : gpu::MAP_F16, 2, d.p, dim, st, box, 0)) {
-        check(name, false);
-        return;
-    }
-    gpu::launch(k_tma_st<T>, dim3(1), dim3(64), 1024, nullptr, t, x, y, s.p, (const T *)d.p);
-    for (int r = 0; r < 16; ++r)
-        for (int c = 0; c < row; ++c)
-            if (r + y >= 0 && r + y < H && c + x < W) ref[(r + y) * W + c + x] = (T)(r * row + c + 1);
-    seen.insert(seen.end(), ref.begin(), ref.begin() + row);
-    seen.insert(seen.end(), ref.begin() + 8 * W, ref.begin() + 8 * W + row);
-    check(name, d.get() == ref && s.get() == seen);
-}
-// ---- wgmma: shared-memory images come from the host, laid out from the documented canonical layouts
-struct WgCase {
-    uint64_t da, db;
-    int dk_a, dk_b, steps;
-}; // descriptor templates (address 0), advance per k16 step, steps
-template <class T, int N, int TA, int TB, bool RS>
-__global__ void k_wgmma(const uint8_t *img, int bytes, int boff, WgCase w, const T *A, float *D) {
-    DYN_SHARED(sm);
-    for (int i = threadIdx.x; i < bytes; i += blockDim.x) sm[i] = img[i];
-    gpu::fence_proxy_async();
-    __syncthreads();
-    const uint32_t s = gpu::smem_u32(sm);
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    float d[N / 2];
-    GPU_FOR (int i = 0; i < N / 2; ++i) d[i] = 2.f;
-    gpu::fence_operand(d);
-    gpu::wgmma_fence();
-    for (int k = 0; k < w.steps; ++k) {
-        const uint64_t db = w.db + ((s + boff + k * w.dk_b) >> 4);
-        if constexpr (RS) {
-            uint32_t a[4];
-            GPU_FOR (int i = 0; i < 4; ++i)
-                a[i] = *reinterpret_cast<const uint32_t *>(A + (warp * 16 + (lane >> 2) + (i & 1) * 8) * 16 * w.steps + k * 16 +
-                                                           (lane & 3) * 2 + (i >> 1) * 8);
-            gpu::wgmma_fence();
-            gpu::wgmma<T, N, TB>(d, a, db, k > 0);
-        } else gpu::wgmma<T, N, TA, TB>(d, w.da + ((s + k * w.dk_a) >> 4), db, k > 0);
-    }
-    gpu::wgmma_commit();
-    gpu::fence_operand(d);
-    gpu::wgmma_wait<0>();
-    gpu::fence_operand(d);
-    GPU_FOR (int j = 0; j < N / 8; ++j)
-        GPU_FOR (int i = 0; i < 4; ++i) D[(warp * 16 + (lane >> 2) + (i >> 1) * 8) * N + j * 8 + (lane & 3) * 2 + (i & 1)] = d[j * 4 + i];
-}
-// byte offset of (mn, k) in a tile of 16-bit elements; sw 0..3 = none, 32, 64, 128 bytes. K-major rows hold 8<<sw
-// elements of k.
-static size_t k_major(int sw, int mn, int k, int) {
-    if (!sw) return (size_t)(mn / 8) * 256 + (k / 8) * 128 + mn % 8 * 16 + k % 8 * 2;
-    size_t row = mn, ch = k / 8, ph = sw == 3 ? row % 8 : sw == 2 ? row / 2 % 4 : row / 4 % 2;
-    return row * (16u << sw) + (ch ^ ph) * 16 + k % 8 * 2;
-}
-static size_t mn_major(int sw, int mn, int k, int kk) { // blocks of 8<<sw elements of mn; within one, a row per k
-    if (!sw) return (size_t)(mn / 8) * 128 + (size_t)(k / 8) * 128 * 64 + k % 8 * 16 + mn % 8 * 2;
-    int w = 8 << sw;
-    size_t row = k, ch = mn % w / 8, ph = sw == 3 ? row % 8 : sw == 2 ? row / 2 % 4 : row / 4 % 2;
-    return (size_t)(mn / w) * kk * (16u << sw) + row * (16u << sw) + (ch ^ ph) * 16 + mn % 8 * 2;
-}
-template <class T, int N, int TA, int TB, bool RS> void t_wgmma(const char *name, int sw, int sw_mn = 3) {
-    const int steps = (TA || TB || RS) ? 2 : sw == 3 ? 4 : sw == 2 ? 2 : 1, K = steps * 16;
-    const int swa = TA ? sw_mn : sw, swb = TB ? sw_mn : (TA || RS) ? 3 : sw;
-    auto A = rnd_vec<T>(64 * K), B = rnd_vec<T>((size_t)N * K);
-    std::vector<float> ref(64 * N);
-    const int boff = 64 * 1024, bytes = 128 * 1024;
-    std::vector<uint8_t> img(bytes, 0xff);
-    for (int m = 0; m < 64; ++m)
-        for (int k = 0; k < K; ++k) memcpy(&img[TA ? mn_major(swa, m, k, K) : k_major(RS ? 3 : swa, m, k, K)], &A[m * K + k], 2);
-    for (int n = 0; n < N; ++n)
-        for (int k = 0; k < K; ++k) memcpy(&img[boff + (TB ? mn_major(swb, n, k, K) : k_major(swb, n, k, K))], &B[(size_t)n * K + k], 2);
-    static const int mode[4] = {0, 3, 2, 1};
-    auto desc = [&](int s, bool t) -> uint64_t {
-        uint32_t lbo, sbo;
-        if (!t) {
-            lbo = s ? 16 : 128;
-            sbo = s ? 8 * (16u << s) : 256;
-        } else if (s) {
-            lbo = (uint32_t)K * (16u << s);
-            sbo = 8 * (16u << s);
-        } else {
-            lbo = 128 * 64;
-            sbo = 128;
-        }
-        return (uint64_t)(lbo >> 4) << 16 | (uint64_t)(sbo >> 4) << 32 | (uint64_t)mode[s] << 62;
-    };
-    auto adv = [&](int s, bool t) { return t ? (s ? 16 * (16 << s) : 2 * 128 * 64) : 32; };
-    WgCase w{desc(swa, TA), desc(swb, TB), adv(swa, TA), adv(swb, TB), steps};
-    Dev<uint8_t> di(img);
-    Dev<T> dA(A);
-    Dev<float> dD(64 * N);
-    cudaError_t e = gpu::launch(k_wgmma<T, N, TA, TB, RS>, dim3(1), dim3(128), (size_t)bytes, nullptr, di.p, bytes, boff, w, dA.p, dD.p);
-    if (e != cudaSuccess) printf("%s: %s\n", name, cudaGetErrorString(e));
-    for (int m = 0; m < 64; ++m)
-        for (int n = 0; n < N; ++n)
-            for (int k = 0; k < K; ++k) ref[m * N + n] += float(A[m * K + k]) * float(B[(size_t)n * K + k]);
-    check(name, same(dD.get(), ref));
-}
+#include "prims_sm90.h"
 #endif
 // ---- plain CUDA: shuffles, votes, block reductions, atomics, named barriers
 __global__ void k_warp(int *o) {
@@ -456,12 +265,78 @@ static void t_device() {
     setenv("EMU_CC", "90", 1), unsetenv("EMU_SMS");
 #endif
 }
+__global__ void k_tanh(const float *x, float *y) { y[threadIdx.x] = gpu::tanh_approx(x[threadIdx.x]); }
+static void t_tanh() {
+    std::vector<float> x;
+    for (int i = 0; i < 32; ++i) x.push_back(i < 29 ? std::ldexp((float)(i % 2 ? i : -i), i % 7 - 6) : i == 29 ? -INFINITY : i == 30 ? NAN : 90.f);
+    Dev<float> dX(x), dY(32);
+    gpu::launch(k_tanh, dim3(1), dim3(32), 0, nullptr, dX.p, dY.p);
+    auto y = dY.get();
+    bool ok = true;
+    for (int i = 0; i < 29; ++i) ok = ok && std::fabs(y[i] - std::tanh((double)x[i])) <= std::fabs(std::tanh((double)x[i])) * 0x1.02p-11;
+    check("tanh_approx", ok && y[29] == -1 && std::isnan(y[30]) && y[31] == 1);
+}
+
+// ---- launches that may begin before the kernel before them has ended
+enum { CHAIN = 6, CHAIN_THREADS = 64, CHAIN_BLOCKS = 7, CHAIN_VALUES = CHAIN_THREADS * CHAIN_BLOCKS };
+// What another block of the kernel before wrote; the factor is no kernel's.
+__global__ void k_chain(const float *x, float *y, const float *factor) {
+    const int i = (int)blockIdx.x * CHAIN_THREADS + (int)threadIdx.x;
+    const float f = factor[i % CHAIN_THREADS];
+    gpu::grid_wait();
+    const float v = x[CHAIN_VALUES - 1 - i];
+    gpu::grid_release();
+    y[i] = fmaf(v, f, 1);
+}
+static void enqueue_chain(const Dev<float> *a, const Dev<float> &factor, cudaStream_t s) {
+    const dim3 grid(CHAIN_BLOCKS), block(CHAIN_THREADS);
+    for (int k = 0; k < CHAIN; k++) {
+        const float *x = a[k % 2].p, *f = factor.p;
+        cudaError_t e = cudaSuccess;
+        if (k == 3) e = cudaMemcpyAsync(a[2].p, x, CHAIN_VALUES * sizeof(float), cudaMemcpyDeviceToDevice, s), x = a[2].p; // not a kernel
+        if (e == cudaSuccess)
+            e = k ? gpu::launch_dependent(k_chain, grid, block, 0, s, x, a[(k + 1) % 2].p, f)
+                  : gpu::launch(k_chain, grid, block, 0, s, x, a[1].p, f);
+        if (e != cudaSuccess) printf("CUDA: %s\n", cudaGetErrorString(e)), exit(2);
+    }
+}
+static void t_chain() {
+    std::vector<float> want(CHAIN_VALUES), factors(CHAIN_THREADS), last(CHAIN_VALUES);
+    for (float &v : want) v = rnd();
+    for (float &v : factors) v = rnd() / 2;
+    const Dev<float> factor(factors);
+    const Dev<float> a[3] = {Dev<float>(want), Dev<float>(CHAIN_VALUES), Dev<float>(CHAIN_VALUES)};
+    cudaStream_t s;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
+    enqueue_chain(a, factor, s);
+    cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal);
+    enqueue_chain(a, factor, s);
+    const bool captured = cudaStreamEndCapture(s, &graph) == cudaSuccess && cudaGraphInstantiateWithFlags(&exec, graph, 0) == cudaSuccess;
+    for (int i = 0; i < 2 && captured; i++) cudaGraphLaunch(exec, s);
+    const bool done = cudaStreamSynchronize(s) == cudaSuccess;
+    for (int k = 0; k < 3 * CHAIN; k++) {
+        for (int i = 0; i < CHAIN_VALUES; i++)
+            last[(size_t)i] = fmaf(want[(size_t)(CHAIN_VALUES - 1 - i)], factors[(size_t)(i % CHAIN_THREADS)], 1);
+        want.swap(last);
+    }
+    cudaMemcpy(last.data(), a[0].p, CHAIN_VALUES * sizeof(float), cudaMemcpyDeviceToHost);
+    check("dependent launches, on a stream and in a graph", captured && done && last == want);
+#if !defined(__CUDACC__)
+    const char *when = getenv("EMU_PDL");
+    check("dependent launches begin before", (emu::stats().begun == 3 * 2 * (CHAIN - 2)) == !(when && *when == 'l'));
+#endif
+    cudaGraphExecDestroy(exec), cudaGraphDestroy(graph), cudaStreamDestroy(s);
+}
 int main() {
 #if !defined(__CUDACC__)
     setenv("EMU_CC", "90", 1); // the cases are Hopper's
 #endif
     t_device();
+    t_chain();
     t_exp2();
+    t_tanh();
     t_warp();
     t_ldsm();
     t_tf32();
@@ -471,39 +346,7 @@ int main() {
     t_mma<__nv_bfloat16, 2, 3, false>("mma bf16 2x3");
     t_mma<__nv_bfloat16, 1, 2, true>("mma bf16, B transposed");
 #if !defined(NO_SM90)
-    t_tma<2>("TMA 2D", 0, {40, 12}, {16, 6}, {8, 4});
-    t_tma<2>("TMA 2D out of bounds", 0, {40, 12}, {16, 6}, {-8, -2});
-    t_tma<2>("TMA 2D far edge, 128B", 3, {72, 12}, {64, 8}, {16, 7});
-    t_tma<2>("TMA 2D 64B", 2, {72, 20}, {32, 16}, {3, 1});
-    t_tma<2>("TMA 2D 32B", 1, {72, 20}, {16, 16}, {9, -3});
-    t_tma<3>("TMA 3D 128B", 3, {64, 5, 9}, {64, 2, 4}, {0, 4, -1});
-    t_tma<4>("TMA 4D halo 128B", 3, {64, 9, 7, 2}, {64, 4, 3, 1}, {0, -1, 5, 1});
-    t_tma<5>("TMA 5D", 0, {8, 3, 4, 5, 2}, {8, 2, 2, 2, 2}, {0, 2, -1, 4, 1});
-    t_tma<2, float>("TMA 2D f32, 128B", 3, {40, 20}, {32, 16}, {12, -2});
-    t_tma<4, float>("TMA 4D f32", 0, {12, 5, 4, 3}, {8, 3, 2, 2}, {-4, 3, 1, 0});
-    t_tma_store<uint16_t>("TMA store 2D", 0, 0);
-    t_tma_store<uint16_t>("TMA store 2D, clipped", 16, 7);
-    t_tma_store<float>("TMA store 2D f32", 0, 0);
-    t_tma_store<float>("TMA store 2D f32, clipped", 12, -1);
-    t_wgmma<half, 64, 0, 0, false>("wgmma n64 K-major 128B", 3);
-    t_wgmma<half, 128, 0, 0, false>("wgmma n128 K-major 128B", 3);
-    t_wgmma<__nv_bfloat16, 256, 0, 0, false>("wgmma bf16 n256 K-major 128B", 3);
-    t_wgmma<half, 32, 0, 0, false>("wgmma n32 K-major 128B", 3);
-    t_wgmma<__nv_bfloat16, 96, 0, 0, false>("wgmma bf16 n96 K-major 128B", 3);
-    t_wgmma<half, 192, 0, 0, false>("wgmma n192 K-major 128B", 3);
-    t_wgmma<half, 64, 0, 0, false>("wgmma K-major 64B", 2);
-    t_wgmma<half, 64, 0, 0, false>("wgmma K-major 32B", 1);
-    t_wgmma<half, 64, 0, 0, false>("wgmma K-major, no swizzle", 0);
-    t_wgmma<half, 128, 0, 1, false>("wgmma B N-major 128B", 3);
-    t_wgmma<half, 64, 1, 0, false>("wgmma A M-major 128B", 3);
-    t_wgmma<half, 64, 0, 1, false>("wgmma B N-major 64B", 3, 2);
-    t_wgmma<half, 64, 0, 1, false>("wgmma B N-major, no swizzle", 3, 0);
-    t_wgmma<half, 128, 0, 0, true>("wgmma A in registers", 3);
-    t_wgmma<half, 32, 0, 0, true>("wgmma n32, A in registers", 3);
-    t_wgmma<half, 96, 0, 0, true>("wgmma n96, A in registers", 3);
-    t_wgmma<__nv_bfloat16, 192, 0, 1, true>("wgmma n192, A in registers, B N-major", 3);
-    t_wgmma<half, 256, 0, 0, true>("wgmma n256, A in registers", 3);
-    t_wgmma<__nv_bfloat16, 64, 0, 1, true>("wgmma A in registers, B N-major", 3);
+    t_sm90();
 #endif
     int passed = g_run - g_bad;
 #if !defined(__CUDACC__)

@@ -78,8 +78,11 @@ static void report(const char *kind, Fiber *f, const char *space, uint64_t off, 
     fprintf(stderr, "EMU %s: %s+0x%llx: %s %s at %s", kind, space, (unsigned long long)off, who, verb, a.c_str());
     if (verb2) {
         fprintf(stderr, "; %s ", verb2);
-        if (t2 == (uint32_t)AGENT) fprintf(stderr, "by the copy engine");
-        else fprintf(stderr, "by thread %u [warp %u]", t2, t2 / 32);
+        const Worker *w = W();
+        const unsigned t = t2 % w->nthreads;
+        if (t2 == w->cl->agent()) fprintf(stderr, "by the copy engine");
+        else fprintf(stderr, "by thread %u [warp %u]", t, t / 32);
+        if (t2 < w->cl->agent() && w->cl->size > 1) fprintf(stderr, " of CTA %u", t2 / w->nthreads);
         fprintf(stderr, " at %s", b.c_str());
     }
     fprintf(stderr, "\n");
@@ -87,10 +90,11 @@ static void report(const char *kind, Fiber *f, const char *space, uint64_t off, 
 }
 // an ordinary write that the async proxy reads needs a fence.proxy.async by its writer, before the synchronisation
 void proxy_check(Worker *w, Fiber *f, uint32_t we, uint32_t wsite, uint32_t off, uint32_t s) {
-    const std::vector<uint32_t> &fv = w->fib[we >> 21]->fences;
+    const uint32_t writer = we >> 21;
+    const std::vector<uint32_t> &fv = w->cl->cta[writer / w->nthreads]->fib[writer % w->nthreads]->fences;
     auto it = std::lower_bound(fv.begin(), fv.end(), we & 0x1fffff);
-    if (it == fv.end() || (*it > f->vc[we >> 21] && (we >> 21) != f->linear))
-        report("MISSING fence.proxy.async", f, "shared", off, "reads through the async proxy", s, "ordinary write", we >> 21, wsite);
+    if (it == fv.end() || (*it > f->vc[writer] && writer != f->ct))
+        report("MISSING fence.proxy.async", f, "shared", off, "reads through the async proxy", s, "ordinary write", writer, wsite);
 }
 void smem_access(Worker *w, Fiber *f, uint32_t off, size_t n, Access a, uint32_t s, uint32_t as_epoch) {
     if (!w->in_smem(off, n)) {
@@ -166,7 +170,7 @@ void smem_inflight(Worker *w, Fiber *f, uint32_t off, size_t n, uint32_t s) {
                            c.rsite);
                     break;
                 }
-        c.inflight = (uint16_t)(f->linear + 1);
+        c.inflight = (uint16_t)(f->ct + 1);
         c.wsite = s;
     }
 }
@@ -179,6 +183,20 @@ void smem_landed(Worker *w, uint32_t off, size_t n, uint32_t e, bool generic) {
         c.generic = generic;
         c.r[0] = c.r[1] = c.r[2] = c.r[3] = 0;
     }
+}
+
+// That other CTAs have arrived at a CTA's barriers for the last time, and that its loads have landed, is known to one of its threads when it
+// exits.
+void check_remote(Worker *w) {
+    Fiber *f = static_cast<Fiber *>(cur);
+    for (uint32_t t = 0; t < w->remote.size(); ++t) {
+        const auto [e, s] = w->remote[t];
+        if (e && (e & 0x1fffff) > w->left[t])
+            report("EXIT (before another CTA's access)", f, "shared", 0, "exits", site(nullptr, f->loc), "unordered access", t, s);
+    }
+    if (w->landed > w->left[w->cl->agent()])
+        report("EXIT (before a load has been waited for)", f, "shared", 0, "exits", site(nullptr, f->loc), "load", w->cl->agent(),
+               site(nullptr, w->landed_at));
 }
 
 // ================================================================ device memory
@@ -203,17 +221,26 @@ static void gmem_access(Worker *w, Fiber *f, const void *q, size_t n, Access a, 
     }
     if (al->sh.empty()) al->sh.resize(al->n / GR + 1);
     size_t o = (size_t)((const uint8_t *)q - al->p);
-    bool wr = a != RD, rd = a != WR;
-    uint32_t blk = w->block_linear;
+    bool wr = a != RD, rd = a != WR, early = w->d->dependent && !f->waited;
+    const uint32_t number = w->cl->number, blk = w->block_linear / w->cl->size; // the threads of a cluster have clocks in common
     for (size_t g = o / GR; g <= (o + n - 1) / GR; ++g) {
         GCell &c = al->sh[g];
-        if (c.launch != g_launch) {
-            c = GCell();
-            c.launch = g_launch;
-        }
-        auto bad = [&](uint32_t e, uint32_t eb) { return e && (eb != blk || !hb(e, f)); };
         uint64_t at = (uint64_t)((const uint8_t *)q - g_heap);
         const char *verb = wr ? "writes" : "reads";
+        if (early && (wr || c.written == number - 1))
+            report("ACCESS BEFORE grid_wait (device memory)", f, "device", at, verb, s, nullptr, 0, 0);
+        if (c.launch > number && (wr || c.w || c.a)) {
+            const uint32_t other = c.w ? c.w : c.a ? c.a : c.r;
+            report("RACE with the next kernel (device memory)", f, "device", at, verb, s, "an access before its grid_wait", other >> 21,
+                   c.wsite);
+        }
+        if (c.launch != number) {
+            const uint32_t written = c.written;
+            c = GCell();
+            c.launch = number, c.written = written;
+        }
+        if (wr) c.written = number;
+        auto bad = [&](uint32_t e, uint32_t eb) { return e && (eb != blk || !hb(e, f)); };
         if (bad(c.w, c.wblock))
             report(c.wblock != blk ? "RACE between blocks (device memory)" : "RACE (device memory)", f, "device", at, verb, s,
                    c.wblock != blk ? "another block's write" : "unordered write", c.w >> 21, c.wsite);
@@ -291,5 +318,8 @@ void __tsan_write_range(void *p, size_t n) { access_pc(p, n, true, PC); }
     T __tsan_atomic##bits##_load(const volatile T *p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }                                \
     void __tsan_atomic##bits##_store(volatile T *p, T v, int) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 ATOM(32, uint32_t) ATOM(64, uint64_t) ATOM(8, uint8_t) void __tsan_atomic_thread_fence(int) {}
+uint32_t __tsan_atomic32_fetch_add(volatile uint32_t *p, uint32_t v, int) { // shared_ptr's
+    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+}
 }
 #endif

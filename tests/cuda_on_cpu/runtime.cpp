@@ -90,12 +90,12 @@ cudaError_t cudaMemset(void *d, int v, size_t n) {
 // While a stream is being captured its work goes into the graph instead.
 struct emuStream {
     emuGraph *capture;
-    std::deque<std::function<int()>> work; // enqueued, not yet run
-    size_t done;                           // how many were run before those
+    std::deque<Work> work; // enqueued, not yet run
+    size_t done;           // how many were run before those
     size_t end() const { return done + work.size(); }
 };
 struct emuGraph {
-    std::vector<std::function<int()>> work;
+    std::vector<Work> work;
 };
 struct emuEvent {
     bool timed;
@@ -104,13 +104,18 @@ struct emuEvent {
     double seconds;    // when it was reached
 };
 static std::vector<emuStream *> g_streams;
+// A kernel that may begin before the kernel before it has ended does so, as far as that matters to it, before that one has begun.
+static int run_item(const Work &work, const Work *next) {
+    if (work.kernel && next && next->begin) next->begin();
+    return work.run();
+}
 static cudaError_t run_until(emuStream *s, size_t position) {
     if (s->capture) return g_last = cudaErrorStreamCaptureUnsupported;
     cudaError_t first = cudaSuccess;
     while (s->done < position && !s->work.empty()) {
-        std::function<int()> work = std::move(s->work.front());
+        const Work work = std::move(s->work.front());
         s->work.pop_front(), s->done++;
-        cudaError_t error = (cudaError_t)work();
+        cudaError_t error = (cudaError_t)run_item(work, s->work.empty() ? nullptr : &s->work.front());
         if (first == cudaSuccess) first = error;
     }
     return first == cudaSuccess ? first : g_last = first;
@@ -123,7 +128,7 @@ static cudaError_t run_all() {
     }
     return first;
 }
-static bool enqueue(cudaStream_t s, std::function<int()> work) {
+static bool enqueue(cudaStream_t s, Work work) {
     if (!s) return false;
     if (s->capture) s->capture->work.push_back(std::move(work));
     else s->work.push_back(std::move(work));
@@ -131,7 +136,8 @@ static bool enqueue(cudaStream_t s, std::function<int()> work) {
 }
 static emuCalls g_calls;
 void emuGetCalls(emuCalls *c) { *c = g_calls; }
-bool emu::record(cudaStream_t s, std::function<int()> work) {
+static bool enqueue(cudaStream_t s, std::function<int()> run) { return enqueue(s, Work{std::move(run), {}, false}); }
+bool emu::record(cudaStream_t s, Work work) {
     if (!s || !s->capture) g_calls.kernels++;
     return enqueue(s, std::move(work));
 }
@@ -176,8 +182,8 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *e, cudaGraph_t g, uns
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
     auto replay = [e] {
-        for (auto &work : e->work)
-            if (int r = work()) return r;
+        for (size_t i = 0; i < e->work.size(); i++)
+            if (int r = run_item(e->work[i], i + 1 < e->work.size() ? &e->work[i + 1] : nullptr)) return r;
         return 0;
     };
     if (s && s->capture) return g_last = cudaErrorStreamCaptureUnsupported;
@@ -273,6 +279,10 @@ cudaError_t cudaGetDeviceCount(int *n) {
     *n = 1;
     return cudaSuccess;
 }
+cudaError_t cudaGetDevice(int *i) {
+    *i = 0;
+    return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int i) { return i ? g_last = cudaErrorInvalidDevice : cudaSuccess; }
 // What the device is: EMU_CC=80 and so on, EMU_SMS=multiprocessors. Both are read at every call, as EMU_MEMORY is.
 const Capability &emu::capability() {
@@ -320,6 +330,7 @@ const char *cudaGetErrorString(cudaError_t e) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorInvalidValue: return "invalid argument";
+    case cudaErrorInvalidClusterSize: return "invalid cluster size";
     default: return "emulated CUDA error";
     }
 }

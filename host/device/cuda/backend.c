@@ -22,19 +22,10 @@ static void cuda_run_op(const Exec *e, int i) {
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
-/* Op i is a norm's gradient: the forward norm before it that has computed the same moments. Else -1. */
-static int forward_norm(const Exec *e, int i) {
-    const Op *b = op_at(e, i);
-    for (int j = 0; b->kind == OP_NORM_BWD && j < i; j++) {
-        const Op *f = op_at(e, j);
-        if (f->kind == OP_NORM && f->in[0] == b->in[0] && f->norm.groups == b->norm.groups && f->norm.eps == b->norm.eps) return j;
-    }
-    return -1;
-}
 static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
     if (op_at(e, i)->kind == OP_CONV) return cuda_stats_bytes(e->g, i) > 0;
-    for (int j = i + 1; op_at(e, i)->kind == OP_NORM && j < e->g->nop; j++)
-        if (forward_norm(e, j) == i) return true;
+    for (int j = i + 1; j < e->g->nop; j++)
+        if (cuda_forward_of(e, j) == i) return true;
     return false;
 }
 static size_t scratch_bytes(const Exec *e) {
@@ -116,19 +107,19 @@ static bool cuda_bind(Exec *e, Error *err) {
 }
 static bool cuda_prepare(Exec *e, int i, Error *err) {
     OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
-    if (cuda_is_image_conv(e, op_at(e, i))) {
-        if (!pack_weight(e, i, err)) return false;
-        ConvArgs a = cuda_conv_args(e, i);
-        if (e->dev->autotune && !conv_choose(e->dev, &a, &p->choice, err)) return false;
-    }
-    int forward = forward_norm(e, i);
-    if (forward >= 0) p->moments = op_workspace(e, forward);
+    if (cuda_is_image_conv(e, op_at(e, i)) && !pack_weight(e, i, err)) return false;
+    int forward = cuda_forward_of(e, i);
+    if (forward >= 0) p->forward = op_workspace(e, forward);
     size_t bytes = cuda_workspace_bytes(e, i);
     p->own = is_read_later(e, i);
     if (!p->own) p->workspace = bytes ? ((const ExecState *)e->state)->scratch : NULL;
-    if (!p->own || !bytes) return true;
-    e->workspace_bytes += bytes;
-    return allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err);
+    if (p->own && bytes) {
+        if (!allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err)) return false;
+        e->workspace_bytes += bytes;
+    }
+    if (e->dev->provider == DEVICE_OWN || !cuda_is_image_conv(e, op_at(e, i))) return true;
+    ConvArgs a = cuda_conv_args(e, i);
+    return conv_choose(e->dev, &a, &p->choice, err);
 }
 static void cuda_unbind(Exec *e) {
     ExecState *s = e->state;
@@ -240,6 +231,7 @@ const Backend backend_cuda = {
     .unbind = cuda_unbind,
     .run = cuda_run,
     .profile = cuda_profile,
+    .open_provider = cuda_choices_open,
     .implementation = cuda_implementation,
     .choices = cuda_choices,
     .run_op = cuda_run_op,

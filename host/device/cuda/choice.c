@@ -1,7 +1,8 @@
 /* choice.c -- which implementation runs a convolution, chosen by measurement. Images must not depend on the batch. So the choice
  * is made at REFERENCE images, where a library must agree with our own kernels. Then it is planned for the batch, for half of it,
  * and so on to one image, wherever that gives the same bits: a call of any number of images is a few of these plans one after
- * the other. Where fewer images are left than the least plan takes, it runs on a padded copy.                               */
+ * the other. Where fewer images are left than the least plan takes, it runs on a padded copy. Each is timed with all that it leaves:
+ * a library's convolution with the pass that ends it, both with the statistics for the norm that follows.                    */
 #include "device/cuda/choice.h"
 #include "device/cuda/autotune.h"
 #include "base/dtype.h"
@@ -11,6 +12,7 @@
 #include <string.h>
 
 enum { REFERENCE = 32, PATTERN_IMAGES = 8, COMPARED_IMAGES = 2, ROUNDS = 3, TIMED = 5, WARM_UP = 2 };
+enum { PLANS_TIMED = 6, MOST_CONVS = PLANS_TIMED * (PROVIDERS - 1), MOST_CANDIDATES = 1 + MOST_CONVS }; /* of each library; of all */
 enum { PLANS = 17 }; /* MAX_BATCH can be halved 15 times; and REFERENCE */
 _Static_assert(MAX_BATCH < 1 << (PLANS - 1), "a plan for every half of the batch");
 
@@ -19,7 +21,6 @@ typedef struct {
     ProviderConv *conv;
 } Plan;
 struct ConvChoice {
-    Provider provider;
     Plan plan[PLANS]; /* all give an image the same bits; those of more images first */
     int plans;
     void *workspace;     /* enough for each of them */
@@ -27,22 +28,26 @@ struct ConvChoice {
 };
 typedef struct { /* Cuda.choices */
     ProviderSet *set;
+    Provider only; /* runs all that it can; PROVIDER_OWN: whoever is fastest does */
     Autotune *autotune;
     Error refused; /* why the file that remembers is not used; or empty */
 } Choices;
 
-static Choices *choices_of(Device *d) {
+bool cuda_choices_open(Device *d, Error *e) {
     Cuda *c = d->impl;
-    if (c->choices) return c->choices;
+    if (c->choices || d->provider == DEVICE_OWN) return true;
+    Provider only = d->provider == DEVICE_CUDNN ? PROVIDER_CUDNN : d->provider == DEVICE_CUBLASLT ? PROVIDER_CUBLASLT : PROVIDER_OWN;
+    ProviderSet *set = providers_open(c->stream, only, e);
+    if (!set) return false;
     Choices *h = c->choices = dg_alloc(sizeof *h);
     char device[512], libraries[128], name[256], *path = autotune_path();
-    h->set = providers_open(c->stream);
+    h->set = set, h->only = only;
     providers_describe(h->set, libraries, sizeof libraries);
     cuda_describe(d, name, sizeof name);
-    snprintf(device, sizeof device, "%s, %s", name, libraries);
+    snprintf(device, sizeof device, "%s, %s%s%s", name, libraries, only ? ", only " : "", only ? provider_name[only] : "");
     h->autotune = autotune_open(path, device, &h->refused);
     free(path);
-    return h;
+    return true;
 }
 bool cuda_choices(const Device *d, Text *chosen, Text *measured) {
     const Choices *h = ((const Cuda *)d->impl)->choices;
@@ -93,19 +98,21 @@ static void layer_name(const ConvArgs *a, char *text, size_t size) {
     case ACT_RELU: act = " relu"; break;
     case ACT_GELU_TANH: act = " gelu-tanh"; break;
     }
-    snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s,
-             pads, stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "", a->gate ? " gate" : "", add, act);
+    snprintf(text, size, "conv %s%s %dx%d pad %s%s, %dx%dx%d to %d%s%s%s%s%s", dtype_name(a->x_type), a->tf32 ? " tf32" : "", a->r, a->s,
+             pads, stride, a->height, a->width, a->c, a->k, a->bias ? " bias" : "", a->gate ? " gate" : "", add, act,
+             a->stats ? " statistics" : "");
 }
 
 /* ---- a trial ------------------------------------------------------------------------------------------------------------------- */
 typedef struct {
     Device *d;
-    ConvArgs a;                    /* REFERENCE images of made-up values, the layer's own weight */
-    int images;                    /* that x and y have room for */
-    void *x, *y[2];                /* y[0]: the kernels' own */
-    void *gate, *add;              /* NULL: the layer has none */
-    ProviderConv *conv[PROVIDERS]; /* NULL: has nothing for this layer */
-    void *workspace[PROVIDERS];
+    ConvArgs a;                     /* REFERENCE images of made-up values, the layer's own weight */
+    int images;                     /* that x and y have room for */
+    void *x, *y[2];                 /* y[0]: the kernels' own */
+    void *gate, *add, *stats;       /* NULL: the layer has none */
+    ProviderConv *conv[MOST_CONVS]; /* what the libraries have for this layer, the best of each first by its own guess */
+    int convs;
+    void *workspace; /* enough for each of them */
 } Trial;
 
 /* Made-up values, those of PATTERN_IMAGES images again and again. */
@@ -126,19 +133,23 @@ static void *made_up(Device *d, const void *wanted, DType type, size_t values, i
     *ok &= memory || !wanted;
     return memory;
 }
-static bool workspace_for(Device *d, const ProviderConv *c, void **p) {
-    size_t bytes = provider_conv_workspace(c);
-    return !bytes || (*p = cuda_alloc(d, bytes)) != NULL;
-}
-static bool trial_begin(Trial *t, Device *d, ProviderSet *set, const ConvArgs *a) {
+/* Memory of so many bytes, in *p; none for none. */
+static bool reserve(Device *d, size_t bytes, void **p) { return !bytes || (*p = cuda_alloc(d, bytes)) != NULL; }
+static bool trial_begin(Trial *t, Device *d, const Choices *h, const ConvArgs *a) {
     *t = (Trial){.d = d, .a = *a, .images = a->n > REFERENCE ? a->n : REFERENCE};
-    t->a.n = REFERENCE, t->a.stats = NULL;
-    bool any = false, ok = true;
-    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) any |= (t->conv[p] = provider_conv_new(set, p, &t->a)) != NULL;
-    if (!any) return true;
+    t->a.n = REFERENCE;
+    size_t workspace = 0, stats = a->stats ? REFERENCE * (y_values(a) / NORM_SEGMENT) * 2 * sizeof(float) : 0;
+    bool ok = true;
+    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++)
+        if (!h->only || p == h->only) t->convs += provider_conv_find(h->set, p, &t->a, t->conv + t->convs, PLANS_TIMED);
+    if (!t->convs) return true;
+    for (int i = 0; i < t->convs; i++) {
+        size_t own = provider_conv_workspace(t->conv[i]);
+        if (own > workspace) workspace = own;
+    }
     t->a.x = t->x = cuda_alloc(d, (size_t)t->images * x_bytes(a));
     for (int i = 0; i < 2; i++) t->y[i] = cuda_alloc(d, (size_t)t->images * y_bytes(a));
-    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) ok &= !t->conv[p] || workspace_for(d, t->conv[p], &t->workspace[p]);
+    ok &= reserve(d, workspace, &t->workspace) && reserve(d, stats, &t->stats);
     t->gate = made_up(d, a->gate, DG_F32, (size_t)a->k, REFERENCE, &ok);
     t->add = made_up(d, a->add, a->add_type, a->add_kind == OPERAND_VECTOR ? (size_t)a->k : y_values(a),
                      a->add_kind == OPERAND_POSITIONS ? 1 : REFERENCE, &ok);
@@ -148,13 +159,10 @@ static bool trial_begin(Trial *t, Device *d, ProviderSet *set, const ConvArgs *a
 }
 static void trial_end(Trial *t) {
     cuda_sync(t->d);
-    void *all[] = {t->x, t->y[0], t->y[1], t->gate, t->add};
-    for (int i = 0; i < 5; i++)
+    void *all[] = {t->x, t->y[0], t->y[1], t->gate, t->add, t->stats, t->workspace};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]) cuda_release(t->d, all[i]);
-    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS; p++) {
-        provider_conv_free(t->conv[p]);
-        if (t->workspace[p]) cuda_release(t->d, t->workspace[p]);
-    }
+    for (int i = 0; i < t->convs; i++) provider_conv_free(t->conv[i]);
 }
 /* Relative L2 distance of the first images of the two results. */
 static double distance(const Trial *t) {
@@ -191,40 +199,41 @@ static double tolerance(const ConvArgs *a) { /* a few roundings of the results, 
 }
 static ConvArgs bare(const Trial *t, void *y) { /* the convolution alone */
     ConvArgs a = t->a;
-    a.y = y, a.bias = a.gate = NULL, a.add = NULL, a.add_kind = OPERAND_NONE;
+    a.y = y, a.bias = a.gate = a.stats = NULL, a.add = NULL, a.add_kind = OPERAND_NONE;
     a.options.scale = 1, a.options.act = ACT_NONE;
     return a;
 }
-static bool agrees(const Trial *t, Provider p) {
+static bool agrees(const Trial *t, const ProviderConv *c) {
     ConvArgs own = bare(t, t->y[0]);
-    return cuda_conv(&own, cuda_stream(t->d)) == 0 && provider_conv_run(t->conv[p], t->x, t->a.w, t->y[1], t->workspace[p]) &&
+    return cuda_conv(&own, cuda_stream(t->d)) == 0 && provider_conv_run(c, t->x, t->a.w, t->y[1], t->workspace) &&
            distance(t) <= tolerance(&t->a) && repeats(t, t->y[1], REFERENCE, t->y[1]);
 }
-/* One call with the layer's own epilogue. */
-static bool call(const Trial *t, int p) {
+/* One call with the layer's own epilogue and the statistics that it leaves. NULL: by our own kernels. */
+static bool call(const Trial *t, const ProviderConv *c) {
     ConvArgs a = t->a;
-    a.y = t->y[p != PROVIDER_OWN];
+    a.y = t->y[c != NULL], a.stats = t->stats;
     a.gate = t->gate, a.add = t->add;
-    if (p == PROVIDER_OWN) return cuda_conv(&a, cuda_stream(t->d)) == 0;
-    return provider_conv_run(t->conv[p], t->x, a.w, a.y, t->workspace[p]) && cuda_conv_finish(&a, cuda_stream(t->d)) == 0;
+    if (!c) return cuda_conv(&a, cuda_stream(t->d)) == 0;
+    return provider_conv_run(c, t->x, a.w, a.y, t->workspace) && cuda_conv_finish(&a, cuda_stream(t->d)) == 0;
 }
 typedef struct {
     Trial *t;
-    Provider candidate[PROVIDERS];
+    bool own; /* our own kernels are among those that are measured */
 } Timing;
+/* Candidate 0 is our own kernels, candidate i the trial's conv[i - 1]. */
 static double seconds_of(void *context, int candidate) {
     const Timing *timing = context;
     Trial *t = timing->t;
-    Provider p = timing->candidate[candidate];
-    if (p != PROVIDER_OWN && !agrees(t, p)) return NAN;
+    const ProviderConv *c = candidate ? t->conv[candidate - 1] : NULL;
+    if (c ? !agrees(t, c) : !timing->own) return NAN;
     cudaEvent_t event[2];
     for (int i = 0; i < 2; i++) cuda_check(cudaEventCreateWithFlags(&event[i], cudaEventDefault), "cudaEventCreate");
     bool ok = true;
     double least = INFINITY; /* of the rounds: something else may have been busy in one */
-    for (int i = 0; i < WARM_UP && ok; i++) ok = call(t, p);
+    for (int i = 0; i < WARM_UP && ok; i++) ok = call(t, c);
     for (int round = 0; round < ROUNDS && ok; round++) {
         cuda_check(cudaEventRecord(event[0], cuda_stream(t->d)), "cudaEventRecord");
-        for (int i = 0; i < TIMED && ok; i++) ok = call(t, p);
+        for (int i = 0; i < TIMED && ok; i++) ok = call(t, c);
         cuda_check(cudaEventRecord(event[1], cuda_stream(t->d)), "cudaEventRecord");
         cuda_sync(t->d);
         float ms;
@@ -234,9 +243,9 @@ static double seconds_of(void *context, int candidate) {
     for (int i = 0; i < 2; i++) cuda_check(cudaEventDestroy(event[i]), "cudaEventDestroy");
     return ok ? least : NAN;
 }
-/* Whether a plan of provider p gives every image the bits that the one for REFERENCE images gives it. */
-static bool same_bits(const Trial *t, Provider p, const Plan *plan, void *workspace) {
-    return provider_conv_run(t->conv[p], t->x, t->a.w, t->y[0], t->workspace[p]) &&
+/* Whether a plan gives every image the bits that the one for REFERENCE images gives it. workspace: enough for both. */
+static bool same_bits(const Trial *t, const ProviderConv *reference, const Plan *plan, void *workspace) {
+    return provider_conv_run(reference, t->x, t->a.w, t->y[0], workspace) &&
            provider_conv_run(plan->conv, t->x, t->a.w, t->y[1], workspace) && repeats(t, t->y[1], plan->images, t->y[0]);
 }
 
@@ -249,40 +258,37 @@ void conv_choice_free(Device *d, ConvChoice *c) {
     for (int i = 0; i < c->plans; i++) provider_conv_free(c->plan[i].conv);
     free(c);
 }
-/* A plan for so many images, if the provider has one. */
-static void add_plan(ConvChoice *c, ProviderSet *set, const ConvArgs *layer, int images) {
-    ConvArgs a = *layer;
-    a.n = images;
-    ProviderConv *conv = provider_conv_new(set, c->provider, &a);
+/* Takes a plan for so many images; NULL: there is none. */
+static void add_plan(ConvChoice *c, ProviderConv *conv, int images) {
     if (!conv) return;
     int at = c->plans++;
     for (; at > 0 && c->plan[at - 1].images < images; at--) c->plan[at] = c->plan[at - 1];
     c->plan[at] = (Plan){images, conv};
 }
 /* Whoever gives other bits than the plan for REFERENCE images goes. */
-static void drop_plans(const Trial *t, ConvChoice *c) {
+static void drop_plans(const Trial *t, ConvChoice *c, const ProviderConv *reference) {
     int kept = 0;
     for (int i = 0; i < c->plans; i++) {
-        if (c->plan[i].images == REFERENCE || same_bits(t, c->provider, &c->plan[i], c->workspace)) c->plan[kept++] = c->plan[i];
+        if (c->plan[i].conv == reference || same_bits(t, reference, &c->plan[i], c->workspace)) c->plan[kept++] = c->plan[i];
         else provider_conv_free(c->plan[i].conv);
     }
     c->plans = kept;
 }
-/* Everything for up to a->n images by provider p. NULL: not enough memory. */
-static ConvChoice *make(Trial *t, ProviderSet *set, Provider p, const ConvArgs *a) {
+/* Everything for up to a->n images by the trial's conv[i], which becomes the choice's. NULL: not enough memory. */
+static ConvChoice *make(Trial *t, int i, const ConvArgs *a) {
     ConvChoice *c = dg_alloc(sizeof *c);
-    bool reference = false;
+    ProviderConv *reference = t->conv[i];
     size_t bytes = 0;
-    c->provider = p;
-    for (int images = a->n; images > 0; images /= 2) add_plan(c, set, &t->a, images), reference |= images == REFERENCE;
-    if (!reference) add_plan(c, set, &t->a, REFERENCE);
-    for (int i = 0; i < c->plans; i++) {
-        size_t own = provider_conv_workspace(c->plan[i].conv);
+    t->conv[i] = NULL;
+    add_plan(c, reference, REFERENCE);
+    for (int images = a->n; images > 0; images /= 2)
+        if (images != REFERENCE) add_plan(c, provider_conv_again(reference, images), images);
+    for (int k = 0; k < c->plans; k++) {
+        size_t own = provider_conv_workspace(c->plan[k].conv);
         if (own > bytes) bytes = own;
     }
-    bool ok = !bytes || (c->workspace = cuda_alloc(t->d, bytes)) != NULL;
-    if (ok) drop_plans(t, c);
-    DG_CHECK(!ok || c->plans, "%s has taken this layer before", provider_name[p]);
+    bool ok = reserve(t->d, bytes, &c->workspace);
+    if (ok) drop_plans(t, c, reference);
     size_t least = ok ? (size_t)c->plan[c->plans - 1].images : 1;
     if (least > 1) {
         c->pad_x = cuda_alloc(t->d, least * x_bytes(a)), c->pad_y = cuda_alloc(t->d, least * y_bytes(a));
@@ -293,30 +299,25 @@ static ConvChoice *make(Trial *t, ProviderSet *set, Provider p, const ConvArgs *
     return NULL;
 }
 bool conv_choose(Device *d, const ConvArgs *a, ConvChoice **out, Error *err) {
-    Choices *h = choices_of(d);
-    Trial t;
-    char layer[256], name[PROVIDERS][96];
-    const char *names[PROVIDERS] = {provider_name[PROVIDER_OWN]};
-    Timing timing = {.t = &t, .candidate = {PROVIDER_OWN}};
-    int candidates = 1;
-    bool ok = trial_begin(&t, d, h->set, a);
     *out = NULL;
+    if (!cuda_choices_open(d, err)) return false;
+    Choices *h = ((Cuda *)d->impl)->choices;
+    Trial t;
+    char layer[256];
+    const char *names[MOST_CANDIDATES] = {provider_name[PROVIDER_OWN]};
+    bool ok = trial_begin(&t, d, h, a);
     layer_name(a, layer, sizeof layer);
-    for (Provider p = PROVIDER_OWN + 1; p < PROVIDERS && ok; p++) {
-        if (!t.conv[p]) continue;
-        provider_conv_describe(t.conv[p], name[candidates], sizeof name[candidates]);
-        names[candidates] = name[candidates], timing.candidate[candidates++] = p;
-    }
-    if (ok && candidates > 1) {
-        Provider p = timing.candidate[autotune_choose(h->autotune, layer, names, candidates, seconds_of, &timing)];
-        ok = p == PROVIDER_OWN || (*out = make(&t, h->set, p, a)) != NULL;
+    for (int i = 0; i < t.convs; i++) names[i + 1] = provider_conv_name(t.conv[i]);
+    if (ok && t.convs) {
+        int chosen = autotune_choose(h->autotune, layer, names, t.convs + 1, seconds_of, &(Timing){&t, !h->only});
+        ok = !chosen || (*out = make(&t, chosen - 1, a)) != NULL;
     }
     trial_end(&t);
     return ok ||
-           dg_out_of_memory(err, "not enough memory on device %s to choose who runs %s (%zu bytes are free): --autotune off needs less",
+           dg_out_of_memory(err, "not enough memory on device %s to choose who runs %s (%zu bytes are free): --provider own needs less",
                             d->be->name, layer, cuda_free_bytes(d));
 }
-const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? c->provider : PROVIDER_OWN]; }
+const char *conv_choice_name(const ConvChoice *c) { return provider_name[c ? provider_conv_provider(c->plan[0].conv) : PROVIDER_OWN]; }
 int conv_choice_run(const ConvChoice *c, const ConvArgs *a, void *stream) {
     size_t in = x_bytes(a), out = y_bytes(a);
     int error = 0, taken;

@@ -27,7 +27,7 @@ cudaStream_t cuda_stream(const Device *d) { return cuda_of(d)->stream; }
 /* ---- opening -------------------------------------------------------------------------------------------------------------- */
 static void new_event(cudaEvent_t *event) { cuda_check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreate"); }
 bool cuda_open(Device *d, Error *e) {
-    int count = 0, major = 0, minor = 0;
+    int count = 0, major = 0, minor = 0, multiprocessors = 0;
     cudaError_t found = cudaGetDeviceCount(&count);
     if (found != cudaSuccess || count == 0)
         return dg_error(e, "--device cuda: no CUDA device found (%s): use --device cpu, or check the driver with nvidia-smi",
@@ -35,10 +35,12 @@ bool cuda_open(Device *d, Error *e) {
     if (d->index >= count) return dg_error(e, "--device %s:%d: there are %d devices, 0 to %d", d->be->name, d->index, count, count - 1);
     cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, d->index), "compute capability");
     cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->index), "compute capability");
+    cuda_check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, d->index), "number of multiprocessors");
     if (major < 8)
         return dg_error(e, "--device %s:%d: its compute capability is %d.%d, and 8.0 or later is needed", d->be->name, d->index, major,
                         minor);
     Cuda *c = dg_alloc(sizeof *c);
+    c->capability = 10 * major + minor, c->multiprocessors = multiprocessors;
     cudaError_t error = cudaSetDevice(d->index);
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&c->copies, cudaStreamNonBlocking);

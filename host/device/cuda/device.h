@@ -13,7 +13,8 @@
 
 enum { STAGING_HALVES = 2 };
 typedef struct {
-    cudaStream_t stream, copies; /* the work; downloads that overlap it */
+    int capability, multiprocessors; /* 90: compute capability 9.0 */
+    cudaStream_t stream, copies;     /* the work; downloads that overlap it */
     cudaEvent_t slot[DEVICE_SLOTS], ready, left[STAGING_HALVES];
     char *staging; /* page-locked: where small uploads wait for their turn */
     size_t staged; /* bytes used of the current half */

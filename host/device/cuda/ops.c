@@ -17,6 +17,7 @@ static bool is_linear(const Exec *e, const Op *op) {
 ConvArgs cuda_conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
+    const Cuda *c = e->dev->impl;
     return (ConvArgs){.x = data(e, op->in[0]),
                       .w = data(e, op->in[1]),
                       .bias = data(e, op->in[2]),
@@ -39,7 +40,9 @@ ConvArgs cuda_conv_args(const Exec *e, int i) {
                       .out_height = y.h,
                       .out_width = y.w,
                       .options = op->conv,
-                      .needs = conv_needs(e->g, op)};
+                      .needs = conv_needs(e->g, op),
+                      .capability = c->capability,
+                      .multiprocessors = c->multiprocessors};
 }
 static int run_conv(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
@@ -62,8 +65,6 @@ static int run_conv(const Exec *e, int i, void *stream) {
     ConvArgs a = cuda_conv_args(e, i);
     return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
-/* Whether the convolutions before a norm (`from`, of cuda_stats_sources) leave their statistics: libraries do not. */
-static bool leave_stats(const Exec *e, const int from[2]) { return !op_choice(e, from[0]) && (from[1] < 0 || !op_choice(e, from[1])); }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
@@ -84,9 +85,9 @@ static NormArgs norm_args(const Exec *e, int i) {
                   .eps = op->norm.eps,
                   .silu = op->norm.silu,
                   .workspace = op_workspace(e, i),
-                  .moments = op_moments(e, i)};
+                  .moments = op_forward(e, i)};
     int from[2];
-    if (cuda_stats_sources(e->g, i, from) && leave_stats(e, from))
+    if (cuda_stats_sources(e->g, i, from))
         for (int k = 0; k < 2; k++)
             if (from[k] >= 0) a.stats[k] = op_workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
     return a;
@@ -94,6 +95,17 @@ static NormArgs norm_args(const Exec *e, int i) {
 static int run_norm(const Exec *e, int i, void *stream) {
     NormArgs a = norm_args(e, i);
     return a.dy ? cuda_norm_bwd(&a, stream) : cuda_norm(&a, stream);
+}
+static bool same_norm(const Op *a, const Op *b) { return a->norm.groups == b->norm.groups && a->norm.eps == b->norm.eps; }
+int cuda_forward_of(const Exec *e, int i) {
+    const Op *b = op_at(e, i);
+    for (int j = 0; (b->kind == OP_NORM_BWD || b->kind == OP_ATTN_BWD) && j < i; j++) {
+        const Op *f = op_at(e, j);
+        if (f->in[0] != b->in[0]) continue;
+        if (b->kind == OP_NORM_BWD && f->kind == OP_NORM && same_norm(f, b)) return j;
+        if (b->kind == OP_ATTN_BWD && f->kind == OP_ATTN && f->attn.heads == b->attn.heads) return j;
+    }
+    return -1;
 }
 static AttnArgs attn_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
@@ -109,7 +121,17 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .tokens = pixels(s),
                       .heads = op->attn.heads,
                       .d = s.c / 3 / op->attn.heads,
-                      .workspace = op_workspace(e, i)};
+                      .workspace = op_workspace(e, i),
+                      .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i)};
+}
+/* Bytes that attention op i leaves for a gradient of it. */
+static size_t attn_kept(const Exec *e, int i) {
+    for (int j = i + 1; j < e->g->nop; j++) {
+        if (cuda_forward_of(e, j) != i) continue;
+        AttnArgs backward = attn_args(e, j);
+        return cuda_attn_kept(&backward);
+    }
+    return 0;
 }
 static int run_attn(const Exec *e, int i, void *stream) {
     AttnArgs a = attn_args(e, i);
@@ -351,10 +373,11 @@ size_t cuda_workspace_bytes(const Exec *e, int i) {
         NormArgs a = norm_args(e, i);
         int from[2];
         a.dy = op->in[4] ? &there : NULL;
-        a.stats[0] = cuda_stats_sources(e->g, i, from) && !e->dev->autotune ? &there : NULL;
+        a.stats[0] = cuda_stats_sources(e->g, i, from) ? &there : NULL;
         return cuda_norm_workspace(&a);
     }
-    if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) {
+    if (op->kind == OP_ATTN) return attn_kept(e, i);
+    if (op->kind == OP_ATTN_BWD) {
         AttnArgs a = attn_args(e, i);
         a.dy = op->in[1] ? &there : NULL;
         return cuda_attn_workspace(&a);

@@ -4,16 +4,18 @@
 #include "kernels/kernels.h"
 #include "device/cuda/choice.h"
 
-typedef struct {          /* Exec.prep[i] */
-    void *workspace;      /* of a convolution: where it leaves statistics for norms */
-    bool own;             /* the workspace is this op's alone; else it is the Exec's scratch */
-    ConvChoice *choice;   /* OP_CONV: the library that runs it, without leaving statistics; NULL: our own kernels */
-    const float *moments; /* OP_NORM_BWD: what the forward norm left in its workspace, or NULL */
+typedef struct {        /* Exec.prep[i] */
+    void *workspace;    /* of a convolution: where it leaves statistics for norms */
+    bool own;           /* the workspace is this op's alone; else it is the Exec's scratch */
+    ConvChoice *choice; /* OP_CONV: the library that runs it; NULL: our own kernels */
+    void *forward;      /* OP_NORM_BWD, OP_ATTN_BWD: what the forward op left in its workspace, or NULL */
 } OpPrep;
 static inline const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
 static inline void *op_workspace(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->workspace : NULL; }
 static inline ConvChoice *op_choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
-static inline const float *op_moments(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->moments : NULL; }
+static inline void *op_forward(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->forward : NULL; }
+/* Op i is a gradient: the op before it whose workspace it reads, a norm of the same moments or the attention of the same qkv. Else -1. */
+int cuda_forward_of(const Exec *e, int i);
 
 /* Enqueues op i, for e->rows images; 0, or the cudaError_t of the launch. */
 int cuda_launch(const Exec *e, int i, void *stream);

@@ -1,0 +1,282 @@
+// norm_bwd.cu -- the input gradient of group norm (norm.cu):
+//   dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps),  g = dy * act' * (1 + s) * gamma,  means over a group
+// Work:   where a slice of whole groups of x and dy fits a block's shared memory (32x32 pixels of 16 channels in 16 bits), one kernel
+//         copies both there, makes both sums of every group and then dx. Larger images take two: sums by channel of a part of the
+//         pixels, and a pass that adds them up in every block as norm_apply_kernel does with its statistics.
+// Order:  rows of a thread in order; lanes and channels of a group, or parts and channels, as norm_slices.h says: by the shape alone.
+// Limits: none on sizes; channels that do not come in whole runs of 8 are handled one by one.
+// Speed:  bandwidth bound: x and dy read once and dx written once; twice and once where the two kernels are needed. act' is made
+//         twice: kept in 16 bits it would be rounded once more.
+#include "kernels/norm_slices.h"
+
+// ---- device code ------------------------------------------------------------------------------------------------------
+
+enum { WHOLE_THREADS = 384, WHOLE_SHARED = 99 * 1024, WALKS = 4 };                      // WHOLE_SHARED: what all GPUs have for a block
+template <class T> GPU_FN constexpr int rows_of_two() { return NormType<T>::ROWS / 2; } // x and dy together are 8 loads
+
+// silu'(2 h) = (1 + t) (1 + h (1 - t)) / 2, t = tanh(h): twice that
+GPU_FN float twice_slope(float h) {
+    const float t = gpu::tanh_approx(h);
+    return (1 + t) * fmaf(-h, t, h + 1);
+}
+// x becomes from_mean(x), and dy the gradient at y's place in the formula, without gain and what silu_part says.
+template <class T, int V> GPU_FN void backward_values(const NormParams &p, const Channels<T, V> &k, float (&x)[V], float (&d)[V]) {
+    GPU_FOR (int e = 0; e < V; e++) x[e] = k.from_mean(x[e], e);
+    if (!p.silu) return;
+    GPU_FOR (int e = 0; e < V; e++) {
+        const float u = fmaf(x[e], k.factor[e], k.shift[e]);
+        d[e] *= NormType<T>::FAST ? twice_slope(u) : silu_slope(u);
+    }
+}
+// Of a thread's channels, over its rows.
+template <int V> struct Sums { float g[V], g_x[V]; };
+template <class T, int V>
+GPU_FN void add_row(Sums<V> &sum, const NormParams &p, const Channels<T, V> &k, const HeldRun<T, V> &x, const HeldRun<T, V> &d) {
+    float xv[V], dv[V];
+    x.get(xv), d.get(dv);
+    backward_values<T>(p, k, xv, dv);
+    GPU_FOR (int e = 0; e < V; e++) sum.g[e] += dv[e], sum.g_x[e] = fmaf(dv[e], xv[e], sum.g_x[e]);
+}
+// As sums of g and of g * xhat, where others read them.
+template <class T, int V>
+GPU_FN void put_sums(float2 *entries, const float4 *constants, const NormParams &p, const Slices &s, int run, const Channels<T, V> &k,
+                     const Sums<V> &sum) {
+    GPU_FOR (int e = 0; e < V; e++) {
+        const float4 c = constants[e * s.across + run];
+        const float g_x = NormType<T>::FAST ? fmaf(-c.x, sum.g[e], sum.g_x[e]) : sum.g_x[e];
+        entries[e * s.pitch + (int)threadIdx.x] = make_float2(sum.g[e] * c.y * silu_part<T>(p), g_x * k.factor[e]);
+    }
+}
+// slopes[entry]: dx = g * factor - from_mean(x) * .y - .x, of the sums that the members of a team have found for the channel's group.
+template <class T, int V>
+GPU_FN void put_slopes(float2 *slopes, const NormParams &p, const Slices &s, int group, int member, bool real, float2 sum) {
+    const float2 of = group_moments(p, s, (int)blockIdx.z, group, member);
+    sum = team_sum(sum, s);
+    if (!real) return;
+    float2 m = make_float2(sum.x * p.share * of.y, sum.y * p.share * of.y * of.y);
+    if (NormType<T>::FAST) m.x = fmaf(-of.x, m.y, m.x);
+    for_channels<V>(p, s, group, member, [&](int, int entry) { slopes[entry] = m; });
+}
+template <int V> struct Slopes {
+    float2 of[V];
+
+    GPU_FN Slopes(const float2 *slopes, const Slices &s, int run) {
+        GPU_FOR (int e = 0; e < V; e++) of[e] = slopes[e * s.across + run];
+    }
+};
+// x becomes dx.
+template <class T, int V>
+GPU_FN void make_row(HeldRun<T, V> &x, const NormParams &p, const Channels<T, V> &k, const Slopes<V> &slope, const HeldRun<T, V> &d) {
+    float xv[V], dv[V];
+    x.get(xv), d.get(dv);
+    backward_values<T>(p, k, xv, dv);
+    GPU_FOR (int e = 0; e < V; e++) dv[e] = fmaf(-xv[e], slope.of[e].y, fmaf(dv[e], k.factor[e], -slope.of[e].x));
+    x.set(dv);
+}
+
+// A thread's run of a row in shared memory, x or dy: as it is stored, or as floats where types are mixed.
+template <class T, int V> struct Kept {
+    enum { BYTES = RUN_BYTES };
+    static GPU_FN void copy(uint8_t *to, const void *from, DType, size_t i) { gpu::cp_async16(gpu::smem_u32(to), (const T *)from + i); }
+    static GPU_FN HeldRun<T, V> get(const uint8_t *at) {
+        HeldRun<T, V> h;
+        h.w = *(const uint4 *)at;
+        return h;
+    }
+};
+template <int V> struct Kept<Mixed, V> {
+    enum { BYTES = V * (int)sizeof(float) };
+    static GPU_FN void copy(uint8_t *to, const void *from, DType type, size_t i) {
+        HeldRun<Mixed, V> h;
+        h.load(from, type, i);
+        memcpy(to, h.w, sizeof h.w);
+    }
+    static GPU_FN HeldRun<Mixed, V> get(const uint8_t *at) {
+        HeldRun<Mixed, V> h;
+        memcpy(h.w, at, sizeof h.w);
+        return h;
+    }
+};
+template <class T, int V>
+__global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 2 : 1) norm_bwd_whole_kernel(NormParams p, Slices s) {
+    DYN_SHARED(memory);
+    typedef Kept<T, V> Run;
+    enum { ROW = WHOLE_THREADS * Run::BYTES };
+    float4 *constants = (float4 *)memory;
+    float2 *slopes = (float2 *)(constants + s.channels), *entries = slopes + s.channels;
+    uint8_t *kept = (uint8_t *)(entries + V * s.pitch) + threadIdx.x * Run::BYTES; // x and dy of a thread's first row, then of the next
+    const NormPlace at = norm_place<V>(p, s);
+    const size_t step = (size_t)s.lanes * (size_t)p.c;
+    size_t place = element(p, at.image, at.pixel, at.channel);
+    const int rows = at.active && at.pixel < p.pixels ? (p.pixels - at.pixel - 1) / s.lanes + 1 : 0;
+    for (int r = 0; r < rows; r++, place += step) {
+        Run::copy(kept + 2 * r * ROW, p.x, p.x_type, place);
+        Run::copy(kept + (2 * r + 1) * ROW, p.dy, p.dy_type, place);
+    }
+    gpu::cp_async_commit();
+    slice_constants<V>(constants, p, s, at.image);
+    gpu::cp_async_wait<0>(); // each thread reads what it has copied itself
+    __syncthreads();
+    const int run = at.active ? at.run : 0;
+    const Channels<T, V> k(constants, p, s, run);
+    Sums<V> sum = {};
+#pragma unroll 1
+    for (int r = 0; r < rows; r++) add_row(sum, p, k, Run::get(kept + 2 * r * ROW), Run::get(kept + (2 * r + 1) * ROW));
+    put_sums(entries, constants, p, s, run, k, sum);
+    __syncthreads();
+    for_groups(p, s, [&](int group, int member, bool real) {
+        const int first = group * p.per_group - (int)blockIdx.x * s.channels;
+        float2 sum = make_float2(0, 0);
+        for_entries(p, s, member, [&](int i, int lane, int step) {
+            const float2 *entry = entries + (first + i) % V * s.pitch + (first + i) / V;
+#pragma unroll 4
+            for (; lane < s.lanes; lane += step) sum.x += entry[lane * s.across].x, sum.y += entry[lane * s.across].y;
+        });
+        put_slopes<T, V>(slopes, p, s, group, member, real, sum);
+    });
+    __syncthreads();
+    const Slopes<V> slope(slopes, s, run);
+    place -= (size_t)rows * step;
+#pragma unroll 1
+    for (int r = 0; r < rows; r++, place += step) {
+        HeldRun<T, V> x = Run::get(kept + 2 * r * ROW);
+        make_row(x, p, k, slope, Run::get(kept + (2 * r + 1) * ROW));
+        x.store(p.y, p.y_type, place);
+    }
+}
+
+// The sums of g and of g * xhat of a part of the pixels, by channel.
+template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_partial_kernel(NormParams p, Slices s) {
+    DYN_SHARED(memory);
+    enum { ROWS = rows_of_two<T>() };
+    float4 *constants = (float4 *)memory;
+    float2 *entries = (float2 *)(constants + s.channels);
+    const NormPlace at = norm_place<V>(p, s);
+    const size_t step = (size_t)s.lanes * (size_t)p.c;
+    size_t place = element(p, at.image, at.pixel, at.channel);
+    int left = at.active ? at.end - at.pixel : 0;
+    HeldRun<T, V> x[ROWS], d[ROWS];
+    hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
+    hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+    slice_constants<V>(constants, p, s, at.image);
+    __syncthreads();
+    const int run = at.active ? at.run : 0;
+    const Channels<T, V> k(constants, p, s, run);
+    Sums<V> sum = {};
+    while (left > 0) {
+        GPU_FOR (int r = 0; r < ROWS; r++)
+            if (r * s.lanes < left) add_row(sum, p, k, x[r], d[r]);
+        left -= ROWS * s.lanes, place += ROWS * step;
+        hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
+        hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+    }
+    put_sums(entries, constants, p, s, run, k, sum);
+    __syncthreads();
+    const int first = (int)blockIdx.x * s.channels;
+    for (int i = (int)threadIdx.x; i < s.channels && first + i < p.c; i += NORM_THREADS) {
+        const float2 *entry = entries + i % V * s.pitch + i / V; // of lane 0
+        float2 all = make_float2(0, 0);
+        for (int lane = 0; lane < s.lanes; lane++) all.x += entry[lane * s.across].x, all.y += entry[lane * s.across].y;
+        p.partial[((size_t)at.image * (size_t)p.parts + (size_t)blockIdx.y) * (size_t)p.c + (size_t)(first + i)] = all;
+    }
+}
+template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_apply_kernel(NormParams p, Slices s) {
+    DYN_SHARED(memory);
+    enum { ROWS = rows_of_two<T>() };
+    float4 *constants = (float4 *)memory;
+    float2 *slopes = (float2 *)(constants + s.channels);
+    const NormPlace at = norm_place<V>(p, s);
+    const size_t step = (size_t)s.lanes * (size_t)p.c;
+    size_t place = element(p, at.image, at.pixel, at.channel);
+    int left = at.active ? at.end - at.pixel : 0;
+    HeldRun<T, V> x[ROWS], d[ROWS];
+    hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
+    hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+    slice_constants<V>(constants, p, s, at.image);
+    for_groups(p, s, [&](int group, int member, bool real) {
+        float2 sum = make_float2(0, 0);
+        for_entries(p, s, member, [&](int i, int part, int step) {
+            const float2 *entry = p.partial + (size_t)at.image * (size_t)p.parts * (size_t)p.c + (size_t)(group * p.per_group + i);
+            for (; part < p.parts; part += step) sum.x += entry[(size_t)part * p.c].x, sum.y += entry[(size_t)part * p.c].y;
+        });
+        put_slopes<T, V>(slopes, p, s, group, member, real, sum);
+    });
+    __syncthreads();
+    const int run = at.active ? at.run : 0;
+    const Channels<T, V> k(constants, p, s, run);
+    const Slopes<V> slope(slopes, s, run);
+    while (left > 0) {
+        GPU_FOR (int r = 0; r < ROWS; r++, place += step) {
+            if (r * s.lanes >= left) break;
+            make_row(x[r], p, k, slope, d[r]);
+            x[r].store(p.y, p.y_type, place);
+        }
+        left -= ROWS * s.lanes;
+        hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
+        hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+    }
+}
+
+// ---- launchers ----------------------------------------------------------------------------------------------------------
+
+static size_t whole_shared(const NormParams &p, int channels) {
+    const size_t run = (size_t)(one_type(p) ? (int)RUN_BYTES : norm_run(p) * (int)sizeof(float));
+    const int rows = ceil_div(p.pixels, WHOLE_THREADS / (channels / norm_run(p)));
+    return (size_t)channels * (sizeof(float4) + sizeof(float2)) + (size_t)(norm_run(p) * (WHOLE_THREADS + PAD)) * sizeof(float2) +
+           2 * (size_t)(rows * WHOLE_THREADS) * run;
+}
+// The most channels of whole groups that a block keeps of a whole image; 0: there are none.
+static int whole_channels(const NormParams &p) {
+    const int unit = slice_unit(p), units = p.c / unit;
+    int found = 0;
+    for (int k = 1; k <= units && k * unit <= WHOLE_THREADS * norm_run(p); k++)
+        if (units % k == 0 && whole_shared(p, k * unit) <= WHOLE_SHARED) found = k * unit;
+    return found;
+}
+struct BackwardPlan {
+    bool whole;
+    Slices s; // of whole images, or of the sums by parts
+};
+static BackwardPlan backward_plan(const NormParams &p) {
+    const int channels = whole_channels(p), rows = norm_rows(p) / 2;
+    if (channels) return {true, slices_of(p, channels, WHOLE_THREADS, p.pixels)};
+    Slices s = slices_of(p, walk_channels(p, rows), NORM_THREADS, 0);
+    s.part = WALKS * rows * s.lanes; // whatever the batch: sums are made by parts
+    return {false, s};
+}
+// [statistics, where nobody has left any][sums by parts, where x does not fit a block]
+static size_t stats_pairs(const NormArgs *a) { return a->stats[0] ? 0 : (size_t)a->n * (size_t)norm_segments(a) * (size_t)a->c; }
+size_t norm_bwd_workspace(const NormArgs *a) {
+    const NormParams p = norm_params(a);
+    const BackwardPlan plan = backward_plan(p);
+    const size_t parts = plan.whole ? 0 : (size_t)ceil_div(p.pixels, plan.s.part);
+    return (stats_pairs(a) + (size_t)p.n * parts * (size_t)p.c) * sizeof(float2);
+}
+extern "C" int cuda_norm_bwd(const NormArgs *a, void *stream) {
+    static const NormKernel whole[5] = {norm_bwd_whole_kernel<__half, RUN>, norm_bwd_whole_kernel<__nv_bfloat16, RUN>,
+                                        norm_bwd_whole_kernel<float, 4>, norm_bwd_whole_kernel<Mixed, RUN>,
+                                        norm_bwd_whole_kernel<Mixed, 1>};
+    static const NormKernel partial[5] = {norm_bwd_partial_kernel<__half, RUN>, norm_bwd_partial_kernel<__nv_bfloat16, RUN>,
+                                          norm_bwd_partial_kernel<float, 4>, norm_bwd_partial_kernel<Mixed, RUN>,
+                                          norm_bwd_partial_kernel<Mixed, 1>};
+    static const NormKernel apply[5] = {norm_bwd_apply_kernel<__half, RUN>, norm_bwd_apply_kernel<__nv_bfloat16, RUN>,
+                                        norm_bwd_apply_kernel<float, 4>, norm_bwd_apply_kernel<Mixed, RUN>,
+                                        norm_bwd_apply_kernel<Mixed, 1>};
+    NormParams p = norm_params(a);
+    const BackwardPlan plan = backward_plan(p);
+    const Slices &s = plan.s;
+    const cudaStream_t to = (cudaStream_t)stream;
+    int error = a->moments || a->stats[0] ? 0 : norm_partial(&p, (float2 *)a->workspace, to);
+    if (error) return error;
+    if (plan.whole) {
+        // More than every kernel has is asked for once and for all, not anew by every shape while launches of others wait.
+        const size_t needed = whole_shared(p, s.channels), shared = needed > 48 * 1024 ? (size_t)WHOLE_SHARED : needed;
+        return gpu::launch(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), shared, to, p, s);
+    }
+    p.partial = (float2 *)a->workspace + stats_pairs(a), p.parts = ceil_div(p.pixels, s.part);
+    const size_t constants = (size_t)s.channels * sizeof(float4), entries = (size_t)(RUN * (NORM_THREADS + PAD)) * sizeof(float2);
+    error = gpu::launch(norm_kernel(p, partial), slice_grid(p, s), dim3(NORM_THREADS), constants + entries, to, p, s);
+    return error ? error
+                 : gpu::launch(norm_kernel(p, apply), slice_grid(p, s), dim3(NORM_THREADS), constants + (size_t)s.channels * sizeof(float2),
+                               to, p, s);
+}
