@@ -28,7 +28,7 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     Operand add_kind;
     int n, height, width, c, k, r, s, out_height, out_width;
     ConvOptions options;
-    unsigned needs; /* conv_needs */
+    unsigned needs;                  /* conv_needs */
     int capability, multiprocessors; /* of the device: 90 for 9.0 */
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);

@@ -268,7 +268,8 @@ static void t_device() {
 __global__ void k_tanh(const float *x, float *y) { y[threadIdx.x] = gpu::tanh_approx(x[threadIdx.x]); }
 static void t_tanh() {
     std::vector<float> x;
-    for (int i = 0; i < 32; ++i) x.push_back(i < 29 ? std::ldexp((float)(i % 2 ? i : -i), i % 7 - 6) : i == 29 ? -INFINITY : i == 30 ? NAN : 90.f);
+    for (int i = 0; i < 32; ++i)
+        x.push_back(i < 29 ? std::ldexp((float)(i % 2 ? i : -i), i % 7 - 6) : i == 29 ? -INFINITY : i == 30 ? NAN : 90.f);
     Dev<float> dX(x), dY(32);
     gpu::launch(k_tanh, dim3(1), dim3(32), 0, nullptr, dX.p, dY.p);
     auto y = dY.get();
