@@ -390,7 +390,7 @@ WIDE_QUERIES, WIDE_KEYS = 64, 16
 def attention_wide(op, tokens=None):
     """attn_wide_kernel: heads of 257 to 512 channels; half of those of y."""
     qkv = op.inputs[0]
-    p, grid = attention_params(op, WIDE_QUERIES)
+    p, grid = attention_params(op, WIDE_QUERIES, False)
     if tokens:
         p.tokens, p.blocks = tokens, ceil_div(tokens, WIDE_QUERIES)
     return Launch("attn_wide_kernelI%sE" % MANGLED[qkv.type], (grid[0], 1, 2), 128,
