@@ -353,8 +353,8 @@ def test_op_list():
     streams = [op for op in graphs[0]["ops"] if op["kind"] == "pixel_norm"]
     check("57 norms of an f32 stream, written in bf16", {(graphs[0]["tensors"][op["in"][0]][4], graphs[0]["tensors"][op["out"]][4]) for op in streams} |
           {len(streams)}, {("fp32", "bf16"), 57})
-    known = [op["kind"] in launches.MAKERS or op["kind"] in ("norm", "norm_bwd") for g in graphs for op in g["ops"]]
-    check("every op of it is known", all(known), True)
+    made = [launch for g in graphs for hopper in (False, True) for _, launch in launches.launches_of(g, 4 * g["rows"], hopper)]
+    check("every op of it has launches", len(made) == 2 * sum(len(g["ops"]) for g in graphs) and all(made), True)
     refused_by = subprocess.run([lister, "bf16", "--preset", "edm-cifar10"], capture_output=True, text=True, cwd=ROOT)
     check("a preset without networks is refused", (refused_by.returncode, refused_by.stderr), (1, "op_list: edm-cifar10: a preset that does not say its networks\n"))
     return 0
