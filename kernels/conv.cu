@@ -1,10 +1,10 @@
 // conv.cu -- convolution of any filter size, padding and stride, as an implicit GEMM; NHWC.
 //   y = act(scale * ((conv(x, w) + bias) * gate + add)):  rows are output pixels, columns output channels, the sum runs over pieces:
 //   16 bytes of channels of one filter tap, taps in order, channels in order within a tap.
-// Work:   f16, bf16 and tf32 on tensor cores: conv_mma.h. Strict f32 here: a block makes 128 pixels x 64 channels, 8x4 products a
-//         thread from two buffers. Out-of-image pixels and channels past the last are zeros, never reads.
+// Work:   f16 and bf16 on Hopper: conv_sm90.cu; f16, bf16 and tf32 on all tensor cores: conv_mma.h. Strict f32 here: a block makes
+//         128 pixels x 64 channels, 8x4 products a thread from two buffers. Out-of-image pixels and channels past the last are zeros, never reads.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
-//         outputs for a norm that follows are made from the finished tile, by whole segments of an image.
+//         outputs for a norm that follows are made of the stored values, by whole segments of an image.
 // Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
 #include "kernels/conv_mma.h"

@@ -1,5 +1,5 @@
 // conv_epilogue.h -- what a convolution does to its sums before they are stored: y = act(scale * ((sum + bias) * gate + add)).
-// For the kernels of conv.cu and linear.cu; include it instead of values.h.
+// For every kernel of convolutions and linear layers; include it instead of values.h.
 // Order: with neither gate nor act: ((sum + bias) + add) * scale. Else the product with the gate and the sum with `add`
 //        are one fused multiply-add, so that every caller rounds alike.
 #ifndef DG_CONV_EPILOGUE_H

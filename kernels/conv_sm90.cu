@@ -8,7 +8,8 @@
 // Edges:  TMA reads zeros outside of the image, past the last channel and past the last image, and stores nothing there.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
 //         outputs for a norm that follows are those of a group's 64 pixels, which are a whole segment.
-// Limits: conv_sm90_takes; every other layer is the portable kernel's.
+// Limits: conv_sm90_takes; every other layer is the portable kernel's: such with channels that are no multiples of 8, and images of whole
+//         segments whose width is neither a power of two up to 128 nor a multiple of 128 (24x24, 48x48).
 #include "kernels/conv_sm90.h"
 #include "kernels/conv_epilogue.h"
 #include "kernels/gpu_prims_sm90.h"
@@ -60,12 +61,13 @@ template <int COLUMNS> GPU_FN TilePlace tile_place(const WgmmaParams &p, int til
     at.image = line / p.down * (ROWS >> (p.log_width + p.log_height)), at.column = in_band / rows * COLUMNS;
     return at;
 }
-// Of pixel `r` of a tile: its row in y, counted over all images; -1: there is none.
+// Where pixel `r` of a tile that begins here lies; it may lie outside.
 GPU_FN TilePlace pixel_place(const WgmmaParams &p, TilePlace at, int r) {
     at.w += r & ((1 << p.log_width) - 1), at.h += r >> p.log_width & ((1 << p.log_height) - 1),
         at.image += r >> (p.log_width + p.log_height);
     return at;
 }
+// Its row in y, counted over all images; -1: there is none.
 GPU_FN int row_of(const WgmmaParams &p, const TilePlace &tile, int r) {
     const TilePlace at = pixel_place(p, tile, r);
     const bool inside = at.w < p.out_width && at.h < p.out_height && at.image < p.images;
@@ -175,8 +177,9 @@ GPU_FN void release(const Outputs &o, int stage) {
     if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
 }
 
-// Outputs in 16 bits with neither gate nor positions, and with an activation only where nothing is added. A thread has two neighbouring channels of every eight, in two rows that are
-// 8 apart: v[j - first][h]. They are finished and go to the group's buffer, `start` being the place of the first eight's in the upper row.
+// Outputs in 16 bits with neither gate nor positions, and with an activation only where nothing is added. A thread has two neighbouring
+// channels of every eight, in two rows that are 8 apart: v[j - first][h]. They are finished and go to the group's buffer, `start` being
+// the place of the first eight's in the upper row.
 template <typename T, class Add>
 GPU_FN void put(uint8_t *shared, uint32_t start, int first, float (&v)[PART][2][2], float scale, Act act, const Add &add_of) {
     GPU_FOR (int j = first; j < first + PART; j++)
@@ -227,12 +230,12 @@ GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y,
                 });
             else put<T>(shared, buffer + thread, j0, v, p.end.scale, p.end.act, [](float(&)[2], int, int) {});
         }
+        gpu::fence_proxy_async(); // outputs go, and the next stage comes, by TMA
         if (full && (pass % 2 == 1 || pass == passes - 1)) {
             __syncwarp(); // the warp has read its rows
             release(o, turn.stage);
             turn.next();
         }
-        gpu::fence_proxy_async();
         if (o.t == 0) gpu::bulk_wait_read<0>(); // the other buffer is free again, after the barrier for all
         gpu::bar_sync(1 + o.group, GROUP_THREADS);
         if (o.t == 0) {
@@ -298,7 +301,7 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
     o.empty = gpu::mapa(base + Tile::EMPTY, (uint32_t)(o.t % PAIR));
     uint32_t x0 = (uint32_t)gpu::wgmma_desc_sw128(base + (uint32_t)(o.group * HALF_PASS_BYTES));
     uint32_t w0 = (uint32_t)gpu::wgmma_desc_sw128(base + BOX_BYTES);
-    gpu::keep(x0), gpu::keep(w0);
+    gpu::hold(x0), gpu::hold(w0);
     Turn<Tile::STAGES> turn = {0, 0};
     uint32_t buffers = 0;
     float sum[COLUMNS / 2];
@@ -411,7 +414,10 @@ static Layer layer_of(const ConvArgs *a) {
     if (wanted >= .4 * pixels * whole(a->c, DEPTH) * whole(a->k, columns)) l.columns = columns; // else the portable kernel wastes less
     return l;
 }
-bool conv_sm90_takes(const ConvArgs *a) { return a->capability == 90 && layer_of(a).columns; }
+bool conv_sm90_takes(const ConvArgs *a) {
+    const unsigned can = CONV_TAPS | CONV_PADS | CONV_UNEVEN | CONV_STRIDE | CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS;
+    return a->capability == 90 && conv_fits(a->needs, can) && layer_of(a).columns;
+}
 
 typedef gpu::TensorMap Map;
 // A map of images {n,height,width,c}, read or written in boxes of 64 channels.

@@ -148,8 +148,9 @@ GPU_FN void grid_release() {
 }
 // Both, for a kernel of one phase: its first line.
 GPU_FN void grid_enter() { grid_wait(), grid_release(); }
-// Whether the machine code that a device of this capability runs has grid_wait in it: it is the newest of those that were compiled
-inline bool grid_waits(int major) {
+// Whether the machine code that a device of this capability runs has grid_wait in it: it is the newest of those that
+// were compiled, which are not the same for all files
+static inline bool grid_waits(int major) {
     int newest = 0;
     for (int arch : {__CUDA_ARCH_LIST__}) newest = arch > newest ? arch : newest;
     return newest >= 900 && major >= 9;

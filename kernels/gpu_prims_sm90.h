@@ -172,8 +172,6 @@ template <int N> GPU_FN void fence_operand(float (&d)[N]) {
 #pragma unroll
     for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
-// v is worked out before and kept in a register: the compiler does not work it out again wherever it is used.
-GPU_FN void keep(uint32_t &v) { asm volatile("" : "+r"(v)); }
 // host: 0, or what went wrong
 inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, int swizzle) {
@@ -254,7 +252,6 @@ template <class T, int N, int TB = 0> inline void wgmma(float (&d)[N / 2], const
     emu::wgmma(d, N, a, 0, db, acc, !std::is_same<T, __half>::value, false, TB, loc_);
 }
 template <int N> inline void fence_operand(float (&)[N]) {}
-inline void keep(uint32_t &) {}
 inline int tensor_map(TensorMap *t, int type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
                       const uint32_t *box, int swizzle) {
     return emu::tensor_map_encode((emu::TensorMap *)t, type == MAP_F32 ? 4 : 2, rank, base, dims, strides, box, nullptr, swizzle);

@@ -14,12 +14,14 @@ GPU_ARCH := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/
 export GPU_ARCH
 endif
 ARCH ?= $(or $(GPU_ARCH),80 90)
+NEWEST := $(shell printf '%s\n' $(ARCH) | sort -n | tail -n 1)
 NVCC_VERSION := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\),.*/\1/p'))
 NVWERROR := $(if $(WERROR),$(filter 13.0,$(NVCC_VERSION)))
 NVFLAGS = -std=c++17 $(INCLUDE) -O3 -lineinfo $(if $(NVWERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra \
           -Xptxas -warn-spills,-warn-lmem-usage$(if $(NVWERROR),$(COMMA)-Werror)
+# PTX is of the newest, which code for later devices is made of (gpu_prims.h: grid_waits)
 NVARCH = $(foreach a,$(ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
-         -gencode arch=compute_$(lastword $(ARCH)),code=compute_$(lastword $(ARCH))
+         -gencode arch=compute_$(NEWEST),code=compute_$(NEWEST)
 ifeq ($(CUDA),1)
 CUDA_HOME ?= $(abspath $(dir $(shell readlink -f $(NVCC)))..)
 NVTX := $(call have,nvtx3/nvToolsExt.h,-I$(CUDA_HOME)/include)

@@ -282,7 +282,7 @@ static void tma_check(Worker *w, const TensorMap *t, uint32_t smem, int rank, Lo
     if (t->rank != rank) fail(l, "TMA: %d coordinates for a tensor map of rank %d", rank, t->rank);
     if ((uintptr_t)t % 64) fail(l, "TMA: tensor map not 64-byte aligned");
     if (smem % 128) fail(l, "TMA: shared address 0x%x not 128-byte aligned", smem);
-    if (t->swizzle && smem % (128u << (t->swizzle - 1)))
+    if (t->swizzle && smem % (128u << t->swizzle))
         fail(l, "TMA: shared address 0x%x not aligned to the swizzle pattern's repeat (%u bytes)", smem, 128u << t->swizzle);
     if (!w->in_smem(smem, box_bytes(*t)))
         fail(l, "TMA: box of %u bytes at shared 0x%x (dynamic offset %d of %u) is out of bounds", box_bytes(*t), smem,
