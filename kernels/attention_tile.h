@@ -1,4 +1,4 @@
-// attention_tile.h -- what attention.cu and attention_bwd.cu share: where a block's rows lie, tiles of rows in shared memory with
+// attention_tile.h -- what attention.cu, attention_bwd.cu and attention_wide.cu share: where a block's rows lie, tiles of rows in shared memory with
 // their tensor-core products, and the tiles of the f32 kernels that take any head dimension and any mixture of types.
 //
 // Notation: a block owns some rows of one (image, head) and walks over the others. score = q.k, weight = exp2((score - maximum) *
@@ -395,6 +395,8 @@ GPU_FN void f32_store(const AttnParams &p, const float (&sum)[PARTS][4][4], cons
 // ---- host -------------------------------------------------------------------------------------------------------------------
 // The tensor-core kernels copy whole 16-byte pieces of a head's channels.
 static inline bool whole_pieces(const AttnArgs *a) { return (size_t)a->d * dtype_bytes(a->qkv_type) % 16 == 0; }
+// The forward for heads of 257 to 512 channels in whole pieces of 16 bits.
+extern "C" int cuda_attn_wide(const AttnArgs *a, void *stream);
 static inline bool on_tensor_cores(const AttnArgs *a, int largest_d) {
     return whole_pieces(a) && a->d <= largest_d && (a->qkv_type != DG_F32 || a->tf32);
 }

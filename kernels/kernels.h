@@ -79,7 +79,6 @@ typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
 size_t cuda_attn_workspace(const AttnArgs *a);
 size_t cuda_attn_kept(const AttnArgs *backward);
 int cuda_attn(const AttnArgs *a, void *stream);
-int cuda_attn_wide(const AttnArgs *a, void *stream); /* its part for heads of 257 to 512 channels in whole pieces of 16 bits */
 int cuda_attn_bwd(const AttnArgs *a, void *stream);
 
 typedef struct { /* OP_UNARY; OP_UNARY_BWD with dy */

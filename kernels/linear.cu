@@ -1,8 +1,8 @@
 // linear.cu -- linear layers on vectors, all in f32: y = act(scale * ((x w^T + bias) * gate + add)).
-// Work:   up to 15 vectors: eight lanes make one feature for 8 vectors. From 16 on: a block makes 64 features (16 where that gives too few
-//         blocks) for 64 vectors from stages of 64 channels of both in shared memory (cp.async); each of its 8 warps makes the whole
-//         tile from its own two pieces of 4 channels of a stage's rows, a thread 8 x 16 products of 4 channels: 24 reads of 16 bytes for
-//         512 multiply-adds. The warps' sums are added last.
+// Work:   up to 15 vectors: eight lanes make one feature for 8 vectors. From 16 on: a block makes 64 features for 64 vectors (16 for 32
+//         where that gives too few blocks) from stages of 64 channels of both in shared memory (cp.async); each of its 8 warps makes
+//         the whole tile from its own two pieces of 4 channels of a stage's rows: of the large tile a thread 8 x 16 products of 4
+//         channels, 24 reads of 16 bytes for 512 multiply-adds. The warps' sums are added last.
 // Bytes:  weights 4 k c for each 64 vectors (each 8 where there are fewer than 16), vectors 4 n c for each 64 features, from the L2 cache;
 //         outputs 4 n k. At DiT-XL's 64 vectors, 1152 -> 6912: 32 MB of weights, 32 MB of vectors through L2, 1.02 GFLOP.
 // Order:  the same for any number of vectors, so that no result depends on it: part l of 8 sums the channels of pieces of 4 l, l + 8, ...

@@ -86,7 +86,7 @@ typedef struct {
     int size;
     bool mean, keep, jpeg; /* keep: --flip off */
 } How;
-/* Picture `seed`'s latents, NCHW, as spec/latent.md 4.2 and 4.5 say. */
+/* Picture `seed`'s latents, NCHW, by the definition of the encoder and its scaling factor. */
 static bool wanted_latents(const Setup *s, int seed, How how, double *out) {
     enum { MOST_MOMENTS = 2 * LATENTS };
     Error e = {0};

@@ -153,7 +153,7 @@ static const struct {
     {"a classifier's blocks", "middle_block.1.qkv", "middle_block.1.proj_out", &model_classifier, WIDTH, false, true},
     {"a classifier's pool", "out.2.qkv_proj", "out.2.c_proj", &model_classifier, 3, false, false},
 };
-/* Heads are alike: to exchange them changes nothing, where they are what was exchanged (spec/latent.md 5.3). */
+/* Heads are alike: to exchange them changes nothing, where they are what was exchanged. */
 static void orders(void) {
     enum { ATTENTIONS = sizeof attentions / sizeof *attentions, ROOM = BATCH * 8 * 8 * 3 };
     Error e = {""};

@@ -1,4 +1,4 @@
-/* test_latent_guidance.c -- guidance of latents as DiT-G++ has it (spec/latent.md 1.4, 2.2 to 2.5), on small networks in double: which
+/* test_latent_guidance.c -- guidance of latents as DiT-G++ has it (DG_imagenet, sample.py), on small networks in double: which
  * channels classifier-free guidance acts on, the discriminator's gradient against central differences, the steps in which either acts,
  * whole runs against a loop written out over twice the rows, and discriminators that do not fit each other.                       */
 #include "sample/diffusion.h"

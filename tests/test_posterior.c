@@ -207,7 +207,7 @@ static void check_case(Device *d, const Case *c) {
 }
 
 /* ---- published samplers --------------------------------------------------------------------------------------------------------- */
-typedef struct { /* of one element and one step, by the names of spec/latent.md */
+typedef struct { /* of one element and one step, by the names of guided-diffusion */
     double a, ap, beta, x, eps, v, g, noise;
     int i;
 } Element;
@@ -254,7 +254,7 @@ static double ddim(const Element *e, bool clip) {
     double x0 = clamped(r1(e) * e->x - r2(e) * e->eps, clip), eps = (r1(e) * e->x - x0) / r2(e), sg = eta_of(e);
     return sqrt(e->ap) * x0 + sqrt(1 - e->ap - sg * sg) * eps + (e->i != 0 ? sg : 0) * e->noise;
 }
-static double ddim_guided(const Element *e, bool clip) { /* spec/latent.md 5.5 */
+static double ddim_guided(const Element *e, bool clip) { /* guided-diffusion: condition_score, then ddim_sample */
     double x0 = clamped(r1(e) * e->x - r2(e) * e->eps, clip), eps = (r1(e) * e->x - x0) / r2(e), sg = eta_of(e);
     eps -= sqrt(1 - e->a) * e->g;
     x0 = r1(e) * e->x - r2(e) * eps; /* not clamped again */

@@ -1,5 +1,5 @@
 /* test_vae_files.c -- the names under which autoencoders are published: diffusers' of today, those before 2023, and CompVis's, alone and
- * inside a latent diffusion model. Each becomes the same weights (spec/latent.md 4.3, 4.4), and these run.                      */
+ * inside a latent diffusion model. Each becomes the same weights, and these run.                      */
 #include "models/models.h"
 #include "run/net.h"
 #include "weights_tools/naming.h"

@@ -182,7 +182,7 @@ static void patched(Device *d, int p) {
     run_free(&r);
 }
 /* There and back: element k of a token is the patch's value (channel, row, column) = k, as patches are flattened for the weight, and
- * element (row, column, channel) of the last layer is that value: of a pixel, again. spec/latent.md 1.2.                    */
+ * element (row, column, channel) of the last layer is that value: of a pixel, again.                    */
 static void round_trip(Device *d, int p) {
     int size = LATENT * p * p;
     Run r = run_new(d, (Shape){IMAGES, 3 * p, 2 * p, LATENT});

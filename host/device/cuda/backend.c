@@ -23,7 +23,9 @@ static void cuda_run_op(const Exec *e, int i) {
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
 static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
-    if (op_at(e, i)->kind == OP_CONV) return cuda_stats_bytes(e->g, i) > 0;
+    OpKind kind = op_at(e, i)->kind;
+    if (kind == OP_CONV) return cuda_stats_bytes(e->g, i) > 0;
+    if (kind != OP_NORM && kind != OP_ATTN) return false;
     for (int j = i + 1; j < e->g->nop; j++)
         if (cuda_forward_of(e, j) == i) return true;
     return false;

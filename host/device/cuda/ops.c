@@ -124,14 +124,16 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .workspace = op_workspace(e, i),
                       .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i)};
 }
-/* Bytes that attention op i leaves for a gradient of it. */
+/* Bytes that attention op i leaves for gradients of it. */
 static size_t attn_kept(const Exec *e, int i) {
+    size_t most = 0;
     for (int j = i + 1; j < e->g->nop; j++) {
         if (cuda_forward_of(e, j) != i) continue;
         AttnArgs backward = attn_args(e, j);
-        return cuda_attn_kept(&backward);
+        size_t bytes = cuda_attn_kept(&backward);
+        if (bytes > most) most = bytes;
     }
-    return 0;
+    return most;
 }
 static int run_attn(const Exec *e, int i, void *stream) {
     AttnArgs a = attn_args(e, i);

@@ -4,9 +4,10 @@
 #include "kernels/kernels.h"
 #include "device/cuda/choice.h"
 
-typedef struct {        /* Exec.prep[i] */
-    void *workspace;    /* of a convolution: where it leaves statistics for norms */
-    bool own;           /* the workspace is this op's alone; else it is the Exec's scratch */
+typedef struct { /* Exec.prep[i] */
+    void *
+        workspace; /* of a convolution: statistics for norms; of a norm and attention: what a gradient reads; of others: what they work in */
+    bool own;      /* the workspace is this op's alone; else it is the Exec's scratch */
     ConvChoice *choice; /* OP_CONV: the library that runs it; NULL: our own kernels */
     void *forward;      /* OP_NORM_BWD, OP_ATTN_BWD: what the forward op left in its workspace, or NULL */
 } OpPrep;
