@@ -159,6 +159,31 @@ static void test_refused(const char *path) {
           e.text);
     CHECK(autotune_close(a, &e), "%s", e.text);
 }
+static double slower(void *context, int i) {
+    int *measured = context;
+    ++*measured;
+    return 1 - i * .05;
+}
+/* As many candidates as a layer can have, of names as long as cuDNN's get: what is written is what is read. */
+static void test_long(const char *path) {
+    enum { CANDIDATES = 13, LENGTH = 400 };
+    char text[CANDIDATES][LENGTH + 1] = {{0}};
+    const char *name[CANDIDATES];
+    for (int i = 0; i < CANDIDATES; i++) {
+        memset(text[i], 'a' + i, LENGTH);
+        name[i] = text[i];
+    }
+    unlink(path);
+    for (int again = 0; again < 2; again++) {
+        Error e = {""};
+        int measured = 0;
+        Autotune *a = autotune_open(path, "GPU", &e);
+        CHECK(!e.text[0], "long names: %s", e.text);
+        int best = autotune_choose(a, "conv", name, CANDIDATES, slower, &measured);
+        CHECK(best == CANDIDATES - 1 && measured == (again ? 0 : CANDIDATES), "long names: %d chosen, %d measured", best, measured);
+        CHECK(autotune_close(a, &e), "%s", e.text);
+    }
+}
 static void test_unwritable(const char *folder) {
     char path[512];
     Error e = {""};
@@ -195,6 +220,7 @@ int main(void) {
     test_choice();
     test_memory(deep); /* its folders are made */
     test_refused(path);
+    test_long(path);
     test_unwritable(folder);
     test_path();
     snprintf(path, sizeof path, "%s/autotune.txt", folder), unlink(path);

@@ -11,7 +11,7 @@
 
 static const char FORMAT[] = "dg_cuda autotune, format 2";
 static const double CLEARLY_FASTER = 0.97; /* of our own time */
-enum { MAX_BYTES = 4 << 20, MAX_FIELD = 512, FIELDS = 4 };
+enum { MAX_BYTES = 4 << 20, MAX_FIELD = 512, MAX_TIMES = 64 << 10, FIELDS = 4 };
 
 typedef struct {
     char *device, *layer, *name, *times; /* times: a JSON object, microseconds of every implementation that could run the layer */
@@ -25,10 +25,10 @@ struct Autotune {
 };
 
 /* ---- the file ---------------------------------------------------------------------------------------------------------------- */
-static bool is_text(const char *s, size_t n) {
+static bool is_text(const char *s, size_t n, size_t limit) {
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)s[i] < 32 || (unsigned char)s[i] > 126) return false;
-    return n > 0 && n < MAX_FIELD;
+    return n > 0 && n < limit;
 }
 static char *copy(const char *s, size_t n) {
     char *p = dg_alloc(n + 1);
@@ -65,7 +65,7 @@ static bool read_line(Autotune *a, const char *s, size_t n) {
     size_t length[FIELDS];
     for (int i = 0; i < FIELDS; i++) {
         const char *end = i < FIELDS - 1 ? memchr(s, '\t', n) : s + n;
-        if (!end || !is_text(s, (size_t)(end - s))) return false;
+        if (!end || !is_text(s, (size_t)(end - s), i < FIELDS - 1 ? MAX_FIELD : MAX_TIMES)) return false;
         field[i] = s, length[i] = (size_t)(end - s);
         if (i < FIELDS - 1) n -= length[i] + 1, s = end + 1;
     }
@@ -107,7 +107,7 @@ static bool read_file(Autotune *a, Error *e) {
     return ok;
 }
 Autotune *autotune_open(const char *path, const char *device, Error *refused) {
-    DG_CHECK(is_text(device, strlen(device)), "autotune: a device's name of one printable line is wanted");
+    DG_CHECK(is_text(device, strlen(device), MAX_FIELD), "autotune: a device's name of one printable line is wanted");
     Autotune *a = dg_alloc(sizeof *a);
     a->device = dg_strdup(device);
     if (path) a->path = dg_strdup(path);
@@ -143,7 +143,7 @@ bool autotune_close(Autotune *a, Error *e) {
 
 /* ---- choosing ------------------------------------------------------------------------------------------------------------------ */
 int autotune_choose(Autotune *a, const char *layer, const char *const *candidate, int candidates, AutotuneTime time, void *context) {
-    DG_CHECK(candidates > 0 && is_text(layer, strlen(layer)), "autotune: layer %s, %d candidates", layer, candidates);
+    DG_CHECK(candidates > 0 && is_text(layer, strlen(layer), MAX_FIELD), "autotune: layer %s, %d candidates", layer, candidates);
     Choice *known = find(a, a->device, layer);
     for (int i = 0; known && i < candidates; i++)
         if (!strcmp(known->name, candidate[i])) return known->used = true, i;
