@@ -200,8 +200,8 @@ profile() {
     if [ "$device" = cuda ]; then peer+=(--batch "$n"); else peer+=(--device cpu --repeats 1 --batch 1); fi
     step libraries 70 "${bench[@]}" --batch "$n" --ops --provider auto --json "$logs/libraries.json"
     keep
-    for kernel in conv_mma norm_apply attn_mma attn_grad norm_bwd_whole; do # the five hottest
-        step "ncu-$kernel" 30 ncu --kernel-name "regex:$kernel" --launch-skip 4 --launch-count 2 --clock-control none --section SpeedOfLight \
+    for kernel in 'conv_(wgmma|mma)' norm_apply attn_mma attn_grad norm_bwd_whole; do # the five hottest
+        step "ncu-${kernel%%_(*}" 30 ncu --kernel-name "regex:$kernel" --launch-skip 4 --launch-count 2 --clock-control none --section SpeedOfLight \
             --section WarpStateStats --section MemoryWorkloadAnalysis_Tables --section SchedulerStats --section Occupancy \
             "${bench[@]}" --batch "$n" --runs 0 --warmup 0 --repeats 1
         keep
