@@ -28,7 +28,7 @@ EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") $(foreac
             "$(EMU)/test_dependent" "env EMU_CC=90 $(EMU)/test_state emu" "env EMU_CC=90 $(EMU)/test_posterior emu" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour
-LONG = "$(BUILD)/tests/test_evaluation all" "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" "tests/sass_waits.py" $(FUZZ_QUICK)
+LONG = "$(BUILD)/tests/test_evaluation all" "tests/first_light_test.sh $(BUILD)/pack.tar.xz $(BUILD)/emu/sm_rates" "$(BUILD)/tests/test_shapes32 cpu 32" $(RANDOM_LONG) $(EMU_LONG) "tests/sass_counts.sh" "tests/sass_waits.sh" $(FUZZ_QUICK)
 RANDOM_LONG = \
   "$(BUILD)/tests/test_shared pairs 20 kills 30" \
   "$(BUILD)/tests/test_lines 1000" \
