@@ -36,8 +36,9 @@ struct Slices {
 
 // ---- runs of V channels as they are stored -----------------------------------------------------------------------------------------
 struct Mixed {}; // tensors of several types, or channels in no whole runs: the types are known at run time
-// FAST: values of 16 bits. The result is rounded to 2^-9 or 2^-12, so that SiLU may use tanh to 2^-11; and their mean is not so far
-// from 0, in units of their deviation, that f32 needed differences from it.
+// FAST: values of 16 bits. SiLU may use tanh to 2^-11: with h half of its argument, h (1 + tanh h) is then off by |h| 2^-11 at most.
+// That bound is absolute: of the result it is about 2^-12 at large positive arguments, but far more at negative ones, where the
+// result itself is small. And the values' mean is not so far from 0, in units of their deviation, that f32 needed differences from it.
 // ROWS: of a thread at once, so that 8 loads of 16 bytes are in flight.
 template <class T> struct NormType {
     enum { FAST = sizeof(T) == 2, ROWS = 8 };
