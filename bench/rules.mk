@@ -34,5 +34,5 @@ pack-file: $(PACKED:%=$(BUILD)/%)
 	$(Q)rm -rf $(BUILD)/stripped && mkdir -p $(addprefix $(BUILD)/stripped/,. tests cuda)
 	$(Q)for f in $(PACKED); do strip -o $(BUILD)/stripped/$$f $(BUILD)/$$f || exit 1; done
 	$(Q)git describe --always --dirty >$(BUILD)/stripped/revision 2>/dev/null || echo unknown >$(BUILD)/stripped/revision
-	$(Q)tar -C $(BUILD)/stripped --owner=0 --group=0 -cf - . | xz -T0 -6 >$(PACK).new && mv $(PACK).new $(PACK)
+	$(Q)tar -C $(BUILD)/stripped --owner=0 --group=0 -cf - . | xz -T1 --lzma2=preset=2,dict=64MiB >$(PACK).new && mv $(PACK).new $(PACK)
 	@ls -l $(PACK)

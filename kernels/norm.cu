@@ -63,6 +63,15 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
     }
 }
 
+// The moments of images of many segments, once: every block of norm_apply would read all statistics of its groups.
+enum { MANY_SEGMENTS = 64 };
+__global__ void __launch_bounds__(NORM_THREADS, 4) norm_moments_kernel(NormParams p, Slices s) {
+    const int image = (int)blockIdx.z;
+    for_groups(p, s, [&](int group, int member, bool real) {
+        const float2 m = group_moments(p, s, image, group, member);
+        if (real && member == 0) p.own_moments[(size_t)image * (size_t)p.groups + (size_t)group] = m;
+    });
+}
 template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) norm_apply_kernel(NormParams p, Slices s) {
     DYN_SHARED(memory);
     enum { ROWS = NormType<T>::ROWS, FAST = NormType<T>::FAST };
@@ -112,6 +121,11 @@ extern "C" int cuda_norm(const NormArgs *a, void *stream) {
     NormParams p = norm_params(a);
     p.own_moments = (float2 *)a->workspace;
     int error = a->stats[0] ? 0 : norm_partial(&p, p.own_moments + norm_pairs(a), (cudaStream_t)stream);
+    if (!error && p.segments > MANY_SEGMENTS) {
+        const Slices all = slices_of(p, slice_unit(p), NORM_THREADS, p.pixels);
+        error = gpu::launch(norm_moments_kernel, slice_grid(p, all), dim3(NORM_THREADS), 0, (cudaStream_t)stream, p, all);
+        p.moments = p.own_moments, p.own_moments = NULL;
+    }
     if (error) return error;
     Slices s = slices_of(p, walk_channels(p, norm_rows(p)), NORM_THREADS, 0);
     const int rows = norm_rows(p) * s.lanes;

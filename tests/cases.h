@@ -131,6 +131,7 @@ static const OpCase op_cases[] = {
     {"norm_pixel", "1x1 image", OP_NORM, {1, 1, 2, 64}, .norm = {8, 1e-5f, true, false}},
     {"norm_32px", "many rows: several passes per group", OP_NORM, {1, 32, 32, 64}, .norm = {16, 1e-6f, true, true}},
     {"norm_1024", "32 channels per group", OP_NORM, {1, 4, 4, 1024}, .norm = {32, 1e-5f, true, false}},
+    {"norm_72px", "more segments than every block reads for itself", OP_NORM, {1, 72, 72, 16}, .norm = {4, 1e-5f, true, true}},
     {"norm_48px", "as many pixels as threads can hold", OP_NORM, {1, 48, 48, 16}, .norm = {4, 1e-6f, true, false}},
     {"norm_40px", "more than they can: parts of an image", OP_NORM, {1, 40, 40, 48}, .norm = {8, 1e-5f, true, true}},
     {"norm_24px_odd", "the same of single channels", OP_NORM, {1, 24, 24, 15}, .norm = {5, 1e-6f, true, false}},

@@ -305,6 +305,9 @@ def whole_channels(p, run):
     return max([n for n in range(unit, min(p.c, WHOLE_THREADS * run) + 1, unit) if p.c % n == 0 and whole_shared(p, n, run) <= WHOLE_SHARED], default=0)
 
 
+MANY_SEGMENTS = 64
+
+
 def norm(op, forward_before=False):
     backward = op.kind == "norm_bwd"
     x, given = op.inputs[0], op.numbers["stats"]
@@ -329,6 +332,11 @@ def norm(op, forward_before=False):
         b = row_block(x.c, row_run(x.c), ROW_THREADS)
         launches.append(Launch("norm_partial_kernelILi8E", (segments, ceil_div(x.c // 8, b.across), x.n), ROW_THREADS, 0, [p, b],
                                x.bytes + x.n * segments * x.c * 8))
+    if not backward and segments > MANY_SEGMENTS:
+        s = slices_of(p, slice_unit(p, run), run, NORM_THREADS, x.pixels)
+        q = NormParams.from_buffer_copy(p)
+        launches.append(Launch("norm_moments_kernel", (ceil_div(x.c, s.channels), 1, x.n), NORM_THREADS, 0, [q, s], x.n * segments * x.c * 8))
+        p.moments, p.own_moments = address(6), 0
     rows = HELD_ROWS // 2 if backward else HELD_ROWS
     walk = slices_of(p, walk_channels(p, run, size, rows), run, NORM_THREADS, 0)
     walk.part = WALKS * rows * walk.lanes
