@@ -37,16 +37,8 @@ template <int COLUMNS, int PITCH> GPU_FN void store_stats(const ConvParams &p, c
     for (int i = (int)threadIdx.x; i < COLUMNS * (ROWS / NORM_SEGMENT); i += THREADS) {
         const int column = i % COLUMNS, row = i / COLUMNS * NORM_SEGMENT;
         if (column0 + column >= p.end.k || row0 + row >= p.end.rows) continue;
-        const float *y = outputs + row * PITCH + column;
-        float mean = 0, rest = 0, squares = 0; // rest: what rounding took from the mean
-        for (int r = 0; r < NORM_SEGMENT; r++) mean += y[r * PITCH];
-        mean /= NORM_SEGMENT;
-        for (int r = 0; r < NORM_SEGMENT; r++) {
-            const float apart = y[r * PITCH] - mean;
-            rest += apart, squares += apart * apart;
-        }
         p.stats[(size_t)((row0 + row) / NORM_SEGMENT) * (size_t)p.end.k + (size_t)(column0 + column)] =
-            make_float2(mean + rest / NORM_SEGMENT, squares - rest * rest / NORM_SEGMENT);
+            segment_stats(outputs + row * PITCH + column, PITCH);
     }
 }
 template <int COLUMNS, int PITCH, int V> GPU_FN void store_tile_of(const ConvParams &p, float *sums, int row0, int column0) {

@@ -78,4 +78,15 @@ template <bool MORE, int V> GPU_FN void finish(const Epilogue &q, float (&v)[V],
     if (MORE) finish_more(q, v, row, k, out);
     else finish_plain(q, v, row, k, out);
 }
+// Statistics (kernels.h) of the stored values of one channel in one segment, `pitch` floats from each other.
+GPU_FN float2 segment_stats(const float *y, int pitch) {
+    float mean = 0, rest = 0, squares = 0; // rest: what rounding took from the mean
+    for (int r = 0; r < NORM_SEGMENT; r++) mean += y[r * pitch];
+    mean /= NORM_SEGMENT;
+    for (int r = 0; r < NORM_SEGMENT; r++) {
+        const float apart = y[r * pitch] - mean;
+        rest += apart, squares += apart * apart;
+    }
+    return make_float2(mean + rest / NORM_SEGMENT, squares - rest * rest / NORM_SEGMENT);
+}
 #endif

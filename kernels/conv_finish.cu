@@ -63,15 +63,7 @@ template <int V> __global__ void __launch_bounds__(FinishTile<V>::THREADS) conv_
     }
     __syncthreads();
     if (t >= Tile::COLUMNS || column0 + t >= q.k) return;
-    float mean = 0, rest = 0, squares = 0; // rest: what rounding took from the mean
-    for (int r = 0; r < NORM_SEGMENT; r++) mean += stored[r * Tile::PITCH + t];
-    mean /= NORM_SEGMENT;
-    for (int r = 0; r < NORM_SEGMENT; r++) {
-        const float about = stored[r * Tile::PITCH + t] - mean;
-        rest += about, squares += about * about;
-    }
-    stats[(size_t)blockIdx.x * (size_t)q.k + (size_t)(column0 + t)] =
-        make_float2(mean + rest / NORM_SEGMENT, squares - rest * rest / NORM_SEGMENT);
+    stats[(size_t)blockIdx.x * (size_t)q.k + (size_t)(column0 + t)] = segment_stats(stored + t, Tile::PITCH);
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
