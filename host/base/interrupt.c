@@ -20,6 +20,7 @@ struct Interrupt {
     atomic_int asked; /* the first signal; 0: none */
     atomic_bool ending;
     bool threaded;
+    Interrupt *self; /* without a thread, whoever asks takes what waits, though it only looks */
     pthread_t thread;
     sigset_t wanted, before;
     struct sigaction pipe, was[SIGNALS]; /* as they were */
@@ -61,6 +62,7 @@ static void add_unless_ignored(sigset_t *set, int number) {
 }
 Interrupt *interrupt_hold(void) {
     Interrupt *i = dg_alloc(sizeof *i);
+    i->self = i;
     sigemptyset(&i->wanted);
     add_unless_ignored(&i->wanted, SIGINT);
     add_unless_ignored(&i->wanted, SIGTERM);
@@ -82,14 +84,18 @@ Interrupt *interrupt_begin(void) {
     i->threaded = pthread_create(&i->thread, NULL, wait_for_signals, i) == 0;
     return i;
 }
+/* The first signal that waits, taken from the process; 0: none. Only one that is taken has come: one that merely waits may be on its
+ * way through pass_on, and would end the program when interrupt_end has put the old actions back.                           */
+static int take(const sigset_t *wanted) {
+    int number;
+    do number = sigtimedwait(wanted, NULL, &(struct timespec){0, 0});
+    while (number == WAKE || (number < 0 && errno == EINTR));
+    return number < 0 ? 0 : number;
+}
 bool interrupted(const Interrupt *i) {
-    sigset_t pending;
     if (!i) return false;
-    if (i->threaded) return atomic_load(&i->asked) != 0;
-    sigpending(&pending);
-    sigdelset(&pending, WAKE);
-    sigandset(&pending, &pending, &i->wanted);
-    return !sigisemptyset(&pending);
+    if (!i->threaded && !atomic_load(&i->asked)) atomic_store(&i->self->asked, take(&i->wanted));
+    return atomic_load(&i->asked) != 0;
 }
 void interrupt_end(Interrupt *i) {
     if (i->threaded) {
@@ -98,8 +104,8 @@ void interrupt_end(Interrupt *i) {
         pthread_join(i->thread, NULL);
     }
     int asked = atomic_load(&i->asked), number;
-    while ((number = sigtimedwait(&i->wanted, NULL, &(struct timespec){0, 0})) > 0)
-        if (number != WAKE && !asked) asked = number;
+    while ((number = take(&i->wanted)) > 0)
+        if (!asked) asked = number;
     if (asked && sigismember(&i->before, asked)) raise(asked); /* answered here; whoever held it before is to hear of it too */
     fflush(stdout);                                            /* while a reader that went away is only an error */
     for (int k = 0; k < SIGNALS; k++)
