@@ -1,0 +1,78 @@
+// conv_sm90_tile.h -- what the producer, the consumers and the launcher of conv_sm90.cu share: a tile's shared memory, where it lies,
+// whose turn it is.
+#ifndef DG_CONV_SM90_TILE_H
+#define DG_CONV_SM90_TILE_H
+#include "kernels/conv_epilogue.h"
+#include "kernels/gpu_prims_sm90.h"
+
+enum { ROWS = 128, GROUP_ROWS = 64, DEPTH = 64, ROW_BYTES = 128 }; // of a tile; DEPTH: channels of a step
+enum { GROUP_THREADS = 128, GROUPS = 2, GROUP_WARPS = 4, THREADS = (1 + GROUPS) * GROUP_THREADS };
+enum { PART = 4 }; // eights of a pass's columns whose sums a thread finishes at once
+enum { PASS = 64, HALF_PASS_BYTES = GROUP_ROWS * ROW_BYTES, BOX_BYTES = ROWS * ROW_BYTES }; // PASS: columns that become outputs together
+enum { PAIR = 2 };  // blocks of a cluster: their tiles differ in pixels alone, and each loads half of the weights for both
+enum { BAND = 16 }; // pixel tiles that share weight tiles in the L2 cache, before the next ones are begun
+
+// Shared memory: stages of x (128 pixels) and w (COLUMNS channels), rows of 64 channels; two passes of outputs for each group; barriers.
+template <int COLUMNS> struct WgmmaTile {
+    enum {
+        STAGE_BYTES = (ROWS + COLUMNS) * ROW_BYTES,
+        STAGES = COLUMNS == 128 ? 6 : 4,
+        OUTPUTS = STAGES * STAGE_BYTES,
+        OUTPUT_BYTES = 2 * HALF_PASS_BYTES, // of a group
+        FULL = OUTPUTS + GROUPS * OUTPUT_BYTES,
+        EMPTY = FULL + 8 * STAGES,
+        SHARED_BYTES = EMPTY + 8 * STAGES
+    };
+    static_assert((int)SHARED_BYTES <= 227 << 10, "a block's shared memory");
+};
+struct WgmmaParams {
+    void *y;
+    float2 *stats; // of y, by segments of all images; NULL: none
+    Epilogue end;
+    int out_width, out_height, images;                // what tiles are cut from; the rows of a matrix are one image of one line
+    int log_width, log_height;                        // of a tile's box
+    int across, down, pixel_tiles, tiles;             // across, down: of an image; tiles: of all pixels and columns
+    int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
+    int phase_channels;                               // stride 2: of x; else 0
+    bool plain;                                       // outputs go through TMA (store_plain); else they are stored by threads
+};
+
+// Where a tile begins.
+struct TilePlace {
+    int w, h, image, column;
+};
+template <int COLUMNS> GPU_FN TilePlace tile_place(const WgmmaParams &p, int tile) {
+    const int column_tiles = p.tiles / p.pixel_tiles, band = tile / (BAND * column_tiles), in_band = tile - band * BAND * column_tiles;
+    const int rows = p.pixel_tiles - band * BAND < BAND ? p.pixel_tiles - band * BAND : BAND;
+    const int pixels = band * BAND + in_band % rows, line = pixels / p.across;
+    TilePlace at;
+    at.w = pixels % p.across << p.log_width, at.h = line % p.down << p.log_height;
+    at.image = line / p.down * (ROWS >> (p.log_width + p.log_height)), at.column = in_band / rows * COLUMNS;
+    return at;
+}
+// Where pixel `r` of a tile that begins here lies; it may lie outside.
+GPU_FN TilePlace pixel_place(const WgmmaParams &p, TilePlace at, int r) {
+    at.w += r & ((1 << p.log_width) - 1), at.h += r >> p.log_width & ((1 << p.log_height) - 1),
+        at.image += r >> (p.log_width + p.log_height);
+    return at;
+}
+// Its row in y, counted over all images; -1: there is none.
+GPU_FN int row_of(const WgmmaParams &p, const TilePlace &tile, int r) {
+    const TilePlace at = pixel_place(p, tile, r);
+    const bool inside = at.w < p.out_width && at.h < p.out_height && at.image < p.images;
+    return inside ? (at.image * p.out_height + at.h) * p.out_width + at.w : -1;
+}
+// Columns from `column` on that become outputs, in passes.
+template <int COLUMNS> GPU_FN int passes_of(const WgmmaParams &p, int column) {
+    const int left = p.end.k - column;
+    return (left < COLUMNS ? left + PASS - 1 : (int)COLUMNS) / PASS;
+}
+// Which stage is next, and the phase of its barriers that ends with what is waited for.
+template <int STAGES> struct Turn {
+    int stage;
+    uint32_t phase;
+    GPU_FN void next() {
+        if (++stage == STAGES) stage = 0, phase ^= 1;
+    }
+};
+#endif
