@@ -326,6 +326,7 @@ static void refused_usage(const Setup *s) {
         {"--images few.npz --ref real.npz --protocol adm --bootstrap 1", "at least 2 sets"},
         {"--images few.npz --ref real.npz --protocol adm --is-splits 2 --is-split-size 12", "number of parts or the size of one, not both"},
         {"--images few.npz --ref real.npz --protocol adm --dtype fp16", "fp32 or tf32"},
+        {"--images few.npz --ref real.npz --protocol adm --provider cudnn", "own alone makes them"},
         {"--images few.npz --ref real.npz --protocol adm --out few.npz", "a file that is read"},
         {"ref --images few.npz --protocol adm", "eval ref needs --out"},
         {"ref --images few.npz --protocol adm --ref real.npz --out x.npz", "--ref has no part"},

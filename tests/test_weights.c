@@ -446,15 +446,17 @@ static void scrambled_files(void) {
     file_close(&f, w);
 }
 /* ---- what a file takes --------------------------------------------------------------------------------------------------------- */
-/* KiB of files' pages that count as this process's memory; -1 where the system does not say. */
+/* KiB of files' pages that count as this process's memory, those of files in memory (tmpfs) too; -1 where the system does not say. */
 static long file_memory(void) {
     FILE *f = fopen("/proc/self/status", "r");
     char line[256];
-    long kib = -1;
-    while (f && kib < 0 && fgets(line, sizeof line, f))
-        if (sscanf(line, "RssFile: %ld kB", &kib) != 1) kib = -1;
+    long of_disk = -1, of_memory = -1;
+    while (f && fgets(line, sizeof line, f)) {
+        sscanf(line, "RssFile: %ld kB", &of_disk);
+        sscanf(line, "RssShmem: %ld kB", &of_memory);
+    }
     if (f) fclose(f);
-    return kib;
+    return of_disk < 0 || of_memory < 0 ? -1 : of_disk + of_memory;
 }
 /* A model's values are kept in the device's own layout: its file must not take as much again. */
 static void files_are_let_go(void) {
@@ -473,7 +475,7 @@ static void files_are_let_go(void) {
     memset(v, 0, VALUES * sizeof *v);
     Weights *w = weights_open(path, &e);
     long before = file_memory();
-    if (before < 0) not_run("memory of files: no RssFile in /proc/self/status");
+    if (before < 0) not_run("memory of files: no RssFile and RssShmem in /proc/self/status");
     else if (CHECK(w, "%s", e.text)) {
         const Shape s = {1, 1, 1, VALUES};
         for (int again = 0; again < 2; again++) { /* what was let go is read from the file again */

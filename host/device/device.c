@@ -62,8 +62,11 @@ Device *device_open(const char *spec, const char *precision, Error *e) {
     return d;
 }
 bool device_provide(Device *d, DeviceProvider p, Error *e) {
+    DeviceProvider before = d->provider;
     d->provider = p;
-    return d->be->open_provider(d, e);
+    if (d->be->open_provider(d, e)) return true;
+    d->provider = before;
+    return false;
 }
 void device_close(Device *d) {
     if (!d) return;

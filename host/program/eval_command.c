@@ -202,6 +202,9 @@ static bool check_usage(const Args *a, What *what, Error *e) {
     if (shapes32 && (o->resize || o->scale || o->adm)) return dg_error(e, "--resize, --scale and --adm are of Inception's protocols");
     if (o->device.dtype != 0 && o->device.dtype != 3 && o->device.dtype != 4)
         return dg_error(e, "--dtype: features are computed in fp32 or tf32, whatever images were made in");
+    if (o->device.provider != DEVICE_OWN)
+        return dg_error(e, "--provider %s: features depend on nothing that was measured on one machine: own alone makes them",
+                        provider_word(&o->device));
     return true;
 }
 

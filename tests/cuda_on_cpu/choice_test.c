@@ -287,6 +287,10 @@ static void test_named(const Setup *s) {
         d->be->choices(d, &chosen, &measured);
         CHECK(strstr(measured.text, ", only cudnn\"") && !strstr(measured.text, "\"own\": "), "named, %s: %s", row[m].mode, measured.text);
         text_free(&chosen), text_free(&measured);
+        Error err = {""};
+        CHECK(device_provide(d, DEVICE_CUDNN, &err) && !device_provide(d, DEVICE_AUTO, &err) && d->provider == DEVICE_CUDNN &&
+                  strstr(err.text, "a provider already"),
+              "named, %s: another provider than that whose plans are in use: \"%s\"", row[m].mode, err.text);
         device_close(d);
     }
 }

@@ -35,8 +35,10 @@ typedef struct { /* Cuda.choices */
 
 bool cuda_choices_open(Device *d, Error *e) {
     Cuda *c = d->impl;
-    if (c->choices || d->provider == DEVICE_OWN) return true;
+    if (d->provider == DEVICE_OWN) return true;
     Provider only = d->provider == DEVICE_CUDNN ? PROVIDER_CUDNN : d->provider == DEVICE_CUBLASLT ? PROVIDER_CUBLASLT : PROVIDER_OWN;
+    const Choices *chosen = c->choices; /* whose plans are in use */
+    if (chosen) return chosen->only == only || dg_error(e, "this device has a provider already, and is asked for another");
     ProviderSet *set = providers_open(c->stream, only, e);
     if (!set) return false;
     Choices *h = c->choices = dg_alloc(sizeof *h);
