@@ -229,15 +229,25 @@ static int launch_type(int columns, const Map &x, const Map &w, const Map &add, 
     if (columns == 192) return launch_tiles<T, 192>(x, w, add, y, p, most, stream);
     return launch_tiles<T, 128>(x, w, add, y, p, most, stream);
 }
-int conv_sm90(const ConvArgs *a, void *stream) {
-    const Layer l = layer_of(a);
+// The outputs, cut into tiles.
+static WgmmaParams cut(const ConvArgs *a, const Layer &l) {
     WgmmaParams p = {};
-    p.y = a->y, p.stats = (float2 *)a->stats, p.end = conv_epilogue(a);
+    p.end = conv_epilogue(a);
     p.out_width = l.matrix ? p.end.rows : l.width, p.out_height = l.matrix ? 1 : l.height, p.images = l.matrix ? 1 : a->n;
     p.log_width = log2_of(l.box.width), p.log_height = log2_of(l.box.height);
     p.across = ceil_div(p.out_width, l.box.width), p.down = ceil_div(p.out_height, l.box.height);
     p.pixel_tiles = whole(p.across * p.down * ceil_div(p.images, l.box.images), PAIR); // one more may lie past the last image
     p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns);
+    return p;
+}
+double conv_sm90_waves(const ConvArgs *a) {
+    const int most = a->multiprocessors / PAIR * PAIR;
+    return (double)cut(a, layer_of(a)).tiles / (most ? most : PAIR);
+}
+int conv_sm90(const ConvArgs *a, void *stream) {
+    const Layer l = layer_of(a);
+    WgmmaParams p = cut(a, l);
+    p.y = a->y, p.stats = (float2 *)a->stats;
     p.filter_width = a->s, p.top = a->options.top, p.left = a->options.left;
     p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s, p.steps = p.taps * p.chunks;
     p.plain = a->y_type == a->x_type && !a->gate && a->add_kind != OPERAND_POSITIONS &&

@@ -32,6 +32,8 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     int capability, multiprocessors; /* of the device: 90 for 9.0 */
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
+/* How many times its blocks of work fill the device's multiprocessors. The last, part of a wave takes as long as a whole one. */
+double cuda_conv_waves(const ConvArgs *a);
 /* What is left to do where y holds conv(x, w) alone, rounded to y_type: y = act(scale * ((y + bias) * gate + add)) in place. */
 int cuda_conv_finish(const ConvArgs *a, void *stream);
 /* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */

@@ -139,6 +139,12 @@ static void cuda_unbind(Exec *e) {
     free(s);
 }
 static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(op_choice(e, i)); }
+static double cuda_waves(const Exec *e, int i, int rows) {
+    if (!cuda_is_image_conv(e, op_at(e, i)) || op_choice(e, i)) return 0;
+    ConvArgs a = cuda_conv_args(e, i);
+    a.n = rows;
+    return cuda_conv_waves(&a);
+}
 static void run_ops(void *exec, WorkShape unused) { /* of e->rows images */
     const Exec *e = exec;
     (void)unused;
@@ -235,6 +241,7 @@ const Backend backend_cuda = {
     .profile = cuda_profile,
     .open_provider = cuda_choices_open,
     .implementation = cuda_implementation,
+    .waves = cuda_waves,
     .choices = cuda_choices,
     .run_op = cuda_run_op,
     .combine = state_combine,
