@@ -65,7 +65,6 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
 template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
-    Bias bias; // of the pass that comes next
     o.group = (int)threadIdx.x / GROUP_THREADS - 1, o.t = (int)threadIdx.x % GROUP_THREADS;
     o.empty = gpu::mapa(base + Tile::EMPTY, (uint32_t)(o.t % PAIR));
     uint32_t x0 = (uint32_t)gpu::wgmma_desc_sw128(base + (uint32_t)(o.group * HALF_PASS_BYTES));
@@ -90,11 +89,11 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
             before = turn.stage;
             turn.next();
         }
-        begin_outputs<COLUMNS>(o, bias, p, tile);
+        begin_outputs<COLUMNS>(shared, o, p, tile);
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
         release(o, before);
-        if (p.plain) store_plain<T, COLUMNS>(shared, base, y, p, o, sum, bias, turn, buffers);
+        if (p.plain) store_plain<T, COLUMNS>(shared, base, y, p, o, sum, turn, buffers);
         else store_any<COLUMNS>(shared, p, o, sum);
     }
     if (o.t % 32 == 0) gpu::bulk_wait_read<0>();

@@ -43,10 +43,7 @@ struct Outputs {
     uint32_t empty;         // a warp's first lanes: the barriers of empty stages, each in one block of the cluster
     int row[2];             // of its two pixels in y; -1: outside
     const float *vector[2]; // of their images: what is added, or the gate; NULL: none
-};
-enum { PARTS = PASS / 8 / PART };
-struct Bias { // of a thread's channels in a pass
-    float part[PARTS][PART][2];
+    const float *bias;      // of the tile, in shared memory, from the thread's first channel on
 };
 GPU_FN int warp_of(const Outputs &o) { return o.t >> 5; }
 GPU_FN int pair_of(const Outputs &o) { return (o.t & 3) * 2; }
@@ -54,25 +51,39 @@ GPU_FN int pair_of(const Outputs &o) { return (o.t & 3) * 2; }
 GPU_FN void release(const Outputs &o, int stage) {
     if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
 }
-// Of a vector, or NULL, the values of a thread's channels in the next PART eights from this column: zeros past the last channel.
-GPU_FN void load_part(float (&v)[PART][2], const float *vector, const WgmmaParams &p, const Outputs &o, int column) {
-    const int k = column + pair_of(o), left = vector ? p.end.k - k : 0;
-    GPU_FOR (int j = 0; j < PART; j++) {
-        v[j][0] = v[j][1] = 0;
-        if (8 * j < left) load_run(v[j], vector + k + 8 * j);
-    }
-}
-// What can be known of a tile's outputs before its sums are complete; the bias of its first pass is on its way then.
-template <int COLUMNS> GPU_FN void begin_outputs(Outputs &o, Bias &bias, const WgmmaParams &p, int tile) {
+// What can be known of a tile's outputs before its sums are complete. The group's bias goes to shared memory, zeros where there is none.
+template <int COLUMNS> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, const WgmmaParams &p, int tile) {
     o.tile = tile_place<COLUMNS>(p, tile);
     const int first = o.group * GROUP_ROWS, own = first + warp_of(o) * 16 + (o.t % 32 >> 2), row = p.stats ? row_of(p, o.tile, first) : -1;
     o.segment = row < 0 ? -1 : row / NORM_SEGMENT;
     const float *vectors = p.end.gate ? p.end.gate : p.end.add_kind == OPERAND_VECTOR ? (const float *)p.end.add : NULL;
     GPU_FOR (int h = 0; h < 2; h++) {
         o.row[h] = row_of(p, o.tile, own + 8 * h), o.vector[h] = NULL;
-        if (vectors) o.vector[h] = vectors + (size_t)image_of(p.end, o.row[h] < 0 ? 0 : o.row[h]) * (size_t)p.end.k;
+        if (vectors)
+            o.vector[h] = vectors + (size_t)image_of(p.end, o.row[h] < 0 ? 0 : o.row[h]) * (size_t)p.end.k + (o.tile.column + pair_of(o));
     }
-    GPU_FOR (int part = 0; part < PARTS; part++) load_part(bias.part[part], p.end.bias, p, o, o.tile.column + part * PART * 8);
+    float *const bias = (float *)(shared + WgmmaTile<COLUMNS>::BIAS) + o.group * COLUMNS, v[2] = {0, 0};
+    const int column = 2 * o.t, k = o.tile.column + column;
+    if (p.end.bias && column < COLUMNS && k < p.end.k) load_run(v, p.end.bias + k);
+    gpu::bar_sync(1 + o.group, GROUP_THREADS); // nobody still reads the one before
+    if (column < COLUMNS) store_run(bias + column, v);
+    gpu::bar_sync(1 + o.group, GROUP_THREADS);
+    o.bias = bias + pair_of(o);
+}
+// A thread's sums of PART eights of channels, from the first one's on: with their bias.
+template <int N> GPU_FN void with_bias(float (&v)[PART][2][2], const float (&sum)[N], const Outputs &o, int first) {
+    GPU_FOR (int j = 0; j < PART; j++) {
+        float bias[2];
+        load_run(bias, o.bias + 8 * (first + j));
+        GPU_FOR (int i = 0; i < 4; i++) v[j][i / 2][i % 2] = sum[4 * (first + j) + i] + bias[i % 2];
+    }
+}
+// Of the vector of the image of the thread's row h the values of such channels; `left`: channels there are from the thread's first on.
+GPU_FN void load_part(float (&v)[PART][2], const Outputs &o, int h, int first, int left) {
+    GPU_FOR (int j = 0; j < PART; j++) {
+        v[j][0] = v[j][1] = 0;
+        if (8 * (first + j) < left) load_run(v[j], o.vector[h] + 8 * (first + j));
+    }
 }
 
 // Two neighbouring channels as they are stored.
@@ -87,22 +98,25 @@ template <typename T> GPU_FN void add_packed(float (&v)[2], uint32_t word) {
     memcpy(e, &word, sizeof word);
     v[0] += (float)e[0], v[1] += (float)e[1];
 }
-// Outputs in 16 bits with neither gate nor positions, and with an activation only where nothing is added. A part of a pass's sums, with
-// their bias, become outputs in `buffer`, whence TMA takes them; `residual` is where theirs are, if they are `full`. Both are places of the
-// thread's row for matrices of 8x8: those of two eights of channels are moved at once.
-template <typename T> GPU_FN void put(float (&v)[PART][2][2], uint32_t buffer, uint32_t residual, bool full, const Epilogue &end) {
-    if (full)
+// Outputs in 16 bits with neither gate nor positions, and with an activation only where nothing is added, by what else is done to sums: kinds
+// that are known as the code is made, for a branch costs as much as an eighth of a pass.
+enum Plain { PLAIN_SUMS, PLAIN_GELU, PLAIN_ACTED, PLAIN_VECTOR, PLAIN_RESIDUAL }; // PLAIN_ACTED: scaled, and any activation
+// A part of a pass goes to `buffer`, whence TMA takes it; `residual` is where theirs are. Both are places of the thread's row for matrices
+// of 8x8: those of two eights of channels are moved at once.
+template <typename T, int KIND> GPU_FN void put(float (&v)[PART][2][2], uint32_t buffer, uint32_t residual, const Epilogue &end) {
+    if (KIND == PLAIN_RESIDUAL)
         GPU_FOR (int j = 0; j < PART; j += 2) {
             uint32_t words[4];
             gpu::ldmatrix(words, residual ^ (uint32_t)(16 * j));
             GPU_FOR (int i = 0; i < 4; i++) add_packed<T>(v[j + i / 2][i % 2], words[i]);
         }
-    if (end.scale != 1)
-        GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= end.scale;
-    if (end.act == ACT_RELU)
-        GPU_FOR (int i = 0; i < PART * 2; i++) activate(v[i / 2][i % 2], ACT_RELU);
-    if (end.act == ACT_GELU_TANH)
-        GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] = gelu_tanh_fast(v[i / 4][i / 2 % 2][i % 2]);
+    GPU_FOR (int i = 0; i < PART * 2; i++) {
+        float(&two)[2] = v[i / 2][i % 2];
+        if (KIND >= PLAIN_ACTED) two[0] *= end.scale, two[1] *= end.scale;
+        if (KIND == PLAIN_ACTED && end.act == ACT_RELU) activate(two, ACT_RELU);
+        if (KIND == PLAIN_GELU || (KIND == PLAIN_ACTED && end.act == ACT_GELU_TANH))
+            two[0] = gelu_tanh_fast(two[0]), two[1] = gelu_tanh_fast(two[1]);
+    }
     GPU_FOR (int j = 0; j < PART; j += 2) {
         uint32_t words[4];
         GPU_FOR (int i = 0; i < 4; i++) words[i] = packed<T>(v[j + i / 2][i % 2]);
@@ -110,56 +124,63 @@ template <typename T> GPU_FN void put(float (&v)[PART][2][2], uint32_t buffer, u
     }
 }
 // Adds to each row of a part the vector of its image.
-GPU_FN void add_vectors(float (&v)[PART][2][2], const WgmmaParams &p, const Outputs &o, int column) {
+GPU_FN void add_vectors(float (&v)[PART][2][2], const Outputs &o, int first, int left) {
     float vector[PART][2];
-    load_part(vector, o.vector[0], p, o, column);
+    load_part(vector, o, 0, first, left);
     GPU_FOR (int i = 0; i < PART * 2; i++) v[i / 2][0][i % 2] += vector[i / 2][i % 2];
-    if (o.vector[1] != o.vector[0]) load_part(vector, o.vector[1], p, o, column);
+    if (o.vector[1] != o.vector[0]) load_part(vector, o, 1, first, left);
     GPU_FOR (int i = 0; i < PART * 2; i++) v[i / 2][1][i % 2] += vector[i / 2][i % 2];
 }
 // Pass by pass, from the two buffers in turn; residuals come in stages of two passes. Each warp stores its own rows: warps wait for each
 // other for statistics alone.
-template <typename T, int COLUMNS>
-GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
-                        const float (&sum)[COLUMNS / 2], Bias &bias, Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+template <typename T, int COLUMNS, int KIND>
+GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+                         const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
     typedef WgmmaTile<COLUMNS> Tile;
+    enum { EIGHTS = PASS / 8 };
     const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, warp_row = warp_of(o) * 16;
-    const bool full = p.end.add_kind == OPERAND_FULL;
+    const int left = p.end.k - o.tile.column - pair_of(o);
     const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS + warp_row);
     const uint32_t thread = pass_at<T>(warp_row + (lane & 15), (lane >> 4) * 8); // of the matrices that ldmatrix and stmatrix move
-    GPU_LOOP (int pass = 0; pass < passes; pass++, buffers ^= HALF_PASS_BYTES) {
+    GPU_FOR (int pass = 0; pass < COLUMNS / PASS; pass++) {
+        if (pass >= passes) break;
         const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers;
         const uint32_t stage = (uint32_t)(turn.stage * Tile::STAGE_BYTES + pass % 2 * BOX_BYTES + o.group * HALF_PASS_BYTES);
-        const int k0 = o.tile.column + pass * PASS;
-        if (full && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
-        if (lane == 0) gpu::bulk_wait_read<1>(); // of what was stored from this buffer
+        if (KIND == PLAIN_RESIDUAL && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
+        gpu::bulk_wait_read<1>(); // the first lane's, of what was stored from this buffer
         __syncwarp();
-        GPU_FOR (int part = 0; part < PARTS; part++) {
-            const int column = k0 + part * PART * 8;
+        GPU_FOR (int first = pass * EIGHTS; first < (pass + 1) * EIGHTS; first += PART) {
             float v[PART][2][2];
-            GPU_FOR (int q = 0; q < COLUMNS / PASS; q++) // registers have no index that varies
-                if (q == pass)
-                    GPU_FOR (int i = 0; i < PART * 4; i++)
-                        v[i / 4][i / 2 % 2][i % 2] = sum[(q * PARTS + part) * PART * 4 + i] + bias.part[part][i / 4][i % 2];
-            if (o.vector[0]) add_vectors(v, p, o, column);
-            load_part(bias.part[part], p.end.bias, p, o, column + PASS);
-            const uint32_t at = thread ^ (uint32_t)(16 * part * PART);
-            put<T>(v, base + buffer + at, base + stage + at, full, p.end);
+            with_bias(v, sum, o, first);
+            if (KIND == PLAIN_VECTOR) add_vectors(v, o, first, left);
+            const uint32_t at = thread ^ (uint32_t)(first % EIGHTS * 16);
+            put<T, KIND>(v, base + buffer + at, base + stage + at, p.end);
         }
         gpu::fence_proxy_async(); // outputs go, and the next stage comes, by TMA
         __syncwarp();             // the warp has written its rows, and read its residuals
         if (lane == 0) {
-            gpu::tma_store(y, base + buffer + (uint32_t)(warp_row * ROW_BYTES), k0, own.w, own.h, own.image);
+            gpu::tma_store(y, base + buffer + (uint32_t)(warp_row * ROW_BYTES), o.tile.column + pass * PASS, own.w, own.h, own.image);
             gpu::bulk_commit();
         }
-        if (full && (pass % 2 == 1 || pass == passes - 1)) {
+        if (KIND == PLAIN_RESIDUAL && (pass % 2 == 1 || pass == passes - 1)) {
             release(o, turn.stage);
             turn.next();
         }
+        buffers ^= HALF_PASS_BYTES;
         if (o.segment < 0) continue;
         gpu::bar_sync(1 + o.group, GROUP_THREADS); // the outputs of all warps are there; statistics of the pass before have been made
-        store_segment<T>(p, o.segment, k0, shared + buffer);
+        store_segment<T>(p, o.segment, o.tile.column + pass * PASS, shared + buffer);
     }
+}
+template <typename T, int COLUMNS>
+GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+                        const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+    if (p.end.add_kind == OPERAND_FULL) store_passes<T, COLUMNS, PLAIN_RESIDUAL>(shared, base, y, p, o, sum, turn, buffers);
+    else if (p.end.add_kind == OPERAND_VECTOR) store_passes<T, COLUMNS, PLAIN_VECTOR>(shared, base, y, p, o, sum, turn, buffers);
+    else if (p.end.scale == 1 && p.end.act == ACT_NONE) store_passes<T, COLUMNS, PLAIN_SUMS>(shared, base, y, p, o, sum, turn, buffers);
+    else if (p.end.scale == 1 && p.end.act == ACT_GELU_TANH)
+        store_passes<T, COLUMNS, PLAIN_GELU>(shared, base, y, p, o, sum, turn, buffers);
+    else store_passes<T, COLUMNS, PLAIN_ACTED>(shared, base, y, p, o, sum, turn, buffers);
 }
 
 // Outputs of every other kind: the sums of a pass go through the group's buffers as f32, to be finished by runs of 8 channels of a pixel.
