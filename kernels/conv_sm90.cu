@@ -94,7 +94,9 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
         gpu::fence_operand(sum);
         release(o, before);
         if (p.plain) store_plain<T, COLUMNS>(shared, base, y, p, o, sum, turn, buffers);
-        else store_any<COLUMNS>(shared, p, o, sum);
+        else if (!stores_direct(p)) store_any<COLUMNS>(shared, p, o, sum);
+        else if (p.end.gate) store_direct<COLUMNS, true>(p, o, sum);
+        else store_direct<COLUMNS, false>(p, o, sum);
     }
     if (o.t % 32 == 0) gpu::bulk_wait_read<0>();
 }

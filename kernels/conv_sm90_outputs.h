@@ -98,29 +98,55 @@ template <typename T> GPU_FN void add_packed(float (&v)[2], uint32_t word) {
     memcpy(e, &word, sizeof word);
     v[0] += (float)e[0], v[1] += (float)e[1];
 }
-// Outputs in 16 bits with neither gate nor positions, and with an activation only where nothing is added, by what else is done to sums: kinds
-// that are known as the code is made, for a branch costs as much as an eighth of a pass.
-enum Plain { PLAIN_SUMS, PLAIN_GELU, PLAIN_ACTED, PLAIN_VECTOR, PLAIN_RESIDUAL }; // PLAIN_ACTED: scaled, and any activation
-// A part of a pass goes to `buffer`, whence TMA takes it; `residual` is where theirs are. Both are places of the thread's row for matrices
-// of 8x8: those of two eights of channels are moved at once.
-template <typename T, int KIND> GPU_FN void put(float (&v)[PART][2][2], uint32_t buffer, uint32_t residual, const Epilogue &end) {
-    if (KIND == PLAIN_RESIDUAL)
-        GPU_FOR (int j = 0; j < PART; j += 2) {
-            uint32_t words[4];
-            gpu::ldmatrix(words, residual ^ (uint32_t)(16 * j));
-            GPU_FOR (int i = 0; i < 4; i++) add_packed<T>(v[j + i / 2][i % 2], words[i]);
+// Outputs in 16 bits. make(v, first, residual): PART eights of the thread's sums, from that one on, become outputs; residual: where theirs
+// are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence TMA takes them; residuals come in stages of
+// two passes. Each warp stores its own rows: warps wait for each other for statistics alone.
+template <typename T, int COLUMNS, bool RESIDUAL, class Make>
+GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+                         Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers, const Make &make) {
+    typedef WgmmaTile<COLUMNS> Tile;
+    enum { EIGHTS = PASS / 8 };
+    const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, warp_row = warp_of(o) * 16;
+    const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS + warp_row);
+    const uint32_t thread = pass_at<T>(warp_row + (lane & 15), (lane >> 4) * 8); // of the matrices that ldmatrix and stmatrix move
+    GPU_FOR (int pass = 0; pass < COLUMNS / PASS; pass++) { // unrolled: registers have no index that varies, and branches cost
+        if (pass >= passes) break;
+        const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers;
+        const uint32_t stage = (uint32_t)(turn.stage * Tile::STAGE_BYTES + pass % 2 * BOX_BYTES + o.group * HALF_PASS_BYTES);
+        if (RESIDUAL && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
+        gpu::bulk_wait_read<1>(); // the first lane's, of what was stored from this buffer
+        __syncwarp();
+        GPU_FOR (int first = 0; first < EIGHTS; first += PART) {
+            const uint32_t at = base + (thread ^ (uint32_t)(16 * first));
+            float v[PART][2][2];
+            make(v, pass * EIGHTS + first, at + stage);
+            GPU_FOR (int j = 0; j < PART; j += 2) {
+                uint32_t words[4];
+                GPU_FOR (int i = 0; i < 4; i++) words[i] = packed<T>(v[j + i / 2][i % 2]);
+                gpu::stmatrix((at + buffer) ^ (uint32_t)(16 * j), words);
+            }
         }
-    GPU_FOR (int i = 0; i < PART * 2; i++) {
-        float(&two)[2] = v[i / 2][i % 2];
-        if (KIND >= PLAIN_ACTED) two[0] *= end.scale, two[1] *= end.scale;
-        if (KIND == PLAIN_ACTED && end.act == ACT_RELU) activate(two, ACT_RELU);
-        if (KIND == PLAIN_GELU || (KIND == PLAIN_ACTED && end.act == ACT_GELU_TANH))
-            two[0] = gelu_tanh_fast(two[0]), two[1] = gelu_tanh_fast(two[1]);
+        gpu::fence_proxy_async(); // outputs go, and the next stage comes, by TMA
+        __syncwarp();             // the warp has written its rows, and read its residuals
+        if (lane == 0) {
+            gpu::tma_store(y, base + buffer + (uint32_t)(warp_row * ROW_BYTES), o.tile.column + pass * PASS, own.w, own.h, own.image);
+            gpu::bulk_commit();
+        }
+        if (RESIDUAL && (pass % 2 == 1 || pass == passes - 1)) {
+            release(o, turn.stage);
+            turn.next();
+        }
+        buffers ^= HALF_PASS_BYTES;
+        if (o.segment < 0) continue;
+        gpu::bar_sync(1 + o.group, GROUP_THREADS); // the outputs of all warps are there; statistics of the pass before have been made
+        store_segment<T>(p, o.segment, o.tile.column + pass * PASS, shared + buffer);
     }
+}
+template <typename T> GPU_FN void add_residuals(float (&v)[PART][2][2], uint32_t residual) {
     GPU_FOR (int j = 0; j < PART; j += 2) {
         uint32_t words[4];
-        GPU_FOR (int i = 0; i < 4; i++) words[i] = packed<T>(v[j + i / 2][i % 2]);
-        gpu::stmatrix(buffer ^ (uint32_t)(16 * j), words);
+        gpu::ldmatrix(words, residual ^ (uint32_t)(16 * j));
+        GPU_FOR (int i = 0; i < 4; i++) add_packed<T>(v[j + i / 2][i % 2], words[i]);
     }
 }
 // Adds to each row of a part the vector of its image.
@@ -131,56 +157,89 @@ GPU_FN void add_vectors(float (&v)[PART][2][2], const Outputs &o, int first, int
     if (o.vector[1] != o.vector[0]) load_part(vector, o, 1, first, left);
     GPU_FOR (int i = 0; i < PART * 2; i++) v[i / 2][1][i % 2] += vector[i / 2][i % 2];
 }
-// Pass by pass, from the two buffers in turn; residuals come in stages of two passes. Each warp stores its own rows: warps wait for each
-// other for statistics alone.
-template <typename T, int COLUMNS, int KIND>
-GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
-                         const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
-    typedef WgmmaTile<COLUMNS> Tile;
-    enum { EIGHTS = PASS / 8 };
-    const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, warp_row = warp_of(o) * 16;
-    const int left = p.end.k - o.tile.column - pair_of(o);
-    const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS + warp_row);
-    const uint32_t thread = pass_at<T>(warp_row + (lane & 15), (lane >> 4) * 8); // of the matrices that ldmatrix and stmatrix move
-    GPU_FOR (int pass = 0; pass < COLUMNS / PASS; pass++) {
-        if (pass >= passes) break;
-        const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers;
-        const uint32_t stage = (uint32_t)(turn.stage * Tile::STAGE_BYTES + pass % 2 * BOX_BYTES + o.group * HALF_PASS_BYTES);
-        if (KIND == PLAIN_RESIDUAL && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
-        gpu::bulk_wait_read<1>(); // the first lane's, of what was stored from this buffer
-        __syncwarp();
-        GPU_FOR (int first = pass * EIGHTS; first < (pass + 1) * EIGHTS; first += PART) {
-            float v[PART][2][2];
-            with_bias(v, sum, o, first);
-            if (KIND == PLAIN_VECTOR) add_vectors(v, o, first, left);
-            const uint32_t at = thread ^ (uint32_t)(first % EIGHTS * 16);
-            put<T, KIND>(v, base + buffer + at, base + stage + at, p.end);
-        }
-        gpu::fence_proxy_async(); // outputs go, and the next stage comes, by TMA
-        __syncwarp();             // the warp has written its rows, and read its residuals
-        if (lane == 0) {
-            gpu::tma_store(y, base + buffer + (uint32_t)(warp_row * ROW_BYTES), o.tile.column + pass * PASS, own.w, own.h, own.image);
-            gpu::bulk_commit();
-        }
-        if (KIND == PLAIN_RESIDUAL && (pass % 2 == 1 || pass == passes - 1)) {
-            release(o, turn.stage);
-            turn.next();
-        }
-        buffers ^= HALF_PASS_BYTES;
-        if (o.segment < 0) continue;
-        gpu::bar_sync(1 + o.group, GROUP_THREADS); // the outputs of all warps are there; statistics of the pass before have been made
-        store_segment<T>(p, o.segment, o.tile.column + pass * PASS, shared + buffer);
-    }
+GPU_FN void scale_part(float (&v)[PART][2][2], float scale) {
+    GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= scale;
 }
+GPU_FN void gelu_part(float (&v)[PART][2][2]) {
+    GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] = gelu_tanh_fast(v[i / 4][i / 2 % 2][i % 2]);
+}
+// With neither gate nor positions, and with an activation only where nothing is added.
 template <typename T, int COLUMNS>
 GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
                         const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
-    if (p.end.add_kind == OPERAND_FULL) store_passes<T, COLUMNS, PLAIN_RESIDUAL>(shared, base, y, p, o, sum, turn, buffers);
-    else if (p.end.add_kind == OPERAND_VECTOR) store_passes<T, COLUMNS, PLAIN_VECTOR>(shared, base, y, p, o, sum, turn, buffers);
-    else if (p.end.scale == 1 && p.end.act == ACT_NONE) store_passes<T, COLUMNS, PLAIN_SUMS>(shared, base, y, p, o, sum, turn, buffers);
+    typedef float Part[PART][2][2];
+    if (p.end.add_kind == OPERAND_FULL)
+        store_passes<T, COLUMNS, true>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t residual) {
+            with_bias(v, sum, o, first);
+            add_residuals<T>(v, residual);
+            scale_part(v, p.end.scale);
+        });
+    else if (p.end.add_kind == OPERAND_VECTOR)
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
+            with_bias(v, sum, o, first);
+            add_vectors(v, o, first, p.end.k - o.tile.column - pair_of(o));
+            scale_part(v, p.end.scale);
+        });
+    else if (p.end.scale == 1 && p.end.act == ACT_NONE)
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers,
+                                        [&](Part &v, int first, uint32_t) { with_bias(v, sum, o, first); });
     else if (p.end.scale == 1 && p.end.act == ACT_GELU_TANH)
-        store_passes<T, COLUMNS, PLAIN_GELU>(shared, base, y, p, o, sum, turn, buffers);
-    else store_passes<T, COLUMNS, PLAIN_ACTED>(shared, base, y, p, o, sum, turn, buffers);
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
+            with_bias(v, sum, o, first);
+            gelu_part(v);
+        });
+    else
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
+            with_bias(v, sum, o, first);
+            scale_part(v, p.end.scale);
+            if (p.end.act == ACT_GELU_TANH) gelu_part(v);
+            else
+                GPU_FOR (int i = 0; i < PART * 2; i++) activate(v[i / 2][i % 2], p.end.act);
+        });
+}
+
+// Outputs in f32 of which no statistics are wanted, without an activation, with nothing added but an f32 tensor: they go from registers
+// straight to memory, for a warp's eight rows of 32 bytes are whole sectors. What is added comes a part ahead.
+GPU_FN bool stores_direct(const WgmmaParams &p) {
+    return p.end.y_type == DG_F32 && !p.stats && p.end.act == ACT_NONE &&
+           (p.end.add_kind == OPERAND_NONE || (p.end.add_kind == OPERAND_FULL && p.end.add_type == DG_F32));
+}
+template <int COLUMNS, bool GATE> GPU_FN void store_direct(const WgmmaParams &p, const Outputs &o, const float (&sum)[COLUMNS / 2]) {
+    enum { PARTS = COLUMNS / 8 / PART };
+    size_t at[2];
+    int left[2]; // of a row's channels, from the thread's first on
+    GPU_FOR (int h = 0; h < 2; h++) {
+        at[h] = (size_t)(o.row[h] < 0 ? 0 : o.row[h]) * (size_t)p.end.k + (size_t)(o.tile.column + pair_of(o));
+        left[h] = o.row[h] < 0 ? 0 : p.end.k - o.tile.column - pair_of(o);
+    }
+    const float *add = p.end.add_kind == OPERAND_FULL ? (const float *)p.end.add : NULL;
+    float added[2][PART][2][2], gate[2][PART][2]; // of the upper row's image
+    auto fetch = [&](int part) {
+        GPU_FOR (int i = 0; i < PART * 2; i++) {
+            float(&two)[2] = added[part % 2][i / 2][i % 2];
+            two[0] = two[1] = 0;
+            if (add && 8 * (part * PART + i / 2) < left[i % 2]) load_run(two, add + at[i % 2] + 8 * (part * PART + i / 2));
+        }
+        if (GATE) load_part(gate[part % 2], o, 0, part * PART, p.end.k - o.tile.column - pair_of(o));
+    };
+    fetch(0);
+    GPU_FOR (int part = 0; part < PARTS; part++) {
+        float v[PART][2][2], lower[PART][2];
+        if (part + 1 < PARTS) fetch(part + 1);
+        with_bias(v, sum, o, part * PART);
+        if (GATE) {
+            GPU_FOR (int i = 0; i < PART * 2; i++) lower[i / 2][i % 2] = gate[part % 2][i / 2][i % 2];
+            if (o.vector[1] != o.vector[0]) load_part(lower, o, 1, part * PART, left[1]);
+        }
+        GPU_FOR (int i = 0; i < PART * 2; i++) {
+            const int j = i / 2, h = i % 2;
+            GPU_FOR (int e = 0; e < 2; e++) {
+                const float a = added[part % 2][j][h][e], g = GATE ? h ? lower[j][e] : gate[part % 2][j][e] : 1;
+                v[j][h][e] = p.end.scale * (GATE ? fmaf(v[j][h][e], g, a) : v[j][h][e] + a);
+            }
+            if (8 * (part * PART + j) < left[h]) store_run((float *)p.y + at[h] + 8 * (part * PART + j), v[j][h]);
+        }
+    }
 }
 
 // Outputs of every other kind: the sums of a pass go through the group's buffers as f32, to be finished by runs of 8 channels of a pixel.
