@@ -89,16 +89,16 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
             before = turn.stage;
             turn.next();
         }
+        begin_outputs<COLUMNS>(shared, o, p, tile);
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
         release(o, before);
-        o.tile = tile_place<COLUMNS>(p, tile);
-        const int row = p.stats ? row_of(p, o.tile, o.group * GROUP_ROWS) : -1;
-        o.segment = row < 0 ? -1 : row / NORM_SEGMENT;
         if (p.plain) store_plain<T, COLUMNS>(shared, base, y, p, o, sum, turn, buffers);
-        else store_any<COLUMNS>(shared, p, o, sum);
+        else if (!stores_direct(p)) store_any<COLUMNS>(shared, p, o, sum);
+        else if (p.end.gate) store_direct<COLUMNS, true>(p, o, sum);
+        else store_direct<COLUMNS, false>(p, o, sum);
     }
-    if (o.t == 0) gpu::bulk_wait_read<0>();
+    if (o.t % 32 == 0) gpu::bulk_wait_read<0>();
 }
 
 template <typename T, int COLUMNS>
@@ -209,10 +209,12 @@ static int weight_map(Map *m, const ConvArgs *a, int columns) {
     const uint32_t boxes[3] = {DEPTH, 1, (uint32_t)(columns / PAIR)};
     return gpu::tensor_map(m, a->x_type == DG_BF16, 3, a->w, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
-static Box half_of(Box b) {
-    if (b.images > 1) b.images /= 2;
-    else if (b.height > 1) b.height /= 2;
-    else b.width /= 2;
+// Of a tile's pixels those whose outputs a warp makes, 16 in order.
+static Box box_of_warp(Box b) {
+    for (int parts = ROWS / 16; parts > 1; parts /= 2)
+        if (b.images > 1) b.images /= 2;
+        else if (b.height > 1) b.height /= 2;
+        else b.width /= 2;
     return b;
 }
 template <typename T, int COLUMNS>
@@ -257,7 +259,7 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     if (a->options.stride == 2) p.phase_channels = a->c;
     int failed = weight_map(&w, a, l.columns);
     failed |= p.phase_channels ? phase_map(&x, a, l.box) : image_map(&x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
-    if (p.plain) failed |= image_map(&y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, half_of(l.box));
+    if (p.plain) failed |= image_map(&y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (p.plain && a->add_kind == OPERAND_FULL)
         failed |= image_map(&add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
     if (failed) return cudaErrorInvalidValue;
