@@ -159,8 +159,24 @@ static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t strea
     if (whole_pieces) return gpu::launch(conv_f32_kernel<true>, grid, dim3(THREADS), shared, stream, p);
     return gpu::launch(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
 }
+// A skip for kernels that know none: a convolution of its own for each of its inputs, one upon the other in y, where the rest adds it.
+static int conv_in_turn(const ConvArgs *a, void *stream) {
+    ConvArgs rest = *a;
+    int error = 0;
+    rest.add = a->y, rest.add_type = a->y_type, rest.add_kind = OPERAND_FULL;
+    rest.skip[0] = rest.skip[1] = NULL, rest.needs &= ~(unsigned)CONV_SKIP;
+    for (int i = 0; i < 2 && a->skip[i] && !error; i++) {
+        ConvArgs skip = rest;
+        skip.x = a->skip[i], skip.w = a->skip_w[i], skip.c = a->skip_c[i], skip.height = a->out_height, skip.width = a->out_width;
+        skip.r = skip.s = 1, skip.options = {1, 0, 0, 0, 0, 1, ACT_NONE}, skip.needs = 0, skip.bias = NULL, skip.stats = NULL;
+        if (i == 0) skip.add = NULL, skip.add_kind = OPERAND_NONE;
+        error = cuda_conv(&skip, stream);
+    }
+    return error ? error : cuda_conv(&rest, stream);
+}
 extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
     if (conv_sm90_takes(a)) return conv_sm90(a, stream);
+    if (a->skip[0]) return conv_in_turn(a, stream);
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
     p.x = a->x, p.w = a->w, p.y = a->y, p.stats = (float2 *)a->stats, p.end = conv_epilogue(a);

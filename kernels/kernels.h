@@ -16,7 +16,7 @@ extern "C" {
 /* Statistics of a tensor {n,height,width,c}: for each image, each segment of NORM_SEGMENT of its pixels in order (the last
  * may be shorter) and each channel, the mean of the stored values and the sum of their squares about it, in f32: [image][segment][c][2]. */
 enum { NORM_SEGMENT = 64 };
-typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias) * gate + add)), padded with zeros */
+typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias) * gate + add)), padded with zeros; with a skip, below */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
     const void *add;   /* by add_kind: NULL, as y, {n,1,1,k}, or one image of y (positions) */
@@ -28,6 +28,10 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     Operand add_kind;
     int n, height, width, c, k, r, s, out_height, out_width;
     ConvOptions options;
+    /* Instead of gate and add: conv1x1 of one or two further inputs {n,out_height,out_width,skip_c}, each with a packed weight
+       {k,1,1,skip_c}, both of x_type; bias is then that of both convolutions. NULL: none */
+    const void *skip[2], *skip_w[2];
+    int skip_c[2];
     unsigned needs;                  /* conv_needs */
     int capability, multiprocessors; /* of the device: 90 for 9.0 */
 } ConvArgs;

@@ -21,12 +21,12 @@ typedef struct {
     /* clang-format off */
     union {
         /* an r x r kernel and one pad; where s is not 0, an r x s kernel, its stride and its pads (top, left, bottom, right) */
-        struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; Act act; bool gate; } conv;
+        struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; Act act; bool gate; int skip[2]; bool no_skip_bias; } conv;
         struct { int groups; float eps; bool silu, scale_shift; } norm;
         struct { int heads; AttnInput input; } attn;
         struct { UnaryKind f; float lo, hi; } unary;
         struct { float a, b; AddKind add; } add;
-        struct { int c[OP_INPUTS - 1]; } concat; /* of in1, in2, ... */
+        struct { int c[CONCAT_INPUTS - 1]; } concat; /* of in1, in2, ... */
         struct { int first, c; } slice;
         struct { bool up; int taps, pad; float tap[RESAMPLE_TAPS], scale; } resample;
         PoolOptions pool;
@@ -116,6 +116,15 @@ static const OpCase op_cases[] = {
     {"conv3_f32_runs", "operand and output are f32 in all precisions, in whole runs", OP_CONV, {1, 8, 8, 32}, .f32_out = true, .f32_in = true, .conv = {72, 3, 1, .5f, true, ADD_FULL}},
     {"conv_5x1", "rows of the filter that are shorter than a step of the sum", OP_CONV, {1, 9, 8, 8}, .conv = {16, 5, 0, 1, true, ADD_NONE, 1, 1, {2, 0, 2, 0}}},
     {"conv6", "36 taps: more than a mask of bits holds", OP_CONV, {1, 8, 7, 16}, .conv = {24, 6, 2, 1, true, ADD_NONE}},
+    {"conv3_skip", "1x1 of another input, sums that end inside a step, a scale", OP_CONV, {1, 8, 8, 64}, .conv = {64, 3, 1, .70710678f, true, ADD_NONE, .skip = {136}}},
+    {"conv3_skip_two", "of two, the first one's sum ends inside a step; two images in a tile", OP_CONV, {1, 8, 8, 64}, .conv = {256, 3, 1, 1, true, ADD_NONE, .skip = {72, 128}}},
+    {"conv3_skip_wide", "many steps of a skip, tiles of 192 channels, no bias of its own", OP_CONV, {1, 8, 16, 64}, .conv = {192, 3, 1, 1, true, ADD_NONE, .skip = {320, 64}, .no_skip_bias = true}},
+    {"conv3_skip_first", "the only bias is the skip's; half of the last tile lies outside, activation", OP_CONV, {1, 6, 32, 64}, .conv = {64, 3, 1, .5f, false, ADD_NONE, .act = ACT_RELU, .skip = {64, 64}}},
+    {"conv3_skip_none", "no bias at all; the larger tile of the fast ways", OP_CONV, {1, 16, 16, 64}, .conv = {64, 3, 1, 1, false, ADD_NONE, .skip = {32}, .no_skip_bias = true}},
+    {"conv3_skip_f32", "output in f32", OP_CONV, {1, 8, 8, 64}, .f32_out = true, .conv = {128, 3, 1, .5f, true, ADD_NONE, .skip = {64, 32}}},
+    {"conv3_skip_odd", "no size is a multiple of anything", OP_CONV, {1, 7, 5, 13}, .conv = {19, 3, 1, 1, true, ADD_NONE, .skip = {11, 9}}},
+    {"conv3_skip_halves", "stride 2; the skip has the output's pixels", OP_CONV, {1, 16, 16, 64}, .conv = {64, 3, 0, 1, true, ADD_NONE, 3, 2, {1, 1, 1, 1}, .skip = {64}}},
+    {"conv1_skip", "a product of matrices with another", OP_CONV, {1, 3, 43, 136}, .conv = {72, 1, 0, 1, true, ADD_NONE, .skip = {64, 200}}},
     {"linear_wide", "DiT's modulation: many outputs, the last tile not whole", OP_CONV, {1, 1, 1, 72}, .conv = {3220, 1, 0, 1, true, ADD_NONE}},
     {"linear_odd", "the same, no whole pieces of channels", OP_CONV, {1, 1, 1, 18}, .conv = {3218, 1, 0, 1, true, ADD_NONE}},
     /* ---- norm ---- */
@@ -246,7 +255,7 @@ static const OpCase op_cases[] = {
 #undef TENT
 enum { OP_CASES = sizeof op_cases / sizeof *op_cases };
 
-enum { CASE_INPUTS = OP_INPUTS };
+enum { CASE_INPUTS = CONCAT_INPUTS };
 typedef struct {
     Tid in[CASE_INPUTS]; /* in[0] = x; 0 where there is none */
     Tid y;
@@ -300,7 +309,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
     Shape s = c->x;
     s.n = n;
     CaseGraph k = {.in = {g_input(g, "x", s)}};
-    static const char *const concat_names[] = {"second", "third", "fourth", "fifth"};
+    static const char *const concat_names[] = {"second", "third", "fourth", "fifth"}, *const skip_names[] = {"skip", "more"};
     Tid x = k.in[0];
     int inputs = 1;
     Op *op;
@@ -319,6 +328,14 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         Tid add = c->conv.add == ADD_POSITIONS ? case_positions(g, shape_of(g, k.y)) : k.in[1];
         op = &g->op[g->t[k.y].producer];
         op->in[3] = add, op->in[4] = k.in[2];
+        for (int i = 0; i < 2; i++)
+            if (c->conv.skip[i])
+                k.in[1 + i] = g_input(g, skip_names[i], (Shape){n, shape_of(g, k.y).h, shape_of(g, k.y).w, c->conv.skip[i]});
+        if (c->conv.skip[0]) {
+            Tid skip_w = case_weight(g, "skip.weight", (Shape){c->conv.k, 1, 1, c->conv.skip[0] + c->conv.skip[1]}, VIEW_CONV);
+            g->t[skip_w].dtype = g->t[w].dtype;
+            *op = conv_with_skip(g, *op, k.in[1], k.in[2], skip_w, c->conv.no_skip_bias ? 0 : case_vector(g, "skip.bias", c->conv.k));
+        }
         break;
     }
     case OP_NORM:
@@ -335,7 +352,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         k.y = g_add(g, x, c->add.add == ADD_POSITIONS ? case_positions(g, s) : k.in[1], c->add.a, c->add.b);
         break;
     case OP_CONCAT:
-        for (int i = 0; i < OP_INPUTS - 1 && c->concat.c[i]; i++, inputs++)
+        for (int i = 0; i < CONCAT_INPUTS - 1 && c->concat.c[i]; i++, inputs++)
             k.in[1 + i] = g_input(g, concat_names[i], (Shape){n, s.h, s.w, c->concat.c[i]});
         k.y = g_concat_all(g, k.in, inputs);
         break;

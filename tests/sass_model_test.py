@@ -242,7 +242,7 @@ def test_wgmma_launches():
     check("512 tiles of 36 steps", (p.tiles, p.pixel_tiles, p.steps, p.across, p.down, p.plain), (512, 512, 36, 1, 8, True))
     check("4 tiles of the first block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in run.longer[:2]], run.longer[2]), ([(256, 2), (172, 3)], 4))
     check("maps are aligned in constant memory", (launches.FIRST + len(run.parameter_bytes()), [run.parameter_bytes()[at] for at in (112, 113, 240, 241)]),
-          (0x480 + ctypes.sizeof(wgmma.WgmmaParams), [0, 64, 0, 64]))
+          (0x680 + ctypes.sizeof(wgmma.WgmmaParams), [0, 64, 0, 64]))
     matrix = wgmma.conv(op(counts.conv(1, 1152, 1152, 16, True, False, gate=True)), 132).parameters[-1]
     check("a 1x1 convolution is a product of matrices", (matrix.out_width, matrix.out_height, matrix.images, matrix.tiles, matrix.plain), (16384, 1, 1, 768, False))
     check("3 columns, or f32, are the portable kernel's", [bool(wgmma.layer_of(op(counts.conv(3, 128, k, 32)))) for k in (3, 8, 128)], [False, False, True])
@@ -252,6 +252,19 @@ def test_wgmma_launches():
     check("of stride 2 too", [wgmma.conv(op(half), 132).parameters[-1].phase_channels, p.phase_channels], [128, 0])
     odd = wgmma.conv(op(counts.conv(3, 256, 256, 8), 5), 132)
     check("5 images of 8x8 are 3 tiles of two images; tiles and blocks come in pairs", (odd.parameters[-1].pixel_tiles, odd.grid), (4, (4, 1, 1)))
+    skip = counts.conv(3, 256, 256, 16, residual=False)
+    skip["tensors"] += [[1, 16, 16, 200, "fp16"], [1, 16, 16, 64, "fp16"], [256, 1, 1, 264, "fp16"], [1, 1, 1, 256, "fp32"]]
+    skip["ops"][0]["in"][5:] = [len(skip["tensors"]) - k for k in (4, 3, 2, 1)]
+    run = wgmma.conv(op(skip), 132)
+    p = run.parameters[-1]
+    check("a skip's inputs are 4 and 1 steps more", (p.steps, list(p.skip_chunks), [m.box_bytes for m in run.parameters[4:8]]),
+          (9 * 4 + 5, [4, 1], [16384, 16384, 16384, 16384]))
+    check("and are in its name", op(skip).describe(), "conv 3x3 256->256 16x16 + skip 264")
+    parts = launches.in_turn(op(skip))
+    check("elsewhere they are convolutions of their own", [(t.inputs[0].c, t.inputs[1].c, t.inputs[1].h, bool(t.inputs[3])) for t in parts],
+          [(200, 200, 1, False), (64, 64, 1, True), (256, 256, 3, True)])
+    check("which is what the model launches there", [run.kernel for run in launches.conv(op(skip))], ["conv_mma_kernelI6__halfLi128ELb1E"] * 3)
+    run = wgmma.launches(op(counts.conv(3, 256, 256, 32)))[0]
     own = counts.only_launches(counts.conv(3, 256, 256, 32), True)[0].kernel, counts.only_launches(counts.conv(3, 256, 256, 32))[0].kernel
     check("it is taken where it is there", own, (run.kernel, "conv_mma_kernelI6__halfLi128ELb1E"))
 

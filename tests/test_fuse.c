@@ -13,6 +13,11 @@ static Tid conv_of(Graph *g, Tid x, const char *weight, const char *bias) {
     Tid w = g_weight(g, weight, (Shape){C, 3, 3, shape_of(g, x).c}, (WeightView){.kind = VIEW_CONV});
     return g_conv(g, x, w, g_weight(g, bias, (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}), 1);
 }
+static Tid pixel_conv(Graph *g, Tid x, const char *weight, int stride) { /* 1x1 */
+    Tid w = g_weight(g, weight, (Shape){C, 1, 1, shape_of(g, x).c}, (WeightView){.kind = VIEW_CONV});
+    return g_conv_with(g, x, w, g_weight(g, "skip.bias", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}),
+                       (ConvOptions){.stride = stride, .scale = 1});
+}
 static Tid image(Graph *g, const char *name) { return g_input(g, name, (Shape){N, SIZE, SIZE, C}); }
 static Tid vector(Graph *g, const char *name, int c) { return g_input(g, name, (Shape){N, 1, 1, c}); }
 static Tid conv(Graph *g) { return conv_of(g, image(g, "x"), "w.weight", "w.bias"); }
@@ -73,6 +78,35 @@ static Tid transformer_block(Graph *g) { /* of DiT: modulation, two layers, a ga
     return g_f32(g, g_gate(g, h, vector(g, "gate", C), x));
 }
 
+static Tid skip_of(Graph *g, const char *name) { return pixel_conv(g, image(g, name), "skip.weight", 1); }
+static Tid conv_skip(Graph *g) { return g_add(g, conv(g), skip_of(g, "other"), .5f, .5f); }
+static Tid skip_conv(Graph *g) { return g_add(g, skip_of(g, "other"), conv(g), 1, 1); }
+static Tid conv_skip_relu(Graph *g) { return relu(g, conv_skip(g)); }
+static Tid conv_skip_add(Graph *g) { return g_add(g, conv_skip(g), image(g, "residual"), 1, 1); }
+static Tid conv_skip_gate(Graph *g) { return g_gate(g, conv_skip(g), vector(g, "gate", C), 0); }
+static Tid conv_gate_skip(Graph *g) { return g_add(g, conv_gate(g), skip_of(g, "other"), 1, 1); }
+static Tid skip_gate(Graph *g) { return g_add(g, conv(g), g_gate(g, skip_of(g, "other"), vector(g, "gate", C), 0), 1, 1); }
+static Tid conv_skip_uneven(Graph *g) { return g_add(g, conv(g), skip_of(g, "other"), 1, .5f); }
+static Tid skip_read_twice(Graph *g) {
+    Tid s = skip_of(g, "other");
+    return g_concat(g, g_add(g, conv(g), s, 1, 1), s);
+}
+static Tid skip_weight_read_twice(Graph *g) {
+    Tid y = g_add(g, conv(g), skip_of(g, "other"), 1, 1);
+    return g_concat(g, y, relu(g, skip_of(g, "another")));
+}
+static Tid skip_of_a_stride(Graph *g) {
+    Tid wide = g_input(g, "wide", (Shape){N, 2 * SIZE, 2 * SIZE, C});
+    return g_add(g, conv(g), pixel_conv(g, wide, "skip.weight", 2), 1, 1);
+}
+static Tid skip_of_vectors(Graph *g) { /* layers of an embedding */
+    Tid a = pixel_conv(g, vector(g, "a", C), "a.weight", 1);
+    return g_add(g, a, pixel_conv(g, vector(g, "b", C), "b.weight", 1), 1, 1);
+}
+static Tid skip_vector(Graph *g) { /* what is added is broadcast */
+    return g_add(g, conv(g), pixel_conv(g, vector(g, "b", C), "b.weight", 1), 1, 1);
+}
+
 static const struct {
     Tid (*build)(Graph *);
     const char *name, *left; /* the ops after fusing, in order */
@@ -99,6 +133,19 @@ static const struct {
     {modulated_backwards, "modulation, scale first", "slice slice pixel_norm gate add"},
     {modulated_by_two, "modulation by two vectors", "slice slice pixel_norm gate add"},
     {modulated_twice, "a norm that is read again", "pixel_norm slice slice gate add concat"},
+    {conv_skip, "skip", "conv"},
+    {skip_conv, "skip first", "conv"},
+    {conv_skip_relu, "skip, relu", "conv"},
+    {conv_skip_add, "skip, add", "conv add"},
+    {conv_skip_gate, "skip, gate", "conv gate"},
+    {conv_gate_skip, "gate, skip", "conv conv"},
+    {skip_gate, "skip with a gate", "conv conv"},
+    {conv_skip_uneven, "skip in other parts", "conv conv add"},
+    {skip_read_twice, "a skip that is read twice", "conv conv concat"},
+    {skip_weight_read_twice, "a skip whose weight is read twice", "conv conv conv concat"},
+    {skip_of_a_stride, "a skip with a stride", "conv conv"},
+    {skip_of_vectors, "layers of vectors", "conv conv"},
+    {skip_vector, "a layer of vectors for an image", "conv conv"},
     {transformer_block, "a transformer's block", "pixel_norm conv conv"},
 };
 

@@ -63,6 +63,12 @@ class Tensor:
     def is_vector(self):
         return self.pixels == 1
 
+    def of_channels(self, c):
+        """As many of its channels."""
+        part = copy_of(self)
+        part.c, part.count, part.bytes = c, self.count // self.c * c, self.bytes // self.c * c
+        return part
+
 
 class Op:
     """An op of the program's list, its tensors at this batch size (weights as they are)."""
@@ -70,7 +76,7 @@ class Op:
     def __init__(self, graph, op, batch):
         self.kind, self.numbers = op["kind"], op
         tensor = graph["tensors"]
-        weights = {"conv": (1, 2), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,), "pixel_norm": (1, 2)}.get(self.kind, ())
+        weights = {"conv": (1, 2, 7, 8), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,), "pixel_norm": (1, 2)}.get(self.kind, ())
         if op.get("positions"):
             weights += ({"conv": 3, "add": 1}[self.kind],)
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
@@ -89,8 +95,9 @@ class Op:
             gate, stride = " gate" if self.inputs[4] else "", "/%d" % numbers["stride"] if numbers["stride"] > 1 else ""
             if a.is_vector():
                 return "linear %d->%d%s%s" % (w.c, w.n, gate, act)
-            return "conv %dx%d%s %d->%d %dx%d%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
-                                                      " + in3" if self.inputs[3] else "", act)
+            skip = " + skip %d" % self.inputs[7].c if self.inputs[7] else ""
+            return "conv %dx%d%s %d->%d %dx%d%s%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
+                                                      " + in3" if self.inputs[3] else "", skip, act)
         if self.kind in ("norm", "norm_bwd"):
             return "%s%s%s %d %dx%d" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", a.c, a.h, a.w)
         if self.kind in ("attn", "attn_bwd"):
@@ -109,8 +116,23 @@ class Op:
 def without_gate(op):
     """The same convolution, its gate left out."""
     plain = copy_of(op)
-    plain.inputs = op.inputs[:4] + [None]
+    plain.inputs = op.inputs[:4] + [None] + op.inputs[5:]
     return plain
+
+
+def in_turn(op):
+    """A convolution with a skip as those that kernels without one run: of each input of the skip, one upon the other, then the rest."""
+    made, bias, w = [], op.inputs[2], op.inputs[7]
+    for x in (t for t in op.inputs[5:7] if t):
+        part = copy_of(op)
+        part.inputs = [x, w.of_channels(x.c), None, op.out if made else None, None]
+        part.numbers = dict(op.numbers, stride=1, top=0, left=0, act="none", stats=False)
+        made.append(part)
+    rest = copy_of(op)
+    rest.inputs = [op.inputs[0], op.inputs[1], bias or op.inputs[8], op.out, None]
+    for part in made + [rest]:
+        part.inputs = part.inputs + [None] * 4
+    return made + [rest]
 
 
 # ---- conv.cu ------------------------------------------------------------------------------------------------------------------------
@@ -132,7 +154,7 @@ def filter_walk(filter_height, filter_width, width, pieces):
 
 
 def conv_launch(op, channels=None):
-    x, w, bias, add, gate = op.inputs
+    x, w, bias, add, gate = op.inputs[:5]
     y, per_piece = op.out, 16 // BYTES[x.type]
     channels = channels or x.c
     pieces, walks = ceil_div(channels, per_piece), channels % per_piece == 0 and w.h * w.w <= MASK_TAPS
@@ -162,7 +184,7 @@ MANY, FEW_FEATURES, WIDE_BLOCKS = 16, 32, 100
 
 
 def linear(op):
-    x, w, bias, add, gate = op.inputs
+    x, w, bias, add, gate = op.inputs[:5]
     p = LinearParams(x=address(0), w=address(1), bias=address(2) if bias else 0, gate=address(5) if gate else 0, add=address(3) if add else 0, y=address(4),
                      n=x.n, c=x.c, k=w.n, add_stride=0 if op.numbers.get("positions") else w.n, scale=1, act=ACTS[op.numbers.get("act", "none")])
     moved = x.bytes + w.bytes + op.out.bytes
@@ -190,6 +212,8 @@ def conv(op):
         return linear(op)
     if op.hopper and wgmma.layer_of(op):
         return wgmma.launches(op)
+    if op.inputs[7]:
+        return [launch for part in in_turn(op) for launch in conv(part)]
     launch = conv_launch(op)
     steps = ceil_div(launch.parameters[0].row_pieces, 4)
     if steps > MANY_STEPS and x.c % 32 == 0:

@@ -13,7 +13,7 @@ TIME = {256: 1024, 192: 832, 128: 640}  # of a step, by the columns of a tile
 
 WgmmaParams = structure("WgmmaParams", pointers("y", "stats"), [("end", Epilogue)],
                         ints("out_width", "out_height", "images", "log_width", "log_height", "across", "down", "pixel_tiles", "tiles",
-                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"), [("plain", c.c_bool)])
+                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"), [("skip_chunks", c.c_int * 2), ("plain", c.c_bool)])
 
 
 class TensorMap(c.Structure):
@@ -49,11 +49,11 @@ def box_of(width, height):
 def layer_of(op):
     """(box, columns, is it a product of matrices), or None: the portable kernel's."""
     x, w = op.inputs[:2]
-    y, n = op.out, op.numbers
+    y, n, skip = op.out, op.numbers, [t for t in op.inputs[5:7] if t]
     matrix = w.h == w.w == 1 and n["stride"] == 1 and not n["top"] and not n["left"] and (y.h, y.w) == (x.h, x.w)
     box = (ROWS, 1, 1) if matrix else box_of(y.w, y.h)
     phases = n["stride"] == 2 and x.h % 2 == x.w % 2 == x.c % DEPTH == 0
-    if not box or (n["stride"] != 1 and not phases) or x.c % 8 or w.n % 8 or x.type == F32:
+    if not box or (n["stride"] != 1 and not phases) or any(t.c % 8 for t in [x] + skip) or w.n % 8 or x.type == F32:
         return None
     columns = columns_of(w.n)
     pixels = y.pixels if matrix else whole(y.w, box[0]) * whole(y.h, box[1])
@@ -71,12 +71,13 @@ def tensor_map(channels, pixels):
 
 def conv(op, multiprocessors, tiles_of_a_block=None):
     """tiles_of_a_block: with a grid that gives the first block so many."""
-    x, w, bias, add, gate = op.inputs
+    x, w, bias, add, gate = op.inputs[:5]
+    skip = [t for t in op.inputs[5:7] if t]
     y, (box, columns, matrix) = op.out, layer_of(op)
     kind = (OPERAND_NONE if not add else OPERAND_POSITIONS if op.numbers.get("positions") else
             OPERAND_VECTOR if add.is_vector() and not y.is_vector() else OPERAND_FULL)
     act = ACTS[op.numbers.get("act", "none")]
-    end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
+    end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias or op.inputs[8] else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
                    y_type=y.type, add_kind=kind, act=act, k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1,
                    by_pixels=divider(y.pixels))
     width, height, images = (end.rows, 1, 1) if matrix else (y.w, y.h, y.n)
@@ -89,10 +90,15 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
                     log_width=box[0].bit_length() - 1, log_height=box[1].bit_length() - 1, across=across, down=down, pixel_tiles=pixel_tiles, tiles=tiles,
                     filter_width=w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
                     phase_channels=x.c if op.numbers["stride"] == 2 else 0, plain=plain)
+    for k, t in enumerate(skip):
+        p.skip_chunks[k] = ceil_div(t.c, DEPTH)
+        p.steps += p.skip_chunks[k]
     warp = tensor_map(DEPTH, 16) if plain else TensorMap()
     maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns // PAIR), tensor_map(DEPTH, ROWS) if plain and kind == OPERAND_FULL else TensorMap(), warp]
+    for box in (ROWS, columns // PAIR):  # of the inputs of a skip, then of their weights
+        maps += [tensor_map(DEPTH, box)] * len(skip) + [TensorMap()] * (2 - len(skip))
     shared = stages(columns) * ((ROWS + columns) * ROW_BYTES + 16) + 2 * OUTPUT_BYTES + 2 * 4 * columns
-    moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
+    moved = x.bytes + w.bytes + y.bytes + sum(t.bytes for t in [add] + op.inputs[5:8] if t)
     grid = whole(ceil_div(tiles, tiles_of_a_block), PAIR) if tiles_of_a_block else PAIR * max(1, min(tiles, multiprocessors) // PAIR)
     launch = Launch("%sI%sLi%dE" % (KERNEL, MANGLED[x.type], columns), (grid,), THREADS, shared, maps + [p], moved)
     launch.place = (0, 0, 0)

@@ -49,7 +49,7 @@ static void ref_conv(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     Shape a = shape(e, op->in[0]), k = shape(e, op->in[1]), o = shape(e, op->out);
     const real *x = ptr(e, op->in[0]), *w = ptr(e, op->in[1]), *bias = ptr(e, op->in[2]), *add = ptr(e, op->in[3]);
-    const real *gate = ptr(e, op->in[4]);
+    const real *gate = ptr(e, op->in[4]), *skip_w = ptr(e, op->in[7]), *skip_bias = ptr(e, op->in[8]);
     Operand kind = operand_of(e->g, op->in[3], op->out);
     real *y = ptr(e, op->out);
     const ConvOptions *c = &op->conv;
@@ -68,6 +68,16 @@ static void ref_conv(const Exec *e, int i) {
                         }
                     if (gate) sum *= (sum_t)gate[(size_t)n * (size_t)o.c + (size_t)f];
                     if (add) sum += (sum_t)add[operand_at(kind, o, n, p, q, f)];
+                    if (skip_w) {
+                        sum_t skip = skip_bias ? (sum_t)skip_bias[f] : 0;
+                        const real *wp = skip_w + at(shape(e, op->in[7]), f, 0, 0, 0);
+                        for (int j = 5; j <= 6 && op->in[j]; j++) {
+                            Shape s = shape(e, op->in[j]);
+                            const real *xp = ptr(e, op->in[j]) + at(s, n, p, q, 0);
+                            for (int ch = 0; ch < s.c; ch++) skip += (sum_t)xp[ch] * (sum_t)*wp++;
+                        }
+                        sum += skip;
+                    }
                     y[at(o, n, p, q, f)] = (real)act(c->act, (double)((sum_t)c->scale * sum));
                 }
 }

@@ -131,6 +131,7 @@ unsigned conv_needs(const Graph *g, const Op *conv) {
     if (o->act != ACT_NONE) needs |= CONV_ACT;
     if (conv->in[4]) needs |= CONV_GATE;
     if (operand_of(g, conv->in[3], conv->out) == OPERAND_POSITIONS) needs |= CONV_POSITIONS;
+    if (conv->in[5]) needs |= CONV_SKIP;
     return needs;
 }
 Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o) {
@@ -147,6 +148,24 @@ Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o) {
                 a.w, o.top, o.left, o.bottom, o.right);
     set_weight_type(g, w, g->t[x].dtype);
     return g_emit(g, (Op){.kind = OP_CONV, .in = {x, w, bias}, .conv = o}, (Shape){a.n, h / o.stride + 1, v / o.stride + 1, k.n});
+}
+Op conv_with_skip(const Graph *g, Op conv, Tid x, Tid more, Tid w, Tid bias) {
+    Shape y = shape_of(g, conv.out), a = shape_of(g, x), b = shape_of(g, more);
+    const char *name = g->t[w].name;
+    DType type = g->t[conv.in[0]].dtype;
+    GRAPH_CHECK(!conv.in[3] && !conv.in[4] && !conv.in[5], "conv %s: a skip beside something else that is added, or a gate",
+                g->t[conv.in[1]].name);
+    GRAPH_CHECK(shape_eq(shape_of(g, w), (Shape){y.c, 1, 1, a.c + (more ? b.c : 0)}), "skip %s: wants %dx1x1x%d values", name, y.c,
+                a.c + (more ? b.c : 0));
+    GRAPH_CHECK(a.n == y.n && a.h == y.h && a.w == y.w && (!more || (b.n == y.n && b.h == y.h && b.w == y.w)),
+                "skip %s: of other images than the output, %dx%dx%d", name, y.n, y.h, y.w);
+    GRAPH_CHECK(!bias || shape_eq(shape_of(g, bias), (Shape){1, 1, 1, y.c}), "skip %s: the bias has %d values, want %d", name,
+                shape_of(g, bias).c, y.c);
+    GRAPH_CHECK(g->t[x].dtype == type && g->t[w].dtype == type && (!more || g->t[more].dtype == type),
+                "skip %s: it and its inputs are not all of type %s, as is what conv %s reads", name, dtype_name(type),
+                g->t[conv.in[1]].name);
+    conv.in[5] = x, conv.in[6] = more, conv.in[7] = w, conv.in[8] = bias;
+    return conv;
 }
 Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad) {
     Shape k = shape_of(g, w);
@@ -191,7 +210,7 @@ Tid g_add(Graph *g, Tid x, Tid y, float a, float b) {
     return g_emit(g, (Op){.kind = OP_ADD, .in = {x, y}, .add = {a, b}}, s);
 }
 Tid g_concat_all(Graph *g, const Tid *x, int count) {
-    GRAPH_CHECK(count >= 2 && count <= OP_INPUTS, "concat: %d tensors, not 2 to %d", count, OP_INPUTS);
+    GRAPH_CHECK(count >= 2 && count <= CONCAT_INPUTS, "concat: %d tensors, not 2 to %d", count, CONCAT_INPUTS);
     Shape s = shape_of(g, x[0]);
     Op op = {.kind = OP_CONCAT};
     s.c = 0;
@@ -348,7 +367,7 @@ double op_flops(const Graph *g, int i) {
     if (op->kind == OP_CONV) {
         Shape k = shape_of(g, op->in[1]);
         if (g->t[op->in[1]].view.kind == VIEW_EMBEDDING) return 0; /* one row of a table, in the official counts */
-        return 2.0 * (double)shape_count(o) * k.h * k.w * k.c;
+        return 2.0 * (double)shape_count(o) * ((double)k.h * k.w * k.c + (op->in[7] ? shape_of(g, op->in[7]).c : 0));
     }
     /* Forward: two products of T x T x d per head. Backward: those of the forward again for P, then dV, dP, dQ, dK: five. */
     double tokens = (double)a.h * a.w;

@@ -14,13 +14,19 @@ static bool is_linear(const Exec *e, const Op *op) {
     bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
     return f32 && is_vector(shape(e, op->in[0])) && conv_fits(conv_needs(e->g, op), CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS);
 }
+static void *first_of(void *a, void *b) { return a ? a : b; }
+size_t cuda_skip_bytes(const Exec *e, const Op *op, int j) {
+    Tid x = op->in[5 + j];
+    return x ? conv_packed_bytes((Shape){shape(e, op->in[7]).n, 1, 1, shape(e, x).c}, type(e, x)) : 0;
+}
 ConvArgs cuda_conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
     const Cuda *c = e->dev->impl;
+    char *skip_w = data(e, op->in[7]);
     return (ConvArgs){.x = data(e, op->in[0]),
                       .w = data(e, op->in[1]),
-                      .bias = data(e, op->in[2]),
+                      .bias = first_of(op_bias(e, i), first_of(data(e, op->in[2]), data(e, op->in[8]))),
                       .add = data(e, op->in[3]),
                       .y = data(e, op->out),
                       .stats = op_workspace(e, i),
@@ -40,6 +46,9 @@ ConvArgs cuda_conv_args(const Exec *e, int i) {
                       .out_height = y.h,
                       .out_width = y.w,
                       .options = op->conv,
+                      .skip = {data(e, op->in[5]), data(e, op->in[6])},
+                      .skip_w = {skip_w, op->in[6] ? skip_w + cuda_skip_bytes(e, op, 0) : NULL},
+                      .skip_c = {shape(e, op->in[5]).c, shape(e, op->in[6]).c},
                       .needs = conv_needs(e->g, op),
                       .capability = c->capability,
                       .multiprocessors = c->multiprocessors};
