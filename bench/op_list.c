@@ -62,8 +62,9 @@ static void print_graph(const Title *t, const Graph *g) {
     printf(", \"ops\": [");
     for (int i = 0; i < g->nop; i++) {
         const Op *op = &g->op[i];
-        printf("%s\n{\"kind\": \"%s\", \"in\": [%d, %d, %d, %d, %d], \"out\": %d, \"flops\": %.0f, \"bytes\": %.0f", i ? "," : "",
-               op_name(op->kind), op->in[0], op->in[1], op->in[2], op->in[3], op->in[4], op->out, op_flops(g, i), op_bytes(g, i));
+        printf("%s\n{\"kind\": \"%s\", \"in\": [", i ? "," : "", op_name(op->kind));
+        for (int j = 0; j < OP_INPUTS; j++) printf("%s%d", j ? ", " : "", op->in[j]);
+        printf("], \"out\": %d, \"flops\": %.0f, \"bytes\": %.0f", op->out, op_flops(g, i), op_bytes(g, i));
         print_numbers(g, i);
         printf("}");
     }

@@ -73,6 +73,49 @@ static Tid transformer_block(Graph *g) { /* of DiT: modulation, two layers, a ga
     return g_f32(g, g_gate(g, h, vector(g, "gate", C), x));
 }
 
+/* The gradient of what reads x several times: of `again` beside a norm of it. */
+static Tid normed(Graph *g, Tid x) {
+    return g_norm(g, x, g_weight(g, "n.weight", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}),
+                  g_weight(g, "n.bias", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}), 0, 4, 1e-5f);
+}
+static Tid gradient(Graph *g, Tid y, Tid x) {
+    g->t[y].keep = true;
+    graph_fuse(g); /* as guides are made: the forward's ops first */
+    return graph_backward(g, y, image(g, "dy"), x);
+}
+static Tid norm_beside_skip(Graph *g) {
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, normed(g, g_silu(g, x)), x, 1, 1), x);
+}
+static Tid norm_beside_scaled_skip(Graph *g) {
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, g_silu(g, normed(g, x)), x, .5f, .5f), x);
+}
+static Tid two_norms(Graph *g) { /* of three gradients two are added by one of them, the sum by the other */
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, g_add(g, normed(g, x), normed(g, x), 1, 1), x, 1, 1), x);
+}
+static Tid norm_beside_conv(Graph *g) { /* the conv takes the sum */
+    Tid x = image(g, "x"), skip = conv_of(g, x, "skip.weight", "skip.bias");
+    return gradient(g, g_add(g, normed(g, x), skip, 1, 1), x);
+}
+static Tid kept_gradient_of_norm(Graph *g) { /* somebody else wants to know it */
+    Tid x = image(g, "x"), dx = gradient(g, g_add(g, normed(g, x), x, 1, 1), x);
+    for (int i = 0; i < g->nop; i++)
+        if (g->op[i].kind == OP_NORM_BWD) g->t[g->op[i].out].keep = true;
+    return dx;
+}
+static Tid weighed_gradients(Graph *g) { /* an add that is more than a sum */
+    Tid x = image(g, "x"), dy = image(g, "dy"), n = normed(g, x);
+    g->t[n].keep = true;
+    return g_add(g, graph_backward(g, n, dy, x), dy, .5f, .5f);
+}
+static Tid vector_to_gradient(Graph *g) {
+    Tid x = image(g, "x"), n = normed(g, x);
+    g->t[n].keep = true;
+    return g_add(g, graph_backward(g, n, image(g, "dy"), x), vector(g, "v", C), 1, 1);
+}
+
 static const struct {
     Tid (*build)(Graph *);
     const char *name, *left; /* the ops after fusing, in order */
@@ -100,6 +143,13 @@ static const struct {
     {modulated_by_two, "modulation by two vectors", "slice slice pixel_norm gate add"},
     {modulated_twice, "a norm that is read again", "pixel_norm slice slice gate add concat"},
     {transformer_block, "a transformer's block", "pixel_norm conv conv"},
+    {norm_beside_skip, "a gradient beside that of silu and a norm", "unary norm add norm_bwd unary_bwd add"},
+    {norm_beside_scaled_skip, "a gradient beside a norm's", "norm add add add norm_bwd"},
+    {two_norms, "gradients of two norms and a skip", "norm norm add add norm_bwd norm_bwd"},
+    {norm_beside_conv, "a norm's gradient and a conv's", "norm conv norm_bwd conv"},
+    {kept_gradient_of_norm, "a norm's gradient that is kept", "norm add norm_bwd add"},
+    {weighed_gradients, "a weighed sum with a norm's gradient", "norm norm_bwd add"},
+    {vector_to_gradient, "a vector added to a norm's gradient", "norm norm_bwd add"},
 };
 
 static uint64_t rng;

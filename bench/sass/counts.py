@@ -24,7 +24,7 @@ def graph_of(kind, inputs, out, **numbers):
             tensors.append(list(shape[:4]) + [shape[4] if len(shape) > 4 else HALF])
     tensors.append(list(out[:4]) + [out[4] if len(out) > 4 else HALF])
     op = dict(numbers, kind=kind, out=len(tensors) - 1, flops=0, bytes=0)
-    op["in"] = ids + [0] * (5 - len(ids))
+    op["in"] = ids + [0] * (8 - len(ids))
     return {"tensors": tensors, "ops": [op]}
 
 

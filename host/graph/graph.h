@@ -81,13 +81,13 @@ typedef struct {
     X(CONV, conv)                                                                                                                 \
     /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */                        \
     X(NORM, norm)                                                                                                                 \
-    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 */                                              \
+    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 + in5? (of its shape) */                        \
     X(ATTN, attn)                       /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */ \
     X(ATTN_BWD, attn_bwd)               /* in0 = qkv, in1 = d out -> d qkv */                                                     \
     X(UNARY, unary)                     /* unary.f of in0 */                                                                      \
     X(UNARY_BWD, unary_bwd)             /* in0 = x, in1 = d out -> f'(x) * d out */                                               \
     X(ADD, add)                         /* a*in0 + b*in1; in1 may be none, {n,1,1,c}, or a weight or constant of {1,h,w,c} */     \
-    X(CONCAT, concat)                   /* channels of in0, then of in1, then of in2? .. in4? */                                  \
+    X(CONCAT, concat)                   /* channels of in0, then of in1, then of in2? .. in7? */                                  \
     X(SLICE, slice)                     /* channels [first, first + out.c) of in0 */                                              \
     /* 2x down: scale * depthwise conv with tap x tap, stride 2, zero padding pad;                                                \
        2x up: scale * its transpose, stride 2, padding pad. Taps are symmetric, so each is the other's adjoint */                 \
@@ -125,7 +125,7 @@ typedef enum { DG_UNARY(DG_KIND) } UnaryKind;
 /* Not among the kinds, so that a switch over them that leaves one out does not compile. */
 enum { OP_COUNT = 0 DG_OPS(DG_ONE), UNARY_COUNT = 0 DG_UNARY(DG_ONE) };
 #undef DG_ONE
-enum { OP_INPUTS = 5, RESAMPLE_TAPS = 4 };
+enum { OP_INPUTS = 8, RESAMPLE_TAPS = 4 };
 typedef enum { ACT_NONE, ACT_RELU, ACT_GELU_TANH } Act; /* the same functions as F_RELU and F_GELU_TANH */
 typedef struct {
     int stride;                   /* from an output's window to its neighbour's */
