@@ -55,10 +55,10 @@ typedef struct {                            /* OP_CONV on vectors: y = act(scale
 int cuda_linear(const LinearArgs *a, void *stream);
 
 typedef struct {                             /* OP_NORM, and OP_NORM_BWD with dy */
-    const void *x, *dy;                      /* {n,height,width,c}; dy: backward only */
+    const void *x, *dy, *add;                /* {n,height,width,c}; dy: backward only, as add, which may be NULL: added to dx */
     void *y;                                 /* the output: y, or dx */
     const float *gamma, *beta, *scale_shift; /* [c], [c], {n,2c} or NULL */
-    DType x_type, dy_type, y_type;
+    DType x_type, dy_type, add_type, y_type;
     int n, height, width, c, groups;
     float eps;
     bool silu;

@@ -1,5 +1,5 @@
 // norm_bwd.cu -- the input gradient of group norm (norm.cu):
-//   dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps),  g = dy * act' * (1 + s) * gamma,  means over a group
+//   dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps) + add,  g = dy * act' * (1 + s) * gamma,  means over a group
 // Work:   where a slice of whole groups of x and dy fits a block's shared memory (32x32 pixels of 16 channels in 16 bits), one kernel
 //         copies both there, makes both sums of every group and then dx. Larger images take two: sums by channel of a part of the
 //         pixels, and a pass that adds them up in every block as norm_apply_kernel does with its statistics.
@@ -64,13 +64,18 @@ template <int V> struct Slopes {
         GPU_FOR (int e = 0; e < V; e++) of[e] = slopes[e * s.across + run];
     }
 };
-// x becomes dx.
+// x becomes dx: plus `add`, where there is any.
 template <class T, int V>
-GPU_FN void make_row(HeldRun<T, V> &x, const NormParams &p, const Channels<T, V> &k, const Slopes<V> &slope, const HeldRun<T, V> &d) {
+GPU_FN void make_row(HeldRun<T, V> &x, const NormParams &p, const Channels<T, V> &k, const Slopes<V> &slope, const HeldRun<T, V> &d,
+                     const HeldRun<T, V> &add) {
     float xv[V], dv[V];
     x.get(xv), d.get(dv);
     backward_values<T>(p, k, xv, dv);
     GPU_FOR (int e = 0; e < V; e++) dv[e] = fmaf(-xv[e], slope.of[e].y, fmaf(dv[e], k.factor[e], -slope.of[e].x));
+    if (p.add) {
+        add.get(xv);
+        GPU_FOR (int e = 0; e < V; e++) dv[e] += xv[e];
+    }
     x.set(dv);
 }
 
@@ -140,7 +145,9 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 2 : 1)
 #pragma unroll 1
     for (int r = 0; r < rows; r++, place += step) {
         HeldRun<T, V> x = Run::get(kept + 2 * r * ROW);
-        make_row(x, p, k, slope, Run::get(kept + (2 * r + 1) * ROW));
+        HeldRun<T, V> add[1];
+        if (p.add) hold_rows(add, p.add, p.add_type, place, step, s.lanes, 1);
+        make_row(x, p, k, slope, Run::get(kept + (2 * r + 1) * ROW), add[0]);
         x.store(p.y, p.y_type, place);
     }
 }
@@ -206,9 +213,11 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
     const Channels<T, V> k(constants, p, s, run);
     const Slopes<V> slope(slopes, s, run);
     while (left > 0) {
+        HeldRun<T, V> add[ROWS];
+        if (p.add) hold_rows(add, p.add, p.add_type, place, step, s.lanes, left);
         GPU_FOR (int r = 0; r < ROWS; r++, place += step) {
             if (r * s.lanes >= left) break;
-            make_row(x[r], p, k, slope, d[r]);
+            make_row(x[r], p, k, slope, d[r], add[r]);
             x[r].store(p.y, p.y_type, place);
         }
         left -= ROWS * s.lanes;

@@ -12,10 +12,10 @@ enum { SEGMENT = NORM_SEGMENT, NORM_THREADS = 256, ACROSS_BITS = 20 };
 enum { PAD = 2 }; // entries of shared memory, so that no two threads of a warp meet in a bank
 
 struct NormParams {
-    const void *x, *dy;
+    const void *x, *dy, *add; // add: to the gradient, or NULL
     void *y;
     const float *gamma, *beta, *scale_shift;
-    DType x_type, dy_type, y_type;
+    DType x_type, dy_type, add_type, y_type;
     int pixels, c, groups, per_group, segments, parts, n; // parts: as `segments`, of the gradient's sums
     float eps, share;                                     // share: 1 / values of a group
     bool silu;
@@ -211,15 +211,18 @@ inline size_t norm_pairs(const NormArgs *a) { return (size_t)a->n * (size_t)a->g
 inline int norm_segments(const NormArgs *a) { return ceil_div(a->height * a->width, SEGMENT); }
 inline NormParams norm_params(const NormArgs *a) {
     NormParams p = {};
-    p.x = a->x, p.dy = a->dy, p.y = a->y, p.gamma = a->gamma, p.beta = a->beta, p.scale_shift = a->scale_shift;
-    p.x_type = a->x_type, p.dy_type = a->dy ? a->dy_type : a->y_type, p.y_type = a->y_type;
+    p.x = a->x, p.dy = a->dy, p.add = a->add, p.y = a->y, p.gamma = a->gamma, p.beta = a->beta, p.scale_shift = a->scale_shift;
+    p.x_type = a->x_type, p.dy_type = a->dy ? a->dy_type : a->y_type, p.add_type = a->add ? a->add_type : a->y_type;
+    p.y_type = a->y_type;
     p.pixels = a->height * a->width, p.c = a->c, p.groups = a->groups, p.per_group = a->c / a->groups, p.segments = norm_segments(a);
     p.n = a->n, p.eps = a->eps, p.silu = a->silu, p.share = (float)(1 / ((double)p.pixels * p.per_group));
     p.moments = (const float2 *)a->moments;
     for (int i = 0; i < 2; i++) p.stats[i] = (const float2 *)a->stats[i], p.stats_c[i] = a->stats_c[i];
     return p;
 }
-inline bool one_type(const NormParams &p) { return row_run(p.c) == RUN && p.x_type == p.y_type && p.dy_type == p.y_type; }
+inline bool one_type(const NormParams &p) {
+    return row_run(p.c) == RUN && p.x_type == p.y_type && p.dy_type == p.y_type && p.add_type == p.y_type;
+}
 inline int norm_bytes(const NormParams &p) { return one_type(p) && p.y_type != DG_F32 ? 2 : 4; }            // of an element
 inline int norm_run(const NormParams &p) { return one_type(p) ? RUN_BYTES / norm_bytes(p) : row_run(p.c); } // V
 inline int norm_rows(const NormParams &p) { return one_type(p) ? (int)NormType<float>::ROWS : (int)NormType<Mixed>::ROWS; }

@@ -22,7 +22,7 @@ typedef struct {
     union {
         /* an r x r kernel and one pad; where s is not 0, an r x s kernel, its stride and its pads (top, left, bottom, right) */
         struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; Act act; bool gate; int skip[2]; bool no_skip_bias; } conv;
-        struct { int groups; float eps; bool silu, scale_shift; } norm;
+        struct { int groups; float eps; bool silu, scale_shift, again; } norm; /* again: x is read beside the norm too, y = norm + x */
         struct { int heads; AttnInput input; } attn;
         struct { UnaryKind f; float lo, hi; } unary;
         struct { float a, b; AddKind add; } add;
@@ -145,6 +145,11 @@ static const OpCase op_cases[] = {
     {"norm_40px", "more than they can: parts of an image", OP_NORM, {1, 40, 40, 48}, .norm = {8, 1e-5f, true, true}},
     {"norm_24px_odd", "the same of single channels", OP_NORM, {1, 24, 24, 15}, .norm = {5, 1e-6f, true, false}},
     {"norm_wide", "a group wider than a block of threads", OP_NORM, {1, 2, 3, 521}, .norm = {1, 1e-5f, true, true}},
+    {"norm_again", "x is read beside the norm too: its gradient is added to the norm's", OP_NORM, {1, 8, 8, 64}, .norm = {16, 1e-5f, true, false, true}},
+    {"norm_again_32px", "the same: many rows", OP_NORM, {1, 32, 32, 32}, .norm = {8, 1e-6f, true, true, true}},
+    {"norm_again_40px", "the same: parts of an image", OP_NORM, {1, 40, 40, 48}, .norm = {8, 1e-5f, false, true, true}},
+    {"norm_again_odd", "the same: 3 channels per group, odd image", OP_NORM, {1, 5, 7, 15}, .norm = {5, 1e-6f, true, false, true}},
+    {"norm_again_f32", "the same: a gradient of another type is added", OP_NORM, {1, 10, 10, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true, true}},
     {"norm_f32_out", "types that differ, a last segment that is not whole", OP_NORM, {1, 10, 10, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true}},
     /* ---- attention ---- */
     {"attn_d64", "ADM heads of 64", OP_ATTN, {1, 8, 8, 3 * 128}, .attn = {2}},
@@ -198,7 +203,8 @@ static const OpCase op_cases[] = {
     {"concat_seam", "whole vectors read, written where no vector begins", OP_CONCAT, {1, 4, 4, 4}, .concat = {{8}}},
     {"concat_three", "three, the middle one unaligned", OP_CONCAT, {1, 3, 4, 8}, .concat = {{7, 16}}},
     {"concat_four", "Inception's branches", OP_CONCAT, {1, 5, 5, 32}, .concat = {{64, 96, 32}}},
-    {"concat_five", "as many as an op has inputs, one channel among them", OP_CONCAT, {1, 2, 3, 13}, .concat = {{1, 7, 24, 8}}},
+    {"concat_five", "five, one channel among them", OP_CONCAT, {1, 2, 3, 13}, .concat = {{1, 7, 24, 8}}},
+    {"concat_eight", "as many as an op has inputs", OP_CONCAT, {1, 2, 3, 8}, .concat = {{1, 7, 24, 8, 2, 5, 16}}},
     {"slice", "the first half", OP_SLICE, {1, 4, 4, 32}, .slice = {0, 16}},
     {"slice_odd", "the middle, unaligned", OP_SLICE, {1, 3, 3, 11}, .slice = {3, 5}},
     {"down_box", "2x2 average pooling", OP_RESAMPLE, {1, 8, 8, 32}, .resample = {false, BOX, 1}},
@@ -343,6 +349,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         k.y = g_norm(g, x, case_vector(g, "n.weight", s.c), case_vector(g, "n.bias", s.c), k.in[1], c->norm.groups, c->norm.eps);
         op = &g->op[g->t[k.y].producer];
         op->norm.silu = c->norm.silu;
+        if (c->norm.again) k.y = g_add(g, k.y, x, 1, 1);
         break;
     case OP_ATTN: k.y = g_attn(g, x, c->attn.heads); break;
     case OP_UNARY: k.y = g_unary(g, x, c->unary.f, c->unary.lo, c->unary.hi); break;

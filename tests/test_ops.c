@@ -103,6 +103,7 @@ static Graph *mode_graph(const Mode *m, Precision p, int n, Run *r) {
         g->t[r->dy].dtype = g->t[r->k.y].dtype;
         r->dx = graph_backward(g, r->k.y, r->dy, r->k.in[m->wrt]);
         if (r->dx != r->dy) g->t[r->dx].keep = true;
+        if (m->c->kind == OP_NORM && m->c->norm.again) graph_fuse(g); /* the addition becomes the norm's own */
     }
     return g;
 }

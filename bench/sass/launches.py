@@ -99,7 +99,8 @@ class Op:
             return "conv %dx%d%s %d->%d %dx%d%s%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
                                                       " + in3" if self.inputs[3] else "", skip, act)
         if self.kind in ("norm", "norm_bwd"):
-            return "%s%s%s %d %dx%d" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", a.c, a.h, a.w)
+            return "%s%s%s %d %dx%d%s" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", a.c, a.h, a.w,
+                                      " + in5" if self.inputs[5] else "")
         if self.kind in ("attn", "attn_bwd"):
             return "%s %d heads of %d, %d tokens" % (self.kind, numbers["heads"], a.c // 3 // numbers["heads"], a.pixels)
         if self.kind == "resample":
@@ -278,17 +279,19 @@ MANY_SEGMENTS = 64
 def norm(op, forward_before=False):
     backward = op.kind == "norm_bwd"
     x, given = op.inputs[0], op.numbers["stats"]
-    dy = op.inputs[4] if backward else None
+    dy, add = (op.inputs[4], op.inputs[5]) if backward else (None, None)
+    added = add.bytes if add else 0
     groups = op.numbers["groups"]
     segments = ceil_div(x.pixels, NORM_SEGMENT)
-    p = NormParams(x=address(0), dy=address(1) if backward else 0, y=address(2), gamma=address(3), beta=address(4),
-                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type, y_type=op.out.type,
+    p = NormParams(x=address(0), dy=address(1) if backward else 0, add=address(11) if add else 0, y=address(2), gamma=address(3), beta=address(4),
+                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type,
+                   add_type=add.type if add else op.out.type, y_type=op.out.type,
                    pixels=x.pixels, c=x.c, groups=groups, per_group=x.c // groups, segments=segments, n=x.n, eps=1e-6, silu=op.numbers["silu"],
                    moments=address(6) if forward_before else 0, own_moments=0 if backward else address(6), partial=address(7))
     p.stats[0], p.stats_c[0] = (address(9), given[0]) if given else (address(7), x.c)
     if len(given) > 1:
         p.stats[1], p.stats_c[1] = address(10), given[1]
-    if x.c % 8 or not p.x_type == p.y_type == p.dy_type:
+    if x.c % 8 or not p.x_type == p.y_type == p.dy_type == p.add_type:
         raise Unreadable("a norm of mixed types or channels in no whole runs: the model knows the kernels for one type only")
     size = BYTES[x.type]
     run = 16 // size
@@ -315,10 +318,11 @@ def norm(op, forward_before=False):
     if channels:
         s = slices_of(p, channels, run, WHOLE_THREADS, x.pixels)
         needed = whole_shared(p, channels, run)
-        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, WHOLE_SHARED if needed > 48 * 1024 else needed, x.bytes + dy.bytes + op.out.bytes)]
+        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, WHOLE_SHARED if needed > 48 * 1024 else needed,
+                                x.bytes + dy.bytes + added + op.out.bytes)]
     p.parts = ceil_div(x.pixels, walk.part)
     return launches + [made("norm_bwd_partial_kernel", walk, NORM_THREADS, walk.channels * 16 + 8 * (NORM_THREADS + PAD) * 8, x.bytes + dy.bytes),
-                       made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + op.out.bytes)]
+                       made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + added + op.out.bytes)]
 
 
 # ---- attention.cu, attention_bwd.cu -----------------------------------------------------------------------------------------------------

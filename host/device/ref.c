@@ -82,8 +82,8 @@ static void ref_conv(const Exec *e, int i) {
                 }
 }
 
-/* One (image, group) of a norm, forward (dy NULL) or backward. */
-static void norm_group(const Exec *e, const Op *op, const real *dy, int n, int group) {
+/* One (image, group) of a norm, forward (dy NULL) or backward, there plus `add`, which may be NULL. */
+static void norm_group(const Exec *e, const Op *op, const real *dy, const real *add, int n, int group) {
     Shape s = shape(e, op->in[0]);
     int per_group = s.c / op->norm.groups, pixels = s.h * s.w, c0 = group * per_group;
     const real *x = ptr(e, op->in[0]), *gamma = ptr(e, op->in[1]), *beta = ptr(e, op->in[2]), *ss = ptr(e, op->in[3]);
@@ -109,17 +109,17 @@ static void norm_group(const Exec *e, const Op *op, const real *dy, int n, int g
                 }
                 sum_t d = (sum_t)dy[i] * (op->norm.silu ? (sum_t)silu_slope((double)u) : 1) * scale * (sum_t)gamma[c];
                 if (pass == 0) sum_d += d, sum_dx += d * xhat;
-                else y[i] = (real)(rstd * (d - sum_d / count - xhat * sum_dx / count));
+                else y[i] = (real)(rstd * (d - sum_d / count - xhat * sum_dx / count) + (add ? (sum_t)add[i] : 0));
             }
 }
-static void norm(const Exec *e, const Op *op, const real *dy) {
+static void norm(const Exec *e, const Op *op, const real *dy, const real *add) {
     int images = shape(e, op->in[0]).n;
 #pragma omp parallel for collapse(2)
     for (int n = 0; n < images; n++)
-        for (int group = 0; group < op->norm.groups; group++) norm_group(e, op, dy, n, group);
+        for (int group = 0; group < op->norm.groups; group++) norm_group(e, op, dy, add, n, group);
 }
-static void ref_norm(const Exec *e, int i) { norm(e, &e->g->op[i], NULL); }
-static void ref_norm_bwd(const Exec *e, int i) { norm(e, &e->g->op[i], ptr(e, e->g->op[i].in[4])); }
+static void ref_norm(const Exec *e, int i) { norm(e, &e->g->op[i], NULL, NULL); }
+static void ref_norm_bwd(const Exec *e, int i) { norm(e, &e->g->op[i], ptr(e, e->g->op[i].in[4]), ptr(e, e->g->op[i].in[5])); }
 
 /* One (image, head) of attention, forward (dy NULL) or backward (y: d qkv, zero at the start). */
 static void attention_head(Shape s, int heads, const real *qkv, const real *dy, real *y, int n, int head) {

@@ -69,6 +69,21 @@ static bool fuse_residual(Graph *g, Op *op, const int *uses) {
     }
     return false;
 }
+/* the input gradient of a norm, add -> the same with the other gradient of a tensor that has two readers. graph_backward makes these
+ * adds: what lies beside a norm, a skip or the input of a block, leads around it. Beside a conv the conv takes it (fuse_residual). */
+static bool fuse_gradient(Graph *g, Op *op, const int *uses) {
+    if (op->kind != OP_ADD || !op->in[1] || op->add.a != 1 || op->add.b != 1) return false;
+    for (int j = 0; j < 2; j++) {
+        int p = only_for_this(g, op->in[j], OP_NORM_BWD, uses);
+        if (p < 0 || g->op[p].in[5] || operand_of(g, op->in[1 - j], op->out) != OPERAND_FULL) continue;
+        Op norm = g->op[p];
+        norm.in[5] = op->in[1 - j], norm.out = op->out;
+        *op = norm;
+        g->op[p].kind = OP_REMOVED;
+        return true;
+    }
+    return false;
+}
 /* conv, gate -> conv with a gate and a residual */
 static bool fuse_gate(Graph *g, Op *op, const int *uses) {
     if (op->kind != OP_GATE) return false;
@@ -121,8 +136,8 @@ int graph_fuse(Graph *g) {
     for (Tid t = 0; t < g->nt; t++) uses[t] += g->t[t].keep;
     for (int i = 0; i < g->nop; i++) {
         Op *op = &g->op[i];
-        bool fused = fuse_silu(g, op, uses) || fuse_skip(g, op, uses) || fuse_residual(g, op, uses) || fuse_gate(g, op, uses) ||
-                     fuse_act(g, op, uses) || fuse_modulation(g, op, uses);
+        bool fused = fuse_silu(g, op, uses) || fuse_skip(g, op, uses) || fuse_residual(g, op, uses) || fuse_gradient(g, op, uses) ||
+                     fuse_gate(g, op, uses) || fuse_act(g, op, uses) || fuse_modulation(g, op, uses);
         if (fused) g->t[op->out].producer = i;
     }
     for (int i = 0; i < g->nop; i++) {

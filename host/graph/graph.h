@@ -83,7 +83,7 @@ typedef struct {
     X(CONV, conv)                                                                                                                 \
     /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */                        \
     X(NORM, norm)                                                                                                                 \
-    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 */                                              \
+    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 + in5? (of its shape) */                        \
     X(ATTN, attn)                       /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */ \
     X(ATTN_BWD, attn_bwd)               /* in0 = qkv, in1 = d out -> d qkv */                                                     \
     X(UNARY, unary)                     /* unary.f of in0 */                                                                      \

@@ -16,7 +16,7 @@ typedef struct {
     int chunk, chunks; /* pixels of a chunk, chunks of an image */
     bool silu;
     float eps;
-    const float *x, *dy, *gamma, *beta, *scale_shift;
+    const float *x, *dy, *add, *gamma, *beta, *scale_shift; /* add: to the gradient, or NULL */
     float *y;
     double *partial; /* [n][chunks][groups][2] */
     float *row;      /* [n][ROWS][stride] */
@@ -163,17 +163,19 @@ static void join_gradient(const Norm *m, int n) {
         }
     }
 }
-static void apply_gradient(const Norm *m, int n, int chunk) { /* y = RSTD * (y - MEAN_D - (x - MEAN) * MEAN_DX) */
-    const float *x = m->x + start_of(m, n, chunk), *mean = row_of(m, n, MEAN), *rstd = row_of(m, n, RSTD);
+static void apply_gradient(const Norm *m, int n, int chunk) { /* y = RSTD * (y - MEAN_D - (x - MEAN) * MEAN_DX) + add */
+    const float *x = m->x + start_of(m, n, chunk), *add = m->add ? m->add + start_of(m, n, chunk) : NULL, *mean = row_of(m, n, MEAN),
+                *rstd = row_of(m, n, RSTD);
     const float *mean_d = row_of(m, n, MEAN_D), *mean_dx = row_of(m, n, MEAN_DX);
     float *y = m->y + start_of(m, n, chunk);
     int C = m->s.c;
-    for (int p = pixels_in(m, chunk); p > 0; p--, x += C, y += C)
+    for (int p = pixels_in(m, chunk); p > 0; p--, x += C, y += C, add = add ? add + C : NULL)
         for (int c = 0; c < C; c += LANES) {
             int left = min_int(C - c, LANES);
             Vec centred = vec_load_most(x + c, left) - vec_load(mean + c);
             Vec d = vec_load_most(y + c, left) - vec_load(mean_d + c);
             d = vec_load(rstd + c) * vec_fma(-centred, vec_load(mean_dx + c), d);
+            if (add) d += vec_load_most(add + c, left);
             if (left < LANES) vec_store_n(y + c, d, left);
             else vec_store(y + c, d);
         }
@@ -183,7 +185,7 @@ static void apply_gradient(const Norm *m, int n, int chunk) { /* y = RSTD * (y -
 static Norm norm_bind(const Exec *e, int i) {
     Norm m = norm_layout(e, i);
     m.x = cpu_in(e, i, 0), m.gamma = cpu_in(e, i, 1), m.beta = cpu_in(e, i, 2), m.scale_shift = cpu_in(e, i, 3), m.dy = cpu_in(e, i, 4);
-    m.y = cpu_out(e, i);
+    m.add = cpu_in(e, i, 5), m.y = cpu_out(e, i);
     m.partial = (double *)cpu_of(e)->work;
     m.row = cpu_of(e)->work + partial_floats(&m);
     m.scratch = m.row + (size_t)m.s.n * ROWS * m.stride;

@@ -79,12 +79,14 @@ static NormArgs norm_args(const Exec *e, int i) {
     Shape x = shape(e, op->in[0]);
     NormArgs a = {.x = data(e, op->in[0]),
                   .dy = data(e, op->in[4]),
+                  .add = data(e, op->in[5]),
                   .y = data(e, op->out),
                   .gamma = data(e, op->in[1]),
                   .beta = data(e, op->in[2]),
                   .scale_shift = data(e, op->in[3]),
                   .x_type = type(e, op->in[0]),
                   .dy_type = type(e, op->in[4]),
+                  .add_type = type(e, op->in[5]),
                   .y_type = type(e, op->out),
                   .n = x.n,
                   .height = x.h,
@@ -383,7 +385,7 @@ size_t cuda_workspace_bytes(const Exec *e, int i) {
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
         NormArgs a = norm_args(e, i);
         int from[2];
-        a.dy = op->in[4] ? &there : NULL;
+        a.dy = op->in[4] ? &there : NULL, a.add = op->in[5] ? &there : NULL;
         a.stats[0] = cuda_stats_sources(e->g, i, from) ? &there : NULL;
         return cuda_norm_workspace(&a);
     }
