@@ -44,13 +44,15 @@ int cuda_conv_finish(const ConvArgs *a, void *stream);
 size_t conv_packed_bytes(Shape weight, DType type);
 void conv_pack(void *packed, const void *weight, Shape shape, DType type);
 
-typedef struct {                            /* OP_CONV on vectors: y = act(scale * ((x w^T + bias) * gate + add)); all f32, never less */
+typedef struct {                            /* OP_CONV on vectors: y = act(scale * ((x w^T + bias) * gate + add)); all f32, to f32's accuracy */
     const float *x, *w, *bias, *gate, *add; /* {n,c}, {k,c}, [k] or NULL, {n,k} or NULL, by add_kind as in ConvArgs */
     float *y;                               /* {n,k} */
     Operand add_kind;
     int n, c, k;
     float scale;
     Act act;
+    bool tensor_cores;   /* may make the products of large layers, each of three */
+    int multiprocessors; /* of the device */
 } LinearArgs;
 int cuda_linear(const LinearArgs *a, void *stream);
 

@@ -126,6 +126,8 @@ static const OpCase op_cases[] = {
     {"conv3_skip_halves", "stride 2; the skip has the output's pixels", OP_CONV, {1, 16, 16, 64}, .conv = {64, 3, 0, 1, true, ADD_NONE, 3, 2, {1, 1, 1, 1}, .skip = {64}}},
     {"conv1_skip", "a product of matrices with another", OP_CONV, {1, 3, 43, 136}, .conv = {72, 1, 0, 1, true, ADD_NONE, .skip = {64, 200}}},
     {"linear_wide", "DiT's modulation: many outputs, the last tile not whole", OP_CONV, {1, 1, 1, 72}, .conv = {3220, 1, 0, 1, true, ADD_NONE}},
+    {"linear_gated_256", "everything that a layer does to its sums, for those that tensor cores make", OP_CONV, {1, 1, 1, 260}, .conv = {259, 1, 0, .5f, true, ADD_FULL, .act = ACT_GELU_TANH, .gate = true}},
+    {"linear_far", "vectors far beyond the range of 16 bits", OP_CONV, {1, 1, 1, 256}, .x_gain = 0x1p17f, .conv = {256, 1, 0, 1, false, ADD_NONE, .gate = true}},
     {"linear_odd", "the same, no whole pieces of channels", OP_CONV, {1, 1, 1, 18}, .conv = {3218, 1, 0, 1, true, ADD_NONE}},
     /* ---- norm ---- */
     {"norm_128", "32 groups of 4", OP_NORM, {1, 8, 8, 128}, .norm = {32, 1e-6f, false, false}},

@@ -273,9 +273,11 @@ def test_launches():
     run = counts.only_launches(counts.conv(3, 256, 256, 32))[0]
     check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (1024, 1, 1), 49152))
     check("its parameters", len(run.parameter_bytes()), 192)
-    few, many = (launches.linear(launches.Op(g, g["ops"][0], n))[0] for g in [counts.linear(256, 512)] for n in (15, 16))
+    few, many = (launches.linear(launches.Op(g, g["ops"][0], n))[0] for g in [counts.linear(96, 512)] for n in (15, 16))
     check("linear layers on 15 and on 16 vectors", (few.kernel, few.grid, many.kernel, many.grid),
           ("linear_few_kernelILb1E", (16, 2, 1), "linear_many_kernelILi32ELi16ELb1E", (32, 1, 1)))
+    large = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
+    check("a large layer is for tensor cores", (large.kernel, large.grid, large.threads, large.shared), ("linear_mma_kernel", (3, 108, 1), 128, 49152))
     check("72 steps are reckoned from 18 and 36", [run.longer[0][1], run.longer[1][1], run.longer[2]], [18, 36, 72])
     check("a guided run of CIFAR-10 asks the guide 15 times", predict.guided_steps(18), 15)
     old = [{"case": "a", "kernel": "k", **dict.fromkeys(counts.WATCHED, 10)}]
@@ -303,7 +305,7 @@ def test_bf16_and_wide_heads():
     check("a head of 512: 2 halves of its channels, 64 queries a block", (wide.kernel, wide.grid, wide.shared), ("attn_wide_kernelI6__halfE", (1024, 1, 2), 91648))
     check("its 64 blocks of keys are reckoned from 2 and 4", [(part.parameters[0].tokens, steps) for part, steps in wide.longer[:2]] + [wide.longer[2]],
           [(32, 2), (64, 4), 64])
-    many = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
+    many = launches.linear(launches.Op(counts.linear(1001, 6912), counts.linear(1001, 6912)["ops"][0], 132))[0]
     check("132 vectors are two whole tiles, and one of 4", [(part.grid, part.parameters[0].n) for part in many.parts], [((108, 2, 1), 128), ((108, 1, 1), 4)])
 
 

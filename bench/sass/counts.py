@@ -81,7 +81,8 @@ CASES = [
     ("softmax", graph_of("softmax", [(1, 1, 1, 1000, "fp32")], (1, 1, 1, 1000, "fp32"), log=False), None, 1),
     ("2x down", graph_of("resample", [image(256, 32)], image(256, 16), up=False, taps=2, pad=0), None, 1),
     ("2x up", graph_of("resample", [image(256, 16)], image(256, 32), up=True, taps=2, pad=0), None, 1),
-    ("linear layer, 64 vectors", linear(256, 512), linear(512, 512), 4),
+    ("linear layer, 64 vectors", linear(64, 256), linear(128, 256), 1),
+    ("large linear layer, 64 vectors", linear(256, 512), linear(512, 512), 8),
 ]
 # The same of kernels/conv_sm90.cu, where it is there: a turn is a step of 64 channels, outside is a tile's rest.
 HOPPER_CASES = [

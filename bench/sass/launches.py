@@ -180,8 +180,9 @@ def conv_launch(op, channels=None):
                   STAGES * (TILE_ROWS + columns) * ROW_BYTES, [p], moved)
 
 
-# ---- linear.cu ----------------------------------------------------------------------------------------------------------------------
-MANY, FEW_FEATURES, WIDE_BLOCKS = 16, 32, 100
+# ---- linear.cu, linear_mma.cu -------------------------------------------------------------------------------------------------------
+MANY, FEW_FEATURES, MULTIPROCESSORS = 16, 32, 132
+MMA_WEIGHTS, MMA_SIDE, MMA_SHARED = 1 << 16, 64, 3 * 2 * 64 * 128
 
 
 def linear(op):
@@ -189,6 +190,8 @@ def linear(op):
     p = LinearParams(x=address(0), w=address(1), bias=address(2) if bias else 0, gate=address(5) if gate else 0, add=address(3) if add else 0, y=address(4),
                      n=x.n, c=x.c, k=w.n, add_stride=0 if op.numbers.get("positions") else w.n, scale=1, act=ACTS[op.numbers.get("act", "none")])
     moved = x.bytes + w.bytes + op.out.bytes
+    if x.c % 4 == 0 and x.c * w.n >= MMA_WEIGHTS:
+        return [Launch("linear_mma_kernel", (ceil_div(x.n, MMA_SIDE), ceil_div(w.n, MMA_SIDE)), 128, MMA_SHARED, [p], moved)]
     if x.n < MANY:
         return [Launch("linear_few_kernelILb%dE" % (x.c % 4 == 0), (ceil_div(w.n, FEW_FEATURES), ceil_div(x.n, 8)), 256, 0, [p], moved)]
     return [linear_many(p, x.n, moved)]
@@ -198,7 +201,7 @@ def linear_many(p, n, moved, whole=0):
     """n: the vectors of this launch, or, of a part, those of it; whole: of all parts. Those that do not fill the last block leave most of its warps without work."""
     p = LinearParams.from_buffer_copy(p)
     p.n = n
-    wide = ceil_div(p.k, 64) * ceil_div(whole or n, 64) >= WIDE_BLOCKS
+    wide = ceil_div(p.k, 64) * ceil_div(whole or n, 64) >= MULTIPROCESSORS * 3 // 4
     vectors, features, stages = (64, 64, 3) if wide else (32, 16, 4)
     grid = (ceil_div(p.k, features), ceil_div(n, vectors))
     launch = Launch("linear_many_kernelILi%dELi%dELb%dE" % (vectors, features, p.c % 4 == 0), grid, 256, stages * (vectors + features) * 256, [p], moved)

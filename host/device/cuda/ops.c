@@ -68,7 +68,9 @@ static int run_conv(const Exec *e, int i, void *stream) {
                         .c = x.c,
                         .k = w.n,
                         .scale = op->conv.scale,
-                        .act = op->conv.act};
+                        .act = op->conv.act,
+                        .tensor_cores = e->g->precision.act != DG_F32 || e->g->precision.tf32,
+                        .multiprocessors = ((const Cuda *)e->dev->impl)->multiprocessors};
         return cuda_linear(&a, stream);
     }
     ConvArgs a = cuda_conv_args(e, i);
