@@ -4,7 +4,7 @@ A loop's figures are the difference between two launches that differ in the numb
 left is outside the loop. Kernels without such a loop are counted whole.                                                        """
 from collections import Counter
 
-from . import launches, wgmma
+from . import attention_wgmma, launches, wgmma
 from .launches import ceil_div
 from .machine import Block
 from .multiprocessor import DEFAULTS, pipe_of
@@ -84,7 +84,7 @@ CASES = [
     ("linear layer, 64 vectors", linear(64, 256), linear(128, 256), 1),
     ("large linear layer, 64 vectors", linear(256, 512), linear(512, 512), 8),
 ]
-# The same of kernels/conv_sm90.cu, where it is there: a turn is a step of 64 channels, outside is a tile's rest.
+# The same of kernels/*_sm90.cu, where they are there: a turn is a step of 64 channels, or a block of 64 keys; outside is a tile's rest.
 HOPPER_CASES = [
     ("Hopper: conv 3x3, 256 columns, residual and statistics", conv(3, 256, 256, 32), conv(3, 512, 256, 32), 36),
     ("Hopper: conv 3x3, 192 columns, residual and statistics", conv(3, 192, 192, 32), conv(3, 384, 192, 32), 27),
@@ -92,6 +92,9 @@ HOPPER_CASES = [
     ("Hopper: conv 1x1, 256 columns", conv(1, 256, 768, 16, False, False), conv(1, 512, 768, 16, False, False), 4),
     ("Hopper: conv 1x1, gate and residual", conv(1, 256, 768, 16, stats=False, gate=True), conv(1, 512, 768, 16, stats=False, gate=True), 4),
     ("Hopper: conv 1x1, GELU", conv(1, 256, 768, 16, False, False, act="gelu_tanh"), conv(1, 512, 768, 16, False, False, act="gelu_tanh"), 4),
+    ("Hopper: attention, heads of 64, many tokens", attention("attn", 4, 64, 512), attention("attn", 4, 64, 1024), 8),
+    ("Hopper: attention, heads of 72, 256 tokens", attention("attn", 4, 72, 256), attention("attn", 4, 72, 512), 4),
+    ("Hopper: attention, heads of 64, 64 tokens", attention("attn", 4, 64, 64), attention("attn", 4, 64, 128), 1),
 ]
 GROUPS = {"hmma": "hmma", "product": "hgmma", "box": "tma", "sync": "sync", "product_wait": "control", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
@@ -164,9 +167,9 @@ def row(name, launch, longer, turns, functions):
 
 
 def one_tile(graph):
-    """Hopper's convolution, with a block for each tile."""
+    """Hopper's convolution or attention, with a block for each tile."""
     op = launches.Op(graph, graph["ops"][0], BATCH)
-    return wgmma.conv(op, None, 1)
+    return attention_wgmma.attention(op, False, tiles_of_a_block=1) if op.kind == "attn" else wgmma.conv(op, None, 1)
 
 
 def table(functions):

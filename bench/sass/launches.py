@@ -85,7 +85,7 @@ class Op:
         # that it has to read and write; of parts of tensors, what is taken of them
         read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
         self.bytes = sum(t.bytes for t in read + [self.out] if t)
-        self.hopper = False  # whether kernels/conv_sm90.cu is there to take it
+        self.hopper = False  # whether the kernels that sm_90a alone has are there to take it
 
     def describe(self):
         """As host/program/op_table.c names the rows of its table."""
@@ -383,6 +383,8 @@ def attention(op, gradient_follows):
     qkv = op.inputs[0]
     if qkv.type == F32:
         raise Unreadable("attention in f32: the model knows the tensor-core kernels only")
+    if op.hopper and attention_wgmma.takes(op):
+        return attention_wgmma.launches(op, gradient_follows)
     if 256 < qkv.c // 3 // op.numbers["heads"] <= 512:
         launch, steps = attention_wide(op), ceil_div(qkv.pixels, WIDE_KEYS)
         if steps > 8:
@@ -577,7 +579,7 @@ def launches_of(graph, batch, hopper=False):
     return out
 
 
-from . import wgmma  # noqa: E402  (it needs what is above)
+from . import attention_wgmma, wgmma  # noqa: E402  (it needs what is above)
 
 
 def has_hopper(functions):

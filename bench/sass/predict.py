@@ -27,7 +27,7 @@ PRESETS = [  # name, preset of the program that says its networks, batch
     ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
 ]
 CATEGORIES = [("convolutions", "conv_"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"),
-              ("norm: gradient", "norm_bwd"), ("norm: statistics", "norm_"), ("attention", ("attn_mma", "attn_wide", "attn_f32")),
+              ("norm: gradient", "norm_bwd"), ("norm: statistics", "norm_"), ("attention", ("attn_mma", "attn_wgmma", "attn_wide", "attn_f32")),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]
 
@@ -87,8 +87,6 @@ class Predictor:
             pair = (canonical(short), canonical(long))
             if is_conv(launch):  # whose steps cost the same, whatever the image
                 pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), pair)
-            if launch.place:  # the same number of blocks, each with more tiles
-                busiest = 1
             few, more = (self.clocks(part, busiest, parameters, 0, STARTS if is_conv(launch) else START) for part in pair)
             clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
         elif launch.kernel.startswith("conv_"):

@@ -123,6 +123,7 @@ int cuda_forward_of(const Exec *e, int i) {
 static AttnArgs attn_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape s = shape(e, op->in[0]);
+    const Cuda *c = e->dev->impl;
     return (AttnArgs){.qkv = data(e, op->in[0]),
                       .dy = data(e, op->in[1]),
                       .y = data(e, op->out),
@@ -135,7 +136,9 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .heads = op->attn.heads,
                       .d = s.c / 3 / op->attn.heads,
                       .workspace = op_workspace(e, i),
-                      .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i)};
+                      .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i),
+                      .capability = c->capability,
+                      .multiprocessors = c->multiprocessors};
 }
 /* Bytes that attention op i leaves for gradients of it. */
 static size_t attn_kept(const Exec *e, int i) {
