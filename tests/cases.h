@@ -206,7 +206,6 @@ static const OpCase op_cases[] = {
     {"concat_three", "three, the middle one unaligned", OP_CONCAT, {1, 3, 4, 8}, .concat = {{7, 16}}},
     {"concat_four", "Inception's branches", OP_CONCAT, {1, 5, 5, 32}, .concat = {{64, 96, 32}}},
     {"concat_five", "five, one channel among them", OP_CONCAT, {1, 2, 3, 13}, .concat = {{1, 7, 24, 8}}},
-    {"concat_eight", "as many as an op has inputs", OP_CONCAT, {1, 2, 3, 8}, .concat = {{1, 7, 24, 8, 2, 5, 16}}},
     {"slice", "the first half", OP_SLICE, {1, 4, 4, 32}, .slice = {0, 16}},
     {"slice_odd", "the middle, unaligned", OP_SLICE, {1, 3, 3, 11}, .slice = {3, 5}},
     {"down_box", "2x2 average pooling", OP_RESAMPLE, {1, 8, 8, 32}, .resample = {false, BOX, 1}},

@@ -105,162 +105,162 @@ static Tid skip_of_vectors(Graph *g) { /* layers of an embedding */
 }
 static Tid skip_vector(Graph *g) { /* what is added is broadcast */
     return g_add(g, conv(g), pixel_conv(g, vector(g, "b", C), "b.weight", 1), 1, 1);
-    /* The gradient of what reads x several times: of `again` beside a norm of it. */
-    static Tid normed(Graph * g, Tid x) {
-        return g_norm(g, x, g_weight(g, "n.weight", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}),
-                      g_weight(g, "n.bias", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}), 0, 4, 1e-5f);
-    }
-    static Tid gradient(Graph * g, Tid y, Tid x) {
-        g->t[y].keep = true;
-        graph_fuse(g); /* as guides are made: the forward's ops first */
-        return graph_backward(g, y, image(g, "dy"), x);
-    }
-    static Tid norm_beside_skip(Graph * g) {
-        Tid x = image(g, "x");
-        return gradient(g, g_add(g, normed(g, g_silu(g, x)), x, 1, 1), x);
-    }
-    static Tid norm_beside_scaled_skip(Graph * g) {
-        Tid x = image(g, "x");
-        return gradient(g, g_add(g, g_silu(g, normed(g, x)), x, .5f, .5f), x);
-    }
-    static Tid two_norms(Graph * g) { /* of three gradients two are added by one of them, the sum by the other */
-        Tid x = image(g, "x");
-        return gradient(g, g_add(g, g_add(g, normed(g, x), normed(g, x), 1, 1), x, 1, 1), x);
-    }
-    static Tid norm_beside_conv(Graph * g) { /* the conv takes the sum */
-        Tid x = image(g, "x"), skip = conv_of(g, x, "skip.weight", "skip.bias");
-        return gradient(g, g_add(g, normed(g, x), skip, 1, 1), x);
-    }
-    static Tid kept_gradient_of_norm(Graph * g) { /* somebody else wants to know it */
-        Tid x = image(g, "x"), dx = gradient(g, g_add(g, normed(g, x), x, 1, 1), x);
-        for (int i = 0; i < g->nop; i++)
-            if (g->op[i].kind == OP_NORM_BWD) g->t[g->op[i].out].keep = true;
-        return dx;
-    }
-    static Tid weighed_gradients(Graph * g) { /* an add that is more than a sum */
-        Tid x = image(g, "x"), dy = image(g, "dy"), n = normed(g, x);
-        g->t[n].keep = true;
-        return g_add(g, graph_backward(g, n, dy, x), dy, .5f, .5f);
-    }
-    static Tid vector_to_gradient(Graph * g) {
-        Tid x = image(g, "x"), n = normed(g, x);
-        g->t[n].keep = true;
-        return g_add(g, graph_backward(g, n, image(g, "dy"), x), vector(g, "v", C), 1, 1);
-    }
+}
 
-    static const struct {
-        Tid (*build)(Graph *);
-        const char *name, *left; /* the ops after fusing, in order */
-    } rows[] = {
-        {conv_relu, "relu", "conv"},
-        {conv_gelu, "gelu", "conv"},
-        {conv_relu_relu, "relu twice", "conv unary"},
-        {conv_clamp, "clamp", "conv unary"},
-        {conv_gate, "gate", "conv"},
-        {conv_gate_residual, "gate with residual", "conv"},
-        {conv_gate_add, "gate, add", "conv"},
-        {conv_gate_gate, "two gates", "conv gate"},
-        {conv_gate_residual_relu, "gate with residual, relu", "conv"},
-        {conv_positions, "positions", "conv"},
-        {conv_positions_gelu, "positions, gelu", "conv"},
-        {conv_add_relu, "add, relu", "conv"},
-        {conv_relu_add, "relu, add", "conv add"},
-        {conv_relu_gate, "relu, gate", "conv gate"},
-        {conv_add_gate, "add, gate", "conv gate"},
-        {gate_of_image, "a conv that is the residual", "conv gate"},
-        {conv_read_twice, "a conv that is read twice", "conv unary concat"},
-        {conv_kept, "a conv that is kept", "conv gate"},
-        {modulated, "modulation", "pixel_norm"},
-        {modulated_backwards, "modulation, scale first", "slice slice pixel_norm gate add"},
-        {modulated_by_two, "modulation by two vectors", "slice slice pixel_norm gate add"},
-        {modulated_twice, "a norm that is read again", "pixel_norm slice slice gate add concat"},
-        {conv_skip, "skip", "conv"},
-        {skip_conv, "skip first", "conv"},
-        {conv_skip_relu, "skip, relu", "conv"},
-        {conv_skip_add, "skip, add", "conv add"},
-        {conv_skip_gate, "skip, gate", "conv gate"},
-        {conv_gate_skip, "gate, skip", "conv conv"},
-        {skip_gate, "skip with a gate", "conv conv"},
-        {conv_skip_uneven, "skip in other parts", "conv conv add"},
-        {skip_read_twice, "a skip that is read twice", "conv conv concat"},
-        {skip_weight_read_twice, "a skip whose weight is read twice", "conv conv conv concat"},
-        {skip_of_a_stride, "a skip with a stride", "conv conv"},
-        {skip_of_vectors, "layers of vectors", "conv conv"},
-        {skip_vector, "a layer of vectors for an image", "conv conv"},
-        {transformer_block, "a transformer's block", "pixel_norm conv conv"},
-        {norm_beside_skip, "a gradient beside that of silu and a norm", "unary norm add norm_bwd unary_bwd add"},
-        {norm_beside_scaled_skip, "a gradient beside a norm's", "norm add add add norm_bwd"},
-        {two_norms, "gradients of two norms and a skip", "norm norm add add norm_bwd norm_bwd"},
-        {norm_beside_conv, "a norm's gradient and a conv's", "norm conv norm_bwd conv"},
-        {kept_gradient_of_norm, "a norm's gradient that is kept", "norm add norm_bwd add"},
-        {weighed_gradients, "a weighed sum with a norm's gradient", "norm norm_bwd add"},
-        {vector_to_gradient, "a vector added to a norm's gradient", "norm norm_bwd add"},
-    };
+/* The gradient of what reads x several times: of `again` beside a norm of it. */
+static Tid normed(Graph *g, Tid x) {
+    return g_norm(g, x, g_weight(g, "n.weight", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}),
+                  g_weight(g, "n.bias", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}), 0, 4, 1e-5f);
+}
+static Tid gradient(Graph *g, Tid y, Tid x) {
+    g->t[y].keep = true;
+    graph_fuse(g); /* as guides are made: the forward's ops first */
+    return graph_backward(g, y, image(g, "dy"), x);
+}
+static Tid norm_beside_skip(Graph *g) {
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, normed(g, g_silu(g, x)), x, 1, 1), x);
+}
+static Tid norm_beside_scaled_skip(Graph *g) {
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, g_silu(g, normed(g, x)), x, .5f, .5f), x);
+}
+static Tid two_norms(Graph *g) { /* of three gradients two are added by one of them, the sum by the other */
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, g_add(g, normed(g, x), normed(g, x), 1, 1), x, 1, 1), x);
+}
+static Tid norm_beside_conv(Graph *g) { /* the conv takes the sum */
+    Tid x = image(g, "x"), skip = conv_of(g, x, "skip.weight", "skip.bias");
+    return gradient(g, g_add(g, normed(g, x), skip, 1, 1), x);
+}
+static Tid kept_gradient_of_norm(Graph *g) { /* somebody else wants to know it */
+    Tid x = image(g, "x"), dx = gradient(g, g_add(g, normed(g, x), x, 1, 1), x);
+    for (int i = 0; i < g->nop; i++)
+        if (g->op[i].kind == OP_NORM_BWD) g->t[g->op[i].out].keep = true;
+    return dx;
+}
+static Tid weighed_gradients(Graph *g) { /* an add that is more than a sum */
+    Tid x = image(g, "x"), dy = image(g, "dy"), n = normed(g, x);
+    g->t[n].keep = true;
+    return g_add(g, graph_backward(g, n, dy, x), dy, .5f, .5f);
+}
+static Tid vector_to_gradient(Graph *g) {
+    Tid x = image(g, "x"), n = normed(g, x);
+    g->t[n].keep = true;
+    return g_add(g, graph_backward(g, n, image(g, "dy"), x), vector(g, "v", C), 1, 1);
+}
 
-    static uint64_t rng;
-    static double unit(void) { /* in [-1,1) */
-        rng = rng * 6364136223846793005u + 1442695040888963407u;
-        return (double)(rng >> 11) * 0x1p-52 - 1;
+static const struct {
+    Tid (*build)(Graph *);
+    const char *name, *left; /* the ops after fusing, in order */
+} rows[] = {
+    {conv_relu, "relu", "conv"},
+    {conv_gelu, "gelu", "conv"},
+    {conv_relu_relu, "relu twice", "conv unary"},
+    {conv_clamp, "clamp", "conv unary"},
+    {conv_gate, "gate", "conv"},
+    {conv_gate_residual, "gate with residual", "conv"},
+    {conv_gate_add, "gate, add", "conv"},
+    {conv_gate_gate, "two gates", "conv gate"},
+    {conv_gate_residual_relu, "gate with residual, relu", "conv"},
+    {conv_positions, "positions", "conv"},
+    {conv_positions_gelu, "positions, gelu", "conv"},
+    {conv_add_relu, "add, relu", "conv"},
+    {conv_relu_add, "relu, add", "conv add"},
+    {conv_relu_gate, "relu, gate", "conv gate"},
+    {conv_add_gate, "add, gate", "conv gate"},
+    {gate_of_image, "a conv that is the residual", "conv gate"},
+    {conv_read_twice, "a conv that is read twice", "conv unary concat"},
+    {conv_kept, "a conv that is kept", "conv gate"},
+    {modulated, "modulation", "pixel_norm"},
+    {modulated_backwards, "modulation, scale first", "slice slice pixel_norm gate add"},
+    {modulated_by_two, "modulation by two vectors", "slice slice pixel_norm gate add"},
+    {modulated_twice, "a norm that is read again", "pixel_norm slice slice gate add concat"},
+    {conv_skip, "skip", "conv"},
+    {skip_conv, "skip first", "conv"},
+    {conv_skip_relu, "skip, relu", "conv"},
+    {conv_skip_add, "skip, add", "conv add"},
+    {conv_skip_gate, "skip, gate", "conv gate"},
+    {conv_gate_skip, "gate, skip", "conv conv"},
+    {skip_gate, "skip with a gate", "conv conv"},
+    {conv_skip_uneven, "skip in other parts", "conv conv add"},
+    {skip_read_twice, "a skip that is read twice", "conv conv concat"},
+    {skip_weight_read_twice, "a skip whose weight is read twice", "conv conv conv concat"},
+    {skip_of_a_stride, "a skip with a stride", "conv conv"},
+    {skip_of_vectors, "layers of vectors", "conv conv"},
+    {skip_vector, "a layer of vectors for an image", "conv conv"},
+    {transformer_block, "a transformer's block", "pixel_norm conv conv"},
+    {norm_beside_skip, "a gradient beside that of silu and a norm", "unary norm add norm_bwd unary_bwd add"},
+    {norm_beside_scaled_skip, "a gradient beside a norm's", "norm add add add norm_bwd"},
+    {two_norms, "gradients of two norms and a skip", "norm norm add add norm_bwd norm_bwd"},
+    {norm_beside_conv, "a norm's gradient and a conv's", "norm conv norm_bwd conv"},
+    {kept_gradient_of_norm, "a norm's gradient that is kept", "norm add norm_bwd add"},
+    {weighed_gradients, "a weighed sum with a norm's gradient", "norm norm_bwd add"},
+    {vector_to_gradient, "a vector added to a norm's gradient", "norm norm_bwd add"},
+};
+
+static uint64_t rng;
+static double unit(void) { /* in [-1,1) */
+    rng = rng * 6364136223846793005u + 1442695040888963407u;
+    return (double)(rng >> 11) * 0x1p-52 - 1;
+}
+static void fill(Exec *e) {
+    rng = 1;
+    for (Tid t = 1; t < e->g->nt; t++) {
+        if (e->g->t[t].kind != T_INPUT || e->g->t[t].first > e->g->t[t].last) continue;
+        size_t n = shape_count(shape_of(e->g, t));
+        double *v = dg_alloc(n * sizeof *v);
+        for (size_t i = 0; i < n; i++) v[i] = unit();
+        exec_set(e, t, DG_F64, v);
+        free(v);
     }
-    static void fill(Exec * e) {
-        rng = 1;
-        for (Tid t = 1; t < e->g->nt; t++) {
-            if (e->g->t[t].kind != T_INPUT || e->g->t[t].first > e->g->t[t].last) continue;
-            size_t n = shape_count(shape_of(e->g, t));
-            double *v = dg_alloc(n * sizeof *v);
-            for (size_t i = 0; i < n; i++) v[i] = unit();
-            exec_set(e, t, DG_F64, v);
-            free(v);
-        }
+}
+/* y of row i on a device, in double; the ops that were run, by name, in order. */
+static double *run(int i, Device *d, bool fuse, size_t *n, char *ops, size_t size) {
+    Error err = {""};
+    Weights *w = weights_synthetic(5, NULL);
+    Graph *g = graph_new(d->precision);
+    Tid y = rows[i].build(g);
+    g->t[y].keep = true;
+    int before = g->nop, removed = fuse ? graph_fuse(g) : 0;
+    CHECK(g->nop == before - removed, "%s: %d ops of %d are left, %d were removed", rows[i].name, g->nop, before, removed);
+    graph_plan(g);
+    Exec *e = exec_new(g, d, weights_alone(w), &err);
+    DG_CHECK(e, "%s: %s", rows[i].name, err.text);
+    size_t used = 0;
+    ops[0] = 0;
+    for (int k = 0; k < g->nop; k++) used += (size_t)snprintf(ops + used, size - used, "%s%s", k ? " " : "", op_name(g->op[k].kind));
+    fill(e);
+    exec_run(e, g->batch);
+    double *v = exec_values(e, y, n);
+    exec_free(e);
+    graph_free(g);
+    weights_free(w);
+    return v;
+}
+static void test_row(int i, Device *ref64, Device *d, double tolerance) {
+    char ops[256], plain_ops[256];
+    size_t n;
+    double *plain = run(i, ref64, false, &n, plain_ops, sizeof plain_ops), *fused = run(i, ref64, true, &n, ops, sizeof ops);
+    CHECK(!strcmp(ops, rows[i].left), "%s: \"%s\" became \"%s\", not \"%s\"", rows[i].name, plain_ops, ops, rows[i].left);
+    CHECK(!memcmp(plain, fused, n * sizeof *plain), "%s: fused gives other bits in ref64", rows[i].name);
+    double *here[2] = {run(i, d, false, &n, plain_ops, sizeof plain_ops), run(i, d, true, &n, ops, sizeof ops)};
+    for (int fuse = 0; fuse < 2; fuse++) {
+        double num = 0, den = 0;
+        for (size_t k = 0; k < n; k++) num += (here[fuse][k] - plain[k]) * (here[fuse][k] - plain[k]), den += plain[k] * plain[k];
+        CHECK(den > 0 && sqrt(num / den) <= tolerance, "%s, %s on %s: relative error %.3g", rows[i].name, fuse ? "fused" : "not fused",
+              d->be->name, sqrt(num / den));
+        free(here[fuse]);
     }
-    /* y of row i on a device, in double; the ops that were run, by name, in order. */
-    static double *run(int i, Device *d, bool fuse, size_t *n, char *ops, size_t size) {
-        Error err = {""};
-        Weights *w = weights_synthetic(5, NULL);
-        Graph *g = graph_new(d->precision);
-        Tid y = rows[i].build(g);
-        g->t[y].keep = true;
-        int before = g->nop, removed = fuse ? graph_fuse(g) : 0;
-        CHECK(g->nop == before - removed, "%s: %d ops of %d are left, %d were removed", rows[i].name, g->nop, before, removed);
-        graph_plan(g);
-        Exec *e = exec_new(g, d, weights_alone(w), &err);
-        DG_CHECK(e, "%s: %s", rows[i].name, err.text);
-        size_t used = 0;
-        ops[0] = 0;
-        for (int k = 0; k < g->nop; k++) used += (size_t)snprintf(ops + used, size - used, "%s%s", k ? " " : "", op_name(g->op[k].kind));
-        fill(e);
-        exec_run(e, g->batch);
-        double *v = exec_values(e, y, n);
-        exec_free(e);
-        graph_free(g);
-        weights_free(w);
-        return v;
-    }
-    static void test_row(int i, Device *ref64, Device *d, double tolerance) {
-        char ops[256], plain_ops[256];
-        size_t n;
-        double *plain = run(i, ref64, false, &n, plain_ops, sizeof plain_ops), *fused = run(i, ref64, true, &n, ops, sizeof ops);
-        CHECK(!strcmp(ops, rows[i].left), "%s: \"%s\" became \"%s\", not \"%s\"", rows[i].name, plain_ops, ops, rows[i].left);
-        CHECK(!memcmp(plain, fused, n * sizeof *plain), "%s: fused gives other bits in ref64", rows[i].name);
-        double *here[2] = {run(i, d, false, &n, plain_ops, sizeof plain_ops), run(i, d, true, &n, ops, sizeof ops)};
-        for (int fuse = 0; fuse < 2; fuse++) {
-            double num = 0, den = 0;
-            for (size_t k = 0; k < n; k++) num += (here[fuse][k] - plain[k]) * (here[fuse][k] - plain[k]), den += plain[k] * plain[k];
-            CHECK(den > 0 && sqrt(num / den) <= tolerance, "%s, %s on %s: relative error %.3g", rows[i].name, fuse ? "fused" : "not fused",
-                  d->be->name, sqrt(num / den));
-            free(here[fuse]);
-        }
-        free(plain), free(fused);
-    }
-    int main(int argc, char **argv) {
-        Error err = {""};
-        Device *ref64 = device_open("ref64", NULL, &err), *d = device_open(argc > 1 ? argv[1] : "cpu", argc > 2 ? argv[2] : NULL, &err);
-        if (!d) not_run("test_fuse: %s", err.text);
-        const double eps = !d || (d->precision.act == DG_F32 && !d->precision.tf32) ? 0x1p-23
-                           : d->precision.act == DG_BF16                            ? 0x1p-8
-                                                                                    : 0x1p-11;
-        for (int i = 0; d && i < (int)(sizeof rows / sizeof *rows); i++) test_row(i, ref64, d, 8 * eps);
-        if (d) device_close(d);
-        device_close(ref64);
-        return check_done("test_fuse");
-    }
+    free(plain), free(fused);
+}
+int main(int argc, char **argv) {
+    Error err = {""};
+    Device *ref64 = device_open("ref64", NULL, &err), *d = device_open(argc > 1 ? argv[1] : "cpu", argc > 2 ? argv[2] : NULL, &err);
+    if (!d) not_run("test_fuse: %s", err.text);
+    const double eps = !d || (d->precision.act == DG_F32 && !d->precision.tf32) ? 0x1p-23 : d->precision.act == DG_BF16 ? 0x1p-8 : 0x1p-11;
+    for (int i = 0; d && i < (int)(sizeof rows / sizeof *rows); i++) test_row(i, ref64, d, 8 * eps);
+    if (d) device_close(d);
+    device_close(ref64);
+    return check_done("test_fuse");
+}
