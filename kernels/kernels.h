@@ -44,7 +44,7 @@ int cuda_conv_finish(const ConvArgs *a, void *stream);
 size_t conv_packed_bytes(Shape weight, DType type);
 void conv_pack(void *packed, const void *weight, Shape shape, DType type);
 
-typedef struct {                            /* OP_CONV on vectors: y = act(scale * ((x w^T + bias) * gate + add)); all f32, to f32's accuracy */
+typedef struct { /* OP_CONV on vectors: y = act(scale * ((x w^T + bias) * gate + add)); all f32, to f32's accuracy */
     const float *x, *w, *bias, *gate, *add; /* {n,c}, {k,c}, [k] or NULL, {n,k} or NULL, by add_kind as in ConvArgs */
     float *y;                               /* {n,k} */
     Operand add_kind;
@@ -54,7 +54,9 @@ typedef struct {                            /* OP_CONV on vectors: y = act(scale
     bool tensor_cores;   /* may make the products of large layers, each of three */
     int multiprocessors; /* of the device */
 } LinearArgs;
-int cuda_linear(const LinearArgs *a, void *stream);
+/* Of layers that read the same x, and nothing that another of them writes: large ones by one launch. The same bits as each alone. */
+enum { LINEAR_LAYERS = 48 };
+int cuda_linear(const LinearArgs *a, int layers, void *stream);
 
 typedef struct {                             /* OP_NORM, and OP_NORM_BWD with dy */
     const void *x, *dy, *add;                /* {n,height,width,c}; dy: backward only, as add, which may be NULL: added to dx */

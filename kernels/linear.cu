@@ -176,19 +176,34 @@ template <int VECTORS, int FEATURES> static int launch_many(const LinearParams &
 }
 
 // ---- launcher -------------------------------------------------------------------------------------------------------------
-extern "C" int cuda_linear(const LinearArgs *a, void *stream) {
+static LinearParams linear_params(const LinearArgs *a) {
     LinearParams p = {};
     p.x = a->x, p.w = a->w, p.bias = a->bias, p.gate = a->gate, p.add = a->add, p.y = a->y;
     p.n = a->n, p.c = a->c, p.k = a->k, p.add_stride = a->add_kind == OPERAND_POSITIONS ? 0 : a->k, p.scale = a->scale, p.act = a->act;
-    // Large layers, whatever the number of vectors: an order of sums is a layer's.
-    enum { MMA_WEIGHTS = 1 << 16 };
-    if (a->tensor_cores && a->c % PIECE == 0 && (size_t)a->c * (size_t)a->k >= MMA_WEIGHTS) return linear_mma(p, (cudaStream_t)stream);
+    return p;
+}
+// Whatever the number of vectors: an order of sums is a layer's.
+static bool is_large(const LinearArgs *a) {
+    enum { LARGE = 1 << 16 };
+    return a->tensor_cores && a->c % PIECE == 0 && (size_t)a->c * (size_t)a->k >= LARGE;
+}
+static int launch_ffma(const LinearArgs *a, cudaStream_t stream) {
+    const LinearParams p = linear_params(a);
     if (a->n < MANY) {
         const dim3 grid((unsigned)ceil_div(a->k, FEW_FEATURES), (unsigned)ceil_div(a->n, FEW_VECTORS)), threads(32 * FEW_WARPS);
-        if (a->c % PIECE == 0) return gpu::launch_dependent(linear_few_kernel<true>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
-        return gpu::launch_dependent(linear_few_kernel<false>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
+        if (a->c % PIECE == 0) return gpu::launch_dependent(linear_few_kernel<true>, grid, threads, (size_t)0, stream, p);
+        return gpu::launch_dependent(linear_few_kernel<false>, grid, threads, (size_t)0, stream, p);
     }
     // The order of sums is that of both: the smaller tile where the larger would leave a quarter of the multiprocessors without a block.
-    if (ceil_div(a->k, 64) * ceil_div(a->n, 64) < a->multiprocessors * 3 / 4) return launch_many<32, 16>(p, (cudaStream_t)stream);
-    return launch_many<64, 64>(p, (cudaStream_t)stream);
+    if (ceil_div(a->k, 64) * ceil_div(a->n, 64) < a->multiprocessors * 3 / 4) return launch_many<32, 16>(p, stream);
+    return launch_many<64, 64>(p, stream);
+}
+extern "C" int cuda_linear(const LinearArgs *a, int layers, void *stream) {
+    LinearGroup large = {};
+    int count = 0, error = cudaSuccess;
+    for (int i = 0; i < layers && error == cudaSuccess; i++) {
+        if (is_large(&a[i])) large.layer[count++] = linear_params(&a[i]);
+        else error = launch_ffma(&a[i], (cudaStream_t)stream);
+    }
+    return count && error == cudaSuccess ? linear_mma(large, count, (cudaStream_t)stream) : error;
 }

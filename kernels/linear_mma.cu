@@ -75,8 +75,10 @@ GPU_FN void multiply_split(float (&sum)[MT][NT][4], uint32_t a_at, uint32_t b_at
     gpu::mma_m16n8k8_tf32(sum, a, b);
 }
 
-__global__ void __launch_bounds__(THREADS, BLOCKS) linear_mma_kernel(LinearParams p) {
+__global__ void __launch_bounds__(THREADS, BLOCKS) linear_mma_kernel(const __grid_constant__ LinearGroup g) {
     gpu::grid_enter();
+    const LinearParams &p = g.layer[blockIdx.z];
+    if ((int)blockIdx.y * SIDE >= p.k) return; // others of the launch have more features
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
     const int t = (int)threadIdx.x, lane = t & 31, warp = t >> 5;
@@ -133,7 +135,9 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) linear_mma_kernel(LinearParam
             store_features(p, *(const float4 *)(patch + own_vector * PITCH + own_k), vector0 + own_vector, k0 + own_k);
     }
 }
-int linear_mma(const LinearParams &p, cudaStream_t stream) {
-    const dim3 grid((unsigned)ceil_div(p.n, SIDE), (unsigned)ceil_div(p.k, SIDE));
-    return gpu::launch_dependent(linear_mma_kernel, grid, dim3(THREADS), (size_t)SHARED, stream, p);
+int linear_mma(const LinearGroup &g, int layers, cudaStream_t stream) {
+    int most = 0; // features of a layer
+    for (int i = 0; i < layers; i++) most = g.layer[i].k > most ? g.layer[i].k : most;
+    const dim3 grid((unsigned)ceil_div(g.layer[0].n, SIDE), (unsigned)ceil_div(most, SIDE), (unsigned)layers);
+    return gpu::launch_dependent(linear_mma_kernel, grid, dim3(THREADS), (size_t)SHARED, stream, g);
 }

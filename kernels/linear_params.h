@@ -2,6 +2,7 @@
 #ifndef DG_LINEAR_PARAMS_H
 #define DG_LINEAR_PARAMS_H
 #include "kernels/conv_epilogue.h"
+#include "kernels/kernels.h"
 
 enum { PIECE = 4 }; // channels, of 16 bytes
 struct LinearParams {
@@ -24,6 +25,9 @@ GPU_FN void store_features(const LinearParams &p, float4 sum, int vector, int k)
     GPU_FOR (int e = 0; e < PIECE; e++)
         if (k + e < p.k) store_feature(p, v[e], vector, k + e);
 }
+struct LinearGroup { // of the same vectors
+    LinearParams layer[LINEAR_LAYERS];
+};
 // By tensor cores; channels fill whole pieces.
-int linear_mma(const LinearParams &p, cudaStream_t stream);
+int linear_mma(const LinearGroup &g, int layers, cudaStream_t stream);
 #endif

@@ -24,7 +24,7 @@ EMU_QUICK = $(foreach p,tf32 fp32 fp16 bf16,"$(EMU)/test_ops emu $(p)") $(foreac
             $(foreach p,tf32 fp16 bf16,"$(EMU)/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond. adm_tiny_plain dit_tiny_p2 vae_tiny.") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
             "$(EMU)/test_stats emu fp32" "$(EMU)/test_stats emu fp16" "$(EMU)/test_toy_model emu=fp32" "$(EMU)/test_toy_model emu=fp16" \
-            "$(EMU)/test_programs emu=fp32" "$(EMU)/test_state emu" "$(EMU)/test_features emu=fp32" "$(EMU)/test_features emu=fp16" "$(EMU)/test_posterior emu" "$(EMU)/test_exec emu" "$(EMU)/test_fuse emu fp32" "$(EMU)/test_fuse emu fp16" "$(EMU)/test_views emu" \
+            "$(EMU)/test_programs emu=fp32" "$(EMU)/test_state emu" "$(EMU)/test_features emu=fp32" "$(EMU)/test_features emu=fp16" "$(EMU)/test_posterior emu" "$(EMU)/test_exec emu" "$(EMU)/test_fuse emu fp32" "$(EMU)/test_fuse emu fp16" "$(EMU)/test_gather emu fp32" "$(EMU)/test_gather emu fp16" "$(EMU)/test_views emu" \
             "$(EMU)/test_dependent" "env EMU_CC=90 $(EMU)/test_state emu" "env EMU_CC=90 $(EMU)/test_posterior emu" \
             "$(BUILD)/emu/prims_test" "tests/cuda_on_cpu/neg.sh $(BUILD)"
 # less than half an hour

@@ -278,6 +278,13 @@ def test_launches():
           ("linear_few_kernelILb1E", (16, 2, 1), "linear_many_kernelILi32ELi16ELb1E", (32, 1, 1)))
     large = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
     check("a large layer is for tensor cores", (large.kernel, large.grid, large.threads, large.shared), ("linear_mma_kernel", (3, 108, 1), 128, 49152))
+    two = counts.linear(128, 512)
+    for k in (640, 24):
+        two["tensors"] += [[k, 1, 1, 128, "fp32"], [1, 1, 1, k, "fp32"]]
+        two["ops"].append(dict(two["ops"][0], **{"in": [two["ops"][0]["in"][0], len(two["tensors"]) - 2, 0, 0, 0], "out": len(two["tensors"]) - 1}))
+    (_, one), (_, none), (_, small) = launches.launches_of(two, 70)
+    check("layers of the same vector are one launch, small ones another", ([launch.grid for launch in one], none, small[0].kernel),
+          ([(2, 10, 2)], [], "linear_many_kernelILi32ELi16ELb1E"))
     check("72 steps are reckoned from 18 and 36", [run.longer[0][1], run.longer[1][1], run.longer[2]], [18, 36, 72])
     check("a guided run of CIFAR-10 asks the guide 15 times", predict.guided_steps(18), 15)
     old = [{"case": "a", "kernel": "k", **dict.fromkeys(counts.WATCHED, 10)}]
@@ -368,8 +375,9 @@ def test_op_list():
     streams = [op for op in graphs[0]["ops"] if op["kind"] == "pixel_norm"]
     check("57 norms of an f32 stream, written in bf16", {(graphs[0]["tensors"][op["in"][0]][4], graphs[0]["tensors"][op["out"]][4]) for op in streams} |
           {len(streams)}, {("fp32", "bf16"), 57})
-    made = [launch for g in graphs for hopper in (False, True) for _, launch in launches.launches_of(g, 4 * g["rows"], hopper)]
-    check("every op of it has launches", len(made) == 2 * sum(len(g["ops"]) for g in graphs) and all(made), True)
+    made = [pair for g in graphs for hopper in (False, True) for pair in launches.launches_of(g, 4 * g["rows"], hopper)]
+    check("every op of it has launches, but for linear layers that another's launch makes",
+          len(made) == 2 * sum(len(g["ops"]) for g in graphs) and all(launch or launches.is_plain_linear(op) for op, launch in made), True)
     refused_by = subprocess.run([lister, "bf16", "--preset", "edm-cifar10"], capture_output=True, text=True, cwd=ROOT)
     check("a preset without networks is refused", (refused_by.returncode, refused_by.stderr), (1, "op_list: edm-cifar10: a preset that does not say its networks\n"))
     return 0

@@ -182,7 +182,36 @@ def conv_launch(op, channels=None):
 
 # ---- linear.cu, linear_mma.cu -------------------------------------------------------------------------------------------------------
 MANY, FEW_FEATURES, MULTIPROCESSORS = 16, 32, 132
-MMA_WEIGHTS, MMA_SIDE, MMA_SHARED = 1 << 16, 64, 3 * 2 * 64 * 128
+LARGE, MMA_SIDE, MMA_SHARED = 1 << 16, 64, 3 * 2 * 64 * 128
+
+
+def is_large(op):
+    x, w = op.inputs[:2]
+    return x.c % 4 == 0 and x.c * w.n >= LARGE
+
+
+def linear_mma(layers, moved):
+    grid = (ceil_div(layers[0].n, MMA_SIDE), ceil_div(max(p.k for p in layers), MMA_SIDE), len(layers))
+    return Launch("linear_mma_kernel", grid, 128, MMA_SHARED, [LinearGroup(layer=(LinearParams * LINEAR_LAYERS)(*layers))], moved)
+
+
+def is_plain_linear(op):
+    return op.kind == "conv" and op.inputs[0].is_vector() and op.inputs[0].type == F32 and not op.inputs[3] and not op.inputs[4]
+
+
+def together(made):
+    """Large linear layers that follow each other and read the same vector are one launch: that of the first."""
+    first = 0
+    for i in range(1, len(made) + 1):
+        same = i < len(made) and all(is_plain_linear(op) and is_large(op) for op, _ in (made[first], made[i])) and i - first < LINEAR_LAYERS
+        if same and made[i][0].numbers["in"][0] == made[first][0].numbers["in"][0]:
+            continue
+        if i - first > 1:
+            layers = [launch.parameters[0].layer[0] for _, (launch,) in made[first:i]]
+            moved = sum(launch.moved for _, (launch,) in made[first:i]) - (i - first - 1) * made[first][0].inputs[0].bytes
+            made[first:i] = [(made[first][0], [linear_mma(layers, moved)])] + [(op, []) for op, _ in made[first + 1:i]]
+        first = i
+    return made
 
 
 def linear(op):
@@ -190,8 +219,8 @@ def linear(op):
     p = LinearParams(x=address(0), w=address(1), bias=address(2) if bias else 0, gate=address(5) if gate else 0, add=address(3) if add else 0, y=address(4),
                      n=x.n, c=x.c, k=w.n, add_stride=0 if op.numbers.get("positions") else w.n, scale=1, act=ACTS[op.numbers.get("act", "none")])
     moved = x.bytes + w.bytes + op.out.bytes
-    if x.c % 4 == 0 and x.c * w.n >= MMA_WEIGHTS:
-        return [Launch("linear_mma_kernel", (ceil_div(x.n, MMA_SIDE), ceil_div(w.n, MMA_SIDE)), 128, MMA_SHARED, [p], moved)]
+    if is_large(op):
+        return [linear_mma([p], moved)]
     if x.n < MANY:
         return [Launch("linear_few_kernelILb%dE" % (x.c % 4 == 0), (ceil_div(w.n, FEW_FEATURES), ceil_div(x.n, 8)), 256, 0, [p], moved)]
     return [linear_many(p, x.n, moved)]
@@ -576,7 +605,7 @@ def launches_of(graph, batch, hopper=False):
         else:
             made = MAKERS[op.kind](op)
         out.append((op, made))
-    return out
+    return together(out)
 
 
 from . import attention_wgmma, wgmma  # noqa: E402  (it needs what is above)

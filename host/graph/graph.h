@@ -261,6 +261,7 @@ double graph_flops(const Graph *g);
 int graph_fuse(Graph *g);                           /* returns the number of ops removed; call after graph_backward */
 Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x); /* appends; returns d(y.dy)/dx; no weight gradients */
 bool grad_has_rule(OpKind k);                       /* false: a forward-only op, which graph_backward refuses */
+void graph_gather(Graph *g);                        /* linear layers of one vector come together; the last before graph_plan */
 size_t graph_plan(Graph *g);                        /* returns arena_bytes; nothing is allocated yet */
 
 #ifdef __cplusplus

@@ -14,12 +14,13 @@ typedef struct {   /* Exec.state */
     void *replays; /* of whole runs, by their rows */
 } ExecState;
 
-static void cuda_run_op(const Exec *e, int i) {
+static void run_together(const Exec *e, int i, int ops) {
     const char *name = op_name(op_at(e, i)->kind);
     cuda_name_push(name);
-    cuda_check(cuda_launch(e, i, cuda_stream(e->dev)), name);
+    cuda_check(cuda_launch(e, i, ops, cuda_stream(e->dev)), name);
     cuda_name_pop();
 }
+static void cuda_run_op(const Exec *e, int i) { run_together(e, i, 1); }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
 static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
@@ -200,13 +201,17 @@ static double cuda_waves(const Exec *e, int i, int rows) {
 static void run_ops(void *exec, WorkShape unused) { /* of e->rows images */
     const Exec *e = exec;
     (void)unused;
-    for (int i = 0; i < e->g->nop; i++) cuda_run_op(e, i);
+    for (int i = 0, ops; i < e->g->nop; i += ops) {
+        ops = cuda_group(e, i);
+        run_together(e, i, ops);
+    }
 }
 static void cuda_run(Exec *e) {
     ExecState *s = e->state;
     if (e->g->nop) cuda_replay(e->dev, &s->replays, (WorkShape){.rows = e->rows}, run_ops, e);
 }
-/* Ops are timed by events inside one captured graph, so that gaps between launches do not count. */
+/* Ops are timed by events inside one captured graph, so that gaps between launches do not count. Those that run together share
+ * their time alike. */
 typedef struct {
     const Exec *e;
     cudaEvent_t *event; /* [nop + 1] */
@@ -215,9 +220,10 @@ static void run_timed(void *timed, WorkShape unused) {
     const Timed *t = timed;
     cudaStream_t stream = cuda_stream(t->e->dev);
     (void)unused;
-    for (int i = 0; i <= t->e->g->nop; i++) {
+    for (int i = 0, ops; i <= t->e->g->nop; i += ops) {
         cuda_check(cudaEventRecordWithFlags(t->event[i], stream, cudaEventRecordExternal), "cudaEventRecord");
-        if (i < t->e->g->nop) cuda_run_op(t->e, i);
+        ops = i < t->e->g->nop ? cuda_group(t->e, i) : 1;
+        if (i < t->e->g->nop) run_together(t->e, i, ops);
     }
 }
 static void cuda_profile(Exec *e, int repeats, double *seconds) {
@@ -230,10 +236,11 @@ static void cuda_profile(Exec *e, int repeats, double *seconds) {
     for (int r = 0; r < repeats; r++) {
         cuda_check(cudaGraphLaunch(graph, cuda_stream(e->dev)), "cudaGraphLaunch");
         cuda_sync(e->dev);
-        for (int i = 0; i < n; i++) {
+        for (int i = 0, ops; i < n; i += ops) {
             float ms;
-            cuda_check(cudaEventElapsedTime(&ms, event[i], event[i + 1]), "cudaEventElapsedTime");
-            seconds[i] += (double)ms * 1e-3 / repeats;
+            ops = cuda_group(e, i);
+            cuda_check(cudaEventElapsedTime(&ms, event[i], event[i + ops]), "cudaEventElapsedTime");
+            for (int k = 0; k < ops; k++) seconds[i + k] += (double)ms * 1e-3 / repeats / ops;
         }
     }
     cuda_check(cudaGraphExecDestroy(graph), "cudaGraphExecDestroy");

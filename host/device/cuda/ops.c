@@ -53,11 +53,10 @@ ConvArgs cuda_conv_args(const Exec *e, int i) {
                       .capability = c->capability,
                       .multiprocessors = c->multiprocessors};
 }
-static int run_conv(const Exec *e, int i, void *stream) {
+static LinearArgs linear_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]);
-    if (is_linear(e, op)) {
-        LinearArgs a = {.x = data(e, op->in[0]),
+    return (LinearArgs){.x = data(e, op->in[0]),
                         .w = data(e, op->in[1]),
                         .bias = data(e, op->in[2]),
                         .gate = data(e, op->in[4]),
@@ -71,7 +70,23 @@ static int run_conv(const Exec *e, int i, void *stream) {
                         .act = op->conv.act,
                         .tensor_cores = e->g->precision.act != DG_F32 || e->g->precision.tf32,
                         .multiprocessors = ((const Cuda *)e->dev->impl)->multiprocessors};
-        return cuda_linear(&a, stream);
+}
+/* A linear layer of x and weights alone, whose output somebody reads later: until then nothing else has its memory. */
+static bool is_plain_linear(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    return op->kind == OP_CONV && is_linear(e, op) && !op->in[3] && !op->in[4] && e->g->t[op->out].last > i;
+}
+int cuda_group(const Exec *e, int i) {
+    int n = 1;
+    if (!is_plain_linear(e, i)) return n;
+    while (i + n < e->g->nop && n < LINEAR_LAYERS && is_plain_linear(e, i + n) && op_at(e, i + n)->in[0] == op_at(e, i)->in[0]) n++;
+    return n;
+}
+static int run_conv(const Exec *e, int i, int ops, void *stream) {
+    if (is_linear(e, op_at(e, i))) {
+        LinearArgs a[LINEAR_LAYERS];
+        for (int k = 0; k < ops; k++) a[k] = linear_args(e, i + k);
+        return cuda_linear(a, ops, stream);
     }
     ConvArgs a = cuda_conv_args(e, i);
     return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
@@ -356,9 +371,9 @@ static int run_softmax(const Exec *e, int i, void *stream) {
     return cuda_softmax(&a, stream);
 }
 
-int cuda_launch(const Exec *e, int i, void *stream) {
+int cuda_launch(const Exec *e, int i, int ops, void *stream) {
     switch (op_at(e, i)->kind) {
-    case OP_CONV: return run_conv(e, i, stream);
+    case OP_CONV: return run_conv(e, i, ops, stream);
     case OP_NORM:
     case OP_NORM_BWD: return run_norm(e, i, stream);
     case OP_ATTN:

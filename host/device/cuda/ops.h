@@ -20,8 +20,10 @@ static inline void *op_forward(const Exec *e, int i) { return e->prep[i] ? ((con
 /* Op i is a gradient: the op before it whose workspace it reads, a norm of the same moments or the attention of the same qkv. Else -1. */
 int cuda_forward_of(const Exec *e, int i);
 
-/* Enqueues op i, for e->rows images; 0, or the cudaError_t of the launch. */
-int cuda_launch(const Exec *e, int i, void *stream);
+/* How many ops, from i on, may be enqueued together: 1, but for linear layers of the same vector. */
+int cuda_group(const Exec *e, int i);
+/* Enqueues so many ops, for e->rows images; 0, or the cudaError_t of the launch. */
+int cuda_launch(const Exec *e, int i, int ops, void *stream);
 /* Of op i, at the planned batch, before anything is allocated. A convolution's are the statistics that it leaves. */
 size_t cuda_workspace_bytes(const Exec *e, int i);
 /* A convolution whose weight the kernels want packed; others work on vectors, in f32. */
