@@ -11,7 +11,7 @@
 // Limits: conv_sm90_takes; every other layer is the portable kernel's: such with channels that are no multiples of 8, and images of whole
 //         segments whose width is neither a power of two up to 128 nor a multiple of 128 (24x24, 48x48).
 #include "kernels/conv_sm90.h"
-#include "kernels/conv_sm90_outputs.h"
+#include "kernels/conv_sm90_norm.h"
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
@@ -62,7 +62,8 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
     gpu::fence_operand(sum);
 }
 
-template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p) {
+// store(o, sum, turn, buffers): the outputs of a tile.
+template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, const Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
     o.group = (int)threadIdx.x / GROUP_THREADS - 1, o.t = (int)threadIdx.x % GROUP_THREADS;
@@ -95,20 +96,15 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
         o.tile = tile_place<COLUMNS>(p, tile);
         const int row = p.stats ? row_of(p, o.tile, o.group * GROUP_ROWS) : -1;
         o.segment = row < 0 ? -1 : row / NORM_SEGMENT;
-        if (p.plain) store_plain<T, COLUMNS>(shared, base, y, p, o, sum, turn, buffers);
-        else store_any<COLUMNS>(shared, p, o, sum);
+        store(o, sum, turn, buffers);
     }
     if (o.t == 0) gpu::bulk_wait_read<0>();
 }
 
-template <typename T, int COLUMNS>
-__global__ void __launch_bounds__(THREADS, 1)
-    conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
-                      const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
-                      const __grid_constant__ WgmmaParams p) {
+template <typename T, int COLUMNS, class Store>
+GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const WgmmaParams &p,
+                       const Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
-    DYN_SHARED(shared);
-    const uint32_t base = gpu::smem_u32(shared);
     if (threadIdx.x == 0) {
         for (int s = 0; s < Tile::STAGES; s++) {
             gpu::mbar_init(base + Tile::FULL + 8 * s, 1);
@@ -120,14 +116,43 @@ __global__ void __launch_bounds__(THREADS, 1)
     gpu::cluster_wait();
     if (threadIdx.x < GROUP_THREADS) {
         gpu::setmaxnreg_dec<40>();
-        if (threadIdx.x == 0) load_tiles<COLUMNS>(base, &x, &w, &add, p);
+        if (threadIdx.x == 0) load_tiles<COLUMNS>(base, x, w, add, p);
         __syncwarp();
     } else {
         gpu::setmaxnreg_inc<232>();
-        make_tiles<T, COLUMNS>(shared, base, &y, p);
+        make_tiles<T, COLUMNS>(base, p, store);
     }
     gpu::cluster_arrive(); // the other block may still load into this one, or say here that it has read a stage
     gpu::cluster_wait();
+}
+template <typename T, int COLUMNS>
+__global__ void __launch_bounds__(THREADS, 1)
+    conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
+                      const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
+                      const __grid_constant__ WgmmaParams p) {
+    typedef WgmmaTile<COLUMNS> Tile;
+    DYN_SHARED(shared);
+    const uint32_t base = gpu::smem_u32(shared);
+    conv_block<T, COLUMNS>(base, &x, &w, &add, p,
+                           [&](const Outputs &o, const float(&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) {
+                               if (p.plain) store_plain<T, COLUMNS>(shared, base, &y, p, o, sum, turn, buffers);
+                               else store_any<COLUMNS>(shared, p, o, sum);
+                           });
+}
+// Before a pixel norm that is not run, and after it.
+template <typename T, int COLUMNS, bool AFTER>
+__global__ void __launch_bounds__(THREADS, 1)
+    conv_wgmma_norm_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
+                           const __grid_constant__ gpu::TensorMap y, const __grid_constant__ WgmmaParams p,
+                           const __grid_constant__ FoldParams f) {
+    typedef WgmmaTile<COLUMNS> Tile;
+    DYN_SHARED(shared);
+    const uint32_t base = gpu::smem_u32(shared);
+    conv_block<T, COLUMNS>(base, &x, &w, &y, p,
+                           [&](const Outputs &o, const float(&sum)[COLUMNS / 2], Turn<Tile::STAGES> &, uint32_t &buffers) {
+                               if (AFTER) store_folded<T, COLUMNS>(shared, base, &y, p, f, o, sum, buffers);
+                               else store_stream<T, COLUMNS>(shared, p, f, o, sum);
+                           });
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
@@ -186,6 +211,17 @@ bool conv_sm90_takes(const ConvArgs *a) {
     const unsigned can = CONV_TAPS | CONV_PADS | CONV_UNEVEN | CONV_STRIDE | CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS;
     return a->capability == 90 && conv_fits(a->needs, can) && layer_of(a).columns;
 }
+// What pixel norms that are not run may stand between: rows of matrices, images of whole segments.
+static bool joins_norm(const ConvArgs *a) {
+    return conv_sm90_takes(a) && layer_of(a).matrix && a->out_height * a->out_width % NORM_SEGMENT == 0 && a->options.scale == 1;
+}
+extern "C" bool cuda_conv_leaves(const ConvArgs *a) {
+    const bool stream = a->y_type == DG_F32 && a->add_type == DG_F32 && a->add_kind == OPERAND_FULL && a->needs & CONV_GATE;
+    return joins_norm(a) && stream && a->options.act == ACT_NONE && a->k % FOLD_COLUMNS == 0;
+}
+extern "C" bool cuda_conv_folds(const ConvArgs *a) {
+    return joins_norm(a) && a->y_type == a->x_type && a->add_kind == OPERAND_NONE && !(a->needs & CONV_GATE);
+}
 
 typedef gpu::TensorMap Map;
 // A map of images {n,height,width,c}, read or written in boxes of 64 channels.
@@ -222,6 +258,31 @@ static int launch_tiles(const Map &x, const Map &w, const Map &add, const Map &y
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
     return gpu::launch_cluster(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), PAIR, shared, stream, x, w, add, y, p);
 }
+template <typename T, int COLUMNS, bool AFTER>
+static int launch_norm(const Map &x, const Map &w, const Map &y, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
+    const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
+    const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
+    const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
+    return gpu::launch_cluster(conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), PAIR, shared, stream, x, w, y, p, f);
+}
+template <typename T, bool AFTER>
+static int launch_norm_type(int columns, const Map &x, const Map &w, const Map &y, const WgmmaParams &p, const FoldParams &f, int most,
+                            cudaStream_t stream) {
+    if (columns == 256) return launch_norm<T, 256, AFTER>(x, w, y, p, f, most, stream);
+    if (columns == 192) return launch_norm<T, 192, AFTER>(x, w, y, p, f, most, stream);
+    return launch_norm<T, 128, AFTER>(x, w, y, p, f, most, stream);
+}
+static int launch_fold(const ConvArgs *a, int columns, const Map &x, const Map &w, const Map &y, const WgmmaParams &p,
+                       cudaStream_t stream) {
+    const ConvFold *fold = &a->fold;
+    const FoldParams f = {fold->copy, (float2 *)fold->partial, fold->shift_scale, (const float2 *)fold->moments, fold->rows};
+    const int most = a->multiprocessors;
+    if (a->x_type == DG_F16)
+        return fold->copy ? launch_norm_type<__half, false>(columns, x, w, y, p, f, most, stream)
+                          : launch_norm_type<__half, true>(columns, x, w, y, p, f, most, stream);
+    return fold->copy ? launch_norm_type<__nv_bfloat16, false>(columns, x, w, y, p, f, most, stream)
+                      : launch_norm_type<__nv_bfloat16, true>(columns, x, w, y, p, f, most, stream);
+}
 template <typename T>
 static int launch_type(int columns, const Map &x, const Map &w, const Map &add, const Map &y, const WgmmaParams &p, int most,
                        cudaStream_t stream) {
@@ -251,6 +312,7 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     if (p.plain && a->add_kind == OPERAND_FULL)
         failed |= image_map(&add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
     if (failed) return cudaErrorInvalidValue;
+    if (a->fold.copy || a->fold.moments) return launch_fold(a, l.columns, x, w, y, p, (cudaStream_t)stream);
     if (a->x_type == DG_F16) return launch_type<__half>(l.columns, x, w, add, y, p, a->multiprocessors, (cudaStream_t)stream);
     return launch_type<__nv_bfloat16>(l.columns, x, w, add, y, p, a->multiprocessors, (cudaStream_t)stream);
 }
