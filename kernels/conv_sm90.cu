@@ -62,8 +62,8 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
     gpu::fence_operand(sum);
 }
 
-// store(o, sum, turn, buffers): the outputs of a tile.
-template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, const Store &store) {
+// The outputs of a tile: store(o, sum, turn, buffers), after store.begin(tile, o) before its products.
+template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
     o.group = (int)threadIdx.x / GROUP_THREADS - 1, o.t = (int)threadIdx.x % GROUP_THREADS;
@@ -81,6 +81,7 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
     };
     for (int tile = (int)blockIdx.x; tile < p.tiles; tile += (int)gridDim.x) {
         int before = turn.stage;
+        store.begin(tile, o);
         step(false);
         turn.next();
         for (int i = 1; i < p.steps; i++) {
@@ -103,7 +104,7 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
 
 template <typename T, int COLUMNS, class Store>
 GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const WgmmaParams &p,
-                       const Store &store) {
+                       Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     if (threadIdx.x == 0) {
         for (int s = 0; s < Tile::STAGES; s++) {
@@ -125,19 +126,26 @@ GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
     gpu::cluster_arrive(); // the other block may still load into this one, or say here that it has read a stage
     gpu::cluster_wait();
 }
+template <typename T, int COLUMNS> struct StoreOutputs {
+    uint8_t *shared;
+    uint32_t start; // of it
+    const gpu::TensorMap *y;
+    const WgmmaParams &p;
+    GPU_FN void begin(int, const Outputs &) {}
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+        if (p.plain) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
+        else store_any<COLUMNS>(shared, p, o, sum);
+    }
+};
 template <typename T, int COLUMNS>
 __global__ void __launch_bounds__(THREADS, 1)
     conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
                       const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
                       const __grid_constant__ WgmmaParams p) {
-    typedef WgmmaTile<COLUMNS> Tile;
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
-    conv_block<T, COLUMNS>(base, &x, &w, &add, p,
-                           [&](const Outputs &o, const float(&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) {
-                               if (p.plain) store_plain<T, COLUMNS>(shared, base, &y, p, o, sum, turn, buffers);
-                               else store_any<COLUMNS>(shared, p, o, sum);
-                           });
+    StoreOutputs<T, COLUMNS> store = {shared, base, &y, p};
+    conv_block<T, COLUMNS>(base, &x, &w, &add, p, store);
 }
 // Before a pixel norm that is not run, and after it.
 template <typename T, int COLUMNS, bool AFTER>
@@ -145,14 +153,15 @@ __global__ void __launch_bounds__(THREADS, 1)
     conv_wgmma_norm_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
                            const __grid_constant__ gpu::TensorMap y, const __grid_constant__ WgmmaParams p,
                            const __grid_constant__ FoldParams f) {
-    typedef WgmmaTile<COLUMNS> Tile;
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
-    conv_block<T, COLUMNS>(base, &x, &w, &y, p,
-                           [&](const Outputs &o, const float(&sum)[COLUMNS / 2], Turn<Tile::STAGES> &, uint32_t &buffers) {
-                               if (AFTER) store_folded<T, COLUMNS>(shared, base, &y, p, f, o, sum, buffers);
-                               else store_stream<T, COLUMNS>(shared, p, f, o, sum);
-                           });
+    if (AFTER) {
+        StoreFolded<T, COLUMNS> store = {shared, base, &y, p, f};
+        conv_block<T, COLUMNS>(base, &x, &w, &y, p, store);
+    } else {
+        StoreStream<T, COLUMNS> store = {shared, p, f};
+        conv_block<T, COLUMNS>(base, &x, &w, &y, p, store);
+    }
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------

@@ -86,46 +86,76 @@ GPU_FN void store_stream(uint8_t *shared, const WgmmaParams &p, const FoldParams
     }
 }
 
-// y = act(rstd * sum - mean * rstd * (w (1 + scale)) + (w shift + bias)), in 16 bits: as store_plain without anything added.
-template <typename T, int COLUMNS>
-GPU_FN void store_folded(uint8_t *shared, uint32_t begin, const gpu::TensorMap *y, const WgmmaParams &p, const FoldParams &f,
-                         const Outputs &o, const float (&sum)[COLUMNS / 2], uint32_t &buffers) {
+// Who makes outputs, for make_tiles: begin, before the products of a tile, and then a call with its sums.
+template <typename T, int COLUMNS> struct StoreStream {
+    uint8_t *shared;
+    const WgmmaParams &p;
+    const FoldParams &f;
+    GPU_FN void begin(int, const Outputs &) {}
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &, uint32_t &) const {
+        store_stream<T, COLUMNS>(shared, p, f, o, sum);
+    }
+};
+// y = act(rstd * sum - mean * rstd * (w (1 + scale)) + (w shift + bias)), in 16 bits: as store_plain without anything added. What sums
+// are mended by is loaded under the products: a warp's lanes hold two neighbouring columns of each pass, and exchange them.
+template <typename T, int COLUMNS> struct StoreFolded {
     typedef WgmmaTile<COLUMNS> Tile;
-    const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, line = (o.t >> 5) * 16 + (lane >> 2), pair = (lane & 3) * 2;
-    const int first = row_of(p, o.tile, o.group * GROUP_ROWS);
-    if (first < 0) return; // none of the group's rows is there
-    const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS);
-    const float *const scaled = f.rows + (size_t)(2 * image_of(p.end, first)) * (size_t)p.end.k, *const shifted = scaled + p.end.k;
-    const float2 moments[2] = {f.moments[first + line], f.moments[first + line + 8]};
-    GPU_LOOP (int pass = 0; pass < passes; pass++, buffers ^= HALF_PASS_BYTES) {
-        const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers, thread = pass_at<T>(line, pair);
-        const int k0 = o.tile.column + pass * PASS, k = k0 + pair, left = p.end.k - k;
-        GPU_FOR (int j0 = 0; j0 < PASS / 8; j0 += PART) {
-            float base[PART][2], slope[PART][2], v[PART][2][2];
-            GPU_FOR (int j = 0; j < PART; j++) {
-                float bias[2] = {0, 0};
-                base[j][0] = base[j][1] = slope[j][0] = slope[j][1] = 0;
-                if (8 * (j0 + j) >= left) continue;
-                load_run(base[j], shifted + k + 8 * (j0 + j)), load_run(slope[j], scaled + k + 8 * (j0 + j));
-                if (p.end.bias) load_run(bias, p.end.bias + k + 8 * (j0 + j));
-                base[j][0] += bias[0], base[j][1] += bias[1];
-            }
-            GPU_FOR (int q = 0; q < COLUMNS / PASS; q++) // registers have no index that varies
-                if (q == pass)
-                    GPU_FOR (int i = 0; i < PART * 4; i++) {
-                        const float2 m = moments[i / 2 % 2];
-                        v[i / 4][i / 2 % 2][i % 2] =
-                            fmaf(m.x, sum[q * (PASS / 2) + 4 * j0 + i], fmaf(m.y, slope[i / 4][i % 2], base[i / 4][i % 2]));
-                    }
-            put<T>(shared, buffer + thread, j0, v, 1, p.end.act, [](float(&)[2], int, int) {});
-        }
-        gpu::fence_proxy_async();
-        if (o.t == 0) gpu::bulk_wait_read<0>(); // the other buffer is free again, after the barrier for all
-        gpu::bar_sync(1 + o.group, GROUP_THREADS);
-        if (o.t == 0) {
-            gpu::tma_store(y, begin + buffer, k0, own.w, own.h, own.image);
-            gpu::bulk_commit();
+    uint8_t *shared;
+    uint32_t start; // of it
+    const gpu::TensorMap *y;
+    const WgmmaParams &p;
+    const FoldParams &f;
+    int first = -1; // row of the group; -1: none of its rows is there
+    float2 moments[2] = {};
+    float slope[COLUMNS / PASS][2] = {}, base[COLUMNS / PASS][2] = {};
+
+    GPU_FN void begin(int tile, const Outputs &o) {
+        const TilePlace at = tile_place<COLUMNS>(p, tile);
+        first = row_of(p, at, o.group * GROUP_ROWS);
+        if (first < 0) return;
+        const int lane = o.t & 31, line = first + (o.t >> 5) * 16 + (lane >> 2), column = at.column + 2 * lane;
+        const float *const scaled = f.rows + (size_t)(2 * image_of(p.end, first)) * (size_t)p.end.k + column;
+        moments[0] = f.moments[line], moments[1] = f.moments[line + 8];
+        GPU_FOR (int q = 0; q < COLUMNS / PASS; q++) {
+            float bias[2] = {0, 0};
+            slope[q][0] = slope[q][1] = base[q][0] = base[q][1] = 0;
+            if (column + q * PASS >= p.end.k) continue;
+            load_run(slope[q], scaled + q * PASS), load_run(base[q], scaled + p.end.k + q * PASS);
+            if (p.end.bias) load_run(bias, p.end.bias + column + q * PASS);
+            base[q][0] += bias[0], base[q][1] += bias[1];
         }
     }
-}
+    // The sums of PART eights from j0 on of pass q, mended.
+    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], int q, int j0, int pair) const {
+        GPU_FOR (int j = 0; j < PART; j++)
+            GPU_FOR (int e = 0; e < 2; e++) {
+                const int lane = 4 * (j0 + j) + pair;
+                const float u = __shfl_sync(~0u, slope[q][e], lane), b = __shfl_sync(~0u, base[q][e], lane);
+                GPU_FOR (int h = 0; h < 2; h++)
+                    v[j][h][e] = fmaf(moments[h].x, sum[q * (PASS / 2) + 4 * (j0 + j) + 2 * h + e], fmaf(moments[h].y, u, b));
+            }
+    }
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &, uint32_t &buffers) const {
+        if (first < 0) return;
+        const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, pair = lane & 3;
+        const uint32_t thread = pass_at<T>((o.t >> 5) * 16 + (lane >> 2), 2 * pair);
+        const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS);
+        GPU_LOOP (int pass = 0; pass < passes; pass++, buffers ^= HALF_PASS_BYTES) {
+            const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers;
+            GPU_FOR (int j0 = 0; j0 < PASS / 8; j0 += PART) {
+                float v[PART][2][2];
+                GPU_FOR (int q = 0; q < COLUMNS / PASS; q++) // registers have no index that varies
+                    if (q == pass) mend(v, sum, q, j0, pair);
+                put<T>(shared, buffer + thread, j0, v, 1, p.end.act, [](float(&)[2], int, int) {});
+            }
+            gpu::fence_proxy_async();
+            if (o.t == 0) gpu::bulk_wait_read<0>(); // the other buffer is free again, after the barrier for all
+            gpu::bar_sync(1 + o.group, GROUP_THREADS);
+            if (o.t == 0) {
+                gpu::tma_store(y, start + buffer, o.tile.column + pass * PASS, own.w, own.h, own.image);
+                gpu::bulk_commit();
+            }
+        }
+    }
+};
 #endif

@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(FOLD_THREADS) fold_moments_kernel(MomentParams
 #pragma unroll 6
     for (int i = 0; i < p.parts; i++) {
         const float2 next = p.partial[(size_t)i * (size_t)p.rows + (size_t)row];
-        const float share = 1 / (float)(i + 1), apart = next.x - mean;
+        const float share = __fdividef(1, (float)(i + 1)), apart = next.x - mean;
         mean = fmaf(apart, share, mean), squares += fmaf(apart * apart, (float)(i * FOLD_COLUMNS) * share, next.y);
     }
     const float rstd = rsqrtf(squares / (float)(p.parts * FOLD_COLUMNS) + p.eps);
@@ -33,18 +33,18 @@ struct RowParams {
     const float *shift_scale; // {n,2c}
     void *rows;               // {n,2,c}: 1 + scale, shift
     DType type;
-    int n, c;
+    int c;
 };
 __global__ void __launch_bounds__(FOLD_THREADS) fold_rows_kernel(RowParams p) {
     gpu::grid_enter();
-    const size_t at = ((size_t)blockIdx.x * FOLD_THREADS + threadIdx.x) * RUN, width = (size_t)(2 * p.c), image = at / width,
-                 from = at - image * width;
-    if (image >= (size_t)p.n) return;
-    const bool shift = from >= (size_t)p.c;
+    const int from = (int)(blockIdx.x * FOLD_THREADS + threadIdx.x) * RUN;
+    if (from >= 2 * p.c) return;
+    const bool shift = from >= p.c;
+    const size_t image = (size_t)(2 * p.c) * blockIdx.z;
     float v[RUN];
-    load_run(v, p.shift_scale + image * width + (shift ? from - (size_t)p.c : from + (size_t)p.c));
+    load_run(v, p.shift_scale + image + (size_t)(shift ? from - p.c : from + p.c)); // which come the other way round
     GPU_FOR (int e = 0; e < RUN; e++) v[e] = shift ? v[e] : 1 + v[e];
-    store_floats(p.rows, p.type, at, v);
+    store_floats(p.rows, p.type, image + (size_t)from, v);
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ extern "C" int cuda_fold_moments(const FoldMomentsArgs *a, void *stream) {
     return gpu::launch_dependent(fold_moments_kernel, grid, dim3(FOLD_THREADS), 0, (cudaStream_t)stream, p);
 }
 extern "C" int cuda_fold_rows(const FoldRowsArgs *a, void *stream) {
-    const RowParams p = {a->shift_scale, a->rows, a->type, a->n, a->c};
-    const dim3 grid((unsigned)blocks_for((size_t)a->n * (size_t)(2 * a->c / RUN), FOLD_THREADS));
+    const RowParams p = {a->shift_scale, a->rows, a->type, a->c};
+    const dim3 grid((unsigned)ceil_div(2 * a->c / RUN, FOLD_THREADS), 1, (unsigned)a->n);
     return gpu::launch_dependent(fold_rows_kernel, grid, dim3(FOLD_THREADS), 0, (cudaStream_t)stream, p);
 }
