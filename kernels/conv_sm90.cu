@@ -62,7 +62,7 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
     gpu::fence_operand(sum);
 }
 
-// The outputs of a tile: store(o, sum, turn, buffers), after store.begin(tile, o) before its products.
+// The outputs of a tile: store(o, sum, turn, buffers), after store.begin(o) under its last products.
 template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
@@ -81,7 +81,6 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
     };
     for (int tile = (int)blockIdx.x; tile < p.tiles; tile += (int)gridDim.x) {
         int before = turn.stage;
-        store.begin(tile, o);
         step(false);
         turn.next();
         for (int i = 1; i < p.steps; i++) {
@@ -91,15 +90,14 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
             before = turn.stage;
             turn.next();
         }
+        begin_outputs<COLUMNS>(store.shared, o, p, tile);
+        store.begin(o);
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
         release(o, before);
-        o.tile = tile_place<COLUMNS>(p, tile);
-        const int row = p.stats ? row_of(p, o.tile, o.group * GROUP_ROWS) : -1;
-        o.segment = row < 0 ? -1 : row / NORM_SEGMENT;
         store(o, sum, turn, buffers);
     }
-    if (o.t == 0) gpu::bulk_wait_read<0>();
+    if (o.t % 32 == 0) gpu::bulk_wait_read<0>();
 }
 
 template <typename T, int COLUMNS, class Store>
@@ -131,10 +129,12 @@ template <typename T, int COLUMNS> struct StoreOutputs {
     uint32_t start; // of it
     const gpu::TensorMap *y;
     const WgmmaParams &p;
-    GPU_FN void begin(int, const Outputs &) {}
+    GPU_FN void begin(const Outputs &) {}
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
         if (p.plain) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
-        else store_any<COLUMNS>(shared, p, o, sum);
+        else if (!stores_direct(p)) store_any<COLUMNS>(shared, p, o, sum);
+        else if (p.end.gate) store_direct<COLUMNS, true>(p, o, sum);
+        else store_direct<COLUMNS, false>(p, o, sum);
     }
 };
 template <typename T, int COLUMNS>
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         StoreFolded<T, COLUMNS> store = {shared, base, &y, p, f};
         conv_block<T, COLUMNS>(base, &x, &w, &y, p, store);
     } else {
-        StoreStream<T, COLUMNS> store = {shared, p, f};
+        StoreStream<T, COLUMNS> store = {shared, base, &y, p, f};
         conv_block<T, COLUMNS>(base, &x, &w, &y, p, store);
     }
 }
@@ -229,7 +229,7 @@ extern "C" bool cuda_conv_leaves(const ConvArgs *a) {
     return joins_norm(a) && stream && a->options.act == ACT_NONE && a->k % FOLD_COLUMNS == 0;
 }
 extern "C" bool cuda_conv_folds(const ConvArgs *a) {
-    return joins_norm(a) && a->y_type == a->x_type && a->add_kind == OPERAND_NONE && !(a->needs & CONV_GATE);
+    return joins_norm(a) && a->y_type == a->x_type && a->add_kind == OPERAND_NONE && !(a->needs & CONV_GATE) && a->options.act != ACT_RELU;
 }
 
 typedef gpu::TensorMap Map;
@@ -254,10 +254,12 @@ static int weight_map(Map *m, const ConvArgs *a, int columns) {
     const uint32_t boxes[3] = {DEPTH, 1, (uint32_t)(columns / PAIR)};
     return gpu::tensor_map(m, a->x_type == DG_BF16, 3, a->w, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
-static Box half_of(Box b) {
-    if (b.images > 1) b.images /= 2;
-    else if (b.height > 1) b.height /= 2;
-    else b.width /= 2;
+// Of a tile's pixels those whose outputs a warp makes, 16 in order.
+static Box box_of_warp(Box b) {
+    for (int parts = ROWS / 16; parts > 1; parts /= 2)
+        if (b.images > 1) b.images /= 2;
+        else if (b.height > 1) b.height /= 2;
+        else b.width /= 2;
     return b;
 }
 template <typename T, int COLUMNS>
@@ -284,7 +286,7 @@ static int launch_norm_type(int columns, const Map &x, const Map &w, const Map &
 static int launch_fold(const ConvArgs *a, int columns, const Map &x, const Map &w, const Map &y, const WgmmaParams &p,
                        cudaStream_t stream) {
     const ConvFold *fold = &a->fold;
-    const FoldParams f = {fold->copy, (float2 *)fold->partial, fold->shift_scale, (const float2 *)fold->moments, fold->rows};
+    const FoldParams f = {fold->shift_scale, (float2 *)fold->partial, (const float2 *)fold->moments, fold->rows};
     const int most = a->multiprocessors;
     if (a->x_type == DG_F16)
         return fold->copy ? launch_norm_type<__half, false>(columns, x, w, y, p, f, most, stream)
@@ -317,9 +319,10 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     if (a->options.stride == 2) p.phase_channels = a->c;
     int failed = weight_map(&w, a, l.columns);
     failed |= p.phase_channels ? phase_map(&x, a, l.box) : image_map(&x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
-    if (p.plain) failed |= image_map(&y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, half_of(l.box));
+    if (p.plain) failed |= image_map(&y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (p.plain && a->add_kind == OPERAND_FULL)
         failed |= image_map(&add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+    if (a->fold.copy) failed |= image_map(&y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;
     if (a->fold.copy || a->fold.moments) return launch_fold(a, l.columns, x, w, y, p, (cudaStream_t)stream);
     if (a->x_type == DG_F16) return launch_type<__half>(l.columns, x, w, add, y, p, a->multiprocessors, (cudaStream_t)stream);

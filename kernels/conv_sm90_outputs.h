@@ -34,85 +34,211 @@ template <typename T> GPU_FN void store_segment(const WgmmaParams &p, int segmen
         make_float4(shift[0] + mean[0], v[2] - v[0] * mean[0], shift[1] + mean[1], v[3] - v[1] * mean[1]);
 }
 
-// What a thread of a consumer knows of the tile whose outputs it makes.
+// What a thread of a consumer knows of the tile whose outputs it makes. A thread has two neighbouring channels of every eight, in two rows
+// that are 8 apart.
 struct Outputs {
     TilePlace tile;
-    int group, t;   // of the group's threads
-    int segment;    // of the group's pixels; -1: no statistics
-    uint32_t empty; // a warp's first lanes: the barriers of empty stages, each in one block of the cluster
+    int group, t;           // of the group's threads
+    int segment;            // of the group's pixels; -1: no statistics
+    uint32_t empty;         // a warp's first lanes: the barriers of empty stages, each in one block of the cluster
+    int row[2];             // of its two pixels in y; -1: outside
+    const float *vector[2]; // of their images: what is added, or the gate; NULL: none
+    const float *bias;      // of the tile, in shared memory, from the thread's first channel on
 };
+GPU_FN int warp_of(const Outputs &o) { return o.t >> 5; }
+GPU_FN int pair_of(const Outputs &o) { return (o.t & 3) * 2; }
 // Tells both producers that this warp has read a stage. Every warp speaks for itself: a wait for products says nothing of other warps'.
 GPU_FN void release(const Outputs &o, int stage) {
     if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
 }
-
-// Outputs in 16 bits with neither gate nor positions, and with an activation only where nothing is added. A thread has two neighbouring
-// channels of every eight, in two rows that are 8 apart: v[j - first][h]. They are finished and go to the group's buffer, `start` being
-// the place of the first eight's in the upper row.
-template <typename T, class Add>
-GPU_FN void put(uint8_t *shared, uint32_t start, int first, float (&v)[PART][2][2], float scale, Act act, const Add &add_of) {
-    GPU_FOR (int j = first; j < first + PART; j++)
-        GPU_FOR (int h = 0; h < 2; h++) {
-            float add[2] = {0, 0};
-            add_of(add, j, h);
-            add_and_scale(v[j - first][h], add, scale);
-            activate(v[j - first][h], act);
-            store_run((T *)(shared + ((start ^ (uint32_t)(16 * j)) + (uint32_t)(8 * h * ROW_BYTES))), v[j - first][h]);
-        }
+// What can be known of a tile's outputs before its sums are complete. The group's bias goes to shared memory, zeros where there is none.
+template <int COLUMNS> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, const WgmmaParams &p, int tile) {
+    o.tile = tile_place<COLUMNS>(p, tile);
+    const int first = o.group * GROUP_ROWS, own = first + warp_of(o) * 16 + (o.t % 32 >> 2), row = p.stats ? row_of(p, o.tile, first) : -1;
+    o.segment = row < 0 ? -1 : row / NORM_SEGMENT;
+    const float *vectors = p.end.gate ? p.end.gate : p.end.add_kind == OPERAND_VECTOR ? (const float *)p.end.add : NULL;
+    GPU_FOR (int h = 0; h < 2; h++) {
+        o.row[h] = row_of(p, o.tile, own + 8 * h), o.vector[h] = NULL;
+        if (vectors)
+            o.vector[h] = vectors + (size_t)image_of(p.end, o.row[h] < 0 ? 0 : o.row[h]) * (size_t)p.end.k + (o.tile.column + pair_of(o));
+    }
+    float *const bias = (float *)(shared + WgmmaTile<COLUMNS>::BIAS) + o.group * COLUMNS, v[2] = {0, 0};
+    const int column = 2 * o.t, k = o.tile.column + column;
+    if (p.end.bias && column < COLUMNS && k < p.end.k) load_run(v, p.end.bias + k);
+    gpu::bar_sync(1 + o.group, GROUP_THREADS); // nobody still reads the one before
+    if (column < COLUMNS) store_run(bias + column, v);
+    gpu::bar_sync(1 + o.group, GROUP_THREADS);
+    o.bias = bias + pair_of(o);
 }
-// Pass by pass, from the two buffers in turn, from where TMA takes them; residuals come in stages of two passes.
-template <typename T, int COLUMNS>
-GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
-                        const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+// A thread's sums of PART eights of channels, from the first one's on: with their bias.
+template <int N> GPU_FN void with_bias(float (&v)[PART][2][2], const float (&sum)[N], const Outputs &o, int first) {
+    GPU_FOR (int j = 0; j < PART; j++) {
+        float bias[2];
+        load_run(bias, o.bias + 8 * (first + j));
+        GPU_FOR (int i = 0; i < 4; i++) v[j][i / 2][i % 2] = sum[4 * (first + j) + i] + bias[i % 2];
+    }
+}
+// Of the vector of the image of the thread's row h the values of such channels; `left`: channels there are from the thread's first on.
+GPU_FN void load_part(float (&v)[PART][2], const Outputs &o, int h, int first, int left) {
+    GPU_FOR (int j = 0; j < PART; j++) {
+        v[j][0] = v[j][1] = 0;
+        if (8 * (first + j) < left) load_run(v[j], o.vector[h] + 8 * (first + j));
+    }
+}
+
+// Two neighbouring channels as they are stored.
+template <typename T> GPU_FN uint32_t packed(const float (&v)[2]) {
+    const T e[2] = {(T)v[0], (T)v[1]};
+    uint32_t word;
+    memcpy(&word, e, sizeof word);
+    return word;
+}
+template <typename T> GPU_FN void add_packed(float (&v)[2], uint32_t word) {
+    T e[2];
+    memcpy(e, &word, sizeof word);
+    v[0] += (float)e[0], v[1] += (float)e[1];
+}
+// Outputs in 16 bits. make(v, first, residual): PART eights of the thread's sums, from that one on, become outputs; residual: where theirs
+// are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence TMA takes them; residuals come in stages of
+// two passes. Each warp stores its own rows: warps wait for each other for statistics alone.
+template <typename T, int COLUMNS, bool RESIDUAL, class Make>
+GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+                         Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers, const Make &make) {
     typedef WgmmaTile<COLUMNS> Tile;
-    const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, first = (o.t >> 5) * 16 + (lane >> 2), pair = (lane & 3) * 2;
-    const bool full = p.end.add_kind == OPERAND_FULL;
-    const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS);
-    const float *vector[2] = {NULL, NULL};
-    if (p.end.add_kind == OPERAND_VECTOR)
-        GPU_FOR (int h = 0; h < 2; h++) {
-            const int row = row_of(p, o.tile, o.group * GROUP_ROWS + first + 8 * h);
-            vector[h] = (const float *)p.end.add + (size_t)(row < 0 ? 0 : row / p.end.out_pixels) * (size_t)p.end.k;
-        }
-    GPU_LOOP (int pass = 0; pass < passes; pass++, buffers ^= HALF_PASS_BYTES) {
-        const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers, thread = pass_at<T>(first, pair);
-        const int k0 = o.tile.column + pass * PASS, k = k0 + pair, left = p.end.k - k;
+    enum { EIGHTS = PASS / 8 };
+    const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, warp_row = warp_of(o) * 16;
+    const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS + warp_row);
+    const uint32_t thread = pass_at<T>(warp_row + (lane & 15), (lane >> 4) * 8); // of the matrices that ldmatrix and stmatrix move
+    GPU_FOR (int pass = 0; pass < COLUMNS / PASS; pass++) { // unrolled: registers have no index that varies, and branches cost
+        if (pass >= passes) break;
+        const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers;
         const uint32_t stage = (uint32_t)(turn.stage * Tile::STAGE_BYTES + pass % 2 * BOX_BYTES + o.group * HALF_PASS_BYTES);
-        if (full && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
-        GPU_FOR (int j0 = 0; j0 < PASS / 8; j0 += PART) {
-            float bias[PART][2], v[PART][2][2];
-            GPU_FOR (int j = 0; j < PART; j++) {
-                bias[j][0] = bias[j][1] = 0;
-                if (p.end.bias && 8 * (j0 + j) < left) load_run(bias[j], p.end.bias + k + 8 * (j0 + j));
+        if (RESIDUAL && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
+        gpu::bulk_wait_read<1>(); // the first lane's, of what was stored from this buffer
+        __syncwarp();
+        GPU_FOR (int first = 0; first < EIGHTS; first += PART) {
+            const uint32_t at = base + (thread ^ (uint32_t)(16 * first));
+            float v[PART][2][2];
+            make(v, pass * EIGHTS + first, at + stage);
+            GPU_FOR (int j = 0; j < PART; j += 2) {
+                uint32_t words[4];
+                GPU_FOR (int i = 0; i < 4; i++) words[i] = packed<T>(v[j + i / 2][i % 2]);
+                gpu::stmatrix((at + buffer) ^ (uint32_t)(16 * j), words);
             }
-            GPU_FOR (int q = 0; q < COLUMNS / PASS; q++) // registers have no index that varies
-                if (q == pass)
-                    GPU_FOR (int i = 0; i < PART * 4; i++)
-                        v[i / 4][i / 2 % 2][i % 2] = sum[q * (PASS / 2) + 4 * j0 + i] + bias[i / 4][i % 2];
-            if (full)
-                put<T>(shared, buffer + thread, j0, v, p.end.scale, ACT_NONE, [&](float(&add)[2], int j, int h) {
-                    load_run(add, (const T *)(shared + ((stage + thread) ^ (uint32_t)(16 * j)) + 8 * h * ROW_BYTES));
-                });
-            else if (vector[0])
-                put<T>(shared, buffer + thread, j0, v, p.end.scale, ACT_NONE, [&](float(&add)[2], int j, int h) {
-                    if (8 * j < left) load_run(add, vector[h] + k + 8 * j);
-                });
-            else put<T>(shared, buffer + thread, j0, v, p.end.scale, p.end.act, [](float(&)[2], int, int) {});
         }
         gpu::fence_proxy_async(); // outputs go, and the next stage comes, by TMA
-        if (full && (pass % 2 == 1 || pass == passes - 1)) {
-            __syncwarp(); // the warp has read its rows
+        __syncwarp();             // the warp has written its rows, and read its residuals
+        if (lane == 0) {
+            gpu::tma_store(y, base + buffer + (uint32_t)(warp_row * ROW_BYTES), o.tile.column + pass * PASS, own.w, own.h, own.image);
+            gpu::bulk_commit();
+        }
+        if (RESIDUAL && (pass % 2 == 1 || pass == passes - 1)) {
             release(o, turn.stage);
             turn.next();
         }
-        if (o.t == 0) gpu::bulk_wait_read<0>(); // the other buffer is free again, after the barrier for all
-        gpu::bar_sync(1 + o.group, GROUP_THREADS);
-        if (o.t == 0) {
-            gpu::tma_store(y, base + buffer, k0, own.w, own.h, own.image);
-            gpu::bulk_commit();
-        }
+        buffers ^= HALF_PASS_BYTES;
         if (o.segment < 0) continue;
-        store_segment<T>(p, o.segment, k0, shared + buffer);
+        gpu::bar_sync(1 + o.group, GROUP_THREADS); // the outputs of all warps are there; statistics of the pass before have been made
+        store_segment<T>(p, o.segment, o.tile.column + pass * PASS, shared + buffer);
+    }
+}
+template <typename T> GPU_FN void add_residuals(float (&v)[PART][2][2], uint32_t residual) {
+    GPU_FOR (int j = 0; j < PART; j += 2) {
+        uint32_t words[4];
+        gpu::ldmatrix(words, residual ^ (uint32_t)(16 * j));
+        GPU_FOR (int i = 0; i < 4; i++) add_packed<T>(v[j + i / 2][i % 2], words[i]);
+    }
+}
+// Adds to each row of a part the vector of its image.
+GPU_FN void add_vectors(float (&v)[PART][2][2], const Outputs &o, int first, int left) {
+    float vector[PART][2];
+    load_part(vector, o, 0, first, left);
+    GPU_FOR (int i = 0; i < PART * 2; i++) v[i / 2][0][i % 2] += vector[i / 2][i % 2];
+    if (o.vector[1] != o.vector[0]) load_part(vector, o, 1, first, left);
+    GPU_FOR (int i = 0; i < PART * 2; i++) v[i / 2][1][i % 2] += vector[i / 2][i % 2];
+}
+GPU_FN void scale_part(float (&v)[PART][2][2], float scale) {
+    GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= scale;
+}
+GPU_FN void gelu_part(float (&v)[PART][2][2]) {
+    GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] = gelu_tanh_fast(v[i / 4][i / 2 % 2][i % 2]);
+}
+// With neither gate nor positions, and with an activation only where nothing is added.
+template <typename T, int COLUMNS>
+GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+                        const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+    typedef float Part[PART][2][2];
+    if (p.end.add_kind == OPERAND_FULL)
+        store_passes<T, COLUMNS, true>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t residual) {
+            with_bias(v, sum, o, first);
+            add_residuals<T>(v, residual);
+            scale_part(v, p.end.scale);
+        });
+    else if (p.end.add_kind == OPERAND_VECTOR)
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
+            with_bias(v, sum, o, first);
+            add_vectors(v, o, first, p.end.k - o.tile.column - pair_of(o));
+            scale_part(v, p.end.scale);
+        });
+    else if (p.end.scale == 1 && p.end.act == ACT_NONE)
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers,
+                                        [&](Part &v, int first, uint32_t) { with_bias(v, sum, o, first); });
+    else if (p.end.scale == 1 && p.end.act == ACT_GELU_TANH)
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
+            with_bias(v, sum, o, first);
+            gelu_part(v);
+        });
+    else
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
+            with_bias(v, sum, o, first);
+            scale_part(v, p.end.scale);
+            if (p.end.act == ACT_GELU_TANH) gelu_part(v);
+            else
+                GPU_FOR (int i = 0; i < PART * 2; i++) activate(v[i / 2][i % 2], p.end.act);
+        });
+}
+
+// Outputs in f32 of which no statistics are wanted, without an activation, with nothing added but an f32 tensor: they go from registers
+// straight to memory, for a warp's eight rows of 32 bytes are whole sectors. What is added comes a part ahead.
+GPU_FN bool stores_direct(const WgmmaParams &p) {
+    return p.end.y_type == DG_F32 && !p.stats && p.end.act == ACT_NONE &&
+           (p.end.add_kind == OPERAND_NONE || (p.end.add_kind == OPERAND_FULL && p.end.add_type == DG_F32));
+}
+template <int COLUMNS, bool GATE> GPU_FN void store_direct(const WgmmaParams &p, const Outputs &o, const float (&sum)[COLUMNS / 2]) {
+    enum { PARTS = COLUMNS / 8 / PART };
+    size_t at[2];
+    int left[2]; // of a row's channels, from the thread's first on
+    GPU_FOR (int h = 0; h < 2; h++) {
+        at[h] = (size_t)(o.row[h] < 0 ? 0 : o.row[h]) * (size_t)p.end.k + (size_t)(o.tile.column + pair_of(o));
+        left[h] = o.row[h] < 0 ? 0 : p.end.k - o.tile.column - pair_of(o);
+    }
+    const float *add = p.end.add_kind == OPERAND_FULL ? (const float *)p.end.add : NULL;
+    float added[2][PART][2][2], gate[2][PART][2]; // of the upper row's image
+    auto fetch = [&](int part) {
+        GPU_FOR (int i = 0; i < PART * 2; i++) {
+            float(&two)[2] = added[part % 2][i / 2][i % 2];
+            two[0] = two[1] = 0;
+            if (add && 8 * (part * PART + i / 2) < left[i % 2]) load_run(two, add + at[i % 2] + 8 * (part * PART + i / 2));
+        }
+        if (GATE) load_part(gate[part % 2], o, 0, part * PART, p.end.k - o.tile.column - pair_of(o));
+    };
+    fetch(0);
+    GPU_FOR (int part = 0; part < PARTS; part++) {
+        float v[PART][2][2], lower[PART][2];
+        if (part + 1 < PARTS) fetch(part + 1);
+        with_bias(v, sum, o, part * PART);
+        if (GATE) {
+            GPU_FOR (int i = 0; i < PART * 2; i++) lower[i / 2][i % 2] = gate[part % 2][i / 2][i % 2];
+            if (o.vector[1] != o.vector[0]) load_part(lower, o, 1, part * PART, left[1]);
+        }
+        GPU_FOR (int i = 0; i < PART * 2; i++) {
+            const int j = i / 2, h = i % 2;
+            GPU_FOR (int e = 0; e < 2; e++) {
+                const float a = added[part % 2][j][h][e], g = GATE ? h ? lower[j][e] : gate[part % 2][j][e] : 1;
+                v[j][h][e] = p.end.scale * (GATE ? fmaf(v[j][h][e], g, a) : v[j][h][e] + a);
+            }
+            if (8 * (part * PART + j) < left[h]) store_run((float *)p.y + at[h] + 8 * (part * PART + j), v[j][h]);
+        }
     }
 }
 

@@ -12,7 +12,8 @@ enum { PASS = 64, HALF_PASS_BYTES = GROUP_ROWS * ROW_BYTES, BOX_BYTES = ROWS * R
 enum { PAIR = 2 };  // blocks of a cluster: their tiles differ in pixels alone, and each loads half of the weights for both
 enum { BAND = 16 }; // pixel tiles that share weight tiles in the L2 cache, before the next ones are begun
 
-// Shared memory: stages of x (128 pixels) and w (COLUMNS channels), rows of 64 channels; two passes of outputs for each group; barriers.
+// Shared memory: stages of x (128 pixels) and w (COLUMNS channels), rows of 64 channels; two passes of outputs for each group; barriers;
+// bias.
 template <int COLUMNS> struct WgmmaTile {
     enum {
         STAGE_BYTES = (ROWS + COLUMNS) * ROW_BYTES,
@@ -21,7 +22,8 @@ template <int COLUMNS> struct WgmmaTile {
         OUTPUT_BYTES = 2 * HALF_PASS_BYTES, // of a group
         FULL = OUTPUTS + GROUPS * OUTPUT_BYTES,
         EMPTY = FULL + 8 * STAGES,
-        SHARED_BYTES = EMPTY + 8 * STAGES
+        BIAS = EMPTY + 8 * STAGES, // of the channels of a tile, for each group
+        SHARED_BYTES = BIAS + GROUPS * COLUMNS * (int)sizeof(float)
     };
     static_assert((int)SHARED_BYTES <= 227 << 10, "a block's shared memory");
 };

@@ -24,6 +24,11 @@ GPU_FN bool elect_one() {
     return p != 0;
 }
 
+// The reverse of ldmatrix<4>: register i of all lanes is the i-th 8x8 matrix, whose row r goes where lane 8 i + r says.
+GPU_FN void stmatrix(uint32_t a, const uint32_t (&r)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(a), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
+}
 GPU_FN void mbar_init(uint32_t bar, uint32_t count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
 }
@@ -198,6 +203,7 @@ inline bool elect_one(GPU_LOC1) {
     emu::vote(emu::VOTE_BALLOT, ~0u, 1, loc_);
     return emu::cur->lane == 0;
 }
+inline void stmatrix(uint32_t a, const uint32_t (&r)[4] GPU_LOC) { emu::stmatrix(a, r, loc_); }
 inline void mbar_init(uint32_t bar, uint32_t count GPU_LOC) { emu::mbar_init(bar, count, loc_); }
 inline void mbar_arrive(uint32_t bar GPU_LOC) { emu::mbar_arrive(bar, 1, 0, loc_); }
 inline void mbar_arrive_expect_tx(uint32_t bar, uint32_t bytes GPU_LOC) { emu::mbar_arrive(bar, 1, bytes, loc_); }

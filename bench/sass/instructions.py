@@ -566,6 +566,12 @@ def load_matrices(i):
     return execute
 
 
+@roots("STSM")
+def store_matrices(i):
+    count, at = int(i.mods[-1]), arg.address(i.operands[0])
+    return lambda w: Memory(arg.shared_wavefronts(of_lanes(w, at(w))[:8 * count], 16), 0, 0)
+
+
 @roots("SHFL")
 def shuffle(i):
     put, a = arg.to_register(i.operands[1]), arg.word(i.operands[2])

@@ -36,7 +36,7 @@ PIPES = {
            "HMNMX2 I2FP",
     "mufu": "MUFU F2F I2F F2I",
     "uniform": "UIADD3 UIMAD ULEA USHF ULOP3 UISETP UIMNMX USEL UMOV UPRMT UPLOP3 ULDC",
-    "port": "LDSM LDS STS LDGSTS SHFL LDG STG",
+    "port": "LDSM STSM LDS STS LDGSTS SHFL LDG STG",
     "product": "HGMMA",
     "box": "UTMALDG UTMASTG",
     "sync": "SYNCS",

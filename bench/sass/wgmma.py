@@ -91,15 +91,15 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
                     log_width=box[0].bit_length() - 1, log_height=box[1].bit_length() - 1, across=across, down=down, pixel_tiles=pixel_tiles, tiles=tiles,
                     filter_width=w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
                     phase_channels=x.c if op.numbers["stride"] == 2 else 0, plain=plain)
-    half = tensor_map(DEPTH, ROWS // 2) if plain else TensorMap()
-    maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns // PAIR), tensor_map(DEPTH, ROWS) if plain and kind == OPERAND_FULL else TensorMap(), half]
-    shared = stages(columns) * ((ROWS + columns) * ROW_BYTES + 16) + 2 * OUTPUT_BYTES
+    warp = tensor_map(DEPTH, 16) if plain else TensorMap()
+    maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns // PAIR), tensor_map(DEPTH, ROWS) if plain and kind == OPERAND_FULL else TensorMap(), warp]
+    shared = stages(columns) * ((ROWS + columns) * ROW_BYTES + 16) + 2 * OUTPUT_BYTES + 2 * 4 * columns
     moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
     grid = whole(ceil_div(tiles, tiles_of_a_block), PAIR) if tiles_of_a_block else PAIR * max(1, min(tiles, multiprocessors) // PAIR)
     name = "I%sLi%dE" % (MANGLED[x.type], columns)
     if op.fold:
         maker = op.fold == "maker"
-        f = FoldParams(copy=address(7) if maker else 0, partial=address(8), shift_scale=address(9), moments=address(10), rows=address(11))
+        f = FoldParams(shift_scale=address(9), partial=address(8), moments=address(10), rows=address(11))
         moved += y.count * BYTES[x.type] + y.n * y.pixels * w.n // FOLD_COLUMNS * 8 if maker else 0
         launch = Launch("%s%sLb%dE" % (NORM_KERNEL, name, not maker), (grid,), THREADS, shared, [maps[0], maps[1], half, p, f], moved)
     else:
@@ -124,7 +124,7 @@ def leaves(op):
 
 
 def folds(op):
-    return joins_norm(op) and op.out.type == op.inputs[0].type and not op.inputs[3] and not op.inputs[4] and not op.numbers["stats"]
+    return joins_norm(op) and op.out.type == op.inputs[0].type and not op.inputs[3] and not op.inputs[4] and not op.numbers["stats"] and op.numbers.get("act") != "relu"
 
 
 def fold_norms(ops):

@@ -135,6 +135,7 @@ void cp_async_commit(Loc);
 void cp_async_wait(int n, Loc);
 
 // sm_90
+void stmatrix(uint32_t addr, const uint32_t *r, Loc);
 void mbar_init(uint32_t bar, uint32_t count, Loc);
 void mbar_inval(uint32_t bar, Loc);
 void mbar_arrive(uint32_t bar, uint32_t count, uint32_t tx, Loc);

@@ -49,6 +49,30 @@ void ldmatrix(uint32_t addr, uint32_t *out, int num, bool trans, Loc l) {
         }
     });
 }
+struct StsmArg {
+    uint32_t addr;
+    const uint32_t *r;
+};
+void stmatrix(uint32_t addr, const uint32_t *in, Loc l) {
+    StsmArg a{addr, in};
+    collect(50, "stmatrix", ~0u, true, &a, l, [](Worker *w, Warp &p, Rv &r) {
+        StsmArg **A = (StsmArg **)r.arg;
+        for (int lane = 0; lane < 32; ++lane) { // of row lane % 8 of matrix lane / 8
+            uint32_t ad = own(w, A[lane]->addr, "stmatrix", r.loc);
+            if (ad & 15) fail(r.loc, "stmatrix: row address 0x%x (lane %d) is not 16-byte aligned", ad, lane);
+            if (!w->in_smem(ad, 16))
+                fail(r.loc, "stmatrix: row address 0x%x (lane %d, dynamic offset %d of %u) is out of bounds", ad, lane,
+                     (int)ad - (int)w->dyn_off, w->dyn_size);
+            if (cfg().race) {
+                FiberPub *c = cur;
+                cur = p.lane[lane];
+                smem_access(w, p.lane[lane], ad, 16, WR, site(nullptr, r.loc));
+                cur = c;
+            }
+            for (int pair = 0; pair < 4; ++pair) memcpy(w->smem + ad + 4 * pair, &A[lane % 8 * 4 + pair]->r[lane / 8], 4);
+        }
+    });
+}
 static void cvt_f32(const uint16_t *h, float *f, int n, bool bf16) {
     int i = 0;
     if (bf16) {

@@ -1,5 +1,22 @@
 // prims_sm90.h -- prims_test.cu's cases of what Hopper alone has: TMA, wgmma, clusters. Included there, after what they share.
 #pragma once
+// ---- stmatrix: as ldmatrix gives matrices, so they are stored; rows are in reverse order
+__global__ void k_stsm(uint16_t *out) {
+    SHARED(uint16_t, s, [32 * 8]);
+    uint32_t r[4];
+    for (uint32_t i = 0; i < 4; ++i) r[i] = (i * 64 + 2 * threadIdx.x) | (i * 64 + 2 * threadIdx.x + 1) << 16;
+    gpu::stmatrix(gpu::smem_u32(s + (31 - threadIdx.x) * 8), r);
+    __syncwarp();
+    for (int i = threadIdx.x; i < 256; i += 32) out[i] = s[i];
+}
+static void t_stsm() {
+    Dev<uint16_t> out(256);
+    gpu::launch(k_stsm, dim3(1), dim3(32), 0, nullptr, out.p);
+    auto y = out.get();
+    bool ok = true;
+    for (int e = 0; e < 256; ++e) ok &= y[(size_t)((31 - e / 8) * 8 + e % 8)] == e;
+    check("stmatrix.x4", ok);
+}
 // ---- TMA load: dump the box as it lies in shared memory; TMA store of a modified box
 template <int RANK>
 __global__ void k_tma(const __grid_constant__ gpu::TensorMap t, int bytes, int c0, int c1, int c2, int c3, int c4, uint8_t *out) {
@@ -375,6 +392,7 @@ static void t_gemm() {
     check("cluster GEMM, weights by multicast", ok && same(dD.get(), ref));
 }
 static void t_sm90() {
+    t_stsm();
     t_tma<2>("TMA 2D", 0, {40, 12}, {16, 6}, {8, 4});
     t_tma<2>("TMA 2D out of bounds", 0, {40, 12}, {16, 6}, {-8, -2});
     t_tma<2>("TMA 2D far edge, 128B", 3, {72, 12}, {64, 8}, {16, 7});
