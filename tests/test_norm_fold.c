@@ -1,6 +1,7 @@
 /* test_norm_fold.c -- pixel norms that are not run (norm_fold.h): two layers of a transformer's stream around them, results against the
  * reference in double, image by image the same bits, and proof that the norm's pass is left out where it should be and nowhere else.
- *   test_norm_fold [DEVICE [PRECISION]]     default: each of emu and cuda that this build has, in fp16 and bf16
+ *   test_norm_fold [DEVICE [PRECISION [WORD]]]     default: each of emu and cuda that this build has, in fp16 and bf16; WORD: only the
+ *                                                  cases whose names contain it
  * On a device that folds nothing (compute capability 9.0 does; EMU_CC=90) results alone are checked, and that nothing is folded.
  * Tolerance: relative L2 error <= 3 x that of device "rounded" in the same precision, + 4 eps of float.                     */
 #include "device/cuda/norm_fold.h"
@@ -220,12 +221,13 @@ static void check_plan(const Case *c) {
     CHECK(whole.g->t[whole.g->op[whole.norm[0]].out].first == whole.norm[0], "%s: a norm of 32 bits begins before its op", c->name);
     graph_free(half.g), graph_free(whole.g);
 }
-static void test_device(const char *spec, const char *precision) {
+static void test_device(const char *spec, const char *precision, const char *only) {
     Error err;
     Device *d = device_open(spec, precision, &err), *ref64 = device_open("ref64", NULL, &err);
     Device *rounded = device_open("rounded", precision, &err);
     if (!d) not_run("%s: %s", spec, err.text);
     for (int i = 0; d && i < CASES; i++) {
+        if (only && !strstr(cases[i].name, only)) continue;
         check_values(&cases[i], d, ref64, rounded, precision);
         check_left_out(&cases[i], d, precision);
     }
@@ -239,7 +241,7 @@ int main(int argc, char **argv) {
         for (int p = 0; p < 2; p++) {
             if (argc > 1 ? strcmp(argv[1], specs[i]) != 0 : !strstr(device_list(), specs[i])) continue;
             if (argc > 2 && strcmp(argv[2], precisions[p])) continue;
-            test_device(specs[i], precisions[p]);
+            test_device(specs[i], precisions[p], argc > 3 ? argv[3] : NULL);
             any = true;
         }
     if (!any) not_run("no CUDA device in this build");

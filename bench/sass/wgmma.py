@@ -101,7 +101,7 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
         maker = op.fold == "maker"
         f = FoldParams(shift_scale=address(9), partial=address(8), moments=address(10), rows=address(11))
         moved += y.count * BYTES[x.type] + y.n * y.pixels * w.n // FOLD_COLUMNS * 8 if maker else 0
-        launch = Launch("%s%sLb%dE" % (NORM_KERNEL, name, not maker), (grid,), THREADS, shared, [maps[0], maps[1], half, p, f], moved)
+        launch = Launch("%s%sLb%dE" % (NORM_KERNEL, name, not maker), (grid,), THREADS, shared, [maps[0], maps[1], tensor_map(DEPTH, 16), p, f], moved)
     else:
         launch = Launch(KERNEL + name, (grid,), THREADS, shared, maps + [p], moved)
     launch.place = (0, 0, 0)
