@@ -11,7 +11,7 @@
 // Limits: conv_sm90_takes; every other layer is the portable kernel's: such with channels that are no multiples of 8, and images of whole
 //         segments whose width is neither a power of two up to 128 nor a multiple of 128 (24x24, 48x48).
 #include "kernels/conv_sm90.h"
-#include "kernels/conv_sm90_outputs.h"
+#include "kernels/conv_sm90_norm.h"
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
@@ -75,7 +75,8 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
     gpu::fence_operand(sum);
 }
 
-template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p) {
+// The outputs of a tile: store(o, sum, turn, buffers), after store.begin(o) under its last products.
+template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
     o.group = (int)threadIdx.x / GROUP_THREADS - 1, o.t = (int)threadIdx.x % GROUP_THREADS;
@@ -102,26 +103,20 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
             before = turn.stage;
             turn.next();
         }
-        begin_outputs<COLUMNS>(shared, o, p, tile);
+        begin_outputs<COLUMNS>(store.shared, o, p, tile);
+        store.begin(o);
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
         release(o, before);
-        if (p.plain) store_plain<T, COLUMNS>(shared, base, y, p, o, sum, turn, buffers);
-        else if (!stores_direct(p)) store_any<COLUMNS>(shared, p, o, sum);
-        else if (p.end.gate) store_direct<COLUMNS, true>(p, o, sum);
-        else store_direct<COLUMNS, false>(p, o, sum);
+        store(o, sum, turn, buffers);
     }
     if (o.t % 32 == 0) gpu::bulk_wait_read<0>();
 }
 
-template <typename T, int COLUMNS>
-__global__ void __launch_bounds__(THREADS, 1)
-    conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
-                      const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
-                      const __grid_constant__ SkipMaps skip, const __grid_constant__ WgmmaParams p) {
+template <typename T, int COLUMNS, class Store>
+GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const SkipMaps *skip,
+                       const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
-    DYN_SHARED(shared);
-    const uint32_t base = gpu::smem_u32(shared);
     if (threadIdx.x == 0) {
         for (int s = 0; s < Tile::STAGES; s++) {
             gpu::mbar_init(base + Tile::FULL + 8 * s, 1);
@@ -133,14 +128,53 @@ __global__ void __launch_bounds__(THREADS, 1)
     gpu::cluster_wait();
     if (threadIdx.x < GROUP_THREADS) {
         gpu::setmaxnreg_dec<40>();
-        if (threadIdx.x == 0) load_tiles<COLUMNS>(base, &x, &w, &add, &skip, p);
+        if (threadIdx.x == 0) load_tiles<COLUMNS>(base, x, w, add, skip, p);
         __syncwarp();
     } else {
         gpu::setmaxnreg_inc<232>();
-        make_tiles<T, COLUMNS>(shared, base, &y, p);
+        make_tiles<T, COLUMNS>(base, p, store);
     }
     gpu::cluster_arrive(); // the other block may still load into this one, or say here that it has read a stage
     gpu::cluster_wait();
+}
+template <typename T, int COLUMNS> struct StoreOutputs {
+    uint8_t *shared;
+    uint32_t start; // of it
+    const gpu::TensorMap *y;
+    const WgmmaParams &p;
+    GPU_FN void begin(const Outputs &) {}
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+        if (p.plain) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
+        else if (!stores_direct(p)) store_any<COLUMNS>(shared, p, o, sum);
+        else if (p.end.gate) store_direct<COLUMNS, true>(p, o, sum);
+        else store_direct<COLUMNS, false>(p, o, sum);
+    }
+};
+template <typename T, int COLUMNS>
+__global__ void __launch_bounds__(THREADS, 1)
+    conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
+                      const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
+                      const __grid_constant__ SkipMaps skip, const __grid_constant__ WgmmaParams p) {
+    DYN_SHARED(shared);
+    const uint32_t base = gpu::smem_u32(shared);
+    StoreOutputs<T, COLUMNS> store = {shared, base, &y, p};
+    conv_block<T, COLUMNS>(base, &x, &w, &add, &skip, p, store);
+}
+// Before a pixel norm that is not run, and after it.
+template <typename T, int COLUMNS, bool AFTER>
+__global__ void __launch_bounds__(THREADS, 1)
+    conv_wgmma_norm_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
+                           const __grid_constant__ gpu::TensorMap y, const __grid_constant__ WgmmaParams p,
+                           const __grid_constant__ FoldParams f) {
+    DYN_SHARED(shared);
+    const uint32_t base = gpu::smem_u32(shared);
+    if (AFTER) {
+        StoreFolded<T, COLUMNS> store = {shared, base, &y, p, f};
+        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+    } else {
+        StoreStream<T, COLUMNS> store = {shared, base, &y, p, f};
+        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+    }
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
@@ -200,6 +234,17 @@ bool conv_sm90_takes(const ConvArgs *a) {
     const bool skips = a->skip_c[0] % 8 == 0 && a->skip_c[1] % 8 == 0;
     return a->capability == 90 && conv_fits(a->needs, can) && skips && layer_of(a).columns;
 }
+// What pixel norms that are not run may stand between: rows of matrices, images of whole segments.
+static bool joins_norm(const ConvArgs *a) {
+    return conv_sm90_takes(a) && layer_of(a).matrix && a->out_height * a->out_width % NORM_SEGMENT == 0 && a->options.scale == 1;
+}
+extern "C" bool cuda_conv_leaves(const ConvArgs *a) {
+    const bool stream = a->y_type == DG_F32 && a->add_type == DG_F32 && a->add_kind == OPERAND_FULL && a->needs & CONV_GATE;
+    return joins_norm(a) && stream && a->options.act == ACT_NONE && a->k % FOLD_COLUMNS == 0;
+}
+extern "C" bool cuda_conv_folds(const ConvArgs *a) {
+    return joins_norm(a) && a->y_type == a->x_type && a->add_kind == OPERAND_NONE && !(a->needs & CONV_GATE) && a->options.act != ACT_RELU;
+}
 
 typedef gpu::TensorMap Map;
 struct Maps {
@@ -239,6 +284,29 @@ template <typename T, int COLUMNS> static int launch_tiles(const Maps &m, const 
     const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
     return gpu::launch_cluster(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), PAIR, shared, stream, m.x, m.w, m.add, m.y, m.skip, p);
+}
+template <typename T, int COLUMNS, bool AFTER>
+static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
+    const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
+    const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
+    const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
+    return gpu::launch_cluster(conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), PAIR, shared, stream, m.x, m.w, m.y, p, f);
+}
+template <typename T, bool AFTER>
+static int launch_norm_type(int columns, const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
+    if (columns == 256) return launch_norm<T, 256, AFTER>(m, p, f, most, stream);
+    if (columns == 192) return launch_norm<T, 192, AFTER>(m, p, f, most, stream);
+    return launch_norm<T, 128, AFTER>(m, p, f, most, stream);
+}
+static int launch_fold(const ConvArgs *a, int columns, const Maps &m, const WgmmaParams &p, cudaStream_t stream) {
+    const ConvFold *fold = &a->fold;
+    const FoldParams f = {fold->shift_scale, (float2 *)fold->partial, (const float2 *)fold->moments, fold->rows};
+    const int most = a->multiprocessors;
+    if (a->x_type == DG_F16)
+        return fold->copy ? launch_norm_type<__half, false>(columns, m, p, f, most, stream)
+                          : launch_norm_type<__half, true>(columns, m, p, f, most, stream);
+    return fold->copy ? launch_norm_type<__nv_bfloat16, false>(columns, m, p, f, most, stream)
+                      : launch_norm_type<__nv_bfloat16, true>(columns, m, p, f, most, stream);
 }
 template <typename T> static int launch_type(int columns, const Maps &m, const WgmmaParams &p, int most, cudaStream_t stream) {
     if (columns == 256) return launch_tiles<T, 256>(m, p, most, stream);
@@ -281,7 +349,9 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     if (p.plain) failed |= image_map(&m.y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (p.plain && a->add_kind == OPERAND_FULL)
         failed |= image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+    if (a->fold.copy) failed |= image_map(&m.y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;
+    if (a->fold.copy || a->fold.moments) return launch_fold(a, l.columns, m, p, (cudaStream_t)stream);
     if (a->x_type == DG_F16) return launch_type<__half>(l.columns, m, p, a->multiprocessors, (cudaStream_t)stream);
     return launch_type<__nv_bfloat16>(l.columns, m, p, a->multiprocessors, (cudaStream_t)stream);
 }

@@ -16,6 +16,32 @@ extern "C" {
 /* Statistics of a tensor {n,height,width,c}: for each image, each segment of NORM_SEGMENT of its pixels in order (the last
  * may be shorter) and each channel, the mean of the stored values and the sum of their squares about it, in f32: [image][segment][c][2]. */
 enum { NORM_SEGMENT = 64 };
+/* A pixel norm y = (x - mean) / sqrt(var + eps) * (1 + scale) + shift that is not run: who makes x in f32 leaves copy and partial, who
+ * would read y reads copy, with moments and rows. All NULL: nothing of it. */
+enum { FOLD_COLUMNS = 64 }; /* that a partial moment is of */
+#define FOLD_SCALE 0x1p-6f
+typedef struct {
+    void *copy;               /* maker: x * (1 + scale) * FOLD_SCALE, of the type of the products */
+    const float *shift_scale; /* maker: {n,2k}, of the norm */
+    float *partial;           /* maker: [k / FOLD_COLUMNS][rows of y][2]: mean and sum of squares about it */
+    const float *moments;     /* reader: [rows][2]: of cuda_fold_moments */
+    const float *rows;        /* reader: {n,2,k}: the weight times the rows of cuda_fold_rows, in f32 */
+} ConvFold;
+typedef struct {
+    const float *partial;
+    float *moments; /* [rows][2]: 1 / (deviation * FOLD_SCALE), -mean / deviation */
+    int rows, c;    /* c: channels of a row, whole FOLD_COLUMNS */
+    float eps;
+} FoldMomentsArgs;
+int cuda_fold_moments(const FoldMomentsArgs *a, void *stream);
+typedef struct {
+    const float *shift_scale; /* {n,2c}, c in whole runs of 8 */
+    void *rows;               /* {n,2,c}: 1 + scale, then shift, of `type` */
+    DType type;
+    int n, c;
+} FoldRowsArgs;
+int cuda_fold_rows(const FoldRowsArgs *a, void *stream);
+
 typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias) * gate + add)), padded with zeros; with a skip, below */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
@@ -34,10 +60,13 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     int skip_c[2];
     unsigned needs;                  /* conv_needs */
     int capability, multiprocessors; /* of the device: 90 for 9.0 */
+    ConvFold fold;
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
 /* How many times its blocks of work fill the device's multiprocessors. The last, part of a wave takes as long as a whole one. */
 double cuda_conv_waves(const ConvArgs *a);
+bool cuda_conv_leaves(const ConvArgs *a); /* whether it can leave what a norm that is not run needs: by shapes, types and `needs` alone */
+bool cuda_conv_folds(const ConvArgs *a);  /* whether it can read such a norm, by the same */
 /* What is left to do where y holds conv(x, w) alone, rounded to y_type: y = act(scale * ((y + bias) * gate + add)) in place. */
 int cuda_conv_finish(const ConvArgs *a, void *stream);
 /* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */

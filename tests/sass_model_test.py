@@ -316,13 +316,23 @@ def test_bf16_and_wide_heads():
     check("132 vectors are two whole tiles, and one of 4", [(part.grid, part.parameters[0].n) for part in many.parts], [((108, 2, 1), 128), ((108, 1, 1), 4)])
 
 
+def stream_and_norm():
+    """A convolution that makes a stream, a pixel norm of it, and a convolution of that."""
+    tensors = [[0, 0, 0, 0, "fp16"], [1, 16, 16, 1152, "fp16"], [1152, 1, 1, 1152, "fp16"], [1, 16, 16, 1152, "fp32"], [1, 1, 1, 1152, "fp32"],
+               [1, 16, 16, 1152, "fp32"], [1, 1, 1, 2304, "fp32"], [1, 16, 16, 1152, "fp16"], [3456, 1, 1, 1152, "fp16"], [1, 16, 16, 3456, "fp16"]]
+    conv = {"kind": "conv", "stride": 1, "top": 0, "left": 0, "act": "none", "positions": False, "stats": False, "flops": 0, "bytes": 0}
+    return {"tensors": tensors, "ops": [dict(conv, **{"in": [1, 2, 0, 3, 4], "out": 5}),
+                                        {"kind": "pixel_norm", "in": [5, 0, 0, 6, 0], "out": 7, "rms": False, "maker": 0, "flops": 0, "bytes": 0},
+                                        dict(conv, **{"in": [7, 8, 0, 0, 0], "out": 9})]}
+
+
 class FakePredictor:
     """Calls of 10 and 20 ms for each row; a launch takes a second for each block, two of them where a gate is read."""
     sets = {"low": {}, "high": {}}
 
     def graph(self, graph, rows):
         return {"ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "categories": {"linear layers": [2.0, 3.0], "pixel norm": [1.0, 1.0]},
-                "fused gates": [0.5, 1.0], "rows": {"an op": {"count": 1, "ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "bytes": 3e9 * rows, "floor_ms": 3.0 * rows}},
+                "fused": [0.5, 1.0], "rows": {"an op": {"count": 1, "ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "bytes": 3e9 * rows, "floor_ms": 3.0 * rows}},
                 "launches": 1, "floor_ms": 3.0 * rows}
 
     def seconds(self, launch, name):
@@ -346,8 +356,21 @@ def test_preset():
         "| an op | 1 | 200.000..400.000 | 100.0% | 67 | 0.20 | 60.000 | 20% |", "| network | an op | 6000000 | 55.2% | 20% |")], [True] * 5)
     gated = counts.conv(1, 1152, 1152, 16, stats=False, gate=True)
     op, made = launches.launches_of(gated, 4)[0]
-    check("a gate costs what the convolution without it does not", predict.Predictor.gate(FakePredictor(), op, made, "low"), 8 * 9)
+    check("a gate costs what the convolution without it does not", predict.Predictor.more(FakePredictor(), op, made, "low"), 8 * 9)
     check("and is still in the op", op.inputs[4] is not None, True)
+    block = stream_and_norm()
+    made = launches.launches_of(block, 4, True)
+    check("a norm between two products is no launch; before it its rows' moments, behind it a product of two rows an image", [
+        [launch.kernel.split("I")[0] for launch in of] for _, of in made], [
+            ["conv_wgmma_norm_kernel", "fold_moments_kernel"], [], ["fold_rows_kernel", "conv_wgmma_kernel", "conv_wgmma_norm_kernel"]])
+    check("of 8 rows", [made[2][1][1].parameters[-1].out_width, made[0][1][1].parameters[0].parts, made[0][1][1].parameters[0].rows], [8, 18, 1024])
+    block["ops"][0]["stats"] = True
+    check("not where statistics are wanted", [len(of) for _, of in launches.launches_of(block, 4, True)], [1, 1, 1])
+    check("and not without Hopper's kernels", len(launches.launches_of(stream_and_norm(), 4)[1][1]), 1)
+    op, made = launches.launches_of(stream_and_norm(), 4, True)[2]
+    fake = predict.Predictor({}, {})
+    fake.seconds = lambda launch, name: (5.0 if "norm" in launch.kernel else 3.0, 0.0)
+    check("a reader costs what it takes more, the product of rows included", fake.more(op, made, "low"), 5.0 + 3.0 - 3.0)
     two = counts.graph_of("add", [counts.image(256, 32)] * 2, counts.image(256, 32))
     two["ops"].append(dict(two["ops"][0], flops=1e12))
     predictor = predict.Predictor({}, {})
@@ -375,9 +398,11 @@ def test_op_list():
     streams = [op for op in graphs[0]["ops"] if op["kind"] == "pixel_norm"]
     check("57 norms of an f32 stream, written in bf16", {(graphs[0]["tensors"][op["in"][0]][4], graphs[0]["tensors"][op["out"]][4]) for op in streams} |
           {len(streams)}, {("fp32", "bf16"), 57})
-    made = [pair for g in graphs for hopper in (False, True) for pair in launches.launches_of(g, 4 * g["rows"], hopper)]
-    check("every op of it has launches, but for linear layers that another's launch makes",
-          len(made) == 2 * sum(len(g["ops"]) for g in graphs) and all(launch or launches.is_plain_linear(op) for op, launch in made), True)
+    check("all but the first, whose input is the portable kernel's, may be left out", sum(op["maker"] >= 0 for op in streams), 56)
+    made = [of for g in graphs for hopper in (False, True) for of in launches.launches_of(g, 4 * g["rows"], hopper)]
+    check("every op of it has launches, but for linear layers that another's launch makes and norms that are left out: not the first and not the last",
+          (len(made) == 2 * sum(len(g["ops"]) for g in graphs), {op.fold for op, of in made if not of and not launches.is_plain_linear(op)},
+            sum(not of and not launches.is_plain_linear(op) for op, of in made)), (True, {"norm"}, 55))
     refused_by = subprocess.run([lister, "bf16", "--preset", "edm-cifar10"], capture_output=True, text=True, cwd=ROOT)
     check("a preset without networks is refused", (refused_by.returncode, refused_by.stderr), (1, "op_list: edm-cifar10: a preset that does not say its networks\n"))
     return 0

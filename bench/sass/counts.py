@@ -55,6 +55,17 @@ def image(channels, size):
     return (1, size, size, channels)
 
 
+def fold(what, channels):
+    """A convolution of DiT before a pixel norm that is not run, or behind one."""
+    maker = what == "maker"
+    y = (1, 16, 16, 1152, "fp32") if maker else (1, 16, 16, 4608)
+    vector = (1, 1, 1, y[3], "fp32")
+    graph = graph_of("conv", [image(channels, 16), (y[3], 1, 1, channels), vector, y if maker else None, vector if maker else None], y, stride=1, top=0, left=0,
+                     act="none" if maker else "gelu_tanh", stats=False)
+    graph["ops"][0]["fold"] = what
+    return graph
+
+
 BATCH = 64
 # (name, graph, the same with twice as many turns of its loop or None, the turns of the first)
 CASES = [
@@ -91,6 +102,8 @@ HOPPER_CASES = [
     ("Hopper: conv 3x3, 128 columns, residual and statistics", conv(3, 128, 128, 32), conv(3, 256, 128, 32), 18),
     ("Hopper: conv 1x1, 256 columns", conv(1, 256, 768, 16, False, False), conv(1, 512, 768, 16, False, False), 4),
     ("Hopper: conv 1x1, gate and residual", conv(1, 256, 768, 16, stats=False, gate=True), conv(1, 512, 768, 16, stats=False, gate=True), 4),
+    ("Hopper: conv 1x1, gate and residual, before a norm left out", fold("maker", 256), fold("maker", 512), 4),
+    ("Hopper: conv 1x1, GELU, behind a norm left out", fold("reader", 256), fold("reader", 512), 4),
     ("Hopper: conv 1x1, GELU", conv(1, 256, 768, 16, False, False, act="gelu_tanh"), conv(1, 512, 768, 16, False, False, act="gelu_tanh"), 4),
     ("Hopper: attention, heads of 64, many tokens", attention("attn", 4, 64, 512), attention("attn", 4, 64, 1024), 8),
     ("Hopper: attention, heads of 72, 256 tokens", attention("attn", 4, 72, 256), attention("attn", 4, 72, 512), 4),

@@ -86,6 +86,7 @@ class Op:
         read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
         self.bytes = sum(t.bytes for t in read + [self.out] if t)
         self.hopper = False  # whether the kernels that sm_90a alone has are there to take it
+        self.fold = op.get("fold")  # "norm": a pixel norm that is not run; "maker", "reader": a convolution before or after one
 
     def describe(self):
         """As host/program/op_table.c names the rows of its table."""
@@ -114,9 +115,10 @@ class Op:
         return "%s %d %dx%d" % (self.kind, o.c, o.h, o.w)
 
 
-def without_gate(op):
-    """The same convolution, its gate left out."""
+def alone(op):
+    """The same convolution, its gate and what it does of a norm left out."""
     plain = copy_of(op)
+    plain.fold = None
     plain.inputs = op.inputs[:4] + [None] + op.inputs[5:]
     return plain
 
@@ -565,6 +567,8 @@ def pool(op):
 
 
 def pixel_norm(op):
+    if op.fold:
+        return []
     x, y, threads = op.inputs[0], op.out, 128
     given = [address(1 + k) if op.inputs[k] else 0 for k in (1, 2, 3)]
     p = PixelNormArgs(x=address(0), gamma=given[0], beta=given[1], shift_scale=given[2], y=address(1), x_type=x.type, y_type=y.type, n=x.n, pixels=x.pixels,
@@ -590,8 +594,10 @@ def launches_of(graph, batch, hopper=False):
     """[(op, its launches)] of a graph of bench/op_list.c. hopper: with the kernels that sm_90a alone has."""
     out, norms = [], set()
     differentiated = {op["in"][0] for op in graph["ops"] if op["kind"] == "attn_bwd"}
-    for numbers in graph["ops"]:
-        op = Op(graph, numbers, batch)
+    ops = [Op(graph, numbers, batch) for numbers in graph["ops"]]
+    if hopper:
+        wgmma.fold_norms(ops)
+    for op, numbers in zip(ops, graph["ops"]):
         op.hopper = hopper
         if op.kind in ("norm", "norm_bwd"):
             same = (numbers["in"][0], numbers["groups"], numbers["eps"])

@@ -57,6 +57,9 @@ PoolOptions = structure("PoolOptions", [("max", c.c_bool)], ints("height", "widt
 PoolArgs = structure("PoolArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "out_height", "out_width", "c"), [("options", PoolOptions)])
 PixelNormArgs = structure("PixelNormArgs", pointers("x", "gamma", "beta", "shift_scale", "y"), ints("x_type", "y_type", "n", "pixels", "c"), floats("eps"),
                           [("rms", c.c_bool)])
+FoldParams = structure("FoldParams", pointers("shift_scale", "partial", "moments", "rows"))
+MomentParams = structure("MomentParams", pointers("partial", "moments"), ints("parts", "rows"), floats("eps"))
+RowParams = structure("RowParams", pointers("shift_scale", "rows"), ints("type", "c"))
 GateArgs = structure("GateArgs", pointers("x", "gate", "residual", "y"), ints("x_type", "residual_type", "y_type", "n", "pixels", "c"))
 DepthToSpaceArgs = structure("DepthToSpaceArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "c", "p"))
 SoftmaxArgs = structure("SoftmaxArgs", pointers("x", "y"), ints("n", "c"), [("log", c.c_bool)])

@@ -5,6 +5,7 @@
  * first: a graph that does not fit is refused before anything is allocated, with the bytes needed and free.               */
 #include "device/cuda/ops.h"
 #include "device/cuda/replay.h"
+#include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,9 @@ static size_t scratch_bytes(const Exec *e) {
     size_t most = 0;
     for (int i = 0; i < e->g->nop; i++) {
         size_t bytes = is_read_later(e, i) ? 0 : cuda_workspace_bytes(e, i);
+        size_t fold = cuda_fold_scratch_bytes(e, i);
         if (bytes > most) most = bytes;
+        if (fold > most) most = fold;
     }
     return most;
 }
@@ -55,6 +58,7 @@ static bool admit(const Exec *e, Error *err) {
     size_t activations = g->arena_bytes ? g->arena_bytes : DG_ALIGN, weights = 0, workspaces = taken_by(scratch_bytes(e));
     for (int i = 0; i < g->nop; i++) {
         if (is_read_later(e, i)) workspaces += taken_by(cuda_workspace_bytes(e, i));
+        workspaces += taken_by(cuda_fold_kept_bytes(e, i));
         for (int j = 0; j < OP_INPUTS; j++) {
             Tid t = g->op[i].in[j];
             if (!t || in_arena(&g->t[t]) || seen[t]) continue;
@@ -171,6 +175,10 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
         if (!allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err)) return false;
         e->workspace_bytes += bytes;
     }
+    size_t kept = cuda_fold_kept_bytes(e, i);
+    if (kept && !allocate(e, &p->kept, kept, op_name(op_at(e, i)->kind), err)) return false;
+    e->workspace_bytes += kept;
+    if (cuda_fold_scratch_bytes(e, i)) p->scratch = ((const ExecState *)e->state)->scratch;
     if (e->dev->provider == DEVICE_OWN || !cuda_is_image_conv(e, op) || op->in[7]) return true; /* no library has a skip */
     ConvArgs a = cuda_conv_args(e, i);
     return conv_choose(e->dev, &a, &p->choice, err);
@@ -186,6 +194,7 @@ static void cuda_unbind(Exec *e) {
         conv_choice_free(e->dev, p->choice);
         if (p->own && p->workspace) cuda_release(e->dev, p->workspace);
         if (p->bias) cuda_release(e->dev, p->bias);
+        if (p->kept) cuda_release(e->dev, p->kept);
         free(p);
     }
     if (s->scratch) cuda_release(e->dev, s->scratch);

@@ -1,5 +1,6 @@
 /* ops.c -- each op unpacked into the launcher structs of kernels/kernels.h, and the memory that it works in. */
 #include "device/cuda/ops.h"
+#include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
 #include <cuda_runtime_api.h>
 #include <string.h>
@@ -89,6 +90,9 @@ static int run_conv(const Exec *e, int i, int ops, void *stream) {
         return cuda_linear(a, ops, stream);
     }
     ConvArgs a = cuda_conv_args(e, i);
+    Fold f;
+    if (cuda_fold_maker(e, i, &f)) return cuda_run_fold_maker(e, &f, a, stream);
+    if (cuda_fold_reader(e, i, &f)) return cuda_run_fold_reader(e, i, &f, a, stream);
     return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
 static NormArgs norm_args(const Exec *e, int i) {
@@ -321,6 +325,8 @@ static int run_resize(const Exec *e, int i, void *stream) {
 static int run_pixel_norm(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
+    Fold f;
+    if (cuda_norm_folded(e, i, &f)) return 0;
     PixelNormArgs a = {.x = data(e, op->in[0]),
                        .gamma = data(e, op->in[1]),
                        .beta = data(e, op->in[2]),

@@ -10,6 +10,8 @@ typedef struct { /* Exec.prep[i] */
     bool own;      /* the workspace is this op's alone; else it is the Exec's scratch */
     ConvChoice *choice; /* OP_CONV: the library that runs it; NULL: our own kernels */
     float *bias;        /* OP_CONV with a skip: the sum of both biases, where there are two; else NULL */
+    void *kept;         /* a convolution before a norm that is not run (norm_fold.h): the moments of its rows */
+    void *scratch;      /* what a convolution before or after such a norm works in, the Exec's; else NULL */
     void *forward;      /* OP_NORM_BWD, OP_ATTN_BWD: what the forward op left in its workspace, or NULL */
 } OpPrep;
 static inline const Op *op_at(const Exec *e, int i) { return &e->g->op[i]; }
@@ -17,6 +19,8 @@ static inline void *op_workspace(const Exec *e, int i) { return e->prep[i] ? ((c
 static inline float *op_bias(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->bias : NULL; }
 static inline ConvChoice *op_choice(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->choice : NULL; }
 static inline void *op_forward(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->forward : NULL; }
+static inline void *op_kept(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->kept : NULL; }
+static inline void *op_scratch(const Exec *e, int i) { return e->prep[i] ? ((const OpPrep *)e->prep[i])->scratch : NULL; }
 /* Op i is a gradient: the op before it whose workspace it reads, a norm of the same moments or the attention of the same qkv. Else -1. */
 int cuda_forward_of(const Exec *e, int i);
 
