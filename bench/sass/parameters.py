@@ -35,8 +35,8 @@ ConvParams = structure("ConvParams", pointers("x", "w", "y", "stats"), [("end", 
                        ints("height", "width", "c", "out_width", "filter_height", "filter_width", "stride", "top", "left", "pieces", "row_pieces"),
                        [("by_width", Divider)], ints("across"), [("by_across", Divider), ("walk", FilterWalk)])
 LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add", "y"), ints("n", "c", "k", "add_stride"), floats("scale"), ints("act"))
-NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
-                       ints("pixels", "c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
+NormParams = structure("NormParams", pointers("x", "more", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
+                       ints("pixels", "c", "x_c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
                        [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial"))
 Slices = structure("Slices",
                    ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "pitch"),

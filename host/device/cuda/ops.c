@@ -76,8 +76,9 @@ static int run_conv(const Exec *e, int i, void *stream) {
 }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
-    Shape x = shape(e, op->in[0]);
+    Shape x = shape(e, op->out);
     NormArgs a = {.x = data(e, op->in[0]),
+                  .more = data(e, op->in[5]),
                   .dy = data(e, op->in[4]),
                   .y = data(e, op->out),
                   .gamma = data(e, op->in[1]),
@@ -90,6 +91,7 @@ static NormArgs norm_args(const Exec *e, int i) {
                   .height = x.h,
                   .width = x.w,
                   .c = x.c,
+                  .x_c = shape(e, op->in[0]).c,
                   .groups = op->norm.groups,
                   .eps = op->norm.eps,
                   .silu = op->norm.silu,
@@ -110,7 +112,7 @@ int cuda_forward_of(const Exec *e, int i) {
     const Op *b = op_at(e, i);
     for (int j = 0; (b->kind == OP_NORM_BWD || b->kind == OP_ATTN_BWD) && j < i; j++) {
         const Op *f = op_at(e, j);
-        if (f->in[0] != b->in[0]) continue;
+        if (f->in[0] != b->in[0] || f->in[5] != b->in[5]) continue;
         if (b->kind == OP_NORM_BWD && f->kind == OP_NORM && same_norm(f, b)) return j;
         if (b->kind == OP_ATTN_BWD && f->kind == OP_ATTN && f->attn.heads == b->attn.heads) return j;
     }
