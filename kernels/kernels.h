@@ -89,10 +89,11 @@ int cuda_linear(const LinearArgs *a, int layers, void *stream);
 
 typedef struct {                             /* OP_NORM, and OP_NORM_BWD with dy */
     const void *x, *dy, *add;                /* {n,height,width,c}; dy: backward only, as add, which may be NULL: added to dx */
+    const void *more;                        /* forward only: x has x_c channels, and this the rest, in the same type; or NULL */
     void *y;                                 /* the output: y, or dx */
     const float *gamma, *beta, *scale_shift; /* [c], [c], {n,2c} or NULL */
     DType x_type, dy_type, add_type, y_type;
-    int n, height, width, c, groups;
+    int n, height, width, c, x_c, groups;
     float eps;
     bool silu;
     void *workspace;       /* cuda_norm_workspace(a) bytes: of this op alone */

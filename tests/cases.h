@@ -22,7 +22,7 @@ typedef struct {
     union {
         /* an r x r kernel and one pad; where s is not 0, an r x s kernel, its stride and its pads (top, left, bottom, right) */
         struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; Act act; bool gate; int skip[2]; bool no_skip_bias; } conv;
-        struct { int groups; float eps; bool silu, scale_shift, again; } norm; /* again: x is read beside the norm too, y = norm + x */
+        struct { int groups; float eps; bool silu, scale_shift, again; int more; } norm; /* again: x is read beside the norm too, y = norm + x */
         struct { int heads; AttnInput input; } attn;
         struct { UnaryKind f; float lo, hi; } unary;
         struct { float a, b; AddKind add; } add;
@@ -152,6 +152,12 @@ static const OpCase op_cases[] = {
     {"norm_again_40px", "the same: parts of an image", OP_NORM, {1, 40, 40, 48}, .norm = {8, 1e-5f, false, true, true}},
     {"norm_again_odd", "the same: 3 channels per group, odd image", OP_NORM, {1, 5, 7, 15}, .norm = {5, 1e-6f, true, false, true}},
     {"norm_again_f32", "the same: a gradient of another type is added", OP_NORM, {1, 10, 10, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true, true}},
+    {"norm_two", "of two tensors, 12 channels per group: one straddles the seam", OP_NORM, {1, 8, 8, 256}, .norm = {32, 1e-6f, true, false, false, 128}},
+    {"norm_two_seam", "a slice of channels that begins beside the seam; more pixels than a segment", OP_NORM, {1, 12, 12, 72}, .norm = {8, 1e-5f, true, true, false, 88}},
+    {"norm_two_odd", "a seam where no run of channels begins", OP_NORM, {1, 5, 7, 21}, .norm = {16, 1e-6f, true, false, false, 11}},
+    {"norm_two_72px", "two tensors, many segments", OP_NORM, {1, 72, 72, 8}, .norm = {4, 1e-5f, false, true, false, 24}},
+    {"norm_two_32px", "several passes, channels of two slices", OP_NORM, {1, 32, 32, 40}, .norm = {3, 1e-5f, true, false, false, 8}},
+    {"norm_two_f32_out", "two tensors, types that differ", OP_NORM, {1, 10, 10, 16}, .f32_out = true, .norm = {4, 1e-5f, true, true, false, 8}},
     {"norm_f32_out", "types that differ, a last segment that is not whole", OP_NORM, {1, 10, 10, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true}},
     /* ---- attention ---- */
     {"attn_d64", "ADM heads of 64", OP_ATTN, {1, 8, 8, 3 * 128}, .attn = {2}},
@@ -346,8 +352,11 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         break;
     }
     case OP_NORM:
-        if (c->norm.scale_shift) k.in[1] = g_input(g, "scale_shift", (Shape){n, 1, 1, 2 * s.c});
-        k.y = g_norm(g, x, case_vector(g, "n.weight", s.c), case_vector(g, "n.bias", s.c), k.in[1], c->norm.groups, c->norm.eps);
+        if (c->norm.more) k.in[1] = g_input(g, "more", (Shape){n, s.h, s.w, c->norm.more});
+        s.c += c->norm.more;
+        if (c->norm.scale_shift) k.in[2] = g_input(g, "scale_shift", (Shape){n, 1, 1, 2 * s.c});
+        k.y = g_norm_of_two(g, x, k.in[1], case_vector(g, "n.weight", s.c), case_vector(g, "n.bias", s.c), k.in[2], c->norm.groups,
+                            c->norm.eps);
         op = &g->op[g->t[k.y].producer];
         op->norm.silu = c->norm.silu;
         if (c->norm.again) k.y = g_add(g, k.y, x, 1, 1);

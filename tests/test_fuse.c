@@ -150,6 +150,43 @@ static Tid vector_to_gradient(Graph *g) {
     return g_add(g, graph_backward(g, n, image(g, "dy"), x), vector(g, "v", C), 1, 1);
 }
 
+static Tid norm_of(Graph *g, Tid x, const char *gamma) {
+    char beta[32];
+    Shape v = {1, 1, 1, shape_of(g, x).c};
+    snprintf(beta, sizeof beta, "%s.bias", gamma);
+    Tid w = g_weight(g, gamma, v, (WeightView){.kind = VIEW_VECTOR}), b = g_weight(g, beta, v, (WeightView){.kind = VIEW_VECTOR});
+    return g_silu(g, g_norm(g, x, w, b, 0, 4, 1e-5f));
+}
+static Tid joined(Graph *g) { return g_concat(g, image(g, "x"), image(g, "y")); }
+static Tid norm_joined(Graph *g) { return norm_of(g, joined(g), "n.weight"); }
+static Tid block_of(Graph *g, Tid x) { /* of a U-Net's second half */
+    Tid h = norm_of(g, conv_of(g, norm_of(g, x, "n0.weight"), "w0.weight", "w0.bias"), "n1.weight");
+    return g_add(g, conv_of(g, h, "w1.weight", "w1.bias"), pixel_conv(g, x, "skip.weight", 1), .5f, .5f);
+}
+static Tid block_joined(Graph *g) { return block_of(g, joined(g)); }
+static Tid blocks_joined(Graph *g) { /* a small U-Net: two levels of blocks, their outputs read by the next block and by a later one */
+    Tid x = block_of(g, g_concat(g, image(g, "x"), image(g, "y")));
+    g->t[x].keep = true;
+    Tid y = norm_of(g, g_concat(g, conv_of(g, x, "down.weight", "down.bias"), x), "n2.weight");
+    return conv_of(g, y, "out.weight", "out.bias");
+}
+static Tid joined_read_by_conv(Graph *g) { /* a 3x3 convolution reads no two */
+    Tid x = joined(g), n = norm_of(g, x, "n.weight");
+    return g_concat(g, n, conv_of(g, x, "w.weight", "w.bias"));
+}
+static Tid joined_kept(Graph *g) {
+    Tid x = joined(g);
+    g->t[x].keep = true;
+    return norm_of(g, x, "n.weight");
+}
+static Tid norm_of_three(Graph *g) {
+    return norm_of(g, g_concat_all(g, (Tid[]){image(g, "x"), image(g, "y"), image(g, "z")}, 3), "n.weight");
+}
+static Tid norm_of_few(Graph *g) { /* the seam stands within eight channels */
+    Tid few = g_input(g, "few", (Shape){N, SIZE, SIZE, 4});
+    return norm_of(g, g_concat(g, few, g_concat(g, few, image(g, "x"))), "n.weight");
+}
+
 static const struct {
     Tid (*build)(Graph *);
     const char *name, *left; /* the ops after fusing, in order */
@@ -189,6 +226,13 @@ static const struct {
     {skip_of_a_stride, "a skip with a stride", "conv conv"},
     {skip_of_vectors, "layers of vectors", "conv conv"},
     {skip_vector, "a layer of vectors for an image", "conv conv"},
+    {norm_joined, "a norm of two", "norm"},
+    {block_joined, "a block of two", "norm conv norm conv"},
+    {blocks_joined, "blocks of two", "norm conv norm conv conv norm conv"},
+    {joined_read_by_conv, "a concat that a convolution reads", "concat norm conv concat"},
+    {joined_kept, "a concat that is kept", "concat norm"},
+    {norm_of_three, "a norm of three", "concat norm"},
+    {norm_of_few, "a norm of 4 and 4 and 16 channels", "concat concat norm"},
     {transformer_block, "a transformer's block", "pixel_norm conv conv"},
     {norm_beside_skip, "a gradient beside that of silu and a norm", "unary norm add norm_bwd unary_bwd add"},
     {norm_beside_scaled_skip, "a gradient beside a norm's", "norm add add add norm_bwd"},

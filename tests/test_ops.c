@@ -336,7 +336,8 @@ static bool has_gradient(const OpCase *c) {
 /* Inputs with a gradient: in[0] and those behind it. Vectors come from the time embedding: nothing is differentiated there. */
 static int gradients(const OpCase *c) {
     if (c->kind == OP_CONV && c->conv.skip[0]) return c->conv.skip[1] ? 3 : 2;
-    bool second = c->kind == OP_CONCAT || (c->kind == OP_CONV && c->conv.add == ADD_FULL) || (c->kind == OP_ADD && c->add.add == ADD_FULL);
+    bool second = c->kind == OP_CONCAT || (c->kind == OP_NORM && c->norm.more) || (c->kind == OP_CONV && c->conv.add == ADD_FULL) ||
+                  (c->kind == OP_ADD && c->add.add == ADD_FULL);
     return second ? 2 : 1;
 }
 

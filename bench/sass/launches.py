@@ -100,7 +100,7 @@ class Op:
             return "conv %dx%d%s %d->%d %dx%d%s%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
                                                       " + in3" if self.inputs[3] else "", skip, act)
         if self.kind in ("norm", "norm_bwd"):
-            return "%s%s%s %d %dx%d%s" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", a.c, a.h, a.w,
+            return "%s%s%s %d %dx%d%s" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", o.c, o.h, o.w,
                                       " + in5" if self.inputs[5] else "")
         if self.kind in ("attn", "attn_bwd"):
             return "%s %d heads of %d, %d tokens" % (self.kind, numbers["heads"], a.c // 3 // numbers["heads"], a.pixels)
@@ -313,11 +313,14 @@ MANY_SEGMENTS = 64
 def norm(op, forward_before=False):
     backward = op.kind == "norm_bwd"
     x, given = op.inputs[0], op.numbers["stats"]
+    more = None if backward else op.inputs[6]
+    if more:  # the channels of two tensors
+        x = x.of_channels(x.c + more.c)
     dy, add = (op.inputs[4], op.inputs[5]) if backward else (None, None)
     added = add.bytes if add else 0
     groups = op.numbers["groups"]
     segments = ceil_div(x.pixels, NORM_SEGMENT)
-    p = NormParams(x=address(0), dy=address(1) if backward else 0, add=address(11) if add else 0, y=address(2), gamma=address(3), beta=address(4),
+    p = NormParams(x=address(0), more=address(8) if more else 0, x_c=op.inputs[0].c, dy=address(1) if backward else 0, add=address(11) if add else 0, y=address(2), gamma=address(3), beta=address(4),
                    scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type,
                    add_type=add.type if add else op.out.type, y_type=op.out.type,
                    pixels=x.pixels, c=x.c, groups=groups, per_group=x.c // groups, segments=segments, n=x.n, eps=1e-6, silu=op.numbers["silu"],
@@ -325,7 +328,7 @@ def norm(op, forward_before=False):
     p.stats[0], p.stats_c[0] = (address(9), given[0]) if given else (address(7), x.c)
     if len(given) > 1:
         p.stats[1], p.stats_c[1] = address(10), given[1]
-    if x.c % 8 or not p.x_type == p.y_type == p.dy_type == p.add_type:
+    if x.c % 8 or p.x_c % 8 or not p.x_type == p.y_type == p.dy_type == p.add_type:
         raise Unreadable("a norm of mixed types or channels in no whole runs: the model knows the kernels for one type only")
     size = BYTES[x.type]
     run = 16 // size

@@ -37,8 +37,8 @@ ConvParams = structure("ConvParams", pointers("x", "w", "y", "stats"), [("end", 
 LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add", "y"), ints("n", "c", "k", "add_stride"), floats("scale"), ints("act"))
 LINEAR_LAYERS = 48
 LinearGroup = structure("LinearGroup", [("layer", LinearParams * LINEAR_LAYERS)])
-NormParams = structure("NormParams", pointers("x", "dy", "add", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "add_type", "y_type"),
-                       ints("pixels", "c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
+NormParams = structure("NormParams", pointers("x", "more", "dy", "add", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "add_type", "y_type"),
+                       ints("pixels", "c", "x_c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
                        [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial"))
 Slices = structure("Slices",
                    ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "pitch"),

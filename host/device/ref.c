@@ -82,18 +82,23 @@ static void ref_conv(const Exec *e, int i) {
                 }
 }
 
+/* Channel c of a norm's input, which may be two. */
+static sum_t norm_input(const Exec *e, const Op *op, int n, int pixel, int c) {
+    int j = op->in[6] && c >= shape(e, op->in[0]).c ? 6 : 0;
+    return (sum_t)ptr(e, op->in[j])[at(shape(e, op->in[j]), n, 0, pixel, j ? c - shape(e, op->in[0]).c : c)];
+}
 /* One (image, group) of a norm, forward (dy NULL) or backward, there plus `add`, which may be NULL. */
 static void norm_group(const Exec *e, const Op *op, const real *dy, const real *add, int n, int group) {
-    Shape s = shape(e, op->in[0]);
+    Shape s = shape(e, op->out);
     int per_group = s.c / op->norm.groups, pixels = s.h * s.w, c0 = group * per_group;
-    const real *x = ptr(e, op->in[0]), *gamma = ptr(e, op->in[1]), *beta = ptr(e, op->in[2]), *ss = ptr(e, op->in[3]);
+    const real *gamma = ptr(e, op->in[1]), *beta = ptr(e, op->in[2]), *ss = ptr(e, op->in[3]);
     real *y = ptr(e, op->out);
     sum_t count = (sum_t)per_group * (sum_t)pixels, mean = 0, var = 0, sum_d = 0, sum_dx = 0;
     for (int p = 0; p < pixels; p++)
-        for (int c = c0; c < c0 + per_group; c++) mean += (sum_t)x[at(s, n, 0, p, c)] / count;
+        for (int c = c0; c < c0 + per_group; c++) mean += norm_input(e, op, n, p, c) / count;
     for (int p = 0; p < pixels; p++)
         for (int c = c0; c < c0 + per_group; c++) {
-            sum_t centred = (sum_t)x[at(s, n, 0, p, c)] - mean;
+            sum_t centred = norm_input(e, op, n, p, c) - mean;
             var += centred * centred / count;
         }
     sum_t rstd = (sum_t)(1 / sqrt((double)var + (double)op->norm.eps));
@@ -102,7 +107,7 @@ static void norm_group(const Exec *e, const Op *op, const real *dy, const real *
             for (int c = c0; c < c0 + per_group; c++) {
                 size_t i = at(s, n, 0, p, c), v = (size_t)n * 2 * (size_t)s.c + (size_t)c;
                 sum_t scale = ss ? 1 + (sum_t)ss[v] : 1, shift = ss ? (sum_t)ss[v + (size_t)s.c] : 0;
-                sum_t xhat = ((sum_t)x[i] - mean) * rstd, u = (xhat * (sum_t)gamma[c] + (sum_t)beta[c]) * scale + shift;
+                sum_t xhat = (norm_input(e, op, n, p, c) - mean) * rstd, u = (xhat * (sum_t)gamma[c] + (sum_t)beta[c]) * scale + shift;
                 if (!dy) {
                     y[i] = (real)(op->norm.silu ? u * (sum_t)sigmoid((double)u) : u);
                     continue;

@@ -129,6 +129,29 @@ static bool fuse_modulation(Graph *g, Op *op, const int *uses) {
     return true;
 }
 
+/* Whether op i reads the concat's output t in such a way that it may read the two that it is of. */
+static bool takes_two(const Op *op, Tid t) {
+    int at = op->kind == OP_NORM ? 0 : op->kind == OP_CONV ? 5 : -1, reads = 0;
+    for (int j = 0; j < OP_INPUTS; j++) reads += op->in[j] == t;
+    return reads == 0 || (at >= 0 && reads == 1 && op->in[at] == t && !op->in[op->kind == OP_NORM ? 5 : 6]);
+}
+/* concat of two, where it is read by norms and skips alone -> these read the two. Channels in eights, so that nobody meets the seam
+ * within what it takes at once. */
+static void fuse_concat(Graph *g, Op *concat) {
+    Tid t = concat->out, a = concat->in[0], b = concat->in[1];
+    DType type = g->t[t].dtype;
+    if (concat->kind != OP_CONCAT || concat->in[2] || g->t[t].keep || g->t[a].dtype != type || g->t[b].dtype != type) return;
+    if (shape_of(g, a).c % 8 || shape_of(g, b).c % 8) return;
+    for (int i = 0; i < g->nop; i++)
+        if (g->op[i].kind != OP_REMOVED && !takes_two(&g->op[i], t)) return;
+    for (int i = 0; i < g->nop; i++) {
+        Op *op = &g->op[i];
+        if (op->kind == OP_NORM && op->in[0] == t) op->in[0] = a, op->in[6] = b;
+        if (op->kind == OP_CONV && op->in[5] == t) op->in[5] = a, op->in[6] = b;
+    }
+    concat->kind = OP_REMOVED;
+}
+
 int graph_fuse(Graph *g) {
     int *uses = dg_alloc((size_t)g->nt * sizeof *uses), removed = 0, n = 0;
     for (int i = 0; i < g->nop; i++)
@@ -140,6 +163,7 @@ int graph_fuse(Graph *g) {
                      fuse_gate(g, op, uses) || fuse_act(g, op, uses) || fuse_modulation(g, op, uses);
         if (fused) g->t[op->out].producer = i;
     }
+    for (int i = 0; i < g->nop; i++) fuse_concat(g, &g->op[i]);
     for (int i = 0; i < g->nop; i++) {
         if (g->op[i].kind == OP_REMOVED) {
             g->t[g->op[i].out].producer = -1; /* its tensor is gone: no op reads it */

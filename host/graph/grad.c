@@ -34,7 +34,11 @@ static void d_norm(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) {
     GRAPH_CHECK(!need[3], "backward: no gradient through a norm's scale and shift"); /* only embeddings feed them */
     Op b = op;
     b.kind = OP_NORM_BWD, b.in[4] = dy;
-    dx[0] = g_emit(g, b, shape_of(g, op.in[0]));
+    if (op.in[6]) b.in[0] = g_concat(g, op.in[0], op.in[6]), b.in[6] = 0;
+    Tid d = g_emit(g, b, shape_of(g, b.in[0]));
+    int c = shape_of(g, op.in[0]).c;
+    if (need[0]) dx[0] = op.in[6] ? g_slice(g, d, 0, c) : d;
+    if (need[6]) dx[6] = g_slice(g, d, c, shape_of(g, op.in[6]).c);
 }
 static void d_attn(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) {
     (void)need;

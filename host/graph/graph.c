@@ -180,14 +180,22 @@ static void check_vector(const Graph *g, Tid t, const char *what) {
                 dtype_name(vector_type(g)));
 }
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps) {
-    Shape s = shape_of(g, x), v = {1, 1, 1, s.c};
+    return g_norm_of_two(g, x, 0, gamma, beta, scale_shift, groups, eps);
+}
+Tid g_norm_of_two(Graph *g, Tid x, Tid more, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps) {
+    Shape s = shape_of(g, x), b = shape_of(g, more);
     const char *name = g->t[gamma].name;
+    GRAPH_CHECK(!more || (b.n == s.n && b.h == s.h && b.w == s.w && g->t[more].dtype == g->t[x].dtype),
+                "norm %s: of %dx%dx%d in %s and %dx%dx%d in %s", name, s.n, s.h, s.w, dtype_name(g->t[x].dtype), b.n, b.h, b.w,
+                dtype_name(g->t[more].dtype));
+    if (more) s.c += b.c;
+    Shape v = {1, 1, 1, s.c};
     GRAPH_CHECK(groups > 0 && s.c % groups == 0, "norm %s: %d channels in %d groups", name, s.c, groups);
     GRAPH_CHECK(shape_eq(shape_of(g, gamma), v) && shape_eq(shape_of(g, beta), v), "norm %s: wants %d values", name, s.c);
     GRAPH_CHECK(!scale_shift || shape_eq(shape_of(g, scale_shift), (Shape){s.n, 1, 1, 2 * s.c}),
                 "norm %s: scale and shift have %d values, want %d", name, shape_of(g, scale_shift).c, 2 * s.c);
     check_vector(g, scale_shift, "scale and shift of a norm");
-    return g_emit(g, (Op){.kind = OP_NORM, .in = {x, gamma, beta, scale_shift}, .norm = {groups, eps, false}}, s);
+    return g_emit(g, (Op){.kind = OP_NORM, .in = {x, gamma, beta, scale_shift, 0, 0, more}, .norm = {groups, eps, false}}, s);
 }
 Tid g_attn(Graph *g, Tid qkv, int heads) {
     Shape s = shape_of(g, qkv);

@@ -81,7 +81,8 @@ typedef struct {
        Or, of fusing alone, with a skip: act(scale * (conv(in0, w in1) + bias in2? + conv(channels of in5, then of in6?, w in7)    \
        + bias in8?)), where w in7 is 1x1, and in5 and in6 have the output's pixels */                                             \
     X(CONV, conv)                                                                                                                 \
-    /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */                        \
+    /* act((groupnorm(x)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance. x: channels of in0, then of   \
+       in6? */                                                                                                                    \
     X(NORM, norm)                                                                                                                 \
     X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 + in5? (of its shape) */                        \
     X(ATTN, attn)                       /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */ \
@@ -190,6 +191,7 @@ Tid g_table(Graph *g, const char *name, Shape s, const double *values); /* a con
 Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);                  /* stride 1, a square kernel (or pad 0) */
 Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o);
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps);
+Tid g_norm_of_two(Graph *g, Tid x, Tid more, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps); /* of [x, more?] */
 Tid g_attn(Graph *g, Tid qkv, int heads);
 Tid g_unary(Graph *g, Tid x, UnaryKind f, float lo, float hi); /* lo and hi: of F_CLAMP alone */
 Tid g_silu(Graph *g, Tid x);

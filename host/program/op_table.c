@@ -26,7 +26,7 @@ static void describe(const Exec *x, int i, char *out, size_t size) {
             snprintf(out, size, "%s %dx%d%s %d->%d %dx%d%s%s%s%s%s", name, k.h, k.w, stride, k.c, k.n, o.h, o.w,
                      op->in[2] ? "" : " no bias", op->in[4] ? " gate" : "", op->in[3] ? " + in3" : "", skip, act[op->conv.act]);
     } else if (op->kind == OP_NORM || op->kind == OP_NORM_BWD)
-        snprintf(out, size, "%s%s%s %d %dx%d%s", name, op->norm.silu ? " silu" : "", op->in[3] ? " scale-shift" : "", a.c, a.h, a.w,
+        snprintf(out, size, "%s%s%s %d %dx%d%s", name, op->norm.silu ? " silu" : "", op->in[3] ? " scale-shift" : "", o.c, o.h, o.w,
                  op->in[5] ? " + in5" : "");
     else if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD)
         snprintf(out, size, "%s %d heads of %d, %d tokens", name, op->attn.heads, a.c / 3 / op->attn.heads, a.h * a.w);

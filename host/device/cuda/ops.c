@@ -97,8 +97,9 @@ static int run_conv(const Exec *e, int i, int ops, void *stream) {
 }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
-    Shape x = shape(e, op->in[0]);
+    Shape x = shape(e, op->out);
     NormArgs a = {.x = data(e, op->in[0]),
+                  .more = data(e, op->in[6]),
                   .dy = data(e, op->in[4]),
                   .add = data(e, op->in[5]),
                   .y = data(e, op->out),
@@ -113,6 +114,7 @@ static NormArgs norm_args(const Exec *e, int i) {
                   .height = x.h,
                   .width = x.w,
                   .c = x.c,
+                  .x_c = shape(e, op->in[0]).c,
                   .groups = op->norm.groups,
                   .eps = op->norm.eps,
                   .silu = op->norm.silu,
@@ -133,7 +135,7 @@ int cuda_forward_of(const Exec *e, int i) {
     const Op *b = op_at(e, i);
     for (int j = 0; (b->kind == OP_NORM_BWD || b->kind == OP_ATTN_BWD) && j < i; j++) {
         const Op *f = op_at(e, j);
-        if (f->in[0] != b->in[0]) continue;
+        if (f->in[0] != b->in[0] || f->in[6] != b->in[6]) continue;
         if (b->kind == OP_NORM_BWD && f->kind == OP_NORM && same_norm(f, b)) return j;
         if (b->kind == OP_ATTN_BWD && f->kind == OP_ATTN && f->attn.heads == b->attn.heads) return j;
     }
