@@ -71,7 +71,7 @@ def tensor_map(channels, pixels):
 
 def conv(op, multiprocessors, tiles_of_a_block=None):
     """tiles_of_a_block: with a grid that gives the first block so many."""
-    x, w, bias, add, gate = op.inputs
+    x, w, bias, add, gate = op.inputs[:5]
     y, (box, columns, matrix) = op.out, layer_of(op)
     kind = (OPERAND_NONE if not add else OPERAND_POSITIONS if op.numbers.get("positions") else
             OPERAND_VECTOR if add.is_vector() and not y.is_vector() else OPERAND_FULL)
