@@ -30,7 +30,8 @@ struct Slices {
     int across, lanes, of_across; // of_across: 2^ACROSS_BITS / across, rounded up
     int part;                     // pixels of a block
     int team_bits, side_bits;     // of a team of 2^team_bits threads, 2^side_bits stand side by side, for channels of a group
-    int teams, pitch;             // of a block; of a channel's entries in shared memory, one a thread
+    int teams;                    // of a block
+    int sums, pitch;              // of a channel in shared memory: entries, one a lane or one a warp; from a channel's to the next one's
     bool whole;                   // slices are whole groups
 };
 
@@ -253,8 +254,13 @@ inline Slices slices_of(const NormParams &p, int channels, int threads, int part
     s.of_across = ((1 << ACROSS_BITS) + s.across - 1) / s.across;
     s.whole = channels % p.per_group == 0, s.groups = s.whole ? channels / p.per_group : (channels - 1) / p.per_group + 2;
     while (s.team_bits < 5 && s.groups << (s.team_bits + 1) <= threads) s.team_bits++;
-    s.teams = threads >> s.team_bits, s.pitch = threads + PAD;
+    s.teams = threads >> s.team_bits, s.sums = s.lanes, s.pitch = threads + PAD;
     while (s.side_bits < s.team_bits && 1 << s.side_bits < p.per_group) s.side_bits++;
+    return s;
+}
+// Where the lanes of a run lie as far apart in all warps, each warp adds them up by itself: less shared memory.
+inline Slices folded(Slices s, int threads) {
+    if (s.across < 32 && (s.across & (s.across - 1)) == 0) s.sums = threads / 32, s.pitch = s.sums * s.across + PAD;
     return s;
 }
 // Slices for kernels that walk over an image: pieces of rows of whole 128-byte lines, and more where the image has fewer rows than a

@@ -129,6 +129,10 @@ static Tid two_norms(Graph *g) { /* of three gradients two are added by one of t
     Tid x = image(g, "x");
     return gradient(g, g_add(g, g_add(g, normed(g, x), normed(g, x), 1, 1), x, 1, 1), x);
 }
+static Tid norm_beside_two(Graph *g) { /* it takes one, the sum of both goes on */
+    Tid x = image(g, "x"), s = g_silu(g, x);
+    return gradient(g, g_add(g, g_add(g, normed(g, x), x, 1, 1), s, 1, 1), x);
+}
 static Tid norm_beside_conv(Graph *g) { /* the conv takes the sum */
     Tid x = image(g, "x"), skip = conv_of(g, x, "skip.weight", "skip.bias");
     return gradient(g, g_add(g, normed(g, x), skip, 1, 1), x);
@@ -237,6 +241,7 @@ static const struct {
     {norm_beside_skip, "a gradient beside that of silu and a norm", "unary norm add norm_bwd unary_bwd add"},
     {norm_beside_scaled_skip, "a gradient beside a norm's", "norm add add add norm_bwd"},
     {two_norms, "gradients of two norms and a skip", "norm norm add add norm_bwd norm_bwd"},
+    {norm_beside_two, "gradients of a norm, a skip and silu", "unary norm add add norm_bwd unary_bwd add"},
     {norm_beside_conv, "a norm's gradient and a conv's", "norm conv norm_bwd conv"},
     {kept_gradient_of_norm, "a norm's gradient that is kept", "norm add norm_bwd add"},
     {weighed_gradients, "a weighed sum with a norm's gradient", "norm norm_bwd add"},

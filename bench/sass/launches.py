@@ -268,7 +268,7 @@ def row_block(channels, run, most):
     return RowBlock(c=channels, across=across, lanes=ROW_THREADS // across)
 
 
-NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 384, 99 * 1024, 2, 4, 512, 8
+NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, THIRD_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 256, 99 * 1024, 75 * 1024, 2, 4, 512, 8
 
 
 def slice_unit(p, run):
@@ -292,19 +292,28 @@ def slices_of(p, channels, run, threads, part):
     while s.side_bits < s.team_bits and 1 << s.side_bits < p.per_group:
         s.side_bits += 1
     s.whole = channels % p.per_group == 0
-    s.teams, s.pitch = threads >> s.team_bits, threads + PAD
+    s.teams, s.sums, s.pitch = threads >> s.team_bits, s.lanes, threads + PAD
     return s
 
 
-def whole_shared(p, channels, run):
-    rows = ceil_div(p.pixels, WHOLE_THREADS // (channels // run))
-    return channels * 24 + run * (WHOLE_THREADS + PAD) * 8 + 2 * rows * WHOLE_THREADS * 16
+def whole_slices(p, channels, run):
+    s = slices_of(p, channels, run, WHOLE_THREADS, p.pixels)
+    if s.across < 32 and s.across & (s.across - 1) == 0:
+        s.sums, s.pitch = WHOLE_THREADS // 32, WHOLE_THREADS // 32 * s.across + PAD
+    return s
+
+
+def whole_shared(p, s, run):
+    return s.channels * 24 + run * s.pitch * 8 + 2 * ceil_div(p.pixels, s.lanes) * WHOLE_THREADS * 16
 
 
 def whole_channels(p, run):
-    """The most channels of whole groups that a block keeps of a whole image, or 0."""
-    unit = slice_unit(p, run)
-    return max([n for n in range(unit, min(p.c, WHOLE_THREADS * run) + 1, unit) if p.c % n == 0 and whole_shared(p, n, run) <= WHOLE_SHARED], default=0)
+    """The most channels of whole groups that a block keeps of a whole image in a third of a multiprocessor, or the least in more, or 0."""
+    unit, found = slice_unit(p, run), 0
+    for n in range(unit, min(p.c, WHOLE_THREADS * run) + 1, unit):
+        if p.c % n == 0 and whole_shared(p, whole_slices(p, n, run), run) <= (THIRD_SHARED if found else WHOLE_SHARED):
+            found = n
+    return found
 
 
 MANY_SEGMENTS = 64
@@ -353,10 +362,8 @@ def norm(op, forward_before=False):
         return launches + [made("norm_apply_kernel", walk, NORM_THREADS, walk.channels * 16, x.bytes + op.out.bytes)]
     channels = whole_channels(p, run)
     if channels:
-        s = slices_of(p, channels, run, WHOLE_THREADS, x.pixels)
-        needed = whole_shared(p, channels, run)
-        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, WHOLE_SHARED if needed > 48 * 1024 else needed,
-                                x.bytes + dy.bytes + added + op.out.bytes)]
+        s = whole_slices(p, channels, run)
+        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, whole_shared(p, s, run), x.bytes + dy.bytes + added + op.out.bytes)]
     p.parts = ceil_div(x.pixels, walk.part)
     return launches + [made("norm_bwd_partial_kernel", walk, NORM_THREADS, walk.channels * 16 + 8 * (NORM_THREADS + PAD) * 8, x.bytes + dy.bytes),
                        made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + added + op.out.bytes)]

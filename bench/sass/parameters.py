@@ -41,7 +41,7 @@ NormParams = structure("NormParams", pointers("x", "more", "dy", "add", "y", "ga
                        ints("pixels", "c", "x_c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
                        [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial"))
 Slices = structure("Slices",
-                   ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "pitch"),
+                   ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "sums", "pitch"),
                    [("whole", c.c_bool)])
 RowBlock = structure("RowBlock", ints("c", "across", "lanes"))
 AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "y_parts", "scores", "lengths", "query_stats", "bounds"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
