@@ -79,7 +79,7 @@ class Op:
         # that it has to read and write; of parts of tensors, what is taken of them
         read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
         self.bytes = sum(t.bytes for t in read + [self.out] if t)
-        self.hopper = False  # whether kernels/conv_sm90.cu is there to take it
+        self.hopper = False  # whether Hopper's own kernels are there to take it
 
     def describe(self):
         """As host/program/op_table.c names the rows of its table."""
@@ -378,6 +378,8 @@ def attention_backward(op):
     if qkv.type == F32 or dy.type != qkv.type:
         raise Unreadable("a gradient of attention in f32: the model knows the tensor-core kernels only")
     heads = op.numbers["heads"]
+    if op.hopper and wgmma_attention.takes_gradient(op):
+        return wgmma_attention.gradient(op)
     d = tensor_core_width(qkv.c // 3 // heads, (32, 64, 128))
     tiles = 2 if d <= 64 and qkv.pixels > 64 else 1
     pitch, own, others = d * 2 + 16, 64 * tiles, (64 if d <= 64 else 32)
@@ -546,7 +548,7 @@ def launches_of(graph, batch, hopper=False):
     return out
 
 
-from . import wgmma  # noqa: E402  (it needs what is above)
+from . import wgmma, wgmma_attention  # noqa: E402  (they need what is above)
 
 
 def has_hopper(functions):

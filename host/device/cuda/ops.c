@@ -110,6 +110,7 @@ int cuda_forward_of(const Exec *e, int i) {
 static AttnArgs attn_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape s = shape(e, op->in[0]);
+    const Cuda *c = e->dev->impl;
     return (AttnArgs){.qkv = data(e, op->in[0]),
                       .dy = data(e, op->in[1]),
                       .y = data(e, op->out),
@@ -121,6 +122,8 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .tokens = pixels(s),
                       .heads = op->attn.heads,
                       .d = s.c / 3 / op->attn.heads,
+                      .capability = c->capability,
+                      .multiprocessors = c->multiprocessors,
                       .workspace = op_workspace(e, i),
                       .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i)};
 }
