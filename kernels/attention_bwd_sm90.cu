@@ -16,7 +16,7 @@
 
 enum { HEAD = 64, TILE_ROWS = 64, ROW_BYTES = HEAD * 2, TILE_BYTES = TILE_ROWS * ROW_BYTES }; // a tile: rows of one head, 128-byte-swizzled
 enum { GROUPS = 2, GROUP_WARPS = 4, GROUP_THREADS = 32 * GROUP_WARPS, THREADS = (GROUPS + 1) * GROUP_THREADS };
-enum { STAGES = 4, STEPS = HEAD / 16, SUMS = TILE_ROWS / 2, STATISTICS_BYTES = TILE_ROWS * (int)sizeof(float4) };
+enum { STAGES = 8, STEPS = HEAD / 16, SUMS = TILE_ROWS / 2, STATISTICS_BYTES = TILE_ROWS * (int)sizeof(float4) };
 
 // Shared memory: each group's own tiles (keys, values; or queries, dy, y's parts), stages of the others' two (and the queries'
 // statistics), barriers.
@@ -30,7 +30,8 @@ template <bool OWN_KEYS> struct GradMemory {
         OWN_EMPTY = OWN_FULL + 8 * GROUPS,
         FULL = OWN_EMPTY + 8 * GROUPS,
         EMPTY = FULL + 8 * STAGES,
-        SHARED_BYTES = EMPTY + 8 * STAGES
+        LARGEST = EMPTY + 8 * STAGES, // of each group's head: a float
+        SHARED_BYTES = LARGEST + 4 * GROUPS
     };
 };
 struct GradParams {
@@ -43,8 +44,11 @@ struct GradParams {
 
 // The own rows of a group, or of the first group what the others' rows are of.
 GPU_FN AttnPlace item_place(const GradParams &p, int item, int group) {
-    const int problem = p.apart ? GROUPS * item + group : item / p.attn.blocks;
-    return {problem / p.attn.heads, problem % p.attn.heads, p.apart ? 0 : (item % p.attn.blocks * GROUPS + group) * TILE_ROWS};
+    const uint32_t blocks = (uint32_t)p.attn.blocks, heads = (uint32_t)p.attn.heads;
+    uint32_t problem = (uint32_t)(GROUPS * item + group), first = 0;
+    if (!p.apart) problem = (uint32_t)item / blocks, first = ((uint32_t)item - problem * blocks) * GROUPS + (uint32_t)group;
+    const uint32_t image = problem / heads;
+    return {(int)image, (int)(problem - image * heads), (int)first * TILE_ROWS};
 }
 GPU_FN bool is_there(const GradParams &p, AttnPlace at) { return at.image * p.attn.heads + at.head < p.problems; }
 
@@ -85,18 +89,44 @@ GPU_FN void load_items(uint32_t base, const gpu::TensorMap *qkv, const gpu::Tens
     }
 }
 
+// Beside it: a warp that finds the largest of a group's head, of what makes the range (AttnParams::lengths, or bounds for keys).
+template <bool OWN_KEYS> GPU_FN void find_largest(uint8_t *shared, uint32_t base, const GradParams &p) {
+    typedef GradMemory<OWN_KEYS> Memory;
+    uint32_t made = 0;
+    for (int item = (int)blockIdx.x; item < p.items; item += (int)gridDim.x, made++)
+        for (int group = 0; group < GROUPS; group++) {
+            const AttnPlace at = item_place(p, item, group);
+            const float *const of_rows = OWN_KEYS ? p.attn.bounds : p.attn.lengths;
+            const float largest = is_there(p, at) ? largest_of_head(of_rows + group_number(p.attn, at), p.attn.tokens) : 0;
+            gpu::mbar_wait(base + Memory::OWN_EMPTY + 8 * group, (made & 1) ^ 1);
+            if (threadIdx.x % 32 == 0) {
+                ((float *)(shared + Memory::LARGEST))[group] = largest;
+                gpu::mbar_arrive(base + Memory::OWN_FULL + 8 * group);
+            }
+            __syncwarp(); // no lane may still look for this phase when the next one ends
+        }
+}
+
 // What a thread of a group knows of itself. warp: of the group.
 template <bool OWN_KEYS> struct Owner {
     typedef GradMemory<OWN_KEYS> Memory;
-    uint32_t base;
+    uint32_t base, first_stage; // first_stage: the lower word of a matrix descriptor
     int group, warp, lane;
 
     GPU_FN Owner(uint32_t shared) : base(shared) {
         const int t = (int)threadIdx.x % GROUP_THREADS;
         group = (int)threadIdx.x / GROUP_THREADS, warp = t / 32, lane = t % 32;
+        first_stage = (uint32_t)gpu::wgmma_desc_sw128(base + Memory::FIRST_STAGE);
+        gpu::hold(base), gpu::hold(first_stage);
     }
-    GPU_FN uint32_t own_tile(int tile) const { return base + (uint32_t)(group * Memory::OWN_BYTES + tile * TILE_BYTES); }
+    // The lower word of the matrix descriptor of a stage's tile.
+    GPU_FN uint32_t stage_tile(uint32_t count, int tile) const {
+        return first_stage + (count % STAGES * Memory::STAGE_BYTES + (uint32_t)(tile * TILE_BYTES)) / 16;
+    }
+    GPU_FN float largest(const uint8_t *shared) const { return ((const float *)(shared + Memory::LARGEST))[group]; }
+    GPU_FN uint32_t own_at(int tile) const { return base + (uint32_t)(group * Memory::OWN_BYTES + tile * TILE_BYTES); }
     static GPU_FN uint32_t stage_at(uint32_t count) { return Memory::FIRST_STAGE + count % STAGES * Memory::STAGE_BYTES; }
+    GPU_FN uint32_t own_tile(int tile) const { return (uint32_t)gpu::wgmma_desc_sw128(own_at(tile)); }
     GPU_FN void wait_own(uint32_t made) const { gpu::mbar_wait(base + Memory::OWN_FULL + 8 * group, made & 1); }
     GPU_FN void wait_stage(uint32_t count) const { gpu::mbar_wait(base + Memory::FULL + 8 * (count % STAGES), count / STAGES & 1); }
     // The warp has read them, and waited for its products.
@@ -111,14 +141,15 @@ template <bool OWN_KEYS> struct Owner {
     // The warp's 16 rows of an own tile as left operands.
     GPU_FN void keep_own(uint32_t (&a)[STEPS][4], int tile) const {
         const int row = 16 * warp + (lane & 15);
-        const uint32_t at = own_tile(tile) + (uint32_t)(row * ROW_BYTES);
+        const uint32_t at = own_at(tile) + (uint32_t)(row * ROW_BYTES);
         GPU_FOR (int step = 0; step < STEPS; step++)
             gpu::ldmatrix<4>(a[step], at + (uint32_t)(((2 * step + (lane >> 4)) ^ (row & 7)) << 4));
     }
     GPU_FN int row(int h) const { return 16 * warp + 8 * h + (lane >> 2); } // of accumulators 4n + 2h + i, i = 0, 1
 };
 
-GPU_FN uint64_t descriptor(uint32_t tile, int bytes) { return gpu::wgmma_desc_sw128(tile) + (uint64_t)(bytes >> 4); }
+// tile: the lower word of its descriptor, which counts 16 bytes
+GPU_FN uint64_t descriptor(uint32_t tile, int bytes) { return gpu::wgmma_desc_sw128(0) >> 32 << 32 | (tile + (uint32_t)(bytes >> 4)); }
 // sum = the left operand's rows . the tile's rows
 template <typename T> GPU_FN void multiply_rows(float (&sum)[SUMS], const uint32_t (&a)[STEPS][4], uint32_t tile) {
     GPU_FOR (int step = 0; step < STEPS; step++) gpu::wgmma<T, TILE_ROWS>(sum, a[step], descriptor(tile, 32 * step), step > 0);
@@ -158,25 +189,26 @@ template <typename T>
 GPU_FN void store_rows(const AttnParams &p, const float (&sum)[SUMS], const float (&factor)[2], AttnPlace at, Part part, int warp,
                        int lane) {
     const HeadRows y = head_rows(p, at, part);
+    uint32_t v[2][HEAD / 8]; // of a block of 8 channels the lane's two; then of every fourth block all
+    GPU_FOR (int h = 0; h < 2; h++)
+        GPU_FOR (int n = 0; n < HEAD / 8; n++) {
+            float low = factor[h] * sum[4 * n + 2 * h], high = factor[h] * sum[4 * n + 2 * h + 1];
+            v[h][n] = pack<T>(low, high);
+        }
+    GPU_FOR (int apart = 1; apart <= 2; apart *= 2)
+        GPU_FOR (int h = 0; h < 2; h++)
+            GPU_FOR (int n = 0; n < HEAD / 8; n++) {
+                if (n & apart) continue;
+                const bool upper = lane & apart;
+                const uint32_t got = __shfl_xor_sync(~0u, upper ? v[h][n] : v[h][n + apart], apart);
+                if (upper) v[h][n] = got;
+                else v[h][n + apart] = got;
+            }
     GPU_FOR (int h = 0; h < 2; h++) {
         const int token = at.first + 16 * warp + 8 * h + (lane >> 2);
-        T *const row = (T *)p.y + y.first + (size_t)token * y.stride;
-        GPU_FOR (int first = 0; first < HEAD / 8; first += 4) {
-            uint32_t v[4]; // of four blocks of 8 channels, the lane's two; then of one block, all
-            GPU_FOR (int i = 0; i < 4; i++) {
-                float low = factor[h] * sum[4 * (first + i) + 2 * h], high = factor[h] * sum[4 * (first + i) + 2 * h + 1];
-                v[i] = pack<T>(low, high);
-            }
-            GPU_FOR (int apart = 1; apart <= 2; apart *= 2)
-                GPU_FOR (int i = 0; i < 4; i++) {
-                    if (i & apart) continue;
-                    const bool upper = lane & apart;
-                    const uint32_t got = __shfl_xor_sync(~0u, upper ? v[i] : v[i + apart], apart);
-                    if (upper) v[i] = got;
-                    else v[i + apart] = got;
-                }
-            if (token < p.tokens) gpu::store16(row + 8 * (first + (lane & 3)), make_uint4(v[0], v[1], v[2], v[3]));
-        }
+        T *const row = (T *)p.y + y.first + (size_t)token * y.stride + (size_t)(8 * (lane & 3));
+        if (token < p.tokens)
+            GPU_FOR (int n = 0; n < HEAD / 8; n += 4) gpu::store16(row + 8 * n, make_uint4(v[h][n], v[h][n + 1], v[h][n + 2], v[h][n + 3]));
     }
 }
 
@@ -195,7 +227,7 @@ template <typename T> GPU_FN void query_dots(const Owner<false> &o, const uint32
     add_diagonal(bound, square, o.warp, o.lane);
 }
 
-template <typename T> GPU_FN void grad_queries(uint32_t base, const GradParams &g) {
+template <typename T> GPU_FN void grad_queries(const uint8_t *shared, uint32_t base, const GradParams &g) {
     typedef Owner<false> O;
     const AttnParams &p = g.attn;
     const O o(base);
@@ -203,7 +235,6 @@ template <typename T> GPU_FN void grad_queries(uint32_t base, const GradParams &
     for (int item = (int)blockIdx.x; item < g.items; item += (int)gridDim.x, made++) {
         const AttnPlace at = item_place(g, item, o.group);
         const bool there = is_there(g, at);
-        const float longest = IsHalf<T>::VALUE && there ? largest_of_head(p.lengths + group_number(p, at), p.tokens) : 0;
         float2 score[2];
         GPU_FOR (int h = 0; h < 2; h++) {
             const int query = at.first + o.row(h);
@@ -212,6 +243,7 @@ template <typename T> GPU_FN void grad_queries(uint32_t base, const GradParams &
         uint32_t own[STEPS][4], dy[STEPS][4];
         float dot[2], bound[1][2];
         o.wait_own(made);
+        const float longest = IsHalf<T>::VALUE ? o.largest(shared) : 0;
         o.keep_own(own, 0);
         o.keep_own(dy, 1);
         query_dots<T>(o, dy, dot, bound[0]);
@@ -237,9 +269,9 @@ template <typename T> GPU_FN void grad_queries(uint32_t base, const GradParams &
         auto add = [&](int step, bool last) {
             o.wait_stage(count);
             begin_products(s, dp);
-            multiply_rows<T>(s, own, base + O::stage_at(count));
+            multiply_rows<T>(s, own, o.stage_tile(count, 0));
             gpu::wgmma_commit();
-            multiply_rows<T>(dp, dy, base + O::stage_at(count) + TILE_BYTES);
+            multiply_rows<T>(dp, dy, o.stage_tile(count, 1));
             gpu::wgmma_commit();
             wait_products<1>(s); // dp is under way
             if (step > 0) o.release_stage(count - 1);
@@ -256,7 +288,7 @@ template <typename T> GPU_FN void grad_queries(uint32_t base, const GradParams &
                     slopes[n / 2][n % 2 * 2 + h] = pack<T>(slope[0], slope[1]);
                 }
             begin_products(dq);
-            multiply_columns<T>(dq, slopes, base + O::stage_at(count++));
+            multiply_columns<T>(dq, slopes, o.stage_tile(count++, 0));
             gpu::wgmma_commit();
         };
         clear(dq);
@@ -278,10 +310,10 @@ template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base
     for (int item = (int)blockIdx.x; item < g.items; item += (int)gridDim.x, made++) {
         const AttnPlace at = item_place(g, item, o.group);
         const bool there = is_there(g, at);
-        const int exponent = IsHalf<T>::VALUE && there ? range_exponent(largest_of_head(p.bounds + group_number(p, at), p.tokens)) : 0;
-        const float factor = power_of_two(exponent), slope_unit = factor * p_unit; // of dS; of dS made from weights
         uint32_t key[STEPS][4], value[STEPS][4];
         o.wait_own(made);
+        const int exponent = IsHalf<T>::VALUE ? range_exponent(o.largest(shared)) : 0;
+        const float factor = power_of_two(exponent), slope_unit = factor * p_unit; // of dS; of dS made from weights
         o.keep_own(key, 0);
         o.keep_own(value, 1);
         o.release_own();
@@ -291,9 +323,9 @@ template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base
         auto add = [&](int step) {
             o.wait_stage(count);
             begin_products(s, dp);
-            multiply_rows<T>(s, key, base + O::stage_at(count));
+            multiply_rows<T>(s, key, o.stage_tile(count, 0));
             gpu::wgmma_commit();
-            multiply_rows<T>(dp, value, base + O::stage_at(count) + TILE_BYTES);
+            multiply_rows<T>(dp, value, o.stage_tile(count, 1));
             gpu::wgmma_commit();
             wait_products<1>(s); // dp is under way
             if (step > 0) o.release_stage(count - 1);
@@ -313,7 +345,7 @@ template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base
                 }
             }
             begin_products(dv);
-            multiply_columns<T>(dv, weights, base + O::stage_at(count) + TILE_BYTES);
+            multiply_columns<T>(dv, weights, o.stage_tile(count, 1));
             gpu::wgmma_commit();
             wait_products<1>(dp);
             GPU_FOR (int n = 0; n < TILE_ROWS / 8; n++) {
@@ -326,7 +358,7 @@ template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base
                 }
             }
             begin_products(dk);
-            multiply_columns<T>(dk, slopes, base + O::stage_at(count++));
+            multiply_columns<T>(dk, slopes, o.stage_tile(count++, 0));
             gpu::wgmma_commit();
         };
         clear(dk);
@@ -351,7 +383,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     const uint32_t base = gpu::smem_u32(shared);
     if (threadIdx.x == 0) {
         for (int group = 0; group < GROUPS; group++) {
-            gpu::mbar_init(base + Memory::OWN_FULL + 8 * group, 1);
+            gpu::mbar_init(base + Memory::OWN_FULL + 8 * group, IsHalf<T>::VALUE ? 2 : 1);
             gpu::mbar_init(base + Memory::OWN_EMPTY + 8 * group, GROUP_WARPS);
         }
         for (int stage = 0; stage < STAGES; stage++) {
@@ -363,12 +395,14 @@ __global__ void __launch_bounds__(THREADS, 1)
     __syncthreads();
     if (threadIdx.x >= GROUPS * GROUP_THREADS) {
         gpu::setmaxnreg_dec<24>();
+        const int warp = (int)threadIdx.x / 32 - GROUPS * GROUP_WARPS;
         if (threadIdx.x == GROUPS * GROUP_THREADS) load_items<OWN_KEYS>(base, &qkv, &dy, &left, p);
+        if (IsHalf<T>::VALUE && warp == 1) find_largest<OWN_KEYS>(shared, base, p);
         __syncwarp();
     } else {
         gpu::setmaxnreg_inc<240>();
         if constexpr (OWN_KEYS) grad_keys<T>(shared, base, p);
-        else grad_queries<T>(base, p);
+        else grad_queries<T>(shared, base, p);
     }
 }
 

@@ -6,7 +6,7 @@ from .launches import F32, MANGLED, AttnParams, Launch, attention_params, ceil_d
 from .wgmma import TensorMap, tensor_map
 
 KERNEL = "attn_grad_wgmma_kernel"
-HEAD, TILE_ROWS, GROUPS, THREADS, STAGES = 64, 64, 2, 384, 4
+HEAD, TILE_ROWS, GROUPS, THREADS, STAGES = 64, 64, 2, 384, 8
 TILE_BYTES, STATISTICS_BYTES = 2 * HEAD * TILE_ROWS, 16 * TILE_ROWS
 
 GradParams = structure("GradParams", [("attn", AttnParams)], ints("problems", "items", "steps"), [("apart", c.c_bool)])
@@ -26,7 +26,7 @@ def launch(op, own_keys, multiprocessors, items_of_a_block=None):
     items = ceil_div(problems, GROUPS) if apart else problems * attn.blocks
     p = GradParams(attn=attn, problems=problems, items=items, steps=GROUPS if apart else ceil_div(qkv.pixels, TILE_ROWS), apart=apart)
     stage = 2 * TILE_BYTES + (STATISTICS_BYTES if own_keys else 0)
-    shared = GROUPS * (2 if own_keys else 4) * TILE_BYTES + STAGES * stage + 16 * (GROUPS + STAGES)
+    shared = GROUPS * (2 if own_keys else 4) * TILE_BYTES + STAGES * stage + 16 * (GROUPS + STAGES) + 4 * GROUPS
     maps = [tensor_map(HEAD, TILE_ROWS)] * 2 + [TensorMap(box_bytes=STATISTICS_BYTES) if own_keys else tensor_map(HEAD, TILE_ROWS)]
     rows = problems * (qkv.pixels * 16 + ceil_div(qkv.pixels, 16) * 4)
     moved = qkv.bytes + dy.bytes + rows + (op.out.bytes * 2 // 3 if own_keys else kept_bytes(qkv, heads) + op.out.bytes // 3)
