@@ -112,6 +112,7 @@ typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
     DType qkv_type, dy_type, y_type;
     bool tf32;
     int n, tokens, heads, d;
+    int capability, multiprocessors; /* of the device, as in ConvArgs */
     void *workspace; /* cuda_attn_workspace(a) bytes, as for NormArgs */
     void *kept;      /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
                         qkv and heads wants, or NULL; backward: what that forward left */

@@ -11,7 +11,7 @@ import tempfile
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
-from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report, wgmma  # noqa: E402
+from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report, wgmma, wgmma_attention  # noqa: E402
 
 passed = failed = 0
 
@@ -269,6 +269,21 @@ def test_wgmma_launches():
     check("it is taken where it is there", own, (run.kernel, "conv_mma_kernelI6__halfLi128ELb1E"))
 
 
+def test_wgmma_attention():
+    op = lambda heads, tokens, n, d=64: (lambda g: launches.Op(g, g["ops"][0], n))(counts.attention("attn_bwd", heads, d, tokens))
+    queries, keys = wgmma_attention.gradient(op(2, 1024, 264))
+    check("two kernels, on all multiprocessors", [(made.kernel, made.grid, made.shared) for made in (queries, keys)],
+          [("attn_grad_wgmma_kernelI6__halfLb0E", (132, 1, 1), 65536 + 131072 + 168), ("attn_grad_wgmma_kernelI6__halfLb1E", (132, 1, 1), 32768 + 139264 + 168)])
+    p = keys.parameters[-1]
+    check("items of 128 keys, steps of 64 queries", (p.problems, p.items, p.steps, p.apart), (528, 4224, 16, False))
+    check("32 items of a block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in keys.longer[:2]], keys.longer[2]), ([(2112, 2), (1408, 3)], 32))
+    p = wgmma_attention.gradient(op(3, 50, 5))[0].parameters[-1]
+    check("few tokens: two heads an item, the last of them alone", (p.problems, p.items, p.steps, p.apart), (15, 8, 2, True))
+    check("heads of 72 are the portable kernel's", [wgmma_attention.takes_gradient(op(2, 256, 4, d)) for d in (64, 72)], [True, False])
+    graph = counts.attention("attn_bwd", 4, 64, 256)
+    check("taken where it is there", [counts.only_launches(graph, hopper)[0].kernel[:18] for hopper in (True, False)], ["attn_grad_wgmma_ke", "attn_grad_queries_"])
+
+
 def test_launches():
     run = counts.only_launches(counts.conv(3, 256, 256, 32))[0]
     check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (1024, 1, 1), 49152))
@@ -435,7 +450,7 @@ def test_program():
 
 
 not_run = 0
-for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
+for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_wgmma_attention, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
     not_run += test() or 0
 print("test_sass_model: %d passed, %d failed, %d not run" % (passed, failed, not_run))
 sys.exit(failed > 0)

@@ -4,7 +4,7 @@ A loop's figures are the difference between two launches that differ in the numb
 left is outside the loop. Kernels without such a loop are counted whole.                                                        """
 from collections import Counter
 
-from . import attention_wgmma, launches, wgmma
+from . import attention_wgmma, launches, wgmma, wgmma_attention
 from .launches import ceil_div
 from .machine import Block
 from .multiprocessor import DEFAULTS, pipe_of
@@ -109,6 +109,8 @@ HOPPER_CASES = [
     ("Hopper: attention, heads of 72, 256 tokens", attention("attn", 4, 72, 256), attention("attn", 4, 72, 512), 4),
     ("Hopper: attention, heads of 64, 64 tokens", attention("attn", 4, 64, 64), attention("attn", 4, 64, 128), 1),
 ]
+# Of kernels/attention_bwd_sm90.cu: a turn is a step of 64 keys or queries, outside is an item's rest.
+HOPPER_GRADIENT = ("Hopper: gradient of attention, heads of 64", attention("attn_bwd", 4, 64, 512), attention("attn_bwd", 4, 64, 1024), 8)
 GROUPS = {"hmma": "hmma", "product": "hgmma", "box": "tma", "sync": "sync", "product_wait": "control", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
 MEMORY = {"LDSM": "ldsm", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
@@ -185,10 +187,18 @@ def one_tile(graph):
     return attention_wgmma.attention(op, False, tiles_of_a_block=1) if op.kind == "attn" else wgmma.conv(op, None, 1)
 
 
+def one_item(graph, own_keys):
+    """Hopper's gradient of attention, with a block for each item."""
+    op = launches.Op(graph, graph["ops"][0], BATCH)
+    return wgmma_attention.launch(op, own_keys, None, 1)
+
+
 def table(functions):
     rows, seen = [], set()
     if launches.has_hopper(functions):
         rows = [row(name, one_tile(graph), one_tile(longer), turns, functions) for name, graph, longer, turns in HOPPER_CASES]
+        name, graph, longer, turns = HOPPER_GRADIENT
+        rows += [row(name, one_item(graph, own_keys), one_item(longer, own_keys), turns, functions) for own_keys in (False, True)]
     for name, graph, longer, turns in CASES:
         shorter_launches = only_launches(graph)
         longer_launches = only_launches(longer) if longer else [None] * len(shorter_launches)

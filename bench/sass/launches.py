@@ -452,6 +452,8 @@ def attention_backward(op):
     if qkv.type == F32 or dy.type != qkv.type:
         raise Unreadable("a gradient of attention in f32: the model knows the tensor-core kernels only")
     heads = op.numbers["heads"]
+    if op.hopper and wgmma_attention.takes_gradient(op):
+        return wgmma_attention.gradient(op)
     d = tensor_core_width(qkv.c // 3 // heads, (32, 64, 128))
     tiles = 2 if d <= 64 and qkv.pixels > 64 else 1
     pitch, own, others = d * 2 + 16, 64 * tiles, (64 if d <= 64 else 32)
@@ -624,7 +626,7 @@ def launches_of(graph, batch, hopper=False):
     return together(out)
 
 
-from . import attention_wgmma, wgmma  # noqa: E402  (it needs what is above)
+from . import attention_wgmma, wgmma, wgmma_attention  # noqa: E402  (they need what is above)
 
 
 def has_hopper(functions):
