@@ -79,6 +79,7 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
 template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
+    o.kind = kind_of(p);
     o.group = (int)threadIdx.x / GROUP_THREADS - 1, o.t = (int)threadIdx.x % GROUP_THREADS;
     o.empty = gpu::mapa(base + Tile::EMPTY, (uint32_t)(o.t % PAIR));
     uint32_t x0 = (uint32_t)gpu::wgmma_desc_sw128(base + (uint32_t)(o.group * HALF_PASS_BYTES));
@@ -144,10 +145,10 @@ template <typename T, int COLUMNS> struct StoreOutputs {
     const WgmmaParams &p;
     GPU_FN void begin(const Outputs &) {}
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
-        if (p.plain) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
-        else if (!stores_direct(p)) store_any<COLUMNS>(shared, p, o, sum);
-        else if (p.end.gate) store_direct<COLUMNS, true>(p, o, sum);
-        else store_direct<COLUMNS, false>(p, o, sum);
+        if (o.kind <= KIND_ACTED) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
+        else if (o.kind == KIND_GATED) store_direct<COLUMNS, true>(p, o, sum);
+        else if (o.kind == KIND_DIRECT) store_direct<COLUMNS, false>(p, o, sum);
+        else store_any<COLUMNS>(shared, p, o, sum);
     }
 };
 template <typename T, int COLUMNS>

@@ -34,10 +34,24 @@ template <typename T> GPU_FN void store_segment(const WgmmaParams &p, int segmen
         make_float4(shift[0] + mean[0], v[2] - v[0] * mean[0], shift[1] + mean[1], v[3] - v[1] * mean[1]);
 }
 
+// How a tile's outputs are made. With neither gate nor positions, in the type of x: a residual, a vector for each image, plain sums, their
+// GELU, or any activation and scale. In f32, without statistics and activation, with nothing added but an f32 tensor: KIND_DIRECT, with a
+// gate KIND_GATED.
+enum Kind { KIND_RESIDUAL, KIND_VECTOR, KIND_SUMS, KIND_GELU, KIND_ACTED, KIND_DIRECT, KIND_GATED, KIND_ANY };
+GPU_FN Kind kind_of(const WgmmaParams &p) {
+    const Epilogue &end = p.end;
+    if (p.plain && end.add_kind != OPERAND_NONE) return end.add_kind == OPERAND_FULL ? KIND_RESIDUAL : KIND_VECTOR;
+    if (p.plain && end.scale == 1 && end.act != ACT_RELU) return end.act == ACT_NONE ? KIND_SUMS : KIND_GELU;
+    if (p.plain) return KIND_ACTED;
+    const bool added = end.add_kind == OPERAND_FULL && end.add_type == DG_F32;
+    if (end.y_type != DG_F32 || p.stats || end.act != ACT_NONE || (end.add_kind != OPERAND_NONE && !added)) return KIND_ANY;
+    return end.gate ? KIND_GATED : KIND_DIRECT;
+}
 // What a thread of a consumer knows of the tile whose outputs it makes. A thread has two neighbouring channels of every eight, in two rows
 // that are 8 apart.
 struct Outputs {
     TilePlace tile;
+    Kind kind;
     int group, t;           // of the group's threads
     int segment;            // of the group's pixels; -1: no statistics
     uint32_t empty;         // a warp's first lanes: the barriers of empty stages, each in one block of the cluster
@@ -70,13 +84,12 @@ template <int COLUMNS> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, co
     gpu::bar_sync(1 + o.group, GROUP_THREADS);
     o.bias = bias + pair_of(o);
 }
-// A thread's sums of PART eights of channels, from the first one's on: with their bias.
-template <int N> GPU_FN void with_bias(float (&v)[PART][2][2], const float (&sum)[N], const Outputs &o, int first) {
-    GPU_FOR (int j = 0; j < PART; j++) {
-        float bias[2];
-        load_run(bias, o.bias + 8 * (first + j));
-        GPU_FOR (int i = 0; i < 4; i++) v[j][i / 2][i % 2] = sum[4 * (first + j) + i] + bias[i % 2];
-    }
+// Of the tile's bias the values of a thread's channels in PART eights, from that one on; a thread's sums of these, with them.
+GPU_FN void load_bias_part(float (&bias)[PART][2], const Outputs &o, int first) {
+    GPU_FOR (int j = 0; j < PART; j++) load_run(bias[j], o.bias + 8 * (first + j));
+}
+template <int N> GPU_FN void with_bias(float (&v)[PART][2][2], const float (&sum)[N], const float (&bias)[PART][2], int first) {
+    GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] = sum[4 * first + i] + bias[i / 4][i % 2];
 }
 // Of the vector of the image of the thread's row h the values of such channels; `left`: channels there are from the thread's first on.
 GPU_FN void load_part(float (&v)[PART][2], const Outputs &o, int h, int first, int left) {
@@ -98,17 +111,19 @@ template <typename T> GPU_FN void add_packed(float (&v)[2], uint32_t word) {
     memcpy(e, &word, sizeof word);
     v[0] += (float)e[0], v[1] += (float)e[1];
 }
-// Outputs in 16 bits. make(v, first, residual): PART eights of the thread's sums, from that one on, become outputs; residual: where theirs
-// are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence TMA takes them; residuals come in stages of
+// Outputs in 16 bits. make(v, bias, first, residual): PART eights of the thread's sums, from that one on, become outputs; bias is theirs,
+// loaded a part ahead; residual: where theirs are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence TMA takes them; residuals come in stages of
 // two passes. Each warp stores its own rows: warps wait for each other for statistics alone.
 template <typename T, int COLUMNS, bool RESIDUAL, class Make>
 GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
                          Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers, const Make &make) {
     typedef WgmmaTile<COLUMNS> Tile;
-    enum { EIGHTS = PASS / 8 };
+    enum { EIGHTS = PASS / 8, PARTS = COLUMNS / 8 / PART };
     const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, warp_row = warp_of(o) * 16;
     const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS + warp_row);
     const uint32_t thread = pass_at<T>(warp_row + (lane & 15), (lane >> 4) * 8); // of the matrices that ldmatrix and stmatrix move
+    float bias[2][PART][2];
+    load_bias_part(bias[0], o, 0);
     GPU_FOR (int pass = 0; pass < COLUMNS / PASS; pass++) { // unrolled: registers have no index that varies, and branches cost
         if (pass >= passes) break;
         const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers;
@@ -118,8 +133,10 @@ GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y
         __syncwarp();
         GPU_FOR (int first = 0; first < EIGHTS; first += PART) {
             const uint32_t at = base + (thread ^ (uint32_t)(16 * first));
+            const int part = (pass * EIGHTS + first) / PART;
             float v[PART][2][2];
-            make(v, pass * EIGHTS + first, at + stage);
+            if (part + 1 < PARTS) load_bias_part(bias[(part + 1) % 2], o, (part + 1) * PART);
+            make(v, bias[part % 2], part * PART, at + stage);
             GPU_FOR (int j = 0; j < PART; j += 2) {
                 uint32_t words[4];
                 GPU_FOR (int i = 0; i < 4; i++) words[i] = packed<T>(v[j + i / 2][i % 2]);
@@ -168,29 +185,30 @@ template <typename T, int COLUMNS>
 GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
                         const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
     typedef float Part[PART][2][2];
-    if (p.end.add_kind == OPERAND_FULL)
-        store_passes<T, COLUMNS, true>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t residual) {
-            with_bias(v, sum, o, first);
+    typedef const float Channels[PART][2];
+    if (o.kind == KIND_RESIDUAL)
+        store_passes<T, COLUMNS, true>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t residual) {
+            with_bias(v, sum, bias, first);
             add_residuals<T>(v, residual);
             scale_part(v, p.end.scale);
         });
-    else if (p.end.add_kind == OPERAND_VECTOR)
-        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
-            with_bias(v, sum, o, first);
+    else if (o.kind == KIND_VECTOR)
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
+            with_bias(v, sum, bias, first);
             add_vectors(v, o, first, p.end.k - o.tile.column - pair_of(o));
             scale_part(v, p.end.scale);
         });
-    else if (p.end.scale == 1 && p.end.act == ACT_NONE)
+    else if (o.kind == KIND_SUMS)
         store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers,
-                                        [&](Part &v, int first, uint32_t) { with_bias(v, sum, o, first); });
-    else if (p.end.scale == 1 && p.end.act == ACT_GELU_TANH)
-        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
-            with_bias(v, sum, o, first);
+                                        [&](Part &v, Channels &bias, int first, uint32_t) { with_bias(v, sum, bias, first); });
+    else if (o.kind == KIND_GELU)
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
+            with_bias(v, sum, bias, first);
             gelu_part(v);
         });
     else
-        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, int first, uint32_t) {
-            with_bias(v, sum, o, first);
+        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
+            with_bias(v, sum, bias, first);
             scale_part(v, p.end.scale);
             if (p.end.act == ACT_GELU_TANH) gelu_part(v);
             else
@@ -198,12 +216,8 @@ GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y,
         });
 }
 
-// Outputs in f32 of which no statistics are wanted, without an activation, with nothing added but an f32 tensor: they go from registers
-// straight to memory, for a warp's eight rows of 32 bytes are whole sectors. What is added comes a part ahead.
-GPU_FN bool stores_direct(const WgmmaParams &p) {
-    return p.end.y_type == DG_F32 && !p.stats && p.end.act == ACT_NONE &&
-           (p.end.add_kind == OPERAND_NONE || (p.end.add_kind == OPERAND_FULL && p.end.add_type == DG_F32));
-}
+// Outputs in f32 that go from registers straight to memory, for a warp's eight rows of 32 bytes are whole sectors. What is added comes a
+// part ahead.
 template <int COLUMNS, bool GATE> GPU_FN void store_direct(const WgmmaParams &p, const Outputs &o, const float (&sum)[COLUMNS / 2]) {
     enum { PARTS = COLUMNS / 8 / PART };
     size_t at[2];
@@ -224,9 +238,10 @@ template <int COLUMNS, bool GATE> GPU_FN void store_direct(const WgmmaParams &p,
     };
     fetch(0);
     GPU_FOR (int part = 0; part < PARTS; part++) {
-        float v[PART][2][2], lower[PART][2];
+        float v[PART][2][2], lower[PART][2], bias[PART][2];
+        load_bias_part(bias, o, part * PART);
         if (part + 1 < PARTS) fetch(part + 1);
-        with_bias(v, sum, o, part * PART);
+        with_bias(v, sum, bias, part * PART);
         if (GATE) {
             GPU_FOR (int i = 0; i < PART * 2; i++) lower[i / 2][i % 2] = gate[part % 2][i / 2][i % 2];
             if (o.vector[1] != o.vector[0]) load_part(lower, o, 1, part * PART, left[1]);

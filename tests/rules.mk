@@ -41,7 +41,7 @@ EMU_LONG = "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" $(SM90_
 SM90_LONG = "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16 conv" "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_ops emu fp16 conv" \
             "$(SM90) EMU_SCHED=rev $(EMU)/test_ops emu bf16 conv" "$(SM90) EMU_SCHED=rev $(EMU)/test_ops emu bf16 attn" "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16 attn" \
             "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_ops emu fp16 attn_d64" "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_ops emu bf16 attn_129" "$(SM90) $(BUILD)/race/tests/test_ops emu fp16 attn_d64" \
-            "$(SM90) EMU_SCHED=rev $(EMU)/test_ops emu bf16 conv" "$(SM90) $(BUILD)/race/tests/test_ops emu fp16 conv" "$(SM90) $(BUILD)/race/tests/test_stats emu fp16" \
+            "$(SM90) $(BUILD)/race/tests/test_ops emu fp16 conv" "$(SM90) $(BUILD)/race/tests/test_stats emu fp16" \
             "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_stats emu bf16" "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_norm_fold emu fp16" \
             "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_norm_fold emu bf16" "$(SM90) EMU_SCHED=rev $(EMU)/test_norm_fold emu bf16" "$(SM90) $(BUILD)/race/tests/test_norm_fold emu" "$(SM90) $(EMU)/test_batch emu=fp16"
 # hours

@@ -134,7 +134,9 @@ def test_multiprocessor():
     near("at the interval that was measured", clocks([[issue(hmma)] * 200 + [last]], hmma_interval_clocks=4), 800, 0.02)
     near("all quarters share the shared-memory port", clocks([[issue(ldsm, turn)] * 100 + [last]] * 4), 1600, 0.05)
     near("a stall count is kept", clocks([[issue(add)] * 100 + [last]]), 400, 0.02)
-    near("barriers wait for the slowest", clocks([[issue(add)] * 100 + [issue(barrier), last], [issue(barrier)] + [issue(add)] * 100 + [last]]), 800, 0.05)
+    met = issue(barrier, operands.Memory(0, 0, 0))
+    near("barriers wait for the slowest", clocks([[issue(add)] * 100 + [met, last], [met] + [issue(add)] * 100 + [last]]), 800, 0.05)
+    near("but not where a guard keeps them from being executed", clocks([[issue(add)] * 100 + [issue(barrier), last]] * 2 + [[last]]), 400, 0.05)
     near("blocks one after the other", clocks([[issue(add)] * 100 + [last]], 4, 1, block_start=0), 1600, 0.05)
     near("or at once", clocks([[issue(add)] * 100 + [last]], 4, 4), 400 + 3 * 97, 0.05)
     load, use = made_up([("LDG.E R0, desc[UR4][R2.64]", 1, 0, 0), ("FADD R0, R1, R2", 4, 7, 1)])
@@ -172,11 +174,17 @@ def test_hopper_machine():
           if i.memory and i.memory.sync.kind == "arrive"], [(1, 32768)] * 6)
     check("one thread of a group stores 8 KB, once a turn", [[i.memory.written for i in roots(t, "UTMASTG") if i.memory] for t in traces[4:]],
           ([[8192, 8192]] + [[]] * 3) * 2)
-    barriers = [{(i.memory.sync.at, i.memory.sync.count) for i in roots(t, "BAR") if i.memory} for t in traces[4:]]
+    barriers = [{(i.memory.sync.at, i.memory.sync.count) for i in roots(t, "BAR") if i.memory and i.memory.sync} for t in traces[4:]]
     check("groups have barriers of their own", barriers, [{(1, 128)}] * 4 + [{(2, 128)}] * 4)
     check("lanes that have parted meet at WARPSYNC", [len(roots(t, "BAR")) for t in traces[4:]], [5] * 8)
     check("blocks of a larger grid make fewer turns", len(of_root(hopper_traces(3, 2, 2)[0], "UTMALDG")), 6)
     run = lambda lines: machine.Block(function_of(lines), b"", (0, 0, 0), 32).traces()[0]
+    vote = lambda first: run(["S2R R0, SR_LANEID", "ISETP.LT.AND P0, PT, R0, %s, PT" % first, "VOTEU.ANY UP0, P0", "USEL UR4, 0x80, 0x0, UP0",
+                              "IMAD R1, R0, UR4, RZ", "STSM.16.M88.4 [R1], R4", "EXIT"])
+    check("STSM: rows in the same banks if there is a lane below 1, else in one place", [of_root(vote(n), "STSM")[0].memory.wavefronts for n in ("0x1", "0x0")],
+          [32, 4])
+    bars = run(["S2R R0, SR_LANEID", "ISETP.LT.AND P0, PT, R0, 0x0, PT", "@P0 BAR.SYNC.DEFER_BLOCKING 0x0", "@!P0 BAR.SYNC.DEFER_BLOCKING 0x0", "EXIT"])
+    check("a barrier's guard", [bool(i.memory) for i in of_root(bars, "BAR")], [False, True])
     far = run(["MOV R1, 0x1000040", "S2R R0, SR_LANEID", "ISETP.LT.AND P0, PT, R0, 0x2, PT", "@P0 SYNCS.ARRIVE.TRANS64.RED.A1T0 RZ, [R1], RZ", "EXIT"])
     check("arrivals in both blocks of a cluster are two in this one", (far[3].memory.sync.at, far[3].memory.sync.count), (64, 2))
     shared = machine.Block(function_of(["ULDC.64 UR4, c[0x0][0x198]", "UMOV UR8, 0x400", "UMOV UR9, 0x1000040", "UMOV UR6, 0x30000",
@@ -237,7 +245,7 @@ def test_wgmma_launches():
     check("columns of tiles", [wgmma.columns_of(k) for k in (128, 192, 256, 384, 512, 1152)], [128, 192, 256, 192, 256, 192])
     run = wgmma.launches(op(counts.conv(3, 256, 256, 32)))[0]
     check("a grid of all multiprocessors", (run.kernel, run.grid, run.threads, run.shared, run.place),
-          ("conv_wgmma_kernelI6__halfLi256E", (132, 1, 1), 384, 229440, (0, 0, 0)))
+          ("conv_wgmma_kernelI6__halfLi256E", (132, 1, 1), 384, 231488, (0, 0, 0)))
     p = run.parameters[-1]
     check("512 tiles of 36 steps", (p.tiles, p.pixel_tiles, p.steps, p.across, p.down, p.plain), (512, 512, 36, 1, 8, True))
     check("4 tiles of the first block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in run.longer[:2]], run.longer[2]), ([(256, 2), (172, 3)], 4))

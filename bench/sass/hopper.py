@@ -7,15 +7,16 @@ Of a cluster one block is executed, and taken to do and to get what the others d
 the others, each of which loads another; an arrival in each of them is so many in this one.                                    """
 from . import operands as arg
 from .decode import Unreadable
-from .instructions import nothing, roots
+from .instructions import barrier_of_all, nothing, roots
 from .operands import LANES, Memory, Sync, of_first_lane
 
 PORT_BYTES = 128  # of shared memory in a clock
 OF_BLOCK = (1 << 24) - 1  # of a shared-memory address: above it stands the block of the cluster
 COUNTS = 0x100000  # a barrier starts with this less its arrivals, twice: pending ones, and for the next phase
 
-roots("FENCE", "YIELD", "ENDCOLLECTIVE", "WARPGROUP", "UTMACMDFLUSH", "UTMACCTL", "CCTL", "UCGABAR_ARV", "UCGABAR_WAIT", "CGAERRBAR",
+roots("FENCE", "YIELD", "ENDCOLLECTIVE", "WARPGROUP", "UTMACMDFLUSH", "UTMACCTL", "CCTL", "UCGABAR_ARV", "CGAERRBAR",
       "ACQBULK", "PREEXIT")(nothing)
+roots("UCGABAR_WAIT")(barrier_of_all)
 
 
 def shape_of(i):

@@ -133,14 +133,19 @@ def nothing(i):
     return lambda w: None
 
 
+def barrier_of_all(i):
+    return lambda w: Memory(0, 0, 0)
+
+
 @roots("BAR")
 def block_barrier(i):
-    """BAR.SYNC 0x0: of all warps; BAR.SYNC 0x1, 0x80: a numbered one, of so many threads; BAR.ARV: arrives there and goes on."""
+    """BAR.SYNC 0x0: of all warps; BAR.SYNC 0x1, 0x80: a numbered one, of so many threads; BAR.ARV: arrives there and goes on. What a guard
+    keeps from being executed leaves no Memory, and meets nobody."""
     waits = i.mods[0] == "SYNC"
     if not waits and (i.mods[0] != "ARV" or len(i.operands) < 2):
         raise Unreadable("a barrier that the model does not know")
     if len(i.operands) < 2:
-        return nothing(i)
+        return barrier_of_all(i)
     number, threads = arg.word(i.operands[0]), arg.word(i.operands[1])
     return lambda w: Memory(0, 0, 0, Sync("barrier", of_first_lane(w, number(w)), of_first_lane(w, threads(w)), waits))
 
@@ -342,6 +347,15 @@ def permute(i):
             result |= byte << 8 * k
         return result
     return lambda w: put(w, lift(one, a(w), selector(w), b(w)))
+
+
+@roots("VOTEU")
+def vote(i):
+    """VOTEU.ANY UP0, P0: whether any active lane's predicate holds."""
+    if i.mods != ["ANY"] or len(i.operands) != 2:
+        raise Unreadable("a vote that the model does not know")
+    put, p = arg.to_predicate(i.operands[0]), arg.predicate(i.operands[1])
+    return lambda w: put(w, bool(w.lanes_where(p(w))))
 
 
 @roots("R2UR")

@@ -35,7 +35,7 @@ PIPES = {
     "alu": "IADD3 IADD LEA SHF LOP3 SEL MOV IABS IMNMX VIMNMX VIMNMX3 VIADDMNMX ISETP FMNMX FSETP FSEL FCHK PRMT P2R R2P PLOP3 CS2R F2FP HADD2 "
            "HMNMX2 I2FP",
     "mufu": "MUFU F2F I2F F2I",
-    "uniform": "UIADD3 UIMAD ULEA USHF ULOP3 UISETP UIMNMX USEL UMOV UPRMT UPLOP3 ULDC",
+    "uniform": "UIADD3 UIMAD ULEA USHF ULOP3 UISETP UIMNMX USEL UMOV UPRMT UPLOP3 ULDC VOTEU",
     "port": "LDSM STSM LDS STS LDGSTS SHFL LDG STG",
     "product": "HGMMA",
     "box": "UTMALDG UTMASTG",
@@ -299,8 +299,8 @@ class Multiprocessor:
             warp.board[instruction.read] = max(warp.board[instruction.read], read)
         warp.at += 1
         warp.ready = now + max(1, instruction.stall) + (p["branch"] if taken else 0)
-        if pipe == "barrier":
-            self.meet(warp, now, memory.sync if memory else None)
+        if pipe == "barrier" and memory:
+            self.meet(warp, now, memory.sync)
         if warp.at == len(warp.trace):
             return True
         self.wait_for_boards(warp)
