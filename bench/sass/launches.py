@@ -194,7 +194,11 @@ def is_large(op):
 
 def linear_mma(layers, moved):
     grid = (ceil_div(layers[0].n, MMA_SIDE), ceil_div(max(p.k for p in layers), MMA_SIDE), len(layers))
-    return Launch("linear_mma_kernel", grid, 128, MMA_SHARED, [LinearGroup(layer=(LinearParams * LINEAR_LAYERS)(*layers))], moved)
+    launch = Launch("linear_mma_kernel", grid, 128, MMA_SHARED, [LinearGroup(layer=(LinearParams * LINEAR_LAYERS)(*layers))], moved)
+    sizes = sorted({p.k for p in layers})
+    if len(sizes) > 1:  # blocks past the features of a layer do nothing
+        launch.parts = [linear_mma([p for p in layers if p.k == k], moved) for k in sizes]
+    return launch
 
 
 def is_plain_linear(op):
