@@ -51,7 +51,7 @@ struct RowSums {
 // y = (sum + bias) * gate + add, of f32, as store_direct makes it, and what it leaves: the copy goes as outputs in 16 bits do.
 template <typename T, int COLUMNS> struct StoreStream {
     typedef WgmmaTile<COLUMNS> Tile;
-    enum { EIGHTS = PASS / 8 };
+    enum { EIGHTS = PASS / 8, AHEAD = COLUMNS < 256 }; // AHEAD: there are registers for what the next part wants
     uint8_t *shared;
     uint32_t start; // of it
     const gpu::TensorMap *copy;
@@ -69,31 +69,39 @@ template <typename T, int COLUMNS> struct StoreStream {
         const int left = p.end.k - o.tile.column; // whole passes
         const float *const add = (const float *)p.end.add + at;
         float added[2][PART][2][2], gate[2][PART][2];
-        auto fetch = [&](int part) { // while the one before is made
+        auto fetch = [&](int part) { // AHEAD: while the one before is made
             if (part * PART * 8 >= left) return;
             GPU_FOR (int i = 0; i < PART * 2; i++) load_run(added[part % 2][i / 2][i % 2], add + i % 2 * 8 * k + 8 * (part * PART + i / 2));
             GPU_FOR (int j = 0; j < PART; j++) load_run(gate[part % 2][j], o.vector[0] + 8 * (part * PART + j));
         };
         RowSums sums;
-        fetch(0);
-        store_passes<T, COLUMNS, false>(shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], int first, uint32_t) {
-            const int part = first / PART;
-            float factor[PART][2];
-            GPU_FOR (int j = 0; j < PART; j++) load_run(factor[j], scale + 8 * (first + j));
-            if (first + PART < COLUMNS / 8) fetch(part + 1);
-            with_bias(v, sum, o, first);
-            GPU_FOR (int i = 0; i < PART * 4; i++) {
-                const int j = i / 4, h = i / 2 % 2, e = i % 2;
-                v[j][h][e] = fmaf(v[j][h][e], gate[part % 2][j][e], added[part % 2][j][h][e]);
-            }
-            GPU_FOR (int i = 0; i < PART * 2; i++)
-                store_run((float *)p.y + at + (i % 2 * 8 * k + (size_t)(8 * (first + i / 2))), v[i / 2][i % 2]);
-            if (first % EIGHTS == 0) sums.begin(v);
-            sums.add(v);
-            if (first % EIGHTS == EIGHTS - PART)
-                sums.store(f.partial + ((size_t)((o.tile.column + 8 * first) / PASS) * (size_t)p.end.rows + (size_t)o.row[0]));
-            GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= fmaf(factor[i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
-        });
+        if (AHEAD) fetch(0);
+        store_passes<T, COLUMNS, false>(
+            shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
+                const int part = first / PART;
+                float factor[PART][2];
+                GPU_FOR (int j = 0; j < PART; j++) load_run(factor[j], scale + 8 * (first + j));
+                if (AHEAD && first + PART < COLUMNS / 8) fetch(part + 1);
+                if (!AHEAD) fetch(part);
+                if (AHEAD) {
+                    with_bias(v, sum, bias, first);
+                } else {
+                    float late[PART][2];
+                    load_bias_part(late, o, first);
+                    with_bias(v, sum, late, first);
+                }
+                GPU_FOR (int i = 0; i < PART * 4; i++) {
+                    const int j = i / 4, h = i / 2 % 2, e = i % 2;
+                    v[j][h][e] = fmaf(v[j][h][e], gate[part % 2][j][e], added[part % 2][j][h][e]);
+                }
+                GPU_FOR (int i = 0; i < PART * 2; i++)
+                    store_run((float *)p.y + at + (i % 2 * 8 * k + (size_t)(8 * (first + i / 2))), v[i / 2][i % 2]);
+                if (first % EIGHTS == 0) sums.begin(v);
+                sums.add(v);
+                if (first % EIGHTS == EIGHTS - PART)
+                    sums.store(f.partial + ((size_t)((o.tile.column + 8 * first) / PASS) * (size_t)p.end.rows + (size_t)o.row[0]));
+                GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= fmaf(factor[i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
+            });
     }
 };
 // y = act(rstd * sum - mean * rstd * (w (1 + scale)) + (w shift + bias)), in 16 bits. What sums are mended by: a warp's lanes hold two
@@ -133,13 +141,15 @@ template <typename T, int COLUMNS> struct StoreFolded {
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
         if (o.row[0] < 0) return; // none of the group's rows is there
         if (p.end.act == ACT_GELU_TANH)
-            store_passes<T, COLUMNS, false>(shared, start, y, p, o, turn, buffers, [&](float(&v)[PART][2][2], int first, uint32_t) {
-                mend(v, sum, o, first);
-                gelu_part(v);
-            });
-        else
             store_passes<T, COLUMNS, false>(shared, start, y, p, o, turn, buffers,
-                                            [&](float(&v)[PART][2][2], int first, uint32_t) { mend(v, sum, o, first); });
+                                            [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) {
+                                                mend(v, sum, o, first);
+                                                gelu_part(v);
+                                            });
+        else
+            store_passes<T, COLUMNS, false>(
+                shared, start, y, p, o, turn, buffers,
+                [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) { mend(v, sum, o, first); });
     }
 };
 #endif

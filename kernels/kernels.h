@@ -113,10 +113,9 @@ typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
     bool tf32;
     int n, tokens, heads, d;
     int capability, multiprocessors; /* of the device, as in ConvArgs */
-    void *workspace; /* cuda_attn_workspace(a) bytes, as for NormArgs */
-    void *kept;      /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
+    void *workspace;                 /* cuda_attn_workspace(a) bytes, as for NormArgs */
+    void *kept; /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
                         qkv and heads wants, or NULL; backward: what that forward left */
-    int capability, multiprocessors; /* as ConvArgs's */
 } AttnArgs;
 size_t cuda_attn_workspace(const AttnArgs *a);
 size_t cuda_attn_kept(const AttnArgs *backward);

@@ -156,8 +156,6 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .tokens = pixels(s),
                       .heads = op->attn.heads,
                       .d = s.c / 3 / op->attn.heads,
-                      .capability = c->capability,
-                      .multiprocessors = c->multiprocessors,
                       .workspace = op_workspace(e, i),
                       .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i),
                       .capability = c->capability,
