@@ -2,11 +2,11 @@
 // bf16. The formulas, the ranges and what the forward leaves are as there.
 // Work:   two kernels. The first owns queries and walks over the keys: dq, and the queries' statistics. The second owns keys and walks over
 //         the queries: dk and dv. Three and four products of 64 x 64 x 64; one kernel of five would have to add partial sums of dq in
-//         memory, which is more bytes than the ops's own. One block per multiprocessor makes item after item. Of its 9 warps the last, one
-//         thread of it, fills shared memory by TMA and runs into the next item; the others are two groups that own 64 rows each, of one
-//         head, or with up to 64 tokens of a head each. A group's own rows are operands in registers. What it computes of the others'
-//         scores (transposed where it owns keys) is in its registers as the next products' left operand. While one group does this, the
-//         tensor cores multiply for the other.
+//         memory, which is more bytes than the op's own. One block per multiprocessor makes item after item. Of its three groups of 4
+//         warps the first two own 64 rows each, of one head, or with up to 64 tokens of a head each. In the third a thread fills shared
+//         memory by TMA and runs into the next item, and a warp finds what the range comes from. A group's own rows are operands in
+//         registers. What it computes of the scores with the others' rows (transposed where it owns keys) is in its registers as the
+//         next products' left operand. While one group does this, the tensor cores multiply for the other.
 // Edges:  TMA reads zeros past the last token and past the last head.
 // Order:  the others in order, 64 at a time: independent of the batch and the place in it.
 // Limits: attn_bwd_sm90_takes; everything else is attention_bwd.cu's.
@@ -267,13 +267,13 @@ template <typename T> GPU_FN void grad_queries(const uint8_t *shared, uint32_t b
         float dq[SUMS], s[SUMS], dp[SUMS];
         const int steps = g.apart ? 1 : g.steps;
         auto add = [&](int step, bool last) {
-            o.wait_stage(count);
             begin_products(s, dp);
             multiply_rows<T>(s, own, o.stage_tile(count, 0));
             gpu::wgmma_commit();
             multiply_rows<T>(dp, dy, o.stage_tile(count, 1));
             gpu::wgmma_commit();
-            wait_products<1>(s); // dp is under way
+            if (step + 1 < steps) o.wait_stage(count + 1); // for the next step
+            wait_products<1>(s);                           // dp is under way
             if (step > 0) o.release_stage(count - 1);
             if (last && (step + 1) * TILE_ROWS > p.tokens)
                 GPU_FOR (int i = 0; i < SUMS; i++)
@@ -292,6 +292,7 @@ template <typename T> GPU_FN void grad_queries(const uint8_t *shared, uint32_t b
             gpu::wgmma_commit();
         };
         clear(dq);
+        o.wait_stage(count);
         for (int step = 0; step < steps - 1; step++) add(step, false);
         add(steps - 1, true);
         wait_products<0>(dq, s, dp);
@@ -321,15 +322,15 @@ template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base
         float dk[SUMS], dv[SUMS], s[SUMS], dp[SUMS];
         const int steps = g.apart ? 1 : g.steps;
         auto add = [&](int step) {
-            o.wait_stage(count);
             begin_products(s, dp);
             multiply_rows<T>(s, key, o.stage_tile(count, 0));
             gpu::wgmma_commit();
             multiply_rows<T>(dp, value, o.stage_tile(count, 1));
             gpu::wgmma_commit();
-            wait_products<1>(s); // dp is under way
-            if (step > 0) o.release_stage(count - 1);
             const uint8_t *const statistics = shared + O::stage_at(count) + 2 * TILE_BYTES + (o.lane & 3) * 2 * sizeof(float4);
+            if (step + 1 < steps) o.wait_stage(count + 1); // for the next step
+            wait_products<1>(s);                           // dp is under way
+            if (step > 0) o.release_stage(count - 1);
             uint32_t slopes[STEPS][4], weights[STEPS][4];
             GPU_FOR (int n = 0; n < TILE_ROWS / 8; n++) { // queries past the last are all zeros, and so are their statistics and dy
                 GPU_FOR (int i = 0; i < 2; i++) {
@@ -363,6 +364,7 @@ template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base
         };
         clear(dk);
         clear(dv);
+        o.wait_stage(count);
         for (int step = 0; step < steps; step++) add(step);
         wait_products<0>(dk, dv, s, dp);
         o.release_stage(count - 1);
