@@ -18,12 +18,12 @@ enum { WIDE = 64, WIDE_ROW = 2 * WIDE, WIDE_BYTES = ROWS * WIDE_ROW };     // ch
 enum { NARROW_ROW = 32, VALUE_ROW = 16, COLUMN_BYTES = ROWS * VALUE_ROW }; // what is beyond: of queries and keys, of values
 enum { FEW_TOKENS = 128 };                                                 // as many are not worth sharing keys and values
 
-// Shared memory: the queries of two tiles; stages of keys and values; barriers; what is loaded. D: 64, or 72.
+// Shared memory: the queries of two tiles; stages of keys and values; barriers; what each group loads next. D: 64, or 72.
 template <int D, int GROUPS> struct WgmmaTile {
     enum {
         BEYOND = D > WIDE,                                     // there are channels past 64
         QUERY_BYTES = WIDE_BYTES + BEYOND * ROWS * NARROW_ROW, // of a group
-        TILE_BYTES = GROUPS * QUERY_BYTES,
+
         // of a stage: keys, values, what of them is beyond, ones
         VALUES = WIDE_BYTES,
         KEYS_BEYOND = VALUES + WIDE_BYTES,
@@ -31,17 +31,15 @@ template <int D, int GROUPS> struct WgmmaTile {
         ONES = COLUMNS + BEYOND * COLUMN_BYTES,
         COPIED = ONES,
         STAGE_BYTES = ONES + COLUMN_BYTES,
-        STAGES = GROUPS == 1 ? 2
-                 : D > WIDE  ? 4
-                             : 8,
+        STAGES = GROUPS == 1 ? 2 : 4,
         AHEAD = STAGES - (GROUPS > 1), // of what the first warpgroup has read: how far it may be before the others
-        FIRST_STAGE = 2 * TILE_BYTES,
+        FIRST_STAGE = 2 * GROUPS * QUERY_BYTES,
         FULL = FIRST_STAGE + STAGES * STAGE_BYTES,
         EMPTY = FULL + 8 * STAGES,
         QUERIES_FULL = EMPTY + 8 * STAGES,
-        QUERIES_EMPTY = QUERIES_FULL + 16,
-        LOADS = QUERIES_EMPTY + 16,
-        SHARED_BYTES = LOADS + 32,
+        QUERIES_EMPTY = QUERIES_FULL + 16 * GROUPS,
+        LOADS = QUERIES_EMPTY + 16 * GROUPS,
+        SHARED_BYTES = LOADS + 16 * GROUPS,
         THREADS = GROUPS * GROUP_THREADS,
         BLOCKS = GROUPS > 1 ? 1
                  : D > WIDE ? 3
@@ -49,12 +47,13 @@ template <int D, int GROUPS> struct WgmmaTile {
         EIGHTS = D / 8,          // of the columns of y
         MORE = 8 * (BEYOND + 1)  // columns beyond: of values, and one of sums, eightfold
     };
+    template <typename N> GPU_FN static N queries_at(N group, N n) { return (n % 2 * GROUPS + group) * QUERY_BYTES; } // of the n-th tile
+    template <typename N> GPU_FN static N queries_barrier(N group, N n) { return (n % 2 * GROUPS + group) * 8; }
     static_assert((int)STAGE_BYTES % 1024 == 0 && (int)QUERY_BYTES % 1024 == 0, "swizzled tiles begin where the pattern does");
     static_assert((int)BLOCKS * ((int)SHARED_BYTES + 1024) <= 228 << 10, "a multiprocessor's shared memory");
 };
-// Stages and tiles of a block are counted; of each kind so many lie in shared memory in turn. The barrier of the n-th, and the parity of the
-// phase that ends when it is full.
-template <int MANY> GPU_FN uint32_t barrier_of(uint32_t n) { return n % MANY * 8; }
+// Stages and tiles of a block are counted; of each kind MANY lie in shared memory in turn. The parity of the phase that ends when the n-th is
+// full.
 template <int MANY> GPU_FN uint32_t parity_of(uint32_t n) { return n / MANY & 1; }
 // A tile of one head: its first query.
 template <int GROUPS> GPU_FN AttnPlace tile_place(const AttnParams &p, int tile) {
@@ -66,44 +65,46 @@ template <int GROUPS> GPU_FN AttnPlace tile_place(const AttnParams &p, int tile)
 struct Maps {
     const gpu::TensorMap *wide, *beyond, *column; // the last two of channels from 64 on: of queries and keys, of values
 };
-struct Loads { // the next stage: of all, and of its tile's; its tile, and how many came before
-    uint32_t stage, tiles_before;
-    int tile, block;
-    AttnPlace at;
+struct Loads { // of a group: where its next stage belongs
+    int tile, block, head, image;
 };
-template <int D, int GROUPS> GPU_FN void load_queries(uint32_t base, const Maps &m, const AttnParams &p, uint32_t n, AttnPlace at) {
-    typedef WgmmaTile<D, GROUPS> Tile;
-    const int groups = min(GROUPS, (p.tokens - at.first + ROWS - 1) / ROWS);
-    const uint32_t full = base + Tile::QUERIES_FULL + barrier_of<2>(n);
-    gpu::mbar_wait(base + Tile::QUERIES_EMPTY + barrier_of<2>(n), parity_of<2>(n) ^ 1);
-    gpu::mbar_arrive_expect_tx(full, (uint32_t)(groups * Tile::QUERY_BYTES));
-    for (int g = 0; g < groups; g++) {
-        const uint32_t to = base + n % 2 * Tile::TILE_BYTES + (uint32_t)(g * Tile::QUERY_BYTES);
-        gpu::tma_load(to, m.wide, full, 0, at.head, at.first + g * ROWS, at.image);
-        if (Tile::BEYOND) gpu::tma_load(to + WIDE_BYTES, m.beyond, full, WIDE, at.head, at.first + g * ROWS, at.image);
-    }
+// From a block that may lie past its tile's last to the same one of the next tile.
+template <int GROUPS> GPU_FN void seek(Loads &l, const AttnParams &p) {
+    const int blocks = (p.tokens + ROWS - 1) / ROWS;
+    if (l.block < blocks) return;
+    while (l.block >= blocks) l.block -= blocks, l.tile += (int)gridDim.x;
+    const AttnPlace at = tile_place<GROUPS>(p, l.tile);
+    l.head = at.head, l.image = at.image;
 }
-template <int D, int GROUPS> GPU_FN void load_stage(uint32_t base, const Maps &m, const AttnParams &p, const Loads &l) {
-    typedef WgmmaTile<D, GROUPS> Tile;
-    const uint32_t to = base + Tile::FIRST_STAGE + l.stage % Tile::STAGES * Tile::STAGE_BYTES;
-    const uint32_t full = base + Tile::FULL + barrier_of<Tile::STAGES>(l.stage);
-    const int key = KEY * p.heads + l.at.head, value = VALUE * p.heads + l.at.head, token = l.block * ROWS, image = l.at.image;
-    gpu::mbar_wait(base + Tile::EMPTY + barrier_of<Tile::STAGES>(l.stage), parity_of<Tile::STAGES>(l.stage) ^ 1);
-    gpu::mbar_arrive_expect_tx(full, Tile::COPIED);
-    gpu::tma_load(to, m.wide, full, 0, key, token, image);
-    if (Tile::BEYOND) gpu::tma_load(to + Tile::KEYS_BEYOND, m.beyond, full, WIDE, key, token, image);
-    gpu::tma_load(to + Tile::VALUES, m.wide, full, 0, value, token, image);
-    if (Tile::BEYOND) gpu::tma_load(to + Tile::COLUMNS, m.column, full, WIDE, value, token, image);
-}
-// By one thread, whose warpgroup has read so many stages and is at a tile after so many: what has room, up to the next tile's last stage.
+// A group's queries of a block's n-th tile, which is `tile`; zeros where there are none.
 template <int D, int GROUPS>
-GPU_FN void load_more(Loads &l, uint32_t base, const Maps &m, const AttnParams &p, int tiles, uint32_t stages_read, uint32_t tiles_before) {
+GPU_FN void load_queries(uint32_t base, const Maps &m, const AttnParams &p, uint32_t group, uint32_t n, int tile, int tiles) {
     typedef WgmmaTile<D, GROUPS> Tile;
-    GPU_LOOP (; l.stage < stages_read + Tile::AHEAD && l.tiles_before < tiles_before + 2 && l.tile < tiles; l.stage++) {
-        if (l.block == 0) l.at = tile_place<GROUPS>(p, l.tile), load_queries<D, GROUPS>(base, m, p, l.tiles_before, l.at);
-        load_stage<D, GROUPS>(base, m, p, l);
-        if (++l.block * ROWS >= p.tokens) l.block = 0, l.tile += (int)gridDim.x, l.tiles_before++;
-    }
+    if (tile >= tiles) return;
+    const AttnPlace at = tile_place<GROUPS>(p, tile);
+    const int first = at.first + (int)group * ROWS;
+    const uint32_t to = base + Tile::template queries_at<uint32_t>(group, n), barrier = Tile::template queries_barrier<uint32_t>(group, n);
+    gpu::mbar_wait(base + Tile::QUERIES_EMPTY + barrier, parity_of<2>(n) ^ 1);
+    gpu::mbar_arrive_expect_tx(base + Tile::QUERIES_FULL + barrier, Tile::QUERY_BYTES);
+    gpu::tma_load(to, m.wide, base + Tile::QUERIES_FULL + barrier, 0, at.head, first, at.image);
+    if (Tile::BEYOND) gpu::tma_load(to + WIDE_BYTES, m.beyond, base + Tile::QUERIES_FULL + barrier, WIDE, at.head, first, at.image);
+}
+// The n-th stage, which is where l says; it says then where the group's next one belongs.
+template <int D, int GROUPS> GPU_FN void load_stage(Loads &l, uint32_t base, const Maps &m, const AttnParams &p, uint32_t n, int tiles) {
+    typedef WgmmaTile<D, GROUPS> Tile;
+    const uint32_t to = base + Tile::FIRST_STAGE + n % Tile::STAGES * Tile::STAGE_BYTES, full = base + Tile::FULL + n % Tile::STAGES * 8;
+    Loads now = l;
+    if (now.tile >= tiles) return;
+    const int key = KEY * p.heads + now.head, value = VALUE * p.heads + now.head, token = now.block * ROWS;
+    gpu::mbar_wait(base + Tile::EMPTY + n % Tile::STAGES * 8, parity_of<Tile::STAGES>(n) ^ 1);
+    gpu::mbar_arrive_expect_tx(full, Tile::COPIED);
+    gpu::tma_load(to, m.wide, full, 0, key, token, now.image);
+    if (Tile::BEYOND) gpu::tma_load(to + Tile::KEYS_BEYOND, m.beyond, full, WIDE, key, token, now.image);
+    gpu::tma_load(to + Tile::VALUES, m.wide, full, 0, value, token, now.image);
+    if (Tile::BEYOND) gpu::tma_load(to + Tile::COLUMNS, m.column, full, WIDE, value, token, now.image);
+    now.block += GROUPS;
+    seek<GROUPS>(now, p);
+    l = now;
 }
 
 // ---- the consumers ------------------------------------------------------------------------------------------------------
@@ -120,15 +121,29 @@ template <int D> struct Tally {
     float more[4 * (D > WIDE ? 2 : 1)]; // of the channels beyond; then the sum of the weights
     float top[2];                       // the largest score so far
 };
-// Begins the products of a group's queries and a stage's keys.
-template <typename T, int D> GPU_FN void multiply_keys(float (&s)[ROWS / 2], uint32_t queries, uint32_t stage) {
-    const uint32_t q = (uint32_t)wide_form() + (queries >> 4), k = (uint32_t)wide_form() + (stage >> 4);
+// The warp's 16 queries as left operands, from the group's at a shared address; those of 72 channels are left where they are.
+template <int D> struct Queries {
+    uint32_t address, q[D > WIDE ? 1 : WIDE / 16][4];
+    GPU_FN void load(uint32_t tile) {
+        const int lane = (int)threadIdx.x & 31, row = ((int)threadIdx.x >> 5) % GROUP_WARPS * 16 + (lane & 15), piece = lane >> 4;
+        address = tile;
+        if (D <= WIDE)
+            GPU_FOR (int step = 0; step < (int)(sizeof q / sizeof *q); step++)
+                gpu::ldmatrix<4>(q[step], tile + (uint32_t)(row * WIDE_ROW + ((2 * step + piece) ^ (row & 7)) * 16));
+    }
+};
+// Begins the products of queries and a stage's keys.
+template <typename T, int D> GPU_FN void multiply_keys(float (&s)[ROWS / 2], const Queries<D> &queries, uint32_t stage) {
+    const uint32_t k = (uint32_t)wide_form() + (stage >> 4);
     gpu::fence_operand(s);
     gpu::wgmma_fence();
-    GPU_FOR (int step = 0; step < WIDE / 16; step++)
-        gpu::wgmma<T, ROWS>(s, descriptor(wide_form(), q, 32 * step), descriptor(wide_form(), k, 32 * step), step > 0);
-    if constexpr (D > WIDE) {
-        const uint32_t other = (uint32_t)narrow_form() - (uint32_t)wide_form();
+    if constexpr (D <= WIDE)
+        GPU_FOR (int step = 0; step < WIDE / 16; step++)
+            gpu::wgmma<T, ROWS>(s, queries.q[step], descriptor(wide_form(), k, 32 * step), step > 0);
+    else {
+        const uint32_t q = (uint32_t)wide_form() + (queries.address >> 4), other = (uint32_t)narrow_form() - (uint32_t)wide_form();
+        GPU_FOR (int step = 0; step < WIDE / 16; step++)
+            gpu::wgmma<T, ROWS>(s, descriptor(wide_form(), q, 32 * step), descriptor(wide_form(), k, 32 * step), step > 0);
         gpu::wgmma<T, ROWS>(s, descriptor(narrow_form(), q + other, WIDE_BYTES),
                             descriptor(narrow_form(), k + other, WgmmaTile<D, 1>::KEYS_BEYOND), true);
     }
@@ -168,20 +183,20 @@ GPU_FN void weigh(uint32_t (&weight)[ROWS / 16][4], const float (&s)[ROWS / 2], 
         GPU_FOR (int j = 0; j < (D > WIDE ? 2 : 1); j++) sum.more[4 * j + 2 * h] *= shrink, sum.more[4 * j + 2 * h + 1] *= shrink;
     }
 }
-// The largest squared length of the warp's own 16 value rows, which begin `row` rows into a stage's: two lanes a row.
-template <typename T, int D> GPU_FN void leave_length(const AttnParams &p, AttnPlace at, int row, const uint8_t *stage) {
-    const int lane = (int)threadIdx.x & 31, own = row + lane / 2;
-    float length = 0;
-    auto add = [&](int from) {
+// The largest squared length of the warp's own 16 value rows: two lanes a row, each every other run of 8 channels.
+template <typename T> GPU_FN void leave_length(const AttnParams &p, AttnPlace at, int row) {
+    const HeadRows values = head_rows(p, at, VALUE);
+    const int lane = (int)threadIdx.x & 31, token = min(at.first + row + lane / 2, p.tokens - 1);
+    const T *from = (const T *)p.qkv + values.first + (size_t)token * values.stride;
+    float length[1][2] = {{0, 0}};
+    for (int c = lane % 2 * 8; c < p.d; c += 16) {
         float v[8];
-        load_run(v, (const T *)(stage + from));
-        GPU_FOR (int e = 0; e < 8; e++) length = fmaf(v[e], v[e], length);
-    };
-    GPU_FOR (int i = 0; i < 4; i++) add(WgmmaTile<D, 1>::VALUES + own * WIDE_ROW + ((lane % 2 * 4 + i) ^ (own & 7)) * 16);
-    if (D > WIDE && lane % 2) add(WgmmaTile<D, 1>::COLUMNS + own * VALUE_ROW);
-    length += __shfl_xor_sync(~0u, length, 1);
-    GPU_FOR (int apart = 16; apart > 1; apart /= 2) length = fmaxf(length, __shfl_xor_sync(~0u, length, apart));
-    if (lane == 0 && at.first + row < p.tokens) p.lengths[group_number(p, at) + (size_t)((at.first + row) / ROW_GROUP)] = length;
+        load_run(v, from + c);
+        GPU_FOR (int e = 0; e < 8; e++) length[0][0] = fmaf(v[e], v[e], length[0][0]);
+    }
+    length[0][0] += __shfl_xor_sync(~0u, length[0][0], 1);
+    length[0][0] = length[0][1] = fmaxf(length[0][0], __shfl_xor_sync(~0u, length[0][0], 2));
+    leave_largest(p.lengths + group_number(p, at), p.tokens, at.first + row, length);
 }
 template <typename T, int D> GPU_FN void store_tally(const AttnParams &p, AttnPlace at, int row, const Tally<D> &sum) {
     enum { EIGHTS = WgmmaTile<D, 1>::EIGHTS, SUM = 4 * (D > WIDE) };
@@ -203,72 +218,95 @@ template <typename T, int D> GPU_FN void store_tally(const AttnParams &p, AttnPl
 template <typename T, int D, int GROUPS>
 GPU_FN void make_tiles(uint8_t *shared, uint32_t base, const Maps &maps, const AttnParams &p, int tiles) {
     typedef WgmmaTile<D, GROUPS> Tile;
-    const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31, group = warp / GROUP_WARPS, row = warp % GROUP_WARPS * 16;
-    const int blocks = (p.tokens + ROWS - 1) / ROWS;
+    const int lane = (int)threadIdx.x & 31;
+    auto group = [] { return threadIdx.x / GROUP_THREADS; }; // what is easily made anew takes no registers
+    auto row = [] { return (int)(threadIdx.x / 32 % GROUP_WARPS * 16); };
     uint32_t stages_read = 0, tiles_before = 0;
-    Loads &loads = *(Loads *)(shared + Tile::LOADS);
-    auto stage_of = [&](uint32_t n) { return Tile::FIRST_STAGE + n % Tile::STAGES * Tile::STAGE_BYTES; };
-    auto wait_for = [&](uint32_t n) { gpu::mbar_wait(base + Tile::FULL + barrier_of<Tile::STAGES>(n), parity_of<Tile::STAGES>(n)); };
-    auto release = [&](uint32_t n) { // every warp speaks for itself: a wait for products says nothing of other warps'
-        if (lane == 0) gpu::mbar_arrive(base + Tile::EMPTY + barrier_of<Tile::STAGES>(n));
-    };
-    auto load = [&] {
-        if (threadIdx.x == 0) load_more<D, GROUPS>(loads, base, maps, p, tiles, stages_read, tiles_before);
+    auto tile_of = [&](uint32_t n) { return (int)(blockIdx.x + n * gridDim.x); };
+    auto stage_of = [&](uint32_t n) { return base + Tile::FIRST_STAGE + n % Tile::STAGES * Tile::STAGE_BYTES; };
+    auto wait_for = [&](uint32_t n) { gpu::mbar_wait(base + Tile::FULL + n % Tile::STAGES * 8, parity_of<Tile::STAGES>(n)); };
+    auto load = [&](uint32_t n) { // every group in its turn
+        if (threadIdx.x == n % GROUPS * GROUP_THREADS)
+            load_stage<D, GROUPS>(((Loads *)(shared + Tile::LOADS))[group()], base, maps, p, n, tiles);
         __syncwarp();
     };
-    if (threadIdx.x == 0) loads = {0, 0, (int)blockIdx.x, 0, {0, 0, 0}};
-    load();
-    GPU_LOOP (int tile = (int)blockIdx.x; tile < tiles; tile += (int)gridDim.x) {
-        AttnPlace at = tile_place<GROUPS>(p, tile);
-        at.first += group * ROWS;
-        gpu::mbar_wait(base + Tile::QUERIES_FULL + barrier_of<2>(tiles_before), parity_of<2>(tiles_before));
-        Tally<D> sum;
-        if (at.first < p.tokens) {
-            const uint32_t queries = base + tiles_before % 2 * Tile::TILE_BYTES + (uint32_t)(group * Tile::QUERY_BYTES);
+    auto release = [&](uint32_t n) { // every warp speaks for itself: a wait for products says nothing of other warps'
+        if (lane == 0) gpu::mbar_arrive(base + Tile::EMPTY + n % Tile::STAGES * 8);
+        load(n + Tile::AHEAD);
+    };
+    auto load_own = [&](uint32_t n) {
+        if (threadIdx.x % GROUP_THREADS == 0) load_queries<D, GROUPS>(base, maps, p, group(), n, tile_of(n), tiles);
+        __syncwarp();
+    };
+    if (threadIdx.x % GROUP_THREADS == 0) {
+        const AttnPlace at = tile_place<GROUPS>(p, (int)blockIdx.x);
+        Loads own = {(int)blockIdx.x, (int)group(), at.head, at.image};
+        seek<GROUPS>(own, p);
+        ((Loads *)(shared + Tile::LOADS))[group()] = own;
+    }
+    load_own(0);
+    for (uint32_t n = 0; n < Tile::AHEAD; n++) load(n);
+    load_own(1);
+    GPU_LOOP (; tile_of(tiles_before) < tiles; tiles_before++) {
+        const int first = tile_place<GROUPS>(p, tile_of(tiles_before)).first + __shfl_sync(~0u, (int)group(), 0) * ROWS;
+        auto release_queries = [&] {
+            gpu::fence_proxy_async(); // the next ones come by TMA
+            __syncwarp();
+            if (lane == 0) gpu::mbar_arrive(base + Tile::QUERIES_EMPTY + Tile::template queries_barrier<uint32_t>(group(), tiles_before));
+            load_own(tiles_before + 2);
+        };
+        auto place = [&] { // of the group's queries; made anew, for the sake of registers
+            uint32_t n = tiles_before;
+            gpu::hold(n);
+            AttnPlace at = tile_place<GROUPS>(p, tile_of(n));
+            at.first += (int)group() * ROWS;
+            return at;
+        };
+        gpu::mbar_wait(base + Tile::QUERIES_FULL + Tile::template queries_barrier<uint32_t>(group(), tiles_before),
+                       parity_of<2>(tiles_before));
+        if (first >= p.tokens) { // no query is this group's
+            GPU_LOOP (int token = 0; token < p.tokens; token += ROWS) {
+                wait_for(stages_read);
+                __syncwarp(); // no lane may still look for this phase when the next one ends
+                release(stages_read++);
+            }
+            release_queries();
+        } else {
+            Queries<D> queries;
+            queries.load(base + Tile::template queries_at<uint32_t>(group(), tiles_before));
             float s[ROWS / 2];
+            Tally<D> sum;
             GPU_FOR (int i = 0; i < WIDE / 2; i++) sum.values[i] = 0;
             GPU_FOR (int i = 0; i < Tile::MORE / 2; i++) sum.more[i] = 0;
             sum.top[0] = sum.top[1] = -INFINITY;
             gpu::fence_operand(sum.values), gpu::fence_operand(sum.more); // zeros before the products begin
             wait_for(stages_read);
-            multiply_keys<T, D>(s, queries, base + stage_of(stages_read));
-            GPU_LOOP (int block = 0; block < blocks; block++) {
+            multiply_keys<T, D>(s, queries, stage_of(stages_read));
+            GPU_LOOP (int token = 0; token < p.tokens; token += ROWS) {
                 gpu::wgmma_wait<0>();
                 gpu::fence_operand(s), gpu::fence_operand(sum.values), gpu::fence_operand(sum.more);
-                if (block > 0) {
-                    release(stages_read - 1);
-                    load();
-                }
-                if (IsHalf<T>::VALUE && p.y_parts && block * ROWS == at.first) {
-                    leave_length<T, D>(p, at, row, shared + stage_of(stages_read));
-                    gpu::fence_proxy_async(); // the stage is written by TMA next
-                    __syncwarp();
-                }
-                if ((block + 1) * ROWS > p.tokens)
+                if (token > 0) release(stages_read - 1);
+                if (token + ROWS > p.tokens)
                     GPU_FOR (int i = 0; i < ROWS / 2; i++)
-                        if (block * ROWS + i / 4 * 8 + (lane & 3) * 2 + i % 2 >= p.tokens) s[i] = -INFINITY;
+                        if (token + i / 4 * 8 + (lane & 3) * 2 + i % 2 >= p.tokens) s[i] = -INFINITY;
                 uint32_t weight[ROWS / 16][4];
                 weigh<T, D>(weight, s, sum, p.log2_scale);
-                multiply_values<T, D>(sum, weight, base + stage_of(stages_read));
+                multiply_values<T, D>(sum, weight, stage_of(stages_read));
+
                 stages_read++;
-                if (block + 1 < blocks) {
+                if (token + ROWS < p.tokens) {
                     wait_for(stages_read);
-                    multiply_keys<T, D>(s, queries, base + stage_of(stages_read));
+                    multiply_keys<T, D>(s, queries, stage_of(stages_read));
                 }
             }
             gpu::wgmma_wait<0>();
             gpu::fence_operand(sum.values), gpu::fence_operand(sum.more);
             release(stages_read - 1);
-        } else // no query is this group's
-            GPU_LOOP (int block = 0; block < blocks; block++) {
-                wait_for(stages_read);
-                __syncwarp(); // no lane may still look for this phase when the next one ends
-                release(stages_read++);
-            }
-        if (lane == 0) gpu::mbar_arrive(base + Tile::QUERIES_EMPTY + barrier_of<2>(tiles_before));
-        tiles_before++;
-        if (GROUPS == 1) load(); // else the first group would wait for the others
-        if (at.first < p.tokens) store_tally<T, D>(p, at, row, sum);
+            release_queries();
+            const AttnPlace at = place();
+            if (IsHalf<T>::VALUE && p.y_parts) leave_length<T>(p, at, row());
+            store_tally<T, D>(p, at, row(), sum);
+        }
     }
 }
 
@@ -284,9 +322,9 @@ __global__ void __launch_bounds__(WgmmaTile<D, GROUPS>::THREADS, WgmmaTile<D, GR
             gpu::mbar_init(base + Tile::FULL + 8 * s, 1);
             gpu::mbar_init(base + Tile::EMPTY + 8 * s, GROUPS * GROUP_WARPS);
         }
-        for (uint32_t t = 0; t < 2; t++) {
+        for (uint32_t t = 0; t < 2 * GROUPS; t++) {
             gpu::mbar_init(base + Tile::QUERIES_FULL + 8 * t, 1);
-            gpu::mbar_init(base + Tile::QUERIES_EMPTY + 8 * t, GROUPS * GROUP_WARPS);
+            gpu::mbar_init(base + Tile::QUERIES_EMPTY + 8 * t, GROUP_WARPS);
         }
         gpu::fence_barrier_init();
     }

@@ -22,9 +22,9 @@ def attention(op, kept, multiprocessors=132, tiles_of_a_block=None):
     beyond, groups = qkv.c // 3 // heads > 64, 1 if qkv.pixels <= FEW_TOKENS else 4
     p, (tiles,) = attention_params(op, groups * ROWS, kept)
     queries = WIDE_BYTES + beyond * NARROW_BYTES
-    stages = 2 if groups == 1 else 4 if beyond else 8
-    shared = 2 * groups * queries + stages * (queries + WIDE_BYTES + (1 + beyond) * COLUMN_BYTES + 16) + 64
-    blocks = 1 if groups > 1 else 3 if beyond else 4  # of a multiprocessor
+    stages = 2 if groups == 1 else 4
+    shared = 2 * groups * queries + stages * (queries + WIDE_BYTES + (1 + beyond) * COLUMN_BYTES + 16) + 48 * groups
+    blocks = 1 if groups > 1 else 3 if beyond else 4   # of a multiprocessor
     grid = ceil_div(tiles, tiles_of_a_block) if tiles_of_a_block else min(tiles, blocks * multiprocessors)
     maps = [tensor_map(64, ROWS)] + ([tensor_map(16, ROWS), tensor_map(8, ROWS)] if beyond else [TensorMap(), TensorMap()])
     moved = qkv.bytes + op.out.bytes + (kept_bytes(qkv, heads) if kept else 0)

@@ -559,13 +559,31 @@ def load_shared(i):
     if i.operands[0] == "RZ":  # ptxas puts these in front of LDGSTS; nothing is read
         return lambda w: Memory(0, 0, 0)
     turns = shared_access(i, arg.address(i.operands[1]))
-    puts = [arg.to_register(i.operands[0], k) for k in range(words_of(i.mods))]
-    return lambda w: [put(w, WORD) for put in puts] and turns(w)
+    puts, at = [arg.to_register(i.operands[0], k) for k in range(words_of(i.mods))], arg.address(i.operands[1])
+
+    def execute(w):
+        for k, put in enumerate(puts):
+            put(w, w.block.noted.get(arg.of_first_lane(w, at(w)) + 4 * k, WORD) if alone(w) else WORD)
+        return turns(w)
+    return execute
+
+
+def alone(w):
+    return not w.mask & w.mask - 1
 
 
 @roots("STS")
 def store_shared(i):
-    return shared_access(i, arg.address(i.operands[0]))
+    """What a lane stores alone is there when one loads it alone: of a block's own notes, where it goes on."""
+    at = arg.address(i.operands[0])
+    turns, values = shared_access(i, at), [arg.word(i.operands[1], k) for k in range(words_of(i.mods))]
+
+    def execute(w):
+        if alone(w):
+            first = arg.of_first_lane(w, at(w))
+            w.block.noted.update((first + 4 * k, arg.of_first_lane(w, value(w))) for k, value in enumerate(values))
+        return turns(w)
+    return execute
 
 
 @roots("LDSM")

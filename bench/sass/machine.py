@@ -23,6 +23,7 @@ class Block:
         self.own.update(zip((0x0, 0xC, 0x10, 0x14), (threads,) + tuple(grid)))
         self.parameters = parameters
         self.read_sectors = set()
+        self.noted = {}  # by address in shared memory: instructions.py's STS
 
     def constant(self, at):
         if at >= PARAMETERS:
