@@ -112,6 +112,7 @@ static const OpCase op_cases[] = {
     {"conv3_k192_f32", "the residual alone in f32, 192 channels", OP_CONV, {1, 8, 8, 64}, .f32_in = true, .conv = {192, 3, 1, .5f, true, ADD_FULL}},
     {"conv1_bands", "so many rows that tiles come in bands", OP_CONV, {1, 24, 32, 64}, .conv = {320, 1, 0, 1, true, ADD_VECTOR}},
     {"conv1_ragged", "rows, channels and sums end inside a tile", OP_CONV, {1, 1, 65, 136}, .conv = {200, 1, 0, 1, true, ADD_NONE, .act = ACT_GELU_TANH}},
+    {"conv1_ragged_vector", "two rows of a thread lie in two images, a vector for each", OP_CONV, {1, 5, 13, 136}, .conv = {200, 1, 0, 1, true, ADD_VECTOR}},
     {"conv1_ragged_gated", "gate and residual, which is f32", OP_CONV, {1, 5, 13, 136}, .f32_out = true, .f32_in = true, .conv = {200, 1, 0, 1, true, ADD_FULL, .gate = true}},
     {"conv3_f32_runs", "operand and output are f32 in all precisions, in whole runs", OP_CONV, {1, 8, 8, 32}, .f32_out = true, .f32_in = true, .conv = {72, 3, 1, .5f, true, ADD_FULL}},
     {"conv_5x1", "rows of the filter that are shorter than a step of the sum", OP_CONV, {1, 9, 8, 8}, .conv = {16, 5, 0, 1, true, ADD_NONE, 1, 1, {2, 0, 2, 0}}},
