@@ -82,7 +82,7 @@ static Tid skip_of(Graph *g, const char *name) { return pixel_conv(g, image(g, n
 static Tid conv_skip(Graph *g) { return g_add(g, conv(g), skip_of(g, "other"), .5f, .5f); }
 static Tid skip_conv(Graph *g) { return g_add(g, skip_of(g, "other"), conv(g), 1, 1); }
 static Tid conv_skip_relu(Graph *g) { return relu(g, conv_skip(g)); }
-static Tid conv_skip_add(Graph *g) { return g_add(g, conv_skip(g), image(g, "residual"), 1, 1); }
+static Tid conv_skip_add(Graph *g) { return g_add(g, skip_conv(g), image(g, "residual"), 1, 1); }
 static Tid conv_skip_gate(Graph *g) { return g_gate(g, conv_skip(g), vector(g, "gate", C), 0); }
 static Tid conv_gate_skip(Graph *g) { return g_add(g, conv_gate(g), skip_of(g, "other"), 1, 1); }
 static Tid skip_gate(Graph *g) { return g_add(g, conv(g), g_gate(g, skip_of(g, "other"), vector(g, "gate", C), 0), 1, 1); }
