@@ -118,6 +118,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
     gpu::cluster_arrive_relaxed();
     gpu::cluster_wait();
+    gpu::grid_enter(); // all: the kernel before may have written what is loaded and may still read what is written
     if (threadIdx.x < GROUP_THREADS) {
         gpu::setmaxnreg_dec<40>();
         if (threadIdx.x == 0) load_tiles<COLUMNS>(base, &x, &w, &add, p);
@@ -220,7 +221,7 @@ static int launch_tiles(const Map &x, const Map &w, const Map &add, const Map &y
     const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
     const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_cluster(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), PAIR, shared, stream, x, w, add, y, p);
+    return gpu::launch_as(true, PAIR, conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), shared, stream, x, w, add, y, p);
 }
 template <typename T>
 static int launch_type(int columns, const Map &x, const Map &w, const Map &add, const Map &y, const WgmmaParams &p, int most,
