@@ -36,6 +36,7 @@ GPU_FN void leave_lengths(const AttnParams &p, AttnPlace at, int first, uint32_t
     leave_largest(p.lengths + group_number(p, at), p.tokens, first, length);
 }
 template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTile<T, D, MT>::THREADS, 2) attn_mma_kernel(AttnParams p) {
+    gpu::grid_enter();
     typedef TileRow<T, D> R;
     typedef ForwardTile<T, D, MT> Tile;
     enum { NT = Tile::KEYS / 8 };
@@ -118,6 +119,7 @@ template <typename T, int D, int MT> __global__ void __launch_bounds__(ForwardTi
 // ---- f32 --------------------------------------------------------------------------------------------------------------------
 
 template <int V, int PARTS> __global__ void __launch_bounds__(F32_THREADS) attn_f32_kernel(AttnParams p) {
+    gpu::grid_enter();
     DYN_SHARED(shared);
     float *const weights = (float *)shared, *const buffer = weights + F32_WEIGHTS;
     const int t = (int)threadIdx.x, column = (int)blockIdx.z * 64 * PARTS;
@@ -157,7 +159,7 @@ template <int V, int PARTS> __global__ void __launch_bounds__(F32_THREADS) attn_
 template <typename T, int D, int MT> static int launch_mma(AttnParams p, int n, cudaStream_t stream) {
     typedef ForwardTile<T, D, MT> Tile;
     const dim3 grid = attn_grid(&p, n, Tile::QUERIES, 1);
-    return gpu::launch(attn_mma_kernel<T, D, MT>, grid, dim3(Tile::THREADS), (size_t)Tile::SHARED_BYTES, stream, p);
+    return gpu::launch_dependent(attn_mma_kernel<T, D, MT>, grid, dim3(Tile::THREADS), (size_t)Tile::SHARED_BYTES, stream, p);
 }
 // 32 queries per warp where they fit the registers and there are so many: the keys and values are read half as often.
 template <typename T, int D> static int launch_mma(const AttnParams &p, int n, cudaStream_t stream) {
@@ -176,7 +178,7 @@ template <typename T> static int launch_mma(const AttnParams &p, int n, cudaStre
 template <int V, int PARTS> static int launch_f32(AttnParams p, int n, cudaStream_t stream) {
     enum { BUFFER = F32_DEPTH * 64 * PARTS > 2 * F32_TILE ? F32_DEPTH * 64 * PARTS : 2 * F32_TILE };
     const dim3 grid = attn_grid(&p, n, F32_ROWS, (p.d + 64 * PARTS - 1) / (64 * PARTS));
-    return gpu::launch(attn_f32_kernel<V, PARTS>, grid, dim3(F32_THREADS), (F32_WEIGHTS + BUFFER) * sizeof(float), stream, p);
+    return gpu::launch_dependent(attn_f32_kernel<V, PARTS>, grid, dim3(F32_THREADS), (F32_WEIGHTS + BUFFER) * sizeof(float), stream, p);
 }
 template <int V> static int launch_f32(const AttnParams &p, int n, cudaStream_t stream) {
     if (p.d <= 64) return launch_f32<V, 1>(p, n, stream);

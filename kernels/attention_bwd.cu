@@ -101,6 +101,7 @@ template <typename T, int D, int MT, bool OWN_KEYS> struct GradWalk {
 
 template <typename T, int D, int MT>
 __global__ void __launch_bounds__(GradTile<T, D, MT, false>::THREADS, 2) attn_grad_queries_kernel(AttnParams p) {
+    gpu::grid_enter();
     typedef TileRow<T, D> R;
     typedef GradTile<T, D, MT, false> Tile;
     enum { HIGH = 2 * Tile::OWN_BYTES, LOW = 3 * Tile::OWN_BYTES };
@@ -176,6 +177,7 @@ __global__ void __launch_bounds__(GradTile<T, D, MT, false>::THREADS, 2) attn_gr
 
 template <typename T, int D, int MT>
 __global__ void __launch_bounds__(GradTile<T, D, MT, true>::THREADS, 2) attn_grad_keys_kernel(AttnParams p) {
+    gpu::grid_enter();
     typedef TileRow<T, D> R;
     typedef GradTile<T, D, MT, true> Tile;
     const float p_unit = 1.0f / (1 << Range<T>::P_EXPONENT);
@@ -250,6 +252,7 @@ GPU_FN void add_lane(Statistics &s, int apart, float log2_scale) {
 }
 
 template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_kernel(AttnParams p) {
+    gpu::grid_enter();
     DYN_SHARED(shared);
     const int t = (int)threadIdx.x;
     const AttnPlace at = attn_place(p, F32_ROWS);
@@ -275,6 +278,7 @@ template <int V> __global__ void __launch_bounds__(F32_THREADS) attn_rows_f32_ke
     }
 }
 template <int V, int PARTS, bool OWN_KEYS> __global__ void __launch_bounds__(F32_THREADS) attn_grad_f32_kernel(AttnParams p) {
+    gpu::grid_enter();
     const Part own0 = OWN_KEYS ? KEY : QUERY, own1 = OWN_KEYS ? VALUE : DY, other0 = OWN_KEYS ? QUERY : KEY, other1 = OWN_KEYS ? DY : VALUE;
     DYN_SHARED(shared);
     float *const ds = (float *)shared, *const weights = ds + (OWN_KEYS ? F32_WEIGHTS : 0), *const buffer = weights + F32_WEIGHTS;
@@ -311,8 +315,8 @@ template <typename T, int D, int MT> static int launch_mma(AttnParams p, int n, 
     typedef GradTile<T, D, MT, false> Queries;
     typedef GradTile<T, D, MT, true> Keys;
     const dim3 grid = attn_grid(&p, n, Queries::OWN, 1), block(Queries::THREADS);
-    const int error = gpu::launch(attn_grad_queries_kernel<T, D, MT>, grid, block, (size_t)Queries::SHARED_BYTES, stream, p);
-    return error ? error : gpu::launch(attn_grad_keys_kernel<T, D, MT>, grid, block, (size_t)Keys::SHARED_BYTES, stream, p);
+    const int error = gpu::launch_dependent(attn_grad_queries_kernel<T, D, MT>, grid, block, (size_t)Queries::SHARED_BYTES, stream, p);
+    return error ? error : gpu::launch_dependent(attn_grad_keys_kernel<T, D, MT>, grid, block, (size_t)Keys::SHARED_BYTES, stream, p);
 }
 // 32 rows per warp where they fit the registers and there are so many: the others' operands are loaded half as often.
 template <typename T, int D> static int launch_mma(const AttnParams &p, int n, cudaStream_t stream) {
@@ -332,9 +336,11 @@ template <int V, int PARTS> static int launch_f32(AttnParams p, int n, cudaStrea
     enum { BUFFER = F32_DEPTH * 64 * PARTS > 2 * F32_TILE ? F32_DEPTH * 64 * PARTS : 2 * F32_TILE };
     const dim3 grid = attn_grid(&p, n, F32_ROWS, (p.d + 64 * PARTS - 1) / (64 * PARTS)), block(F32_THREADS), rows_grid(grid.x);
     const size_t dots = 2 * F32_TILE * sizeof(float), shared = (F32_WEIGHTS + BUFFER) * sizeof(float);
-    int error = gpu::launch(attn_rows_f32_kernel<V>, rows_grid, block, dots, stream, p);
-    if (!error) error = gpu::launch(attn_grad_f32_kernel<V, PARTS, false>, grid, block, shared, stream, p);
-    return error ? error : gpu::launch(attn_grad_f32_kernel<V, PARTS, true>, grid, block, shared + F32_WEIGHTS * sizeof(float), stream, p);
+    int error = gpu::launch_dependent(attn_rows_f32_kernel<V>, rows_grid, block, dots, stream, p);
+    if (!error) error = gpu::launch_dependent(attn_grad_f32_kernel<V, PARTS, false>, grid, block, shared, stream, p);
+    return error
+               ? error
+               : gpu::launch_dependent(attn_grad_f32_kernel<V, PARTS, true>, grid, block, shared + F32_WEIGHTS * sizeof(float), stream, p);
 }
 template <int V> static int launch_f32(const AttnParams &p, int n, cudaStream_t stream) {
     return p.d <= 64 ? launch_f32<V, 1>(p, n, stream) : launch_f32<V, 2>(p, n, stream);

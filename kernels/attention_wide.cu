@@ -61,6 +61,7 @@ GPU_FN void store_wide(const AttnParams &p, AttnPlace at, const float (&sum)[4][
         }
 }
 template <typename T> __global__ void __launch_bounds__(WIDE_THREADS, 2) attn_wide_kernel(AttnParams p) {
+    gpu::grid_enter();
     DYN_SHARED(shared);
     const int lane = (int)threadIdx.x & 31, row = ((int)threadIdx.x >> 5) * 16, column = (int)blockIdx.z * WIDE_HALF;
     const AttnPlace at = attn_place(p, WIDE_QUERIES);
@@ -131,5 +132,5 @@ extern "C" int cuda_attn_wide(const AttnArgs *a, void *stream) {
     AttnParams p = attn_params(a);
     const dim3 grid = attn_grid(&p, a->n, WIDE_QUERIES, 2);
     void (*const kernel)(AttnParams) = a->qkv_type == DG_F16 ? attn_wide_kernel<__half> : attn_wide_kernel<__nv_bfloat16>;
-    return gpu::launch(kernel, grid, dim3(WIDE_THREADS), (size_t)WIDE_SHARED, (cudaStream_t)stream, p);
+    return gpu::launch_dependent(kernel, grid, dim3(WIDE_THREADS), (size_t)WIDE_SHARED, (cudaStream_t)stream, p);
 }

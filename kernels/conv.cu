@@ -70,6 +70,7 @@ GPU_FN void store_column(float *q, int pitch, uint4 v) {
     q[0] = __uint_as_float(v.x), q[pitch] = __uint_as_float(v.y), q[2 * pitch] = __uint_as_float(v.z), q[3 * pitch] = __uint_as_float(v.w);
 }
 template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, F32_BLOCKS) conv_f32_kernel(const __grid_constant__ ConvParams p) {
+    gpu::grid_enter();
     typedef F32Tile Tile;
     enum { E = 4, PIECES = Tile::DEPTH / E, COPY_ROWS = THREADS / PIECES };
     DYN_SHARED(shared);
@@ -146,7 +147,7 @@ template <typename T, int COLUMNS, bool WHOLE> static int launch_mma(ConvParams 
     typedef MmaTile<COLUMNS> Tile;
     p.across = ceil_div(p.end.k, COLUMNS), p.by_across = divider(p.across);
     const dim3 grid((unsigned)ceil_div(p.end.rows, TILE_ROWS) * (unsigned)p.across);
-    return gpu::launch(conv_mma_kernel<T, COLUMNS, WHOLE>, grid, dim3(Tile::THREADS), (size_t)Tile::SHARED_BYTES, stream, p);
+    return gpu::launch_dependent(conv_mma_kernel<T, COLUMNS, WHOLE>, grid, dim3(Tile::THREADS), (size_t)Tile::SHARED_BYTES, stream, p);
 }
 template <typename T> static int launch_mma(const ConvArgs *a, ConvParams p, cudaStream_t stream) {
     if (!can_walk(a, p.pieces)) return a->k > 64 ? launch_mma<T, 128, false>(p, stream) : launch_mma<T, 64, false>(p, stream);
@@ -156,8 +157,8 @@ template <typename T> static int launch_mma(const ConvArgs *a, ConvParams p, cud
 static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t stream) {
     const dim3 grid((unsigned)ceil_div(p.end.rows, ROWS), (unsigned)ceil_div(p.end.k, F32Tile::COLUMNS));
     const size_t shared = F32Tile::SHARED_BYTES;
-    if (whole_pieces) return gpu::launch(conv_f32_kernel<true>, grid, dim3(THREADS), shared, stream, p);
-    return gpu::launch(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
+    if (whole_pieces) return gpu::launch_dependent(conv_f32_kernel<true>, grid, dim3(THREADS), shared, stream, p);
+    return gpu::launch_dependent(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
 }
 // A skip for kernels that know none: a convolution of its own for each of its inputs, one upon the other in y, where the rest adds it.
 static int conv_in_turn(const ConvArgs *a, void *stream) {

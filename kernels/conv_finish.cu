@@ -21,6 +21,7 @@ template <int V> GPU_FN void finish_run(const Epilogue &q, float (&v)[V], int ro
     else finish_plain(q, v, row, k, at);
 }
 template <int V> __global__ void __launch_bounds__(FINISH_THREADS) conv_finish_kernel(Epilogue q, void *y) {
+    gpu::grid_enter();
     const size_t across = (size_t)(q.k / V), runs = (size_t)q.rows * across;
     for (int j = 0; j < FINISH_RUNS; j++) {
         const size_t i = ((size_t)blockIdx.x * FINISH_RUNS + (size_t)j) * FINISH_THREADS + threadIdx.x;
@@ -44,6 +45,7 @@ template <int V> struct FinishTile {
     };
 };
 template <int V> __global__ void __launch_bounds__(FinishTile<V>::THREADS) conv_finish_stats_kernel(Epilogue q, void *y, float2 *stats) {
+    gpu::grid_enter();
     typedef FinishTile<V> Tile;
     SHARED(float, stored, [NORM_SEGMENT * Tile::PITCH]);
     const int t = (int)threadIdx.x, column0 = (int)blockIdx.y * Tile::COLUMNS, row0 = (int)blockIdx.x * NORM_SEGMENT;
@@ -71,7 +73,7 @@ template <int V> __global__ void __launch_bounds__(FinishTile<V>::THREADS) conv_
 template <int V> static int launch_stats(const Epilogue &q, const ConvArgs *a, cudaStream_t stream) {
     typedef FinishTile<V> Tile;
     const dim3 grid((unsigned)(q.rows / NORM_SEGMENT), (unsigned)ceil_div(q.k, Tile::COLUMNS));
-    return gpu::launch(conv_finish_stats_kernel<V>, grid, dim3(Tile::THREADS), (size_t)0, stream, q, a->y, (float2 *)a->stats);
+    return gpu::launch_dependent(conv_finish_stats_kernel<V>, grid, dim3(Tile::THREADS), (size_t)0, stream, q, a->y, (float2 *)a->stats);
 }
 extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
     const Epilogue q = conv_epilogue(a);
@@ -79,6 +81,6 @@ extern "C" int cuda_conv_finish(const ConvArgs *a, void *stream) {
     if (a->stats) return run == 8 ? launch_stats<8>(q, a, (cudaStream_t)stream) : launch_stats<1>(q, a, (cudaStream_t)stream);
     if (!q.bias && !q.gate && !q.add && q.act == ACT_NONE && q.scale == 1) return 0; // nothing is left to do
     const dim3 grid((unsigned)blocks_for((size_t)q.rows * (size_t)q.k, (size_t)(run * FINISH_RUNS * FINISH_THREADS)));
-    return gpu::launch(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(FINISH_THREADS), (size_t)0,
-                       (cudaStream_t)stream, q, a->y);
+    return gpu::launch_dependent(run == 8 ? conv_finish_kernel<8> : conv_finish_kernel<1>, grid, dim3(FINISH_THREADS), (size_t)0,
+                                 (cudaStream_t)stream, q, a->y);
 }

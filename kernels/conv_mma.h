@@ -307,6 +307,7 @@ GPU_FN void finish_by_ones(const ConvParams &p, float *patch, const float (&sum)
 template <typename T, int COLUMNS, bool WHOLE>
 __global__ void __launch_bounds__(MmaTile<COLUMNS>::THREADS, MmaTile<COLUMNS>::BLOCKS)
     conv_mma_kernel(const __grid_constant__ ConvParams p) {
+    gpu::grid_enter();
     typedef MmaTile<COLUMNS> Tile;
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);

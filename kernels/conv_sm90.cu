@@ -127,6 +127,7 @@ GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
     }
     gpu::cluster_arrive_relaxed();
     gpu::cluster_wait();
+    gpu::grid_enter(); // all: the kernel before may have written what is loaded and may still read what is written
     if (threadIdx.x < GROUP_THREADS) {
         gpu::setmaxnreg_dec<40>();
         if (threadIdx.x == 0) load_tiles<COLUMNS>(base, x, w, add, skip, p);
@@ -284,14 +285,14 @@ template <typename T, int COLUMNS> static int launch_tiles(const Maps &m, const 
     const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
     const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_cluster(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), PAIR, shared, stream, m.x, m.w, m.add, m.y, m.skip, p);
+    return gpu::launch_as(true, PAIR, conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y, m.skip, p);
 }
 template <typename T, int COLUMNS, bool AFTER>
 static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
     const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
     const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_cluster(conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), PAIR, shared, stream, m.x, m.w, m.y, p, f);
+    return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.y, p, f);
 }
 template <typename T, bool AFTER>
 static int launch_norm_type(int columns, const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {

@@ -23,6 +23,7 @@ template <int R, int V> GPU_FN void load_rows(float (&v)[R][V], const Input &fro
     });
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_kernel(NormParams p, RowBlock b) {
+    gpu::grid_enter();
     SHARED(float2, shared, [V * LANE_PITCH]);
     const RowPlace at = row_place(b, V);
     const int image = (int)blockIdx.z, segment = (int)blockIdx.x, rows = min((int)SEGMENT, p.pixels - segment * SEGMENT);
@@ -68,6 +69,7 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
 // The moments of images of many segments, once: every block of norm_apply would read all statistics of its groups.
 enum { MANY_SEGMENTS = 64 };
 __global__ void __launch_bounds__(NORM_THREADS, 4) norm_moments_kernel(NormParams p, Slices s) {
+    gpu::grid_enter();
     const int image = (int)blockIdx.z;
     for_groups(p, s, [&](int group, int member, bool real) {
         const float2 m = group_moments(p, s, image, group, member);
@@ -75,6 +77,7 @@ __global__ void __launch_bounds__(NORM_THREADS, 4) norm_moments_kernel(NormParam
     });
 }
 template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) norm_apply_kernel(NormParams p, Slices s) {
+    gpu::grid_enter();
     DYN_SHARED(memory);
     enum { ROWS = NormType<T>::ROWS, FAST = NormType<T>::FAST };
     float4 *constants = (float4 *)memory;
@@ -117,7 +120,7 @@ int norm_partial(NormParams *p, float2 *partial, cudaStream_t stream) {
     const int run = channel_run(*p);
     const RowBlock b = row_block(p->c, run, ROW_THREADS);
     const dim3 grid((unsigned)p->segments, row_columns(b, run), (unsigned)p->n);
-    return gpu::launch(run == 1 ? norm_partial_kernel<1> : norm_partial_kernel<RUN>, grid, dim3(ROW_THREADS), 0, stream, *p, b);
+    return gpu::launch_dependent(run == 1 ? norm_partial_kernel<1> : norm_partial_kernel<RUN>, grid, dim3(ROW_THREADS), 0, stream, *p, b);
 }
 extern "C" int cuda_norm(const NormArgs *a, void *stream) {
     static const NormKernel apply[5] = {norm_apply_kernel<__half, RUN>, norm_apply_kernel<__nv_bfloat16, RUN>, norm_apply_kernel<float, 4>,
@@ -127,7 +130,7 @@ extern "C" int cuda_norm(const NormArgs *a, void *stream) {
     int error = a->stats[0] ? 0 : norm_partial(&p, p.own_moments + norm_pairs(a), (cudaStream_t)stream);
     if (!error && p.segments > MANY_SEGMENTS) {
         const Slices all = slices_of(p, slice_unit(p), NORM_THREADS, p.pixels);
-        error = gpu::launch(norm_moments_kernel, slice_grid(p, all), dim3(NORM_THREADS), 0, (cudaStream_t)stream, p, all);
+        error = gpu::launch_dependent(norm_moments_kernel, slice_grid(p, all), dim3(NORM_THREADS), 0, (cudaStream_t)stream, p, all);
         p.moments = p.own_moments, p.own_moments = NULL;
     }
     if (error) return error;
@@ -136,6 +139,6 @@ extern "C" int cuda_norm(const NormArgs *a, void *stream) {
     // Long parts read the statistics less often, where that leaves enough blocks; the result is the same.
     s.part = WALKS * rows;
     while (s.part > rows && (size_t)p.n * (size_t)(ceil_div(p.c, s.channels) * ceil_div(p.pixels, s.part)) < FEW_BLOCKS) s.part /= 2;
-    return gpu::launch(norm_kernel(p, apply), slice_grid(p, s), dim3(NORM_THREADS), (size_t)s.channels * sizeof(float4),
-                       (cudaStream_t)stream, p, s);
+    return gpu::launch_dependent(norm_kernel(p, apply), slice_grid(p, s), dim3(NORM_THREADS), (size_t)s.channels * sizeof(float4),
+                                 (cudaStream_t)stream, p, s);
 }

@@ -123,6 +123,7 @@ GPU_FN void wait_for_all_but(int copies) {
 }
 template <class T, int V>
 __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 3 : 1) norm_bwd_whole_kernel(NormParams p, Slices s) {
+    gpu::grid_enter();
     DYN_SHARED(memory);
     typedef Kept<T, V> Run;
     enum { ROW = WHOLE_THREADS * Run::BYTES };
@@ -180,6 +181,7 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 3 : 1)
 
 // The sums of g and of g * xhat of a part of the pixels, by channel.
 template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_partial_kernel(NormParams p, Slices s) {
+    gpu::grid_enter();
     DYN_SHARED(memory);
     enum { ROWS = rows_of_two<T>() };
     float4 *constants = (float4 *)memory;
@@ -214,6 +216,7 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
     }
 }
 template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_apply_kernel(NormParams p, Slices s) {
+    gpu::grid_enter();
     DYN_SHARED(memory);
     enum { ROWS = rows_of_two<T>() };
     float4 *constants = (float4 *)memory;
@@ -306,11 +309,12 @@ extern "C" int cuda_norm_bwd(const NormArgs *a, void *stream) {
     const cudaStream_t to = (cudaStream_t)stream;
     int error = a->moments || a->stats[0] ? 0 : norm_partial(&p, (float2 *)a->workspace, to);
     if (error) return error;
-    if (plan.whole) return gpu::launch(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), whole_shared(p, s), to, p, s);
+    if (plan.whole)
+        return gpu::launch_dependent(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), whole_shared(p, s), to, p, s);
     p.partial = (float2 *)a->workspace + stats_pairs(a), p.parts = ceil_div(p.pixels, s.part);
     const size_t constants = (size_t)s.channels * sizeof(float4), entries = (size_t)(RUN * (NORM_THREADS + PAD)) * sizeof(float2);
-    error = gpu::launch(norm_kernel(p, partial), slice_grid(p, s), dim3(NORM_THREADS), constants + entries, to, p, s);
+    error = gpu::launch_dependent(norm_kernel(p, partial), slice_grid(p, s), dim3(NORM_THREADS), constants + entries, to, p, s);
     return error ? error
-                 : gpu::launch(norm_kernel(p, apply), slice_grid(p, s), dim3(NORM_THREADS), constants + (size_t)s.channels * sizeof(float2),
-                               to, p, s);
+                 : gpu::launch_dependent(norm_kernel(p, apply), slice_grid(p, s), dim3(NORM_THREADS),
+                                         constants + (size_t)s.channels * sizeof(float2), to, p, s);
 }

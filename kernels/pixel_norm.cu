@@ -61,6 +61,7 @@ template <int V> GPU_FN void load_affine(float (&factor)[V], float (&offset)[V],
 }
 
 template <class X, int V> __global__ void __launch_bounds__(NORM_THREADS) pixel_norm_kernel(PixelNormArgs p, int team) {
+    gpu::grid_enter();
     SHARED(float, of_warp, [3][TEAM_WARPS][PIXELS]);
     const int first = ((int)blockIdx.x * (NORM_THREADS / team) + (int)threadIdx.x / team) * PIXELS;
     const size_t image = blockIdx.z;
@@ -124,5 +125,5 @@ extern "C" int cuda_pixel_norm(const PixelNormArgs *a, void *stream) {
                                          {pixel_norm_kernel<__half, 1>, pixel_norm_kernel<__half, RUN>},
                                          {pixel_norm_kernel<__nv_bfloat16, 1>, pixel_norm_kernel<__nv_bfloat16, RUN>}};
     const Kernel *of_type = kernels[a->x_type == DG_F32 ? 0 : a->x_type == DG_F16 ? 1 : 2];
-    return gpu::launch(of_type[run == RUN], grid, dim3(NORM_THREADS), 0, (cudaStream_t)stream, *a, team);
+    return gpu::launch_dependent(of_type[run == RUN], grid, dim3(NORM_THREADS), 0, (cudaStream_t)stream, *a, team);
 }

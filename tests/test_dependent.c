@@ -9,6 +9,10 @@
 #include "tiny_model.h"
 
 enum { RUNS = 3 /* the first is enqueued, the others are replays */ };
+typedef struct {
+    size_t kernels, early;
+} Launches;
+extern void emuGetLaunches(Launches *l) __attribute__((weak)); /* of tests/cuda_on_cpu; not there with other devices */
 static const char classifier_config[] =
     "{\"kind\": \"extractor\", \"image_size\": 4, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 5, \"num_res_blocks\": 1,"
     " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
@@ -53,6 +57,11 @@ static void run(Net *n, int number, float *out) {
     exec_run(n->exec, n->exec->g->batch);
     exec_get(n->exec, n->out, DG_F32, out);
 }
+/* A run begins with copies, and everything after its first kernel follows one. */
+static void check_early(const char *name, bool early, size_t kernels, size_t begun) {
+    CHECK(kernels > 1 && begun == (early ? kernels - 1 : 0), "%s: %zu of %zu kernels began before the one before had ended", name, begun,
+          kernels);
+}
 static void compare(const char *spec, const char *precision, int i) {
     Error e = {""};
     Json *j = json_parse(networks[i].config, strlen(networks[i].config), &e);
@@ -65,7 +74,11 @@ static void compare(const char *spec, const char *precision, int i) {
         for (int k = 0; k < RUNS && n; k++) {
             count = shape_count(shape_of(n->graph, n->out));
             out[early][k] = dg_alloc(count * sizeof **out[early]);
+            Launches before, after;
+            emuGetLaunches(&before);
             run(n, k, out[early][k]);
+            emuGetLaunches(&after);
+            check_early(networks[i].name, early, after.kernels - before.kernels, after.early - before.early);
         }
         net_free(n);
         if (d) device_close(d);

@@ -77,6 +77,11 @@ typedef struct emuCalls {
     size_t kernels, graphs, copies; /* launches, and asynchronous copies */
 } emuCalls;
 void emuGetCalls(emuCalls *c);
+/* Kernels that were run since the program began, of graphs too, and those of them that began before the kernel before had ended. */
+typedef struct emuLaunches {
+    size_t kernels, early;
+} emuLaunches;
+void emuGetLaunches(emuLaunches *l);
 /* How often a profiler was told to begin and to end, and how often it was told what it did already. */
 typedef struct emuProfiler {
     size_t starts, stops, idle;

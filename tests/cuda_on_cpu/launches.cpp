@@ -98,7 +98,7 @@ static thread_local Cluster *tl_cluster = nullptr;
 int launch(const LaunchDesc &d, Begun *begun) {
     if (const cudaError_t e = check(d)) return g_last = e, (int)e;
     const uint32_t number = begun ? begun->number : g_before ? g_before : ++g_numbers;
-    g_before = 0;
+    g_before = 0, g_stats.launches++, g_stats.early += begun != nullptr;
     g_cc = capability().number;
     const int errors_before = g_errors - (begun ? begun->defects : 0);
     auto work = [&](uint64_t b) {

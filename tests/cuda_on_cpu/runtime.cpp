@@ -136,6 +136,7 @@ static bool enqueue(cudaStream_t s, Work work) {
 }
 static emuCalls g_calls;
 void emuGetCalls(emuCalls *c) { *c = g_calls; }
+void emuGetLaunches(emuLaunches *l) { *l = {(size_t)emu::stats(false).launches, (size_t)emu::stats(false).early}; }
 static bool enqueue(cudaStream_t s, std::function<int()> run) { return enqueue(s, Work{std::move(run), {}, false}); }
 bool emu::record(cudaStream_t s, Work work) {
     if (!s || !s->capture) g_calls.kernels++;
