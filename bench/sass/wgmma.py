@@ -124,7 +124,7 @@ def joins_norm(op):
 
 
 def leaves(op):
-    x, w, _, add, gate = op.inputs
+    x, w, _, add, gate = op.inputs[:5]
     stream = op.out.type == F32 and gate and add and add.type == F32 and not add.is_vector() and not op.numbers.get("positions")
     return joins_norm(op) and stream and not ACTS[op.numbers.get("act", "none")] and w.n % FOLD_COLUMNS == 0 and not op.numbers["stats"]
 
