@@ -75,8 +75,8 @@ typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
     bool tf32;
     int n, tokens, heads, d;
     int capability, multiprocessors; /* of the device, as in ConvArgs */
-    void *workspace; /* cuda_attn_workspace(a) bytes, as for NormArgs */
-    void *kept;      /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
+    void *workspace;                 /* cuda_attn_workspace(a) bytes, as for NormArgs */
+    void *kept; /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
                         qkv and heads wants, or NULL; backward: what that forward left */
 } AttnArgs;
 size_t cuda_attn_workspace(const AttnArgs *a);
