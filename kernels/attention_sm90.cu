@@ -292,7 +292,6 @@ GPU_FN void make_tiles(uint8_t *shared, uint32_t base, const Maps &maps, const A
                 uint32_t weight[ROWS / 16][4];
                 weigh<T, D>(weight, s, sum, p.log2_scale);
                 multiply_values<T, D>(sum, weight, stage_of(stages_read));
-
                 stages_read++;
                 if (token + ROWS < p.tokens) {
                     wait_for(stages_read);
