@@ -1,4 +1,5 @@
 // linear.cu -- linear layers on vectors, all in f32: y = act(scale * ((x w^T + bias) * gate + add)).
+//         Large layers of networks that are not in plain f32 are linear_mma.cu's; the launcher below decides, by the layer alone.
 // Work:   up to 15 vectors: eight lanes make one feature for 8 vectors. From 16 on: a block makes 64 features for 64 vectors (16 for 32
 //         where that gives too few blocks) from stages of 64 channels of both in shared memory (cp.async); each of its 8 warps makes
 //         the whole tile from its own two pieces of 4 channels of a stage's rows: of the large tile a thread 8 x 16 products of 4
