@@ -20,7 +20,7 @@ typedef struct {
     float offset;          /* added to the stream: far from zero, sums of squares must be about the mean */
     float gain;            /* of the stream */
     int folds;             /* norms that are, on compute capability 9.0: none, the second, or both */
-    enum { PLAIN, TWO_READERS, GELU, LATE_SCALE, KEPT, NO_GATE, RESIDUAL_16, TWO_NORMS, AFFINE, RMS, READ_BESIDE } form;
+    enum { PLAIN, SLANTED, TWO_READERS, GELU, LATE_SCALE, KEPT, NO_GATE, RESIDUAL_16, TWO_NORMS, AFFINE, RMS, READ_BESIDE } form;
 } Case;
 static const Case cases[] = {
     {"block", "an image of a segment: odd batches end inside a tile", 8, 8, 64, 128, 192, 0, 1, 2, PLAIN},
@@ -28,6 +28,7 @@ static const Case cases[] = {
     {"three", "192 tokens, three passes of columns; channels of the reader end inside a pass", 8, 24, 64, 192, 232, 0, 1, 2, PLAIN},
     {"wide", "nine passes of the stream, as many partial moments", 8, 8, 192, 576, 192, 0, 1, 2, PLAIN},
     {"offset", "mean at thrice the deviation", 8, 8, 64, 128, 192, 2, 1, 2, PLAIN},
+    {"slanted", "means of nine passes differ", 8, 8, 64, 576, 192, 3, 1, 2, SLANTED},
     {"strong", "a stream beyond the numbers of f16", 8, 8, 64, 128, 192, 0, 2e5f, 2, PLAIN},
     {"faint", "eps counts", 8, 8, 64, 128, 192, 0, 2e-3f, 2, PLAIN},
     {"readers", "two convolutions read the norm", 8, 8, 64, 128, 192, 0, 1, 2, TWO_READERS},
@@ -117,7 +118,11 @@ static void fill_all(Net *n, int first) {
     for (int k = 0; k < n->inputs; k++) {
         size_t count = shape_count(shape_of(n->g, n->input[k])), skip = (size_t)first * (count / (size_t)shape_of(n->g, n->input[k]).n);
         float *v = dg_alloc(count * sizeof *v);
-        for (size_t i = 0; i < count; i++) v[i] = value((uint64_t)k, skip + i) * n->gain[k] + n->offset[k];
+        size_t channels = (size_t)shape_of(n->g, n->input[k]).c;
+        for (size_t i = 0; i < count; i++) {
+            float slant = n->c->form == SLANTED ? 2 * (float)(i % channels) / (float)channels : 1;
+            v[i] = value((uint64_t)k, skip + i) * n->gain[k] + n->offset[k] * slant;
+        }
         exec_set(n->e, n->input[k], DG_F32, v);
         free(v);
     }
