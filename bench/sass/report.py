@@ -64,8 +64,8 @@ def run_table(p):
 def markdown(predictions, nvcc, calibration):
     lines = ["# Predicted times on an H100, fp16; DiT and its autoencoder bf16", "",
              "**A prediction: nothing here ran on a GPU.** Made by `bench/sass_model.py renew` from the machine code of %s for sm_90a and a model of one" % nvcc,
-             "multiprocessor (bench/sass/); 132 of them at %d MHz, 3.0 TB/s of device memory, %.1f us between launches." % (
-                 dict(DEFAULTS, **calibration)["clock_under_load_mhz"], H100["launch_us"]),
+             "multiprocessor (bench/sass/); 132 of them at %d MHz, 3.0 TB/s of device memory, %.1f us between launches, %.1f us where the next may begin before the end." % (
+                 dict(DEFAULTS, **calibration)["clock_under_load_mhz"], H100["launch_us"], H100["dependent_us"]),
              "Calibrated with: %s." % (", ".join("%s %g" % (k, calibration[k]) for k in CALIBRATED if k in calibration)
                                        or "nothing, the defaults of bench/sass/multiprocessor.py"),
              "Two numbers are for a cp.async that costs the shared-memory port 4 and 8 clocks; shares and rates are of their mean. Expect errors of 25%.",
