@@ -21,6 +21,9 @@ def call_table(title, call, batch):
     lines += ["", "| op | count | ms | share | TFLOP/s | TB/s | floor, ms | of floor |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
     for name, r in sorted(call["rows"].items(), key=lambda item: -mean(item[1]["ms"])):
         ms = mean(r["ms"])
+        if not ms:
+            lines.append("| %s | %d | in another's launch | | | | %.3f | |" % (name, r["count"], r["floor_ms"]))
+            continue
         lines.append("| %s | %d | %s | %.1f%% | %s | %.2f | %.3f | %.0f%% |" % (
             name, r["count"], span(r["ms"], "%.3f"), 100 * ms / total, "%.0f" % (r["flops"] / ms * 1e-9) if r["flops"] else "", r["bytes"] / ms * 1e-9,
             r["floor_ms"], 100 * r["floor_ms"] / ms))
@@ -32,7 +35,8 @@ MOST_LOSSES = 12
 
 def losses(p):
     """The ops that are furthest from their floors in a run."""
-    found = [(calls * (mean(r["ms"]) - r["floor_ms"]), calls, call, name, r) for call, calls in p["phases"] for name, r in p[call]["rows"].items()]
+    found = [(calls * (mean(r["ms"]) - r["floor_ms"]), calls, call, name, r) for call, calls in p["phases"] for name, r in p[call]["rows"].items()
+             if mean(r["ms"])]
     run = sum(calls * mean(p[call]["ms"]) for call, calls in p["phases"])
     lines = ["", "### The largest losses: what ops take more than their floors, in a run", "", "| call | op | lost, us an image | of the run | of floor |",
              "|---|---|--:|--:|--:|"]
