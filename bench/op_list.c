@@ -4,8 +4,10 @@
  * Neither weights nor a device are touched. Shapes are those of one image. A graph is named after what it stands for: "network",
  * "guide" for extractor and head with the gradient, or "decoder". Of a preset: `calls` of a run, in which each image takes `rows` rows;
  * `most`: images that a call takes at a time, 0 where that is the batch. Of an op: its kind, the tensors it reads (0: none) and writes, the numbers that decide how it is launched; `stats` of a
- * convolution: it leaves statistics for a norm; `stats` of a norm: the channels whose statistics others have left.              */
+ * convolution: it leaves statistics for a norm; `stats` of a norm: the channels whose statistics others have left; `maker` of a pixel norm: the op that may leave its products, so
+ * that it need not run, or -1.              */
 #include "base/json.h"
+#include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
 #include "files/safetensors.h"
 #include "program/bench.h"
@@ -48,7 +50,10 @@ static void print_numbers(const Graph *g, int i) {
         printf(", \"max\": %s, \"height\": %d, \"width\": %d, \"stride\": %d, \"pad\": %d", truth[op->pool.max], op->pool.height,
                op->pool.width, op->pool.stride, op->pool.pad);
     if (op->kind == OP_RESIZE) printf(", \"u8\": %s", truth[op->resize.u8]);
-    if (op->kind == OP_PIXEL_NORM) printf(", \"rms\": %s", truth[op->pixel_norm.rms]);
+    if (op->kind == OP_PIXEL_NORM) {
+        Fold f;
+        printf(", \"rms\": %s, \"maker\": %d", truth[op->pixel_norm.rms], cuda_fold_candidate(g, i, &f) ? f.maker : -1);
+    }
     if (op->kind == OP_DEPTH_TO_SPACE) printf(", \"p\": %d", op->depth_to_space.p);
     if (op->kind == OP_SOFTMAX) printf(", \"log\": %s", truth[op->softmax.log]);
 }
@@ -62,8 +67,9 @@ static void print_graph(const Title *t, const Graph *g) {
     printf(", \"ops\": [");
     for (int i = 0; i < g->nop; i++) {
         const Op *op = &g->op[i];
-        printf("%s\n{\"kind\": \"%s\", \"in\": [%d, %d, %d, %d, %d], \"out\": %d, \"flops\": %.0f, \"bytes\": %.0f", i ? "," : "",
-               op_name(op->kind), op->in[0], op->in[1], op->in[2], op->in[3], op->in[4], op->out, op_flops(g, i), op_bytes(g, i));
+        printf("%s\n{\"kind\": \"%s\", \"in\": [", i ? "," : "", op_name(op->kind));
+        for (int j = 0; j < OP_INPUTS; j++) printf("%s%d", j ? ", " : "", op->in[j]);
+        printf("], \"out\": %d, \"flops\": %.0f, \"bytes\": %.0f", op->out, op_flops(g, i), op_bytes(g, i));
         print_numbers(g, i);
         printf("}");
     }

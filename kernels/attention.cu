@@ -2,11 +2,13 @@
 // Work:   a block makes up to 128 queries of one head and walks over blocks of keys and values: online softmax, statistics in f32.
 //         Tensor-core kernel (f16, bf16, tf32; d up to 256 in whole 16-byte pieces): queries in registers or shared memory, keys and
 //         values in two stages of cp.async, mma.sync. f32 kernel: everything else, any d and any types; channels of y in blocks
-//         of up to 256 (blockIdx.z), each with its own scores. Heads of up to 512 in 16 bits: attention_wide.cu.
+//         of up to 256 (blockIdx.z), each with its own scores. Heads of up to 512 in 16 bits: attention_wide.cu; on Hopper, of 40
+//         to 72 in 16 bits: attention_sm90.cu.
 // Order:  keys in order, in blocks whose size depends on d, the tokens and the type alone: never on n or the place in it.
 // Left for a backward, where one follows: AttnParams in attention_tile.h says what.
 // Range:  scores in f32, at most 0 once the maximum is subtracted; for the weights see Range. The sum of the weights is that of the
 //         rounded weights which multiply v.
+#include "kernels/attention_sm90.h"
 #include "kernels/attention_tile.h"
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
@@ -183,6 +185,7 @@ template <int V> static int launch_f32(const AttnParams &p, int n, cudaStream_t 
 }
 extern "C" int cuda_attn(const AttnArgs *a, void *stream) {
     const AttnParams p = attn_params(a);
+    if (attn_sm90_takes(a)) return attn_sm90(a, stream);
     if (a->d > 256 && on_tensor_cores(a, 512) && a->qkv_type != DG_F32) return cuda_attn_wide(a, stream);
     if (!on_tensor_cores(a, 256))
         return a->d % 4 == 0 ? launch_f32<4>(p, a->n, (cudaStream_t)stream) : launch_f32<1>(p, a->n, (cudaStream_t)stream);

@@ -11,6 +11,7 @@
 //         |dy| of the query times the largest |v| of the head. P is normalised in f32, then rounded; its differences of scores are
 //         those that the sum was made of, and D is made by the products that make dP: with one key that takes everything P = 1
 //         and dS = 0 exactly.
+#include "kernels/attention_bwd_sm90.h"
 #include "kernels/attention_tile.h"
 
 // ---- tensor cores -----------------------------------------------------------------------------------------------------------
@@ -97,13 +98,6 @@ template <typename T, int D, int MT, bool OWN_KEYS> struct GradWalk {
             }
     }
 };
-
-// The exponent of the power of two that makes `largest` at least 2^12 and less than 2^13, as far as there is one.
-GPU_FN int range_exponent(float largest) {
-    const int exponent = (int)(__float_as_uint(largest) >> 23 & 255) - 126; // largest < 2^exponent
-    return min(13 - exponent, 127);
-}
-GPU_FN float power_of_two(int exponent) { return __uint_as_float((uint32_t)(exponent + 127) << 23); }
 
 template <typename T, int D, int MT>
 __global__ void __launch_bounds__(GradTile<T, D, MT, false>::THREADS, 2) attn_grad_queries_kernel(AttnParams p) {
@@ -349,6 +343,7 @@ static bool backward_on_tensor_cores(const AttnArgs *a) {
     return on_tensor_cores(a, a->qkv_type == DG_F32 ? 64 : 128) && a->dy_type == a->qkv_type;
 }
 extern "C" int cuda_attn_bwd(const AttnArgs *a, void *stream) {
+    if (attn_bwd_sm90_takes(a)) return attn_bwd_sm90(a, stream);
     const AttnParams p = attn_params(a);
     if (!backward_on_tensor_cores(a) || !a->kept)
         return a->d % 4 == 0 ? launch_f32<4>(p, a->n, (cudaStream_t)stream) : launch_f32<1>(p, a->n, (cudaStream_t)stream);

@@ -254,6 +254,13 @@ GPU_FN float largest_of_head(const float *group, int tokens) {
     return most;
 }
 
+// The exponent of the power of two that makes `largest` at least 2^12 and less than 2^13, as far as there is one.
+GPU_FN int range_exponent(float largest) {
+    const int exponent = (int)(__float_as_uint(largest) >> 23 & 255) - 126; // largest < 2^exponent
+    return min(13 - exponent, 127);
+}
+GPU_FN float power_of_two(int exponent) { return __uint_as_float((uint32_t)(exponent + 127) << 23); }
+
 // The nearest value that a product's operand can be.
 template <typename T> GPU_FN float as_operand(float v) {
     if constexpr (sizeof(T) == 2) return (float)(T)v;

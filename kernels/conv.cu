@@ -11,7 +11,7 @@
 #include "kernels/conv_sm90.h"
 #include <string.h>
 
-enum { ROWS = 128, THREADS = 256 }; // of the strict f32 kernel's tile
+enum { ROWS = 128, THREADS = 256, F32_BLOCKS = 2 }; // of the strict f32 kernel's tile; blocks of it on a multiprocessor
 
 // ---- strict f32 ---------------------------------------------------------------------------------------------------------
 // The tile's sums, rows of PITCH floats in shared memory, become outputs. Where their statistics are wanted, the stored values
@@ -69,7 +69,7 @@ struct F32Tile {
 GPU_FN void store_column(float *q, int pitch, uint4 v) {
     q[0] = __uint_as_float(v.x), q[pitch] = __uint_as_float(v.y), q[2 * pitch] = __uint_as_float(v.z), q[3 * pitch] = __uint_as_float(v.w);
 }
-template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, 2) conv_f32_kernel(const __grid_constant__ ConvParams p) {
+template <bool WHOLE_PIECES> __global__ void __launch_bounds__(THREADS, F32_BLOCKS) conv_f32_kernel(const __grid_constant__ ConvParams p) {
     typedef F32Tile Tile;
     enum { E = 4, PIECES = Tile::DEPTH / E, COPY_ROWS = THREADS / PIECES };
     DYN_SHARED(shared);
@@ -159,8 +159,24 @@ static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t strea
     if (whole_pieces) return gpu::launch(conv_f32_kernel<true>, grid, dim3(THREADS), shared, stream, p);
     return gpu::launch(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
 }
+// A skip for kernels that know none: a convolution of its own for each of its inputs, one upon the other in y, where the rest adds it.
+static int conv_in_turn(const ConvArgs *a, void *stream) {
+    ConvArgs rest = *a;
+    int error = 0;
+    rest.add = a->y, rest.add_type = a->y_type, rest.add_kind = OPERAND_FULL;
+    rest.skip[0] = rest.skip[1] = NULL, rest.needs &= ~(unsigned)CONV_SKIP;
+    for (int i = 0; i < 2 && a->skip[i] && !error; i++) {
+        ConvArgs skip = rest;
+        skip.x = a->skip[i], skip.w = a->skip_w[i], skip.c = a->skip_c[i], skip.height = a->out_height, skip.width = a->out_width;
+        skip.r = skip.s = 1, skip.options = {1, 0, 0, 0, 0, 1, ACT_NONE}, skip.needs = 0, skip.bias = NULL, skip.stats = NULL;
+        if (i == 0) skip.add = NULL, skip.add_kind = OPERAND_NONE;
+        error = cuda_conv(&skip, stream);
+    }
+    return error ? error : cuda_conv(&rest, stream);
+}
 extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
     if (conv_sm90_takes(a)) return conv_sm90(a, stream);
+    if (a->skip[0]) return conv_in_turn(a, stream);
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
     p.x = a->x, p.w = a->w, p.y = a->y, p.stats = (float2 *)a->stats, p.end = conv_epilogue(a);
@@ -172,6 +188,14 @@ extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
     if (a->x_type == DG_BF16) return launch_mma<__nv_bfloat16>(a, p, (cudaStream_t)stream);
     if (a->tf32) return launch_mma<float>(a, p, (cudaStream_t)stream);
     return launch_f32(p, a->c % per_piece == 0, (cudaStream_t)stream);
+}
+extern "C" double cuda_conv_waves(const ConvArgs *a) {
+    if (conv_sm90_takes(a)) return conv_sm90_waves(a);
+    const bool mma = a->x_type != DG_F32 || a->tf32;
+    const int columns = !mma ? (int)F32Tile::COLUMNS : a->k > 64 ? 128 : 64;
+    const int resident = !mma ? F32_BLOCKS : columns == 128 ? (int)MmaTile<128>::BLOCKS : (int)MmaTile<64>::BLOCKS;
+    const double blocks = (double)ceil_div(a->n * a->out_height * a->out_width, mma ? (int)TILE_ROWS : (int)ROWS) * ceil_div(a->k, columns);
+    return blocks / (resident * a->multiprocessors);
 }
 // [k][tap][channels padded to whole pieces]
 extern "C" size_t conv_packed_bytes(Shape w, DType type) {

@@ -1,6 +1,6 @@
 // conv_sm90.cu -- the convolution of conv.cu on Hopper (compute capability 9.0 exactly), in f16 and bf16, by TMA and wgmma.
 //   y = act(scale * ((conv(x, w) + bias) * gate + add)):  rows are output pixels, columns output channels; the sum runs over steps:
-//   64 channels of one filter tap, taps in order, channels in order within a tap.
+//   64 channels of one filter tap, taps in order, channels in order within a tap; then 64 channels of each input of a skip.
 // Work:   one block per multiprocessor makes tile after tile of 128 pixels x 128, 192 or 256 channels. Pixels are a box of an image,
 //         or of several. Of its 3 groups of 4 warps the first fills stages of shared memory by TMA, one thread of it alone, and runs
 //         into the next tile while the others make outputs of their sums; the other two multiply 64 pixels each by wgmma. Blocks come
@@ -11,13 +11,17 @@
 // Limits: conv_sm90_takes; every other layer is the portable kernel's: such with channels that are no multiples of 8, and images of whole
 //         segments whose width is neither a power of two up to 128 nor a multiple of 128 (24x24, 48x48).
 #include "kernels/conv_sm90.h"
-#include "kernels/conv_sm90_outputs.h"
+#include "kernels/conv_sm90_norm.h"
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
+struct SkipMaps { // the inputs of a skip, and their weights
+    gpu::TensorMap x[2], w[2];
+};
 // ---- the producer: steps of a tile, then its residual, two passes at a time ---------------------------------------------
 template <int COLUMNS>
-GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const WgmmaParams &p) {
+GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const SkipMaps *skip,
+                       const WgmmaParams &p) {
     typedef WgmmaTile<COLUMNS> Tile;
     const int share = (int)gpu::cluster_ctarank() * (COLUMNS / PAIR); // of a tile's columns
     Turn<Tile::STAGES> turn = {0, 1};
@@ -25,6 +29,10 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
         gpu::mbar_wait(base + Tile::EMPTY + 8 * turn.stage, turn.phase);
         gpu::mbar_arrive_expect_tx(base + Tile::FULL + 8 * turn.stage, bytes);
         return base + (uint32_t)(turn.stage * Tile::STAGE_BYTES);
+    };
+    auto load_weights = [&](uint32_t stage, uint32_t full, const gpu::TensorMap *w, int c, int tap, int column) { // this block's share
+        gpu::tma_load_multicast(stage + BOX_BYTES + (uint32_t)(share * ROW_BYTES), w, full, c * DEPTH, tap, column + share,
+                                (1 << PAIR) - 1);
     };
     for (int tile = (int)blockIdx.x; tile < p.tiles; tile += (int)gridDim.x) {
         const TilePlace at = tile_place<COLUMNS>(p, tile);
@@ -36,11 +44,16 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
                 else // pixels of even and of odd places, phase_map
                     gpu::tma_load(stage, x, full, c * DEPTH + (left & 1) * p.phase_channels, at.w + (left >> 1), top & 1, at.h + (top >> 1),
                                   at.image);
-                gpu::tma_load_multicast(stage + BOX_BYTES + (uint32_t)(share * ROW_BYTES), w, full, c * DEPTH, tap, at.column + share,
-                                        (1 << PAIR) - 1);
+                load_weights(stage, full, w, c, tap, at.column);
             }
             if (++s == p.filter_width) s = 0, r++;
         }
+        for (int i = 0; i < 2; i++)
+            for (int c = 0; c < p.skip_chunks[i]; c++, turn.next()) {
+                const uint32_t stage = begin(Tile::STAGE_BYTES), full = base + Tile::FULL + 8 * turn.stage;
+                gpu::tma_load(stage, &skip->x[i], full, c * DEPTH, at.w, at.h, at.image);
+                load_weights(stage, full, &skip->w[i], c, 0, at.column);
+            }
         const int passes = p.plain && p.end.add_kind == OPERAND_FULL ? passes_of<COLUMNS>(p, at.column) : 0;
         for (int pass = 0; pass < passes; pass += 2, turn.next()) {
             const int boxes = passes - pass < 2 ? 1 : 2;
@@ -62,7 +75,8 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
     gpu::fence_operand(sum);
 }
 
-template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p) {
+// The outputs of a tile: store(o, sum, turn, buffers), after store.begin(o) under its last products.
+template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
     o.kind = kind_of(p);
@@ -90,26 +104,20 @@ template <typename T, int COLUMNS> GPU_FN void make_tiles(uint8_t *shared, uint3
             before = turn.stage;
             turn.next();
         }
-        begin_outputs<COLUMNS>(shared, o, p, tile);
+        begin_outputs<COLUMNS>(store.shared, o, p, tile);
+        store.begin(o);
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
         release(o, before);
-        if (o.kind <= KIND_ACTED) store_plain<T, COLUMNS>(shared, base, y, p, o, sum, turn, buffers);
-        else if (o.kind == KIND_GATED) store_direct<COLUMNS, true>(p, o, sum);
-        else if (o.kind == KIND_DIRECT) store_direct<COLUMNS, false>(p, o, sum);
-        else store_any<COLUMNS>(shared, p, o, sum);
+        store(o, sum, turn, buffers);
     }
     if (o.t % 32 == 0) gpu::bulk_wait_read<0>();
 }
 
-template <typename T, int COLUMNS>
-__global__ void __launch_bounds__(THREADS, 1)
-    conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
-                      const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
-                      const __grid_constant__ WgmmaParams p) {
+template <typename T, int COLUMNS, class Store>
+GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const SkipMaps *skip,
+                       const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
-    DYN_SHARED(shared);
-    const uint32_t base = gpu::smem_u32(shared);
     if (threadIdx.x == 0) {
         for (int s = 0; s < Tile::STAGES; s++) {
             gpu::mbar_init(base + Tile::FULL + 8 * s, 1);
@@ -121,14 +129,53 @@ __global__ void __launch_bounds__(THREADS, 1)
     gpu::cluster_wait();
     if (threadIdx.x < GROUP_THREADS) {
         gpu::setmaxnreg_dec<40>();
-        if (threadIdx.x == 0) load_tiles<COLUMNS>(base, &x, &w, &add, p);
+        if (threadIdx.x == 0) load_tiles<COLUMNS>(base, x, w, add, skip, p);
         __syncwarp();
     } else {
         gpu::setmaxnreg_inc<232>();
-        make_tiles<T, COLUMNS>(shared, base, &y, p);
+        make_tiles<T, COLUMNS>(base, p, store);
     }
     gpu::cluster_arrive(); // the other block may still load into this one, or say here that it has read a stage
     gpu::cluster_wait();
+}
+template <typename T, int COLUMNS> struct StoreOutputs {
+    uint8_t *shared;
+    uint32_t start; // of it
+    const gpu::TensorMap *y;
+    const WgmmaParams &p;
+    GPU_FN void begin(const Outputs &) {}
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
+        if (o.kind <= KIND_ACTED) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
+        else if (o.kind == KIND_GATED) store_direct<COLUMNS, true>(p, o, sum);
+        else if (o.kind == KIND_DIRECT) store_direct<COLUMNS, false>(p, o, sum);
+        else store_any<COLUMNS>(shared, p, o, sum);
+    }
+};
+template <typename T, int COLUMNS>
+__global__ void __launch_bounds__(THREADS, 1)
+    conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
+                      const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
+                      const __grid_constant__ SkipMaps skip, const __grid_constant__ WgmmaParams p) {
+    DYN_SHARED(shared);
+    const uint32_t base = gpu::smem_u32(shared);
+    StoreOutputs<T, COLUMNS> store = {shared, base, &y, p};
+    conv_block<T, COLUMNS>(base, &x, &w, &add, &skip, p, store);
+}
+// Before a pixel norm that is not run, and after it.
+template <typename T, int COLUMNS, bool AFTER>
+__global__ void __launch_bounds__(THREADS, 1)
+    conv_wgmma_norm_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
+                           const __grid_constant__ gpu::TensorMap y, const __grid_constant__ WgmmaParams p,
+                           const __grid_constant__ FoldParams f) {
+    DYN_SHARED(shared);
+    const uint32_t base = gpu::smem_u32(shared);
+    if (AFTER) {
+        StoreFolded<T, COLUMNS> store = {shared, base, &y, p, f};
+        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+    } else {
+        StoreStream<T, COLUMNS> store = {shared, base, &y, p, f};
+        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+    }
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
@@ -184,11 +231,27 @@ static Layer layer_of(const ConvArgs *a) {
     return l;
 }
 bool conv_sm90_takes(const ConvArgs *a) {
-    const unsigned can = CONV_TAPS | CONV_PADS | CONV_UNEVEN | CONV_STRIDE | CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS;
-    return a->capability == 90 && conv_fits(a->needs, can) && layer_of(a).columns;
+    const unsigned can = CONV_TAPS | CONV_PADS | CONV_UNEVEN | CONV_STRIDE | CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS | CONV_SKIP;
+    const bool skips = a->skip_c[0] % 8 == 0 && a->skip_c[1] % 8 == 0;
+    return a->capability == 90 && conv_fits(a->needs, can) && skips && layer_of(a).columns;
+}
+// What pixel norms that are not run may stand between: rows of matrices, images of whole segments.
+static bool joins_norm(const ConvArgs *a) {
+    return conv_sm90_takes(a) && layer_of(a).matrix && a->out_height * a->out_width % NORM_SEGMENT == 0 && a->options.scale == 1;
+}
+extern "C" bool cuda_conv_leaves(const ConvArgs *a) {
+    const bool stream = a->y_type == DG_F32 && a->add_type == DG_F32 && a->add_kind == OPERAND_FULL && a->needs & CONV_GATE;
+    return joins_norm(a) && stream && a->options.act == ACT_NONE && a->k % FOLD_COLUMNS == 0;
+}
+extern "C" bool cuda_conv_folds(const ConvArgs *a) {
+    return joins_norm(a) && a->y_type == a->x_type && a->add_kind == OPERAND_NONE && !(a->needs & CONV_GATE) && a->options.act != ACT_RELU;
 }
 
 typedef gpu::TensorMap Map;
+struct Maps {
+    Map x, w, add, y;
+    SkipMaps skip;
+};
 // A map of images {n,height,width,c}, read or written in boxes of 64 channels.
 static int image_map(Map *m, const void *base, DType type, int c, int width, int height, int n, Box box) {
     const uint64_t row = (uint64_t)c * 2, dims[4] = {(uint64_t)c, (uint64_t)width, (uint64_t)height, (uint64_t)n};
@@ -204,11 +267,10 @@ static int phase_map(Map *m, const ConvArgs *a, Box box) {
     const uint32_t boxes[5] = {DEPTH, (uint32_t)box.width, 1, (uint32_t)box.height, (uint32_t)box.images};
     return gpu::tensor_map(m, a->x_type == DG_BF16, 5, a->x, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
-static int weight_map(Map *m, const ConvArgs *a, int columns) {
-    const uint64_t dims[3] = {(uint64_t)a->c, (uint64_t)(a->r * a->s), (uint64_t)a->k};
-    const uint64_t strides[2] = {dims[0] * 2, dims[0] * 2 * dims[1]};
+static int weight_map(Map *m, const void *base, DType type, int c, int taps, int k, int columns) {
+    const uint64_t dims[3] = {(uint64_t)c, (uint64_t)taps, (uint64_t)k}, strides[2] = {dims[0] * 2, dims[0] * 2 * dims[1]};
     const uint32_t boxes[3] = {DEPTH, 1, (uint32_t)(columns / PAIR)};
-    return gpu::tensor_map(m, a->x_type == DG_BF16, 3, a->w, dims, strides, boxes, gpu::SWIZZLE_128B);
+    return gpu::tensor_map(m, type == DG_BF16, 3, base, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
 // Of a tile's pixels those whose outputs a warp makes, 16 in order.
 static Box box_of_warp(Box b) {
@@ -218,42 +280,79 @@ static Box box_of_warp(Box b) {
         else b.width /= 2;
     return b;
 }
-template <typename T, int COLUMNS>
-static int launch_tiles(const Map &x, const Map &w, const Map &add, const Map &y, const WgmmaParams &p, int most, cudaStream_t stream) {
+template <typename T, int COLUMNS> static int launch_tiles(const Maps &m, const WgmmaParams &p, int most, cudaStream_t stream) {
     const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
     const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_cluster(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), PAIR, shared, stream, x, w, add, y, p);
+    return gpu::launch_cluster(conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), PAIR, shared, stream, m.x, m.w, m.add, m.y, m.skip, p);
 }
-template <typename T>
-static int launch_type(int columns, const Map &x, const Map &w, const Map &add, const Map &y, const WgmmaParams &p, int most,
-                       cudaStream_t stream) {
-    if (columns == 256) return launch_tiles<T, 256>(x, w, add, y, p, most, stream);
-    if (columns == 192) return launch_tiles<T, 192>(x, w, add, y, p, most, stream);
-    return launch_tiles<T, 128>(x, w, add, y, p, most, stream);
+template <typename T, int COLUMNS, bool AFTER>
+static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
+    const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
+    const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
+    const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
+    return gpu::launch_cluster(conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), PAIR, shared, stream, m.x, m.w, m.y, p, f);
 }
-int conv_sm90(const ConvArgs *a, void *stream) {
-    const Layer l = layer_of(a);
+template <typename T, bool AFTER>
+static int launch_norm_type(int columns, const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
+    if (columns == 256) return launch_norm<T, 256, AFTER>(m, p, f, most, stream);
+    if (columns == 192) return launch_norm<T, 192, AFTER>(m, p, f, most, stream);
+    return launch_norm<T, 128, AFTER>(m, p, f, most, stream);
+}
+static int launch_fold(const ConvArgs *a, int columns, const Maps &m, const WgmmaParams &p, cudaStream_t stream) {
+    const ConvFold *fold = &a->fold;
+    const FoldParams f = {fold->shift_scale, (float2 *)fold->partial, (const float2 *)fold->moments, fold->rows};
+    const int most = a->multiprocessors;
+    if (a->x_type == DG_F16)
+        return fold->copy ? launch_norm_type<__half, false>(columns, m, p, f, most, stream)
+                          : launch_norm_type<__half, true>(columns, m, p, f, most, stream);
+    return fold->copy ? launch_norm_type<__nv_bfloat16, false>(columns, m, p, f, most, stream)
+                      : launch_norm_type<__nv_bfloat16, true>(columns, m, p, f, most, stream);
+}
+template <typename T> static int launch_type(int columns, const Maps &m, const WgmmaParams &p, int most, cudaStream_t stream) {
+    if (columns == 256) return launch_tiles<T, 256>(m, p, most, stream);
+    if (columns == 192) return launch_tiles<T, 192>(m, p, most, stream);
+    return launch_tiles<T, 128>(m, p, most, stream);
+}
+// The outputs, cut into tiles.
+static WgmmaParams cut(const ConvArgs *a, const Layer &l) {
     WgmmaParams p = {};
-    p.y = a->y, p.stats = (float2 *)a->stats, p.end = conv_epilogue(a);
+    p.end = conv_epilogue(a);
     p.out_width = l.matrix ? p.end.rows : l.width, p.out_height = l.matrix ? 1 : l.height, p.images = l.matrix ? 1 : a->n;
     p.log_width = log2_of(l.box.width), p.log_height = log2_of(l.box.height);
     p.across = ceil_div(p.out_width, l.box.width), p.down = ceil_div(p.out_height, l.box.height);
     p.pixel_tiles = whole(p.across * p.down * ceil_div(p.images, l.box.images), PAIR); // one more may lie past the last image
     p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns);
+    return p;
+}
+double conv_sm90_waves(const ConvArgs *a) {
+    const int most = a->multiprocessors / PAIR * PAIR;
+    return (double)cut(a, layer_of(a)).tiles / (most ? most : PAIR);
+}
+int conv_sm90(const ConvArgs *a, void *stream) {
+    const Layer l = layer_of(a);
+    WgmmaParams p = cut(a, l);
+    p.y = a->y, p.stats = (float2 *)a->stats;
     p.filter_width = a->s, p.top = a->options.top, p.left = a->options.left;
     p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s, p.steps = p.taps * p.chunks;
     p.plain = a->y_type == a->x_type && !a->gate && a->add_kind != OPERAND_POSITIONS &&
               (a->add_kind != OPERAND_FULL || a->add_type == a->y_type) && (a->add_kind == OPERAND_NONE || a->options.act == ACT_NONE);
-    Map x, w, add = {}, y = {};
+    for (int i = 0; i < 2; i++) p.skip_chunks[i] = a->skip[i] ? ceil_div(a->skip_c[i], DEPTH) : 0, p.steps += p.skip_chunks[i];
+    Maps m = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
     if (a->options.stride == 2) p.phase_channels = a->c;
-    int failed = weight_map(&w, a, l.columns);
-    failed |= p.phase_channels ? phase_map(&x, a, l.box) : image_map(&x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
-    if (p.plain) failed |= image_map(&y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
+    int failed = weight_map(&m.w, a->w, a->x_type, a->c, p.taps, a->k, l.columns);
+    failed |= p.phase_channels ? phase_map(&m.x, a, l.box) : image_map(&m.x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
+    for (int i = 0; i < 2 && a->skip[i]; i++) {
+        failed |= image_map(&m.skip.x[i], a->skip[i], a->x_type, a->skip_c[i], p.out_width, p.out_height, p.images, l.box);
+        failed |= weight_map(&m.skip.w[i], a->skip_w[i], a->x_type, a->skip_c[i], 1, a->k, l.columns);
+    }
+    if (p.plain) failed |= image_map(&m.y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (p.plain && a->add_kind == OPERAND_FULL)
-        failed |= image_map(&add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+        failed |= image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+    if (a->fold.copy) failed |= image_map(&m.y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;
-    if (a->x_type == DG_F16) return launch_type<__half>(l.columns, x, w, add, y, p, a->multiprocessors, (cudaStream_t)stream);
-    return launch_type<__nv_bfloat16>(l.columns, x, w, add, y, p, a->multiprocessors, (cudaStream_t)stream);
+    if (a->fold.copy || a->fold.moments) return launch_fold(a, l.columns, m, p, (cudaStream_t)stream);
+    if (a->x_type == DG_F16) return launch_type<__half>(l.columns, m, p, a->multiprocessors, (cudaStream_t)stream);
+    return launch_type<__nv_bfloat16>(l.columns, m, p, a->multiprocessors, (cudaStream_t)stream);
 }

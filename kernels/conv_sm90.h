@@ -6,4 +6,5 @@
 // Whether it runs this layer, on this device. Decided by the layer's shape: never by the number of images.
 bool conv_sm90_takes(const ConvArgs *a);
 int conv_sm90(const ConvArgs *a, void *stream);
+double conv_sm90_waves(const ConvArgs *a); // cuda_conv_waves, of a layer that it takes
 #endif

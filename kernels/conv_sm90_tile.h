@@ -36,6 +36,7 @@ struct WgmmaParams {
     int across, down, pixel_tiles, tiles;             // across, down: of an image; tiles: of all pixels and columns
     int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
     int phase_channels;                               // stride 2: of x; else 0
+    int skip_chunks[2];                               // steps of each input of a skip, which are the last of `steps`
     bool plain;                                       // outputs go through TMA (store_plain); else they are stored by threads
 };
 

@@ -112,7 +112,9 @@ GPU_FN void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" :::
 template <int N> GPU_FN void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
 template <int R> GPU_FN void setmaxnreg_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(R)); }
 template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R)); }
-#define GPU_L16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define GPU_L4  "%0,%1,%2,%3"
+#define GPU_L8  GPU_L4 ",%4,%5,%6,%7"
+#define GPU_L16 GPU_L8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define GPU_L32 GPU_L16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define GPU_L48 GPU_L32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
 #define GPU_L64 GPU_L48 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
@@ -122,7 +124,8 @@ template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.syn
 #define GPU_L128                                                                                                                           \
     GPU_L96 ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111"                                                 \
             ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-#define GPU_R8(o)  "+f"(d[o]), "+f"(d[o + 1]), "+f"(d[o + 2]), "+f"(d[o + 3]), "+f"(d[o + 4]), "+f"(d[o + 5]), "+f"(d[o + 6]), "+f"(d[o + 7])
+#define GPU_R4(o)  "+f"(d[o]), "+f"(d[o + 1]), "+f"(d[o + 2]), "+f"(d[o + 3])
+#define GPU_R8(o)  GPU_R4(o), GPU_R4(o + 4)
 #define GPU_R16(o) GPU_R8(o), GPU_R8(o + 8)
 #define GPU_R32(o) GPU_R16(o), GPU_R16(o + 16)
 #define GPU_R48    GPU_R32(0), GPU_R16(32)
@@ -140,6 +143,8 @@ template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.syn
                  : R                                                                                                                       \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(db), "r"((int)acc), "n"(TB))
 #define GPU_WG_SS_ANY(ty)                                                                                                                  \
+    if constexpr (N == 8) GPU_WG_SS("8", ty, GPU_L4, GPU_R4(0), "4", "5", "6", "7", "8");                                                  \
+    if constexpr (N == 16) GPU_WG_SS("16", ty, GPU_L8, GPU_R8(0), "8", "9", "10", "11", "12");                                             \
     if constexpr (N == 32) GPU_WG_SS("32", ty, GPU_L16, GPU_R16(0), "16", "17", "18", "19", "20");                                         \
     if constexpr (N == 64) GPU_WG_SS("64", ty, GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36");                                         \
     if constexpr (N == 96) GPU_WG_SS("96", ty, GPU_L48, GPU_R48, "48", "49", "50", "51", "52");                                            \
@@ -147,6 +152,8 @@ template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.syn
     if constexpr (N == 192) GPU_WG_SS("192", ty, GPU_L96, GPU_R96, "96", "97", "98", "99", "100");                                         \
     if constexpr (N == 256) GPU_WG_SS("256", ty, GPU_L128, GPU_R128, "128", "129", "130", "131", "132");
 #define GPU_WG_RS_ANY(ty)                                                                                                                  \
+    if constexpr (N == 8) GPU_WG_RS("8", ty, GPU_L4, GPU_R4(0), "4", "5", "6", "7", "8", "9", "10");                                       \
+    if constexpr (N == 16) GPU_WG_RS("16", ty, GPU_L8, GPU_R8(0), "8", "9", "10", "11", "12", "13", "14");                                 \
     if constexpr (N == 32) GPU_WG_RS("32", ty, GPU_L16, GPU_R16(0), "16", "17", "18", "19", "20", "21", "22");                             \
     if constexpr (N == 64) GPU_WG_RS("64", ty, GPU_L32, GPU_R32(0), "32", "33", "34", "35", "36", "37", "38");                             \
     if constexpr (N == 96) GPU_WG_RS("96", ty, GPU_L48, GPU_R48, "48", "49", "50", "51", "52", "53", "54");                                \
@@ -154,7 +161,7 @@ template <int R> GPU_FN void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.syn
     if constexpr (N == 192) GPU_WG_RS("192", ty, GPU_L96, GPU_R96, "96", "97", "98", "99", "100", "101", "102");                           \
     if constexpr (N == 256) GPU_WG_RS("256", ty, GPU_L128, GPU_R128, "128", "129", "130", "131", "132", "133", "134");
 // d (64 x N, this thread's N/2 accumulators) = A * B + (acc ? d : 0); TA/TB: 1 for M-/N-major operands
-template <int N> constexpr bool wgmma_has = N == 32 || N == 64 || N == 96 || N == 128 || N == 192 || N == 256;
+template <int N> constexpr bool wgmma_has = N == 8 || N == 16 || N == 32 || N == 64 || N == 96 || N == 128 || N == 192 || N == 256;
 template <class T, int N, int TA = 0, int TB = 0> GPU_FN void wgmma(float (&d)[N / 2], uint64_t da, uint64_t db, bool acc) {
     static_assert(wgmma_has<N>, "add the shape");
     if constexpr (std::is_same<T, __half>::value) {

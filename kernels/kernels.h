@@ -16,7 +16,33 @@ extern "C" {
 /* Statistics of a tensor {n,height,width,c}: for each image, each segment of NORM_SEGMENT of its pixels in order (the last
  * may be shorter) and each channel, the mean of the stored values and the sum of their squares about it, in f32: [image][segment][c][2]. */
 enum { NORM_SEGMENT = 64 };
-typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias) * gate + add)), padded with zeros */
+/* A pixel norm y = (x - mean) / sqrt(var + eps) * (1 + scale) + shift that is not run: who makes x in f32 leaves copy and partial, who
+ * would read y reads copy, with moments and rows. All NULL: nothing of it. */
+enum { FOLD_COLUMNS = 64 }; /* that a partial moment is of */
+#define FOLD_SCALE 0x1p-6f
+typedef struct {
+    void *copy;               /* maker: x * (1 + scale) * FOLD_SCALE, of the type of the products */
+    const float *shift_scale; /* maker: {n,2k}, of the norm */
+    float *partial;           /* maker: [k / FOLD_COLUMNS][rows of y][2]: mean and sum of squares about it */
+    const float *moments;     /* reader: [rows][2]: of cuda_fold_moments */
+    const float *rows;        /* reader: {n,2,k}: the weight times the rows of cuda_fold_rows, in f32 */
+} ConvFold;
+typedef struct {
+    const float *partial;
+    float *moments; /* [rows][2]: 1 / (deviation * FOLD_SCALE), -mean / deviation */
+    int rows, c;    /* c: channels of a row, whole FOLD_COLUMNS */
+    float eps;
+} FoldMomentsArgs;
+int cuda_fold_moments(const FoldMomentsArgs *a, void *stream);
+typedef struct {
+    const float *shift_scale; /* {n,2c}, c in whole runs of 8 */
+    void *rows;               /* {n,2,c}: 1 + scale, then shift, of `type` */
+    DType type;
+    int n, c;
+} FoldRowsArgs;
+int cuda_fold_rows(const FoldRowsArgs *a, void *stream);
+
+typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias) * gate + add)), padded with zeros; with a skip, below */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
     const void *add;   /* by add_kind: NULL, as y, {n,1,1,k}, or one image of y (positions) */
@@ -28,32 +54,46 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     Operand add_kind;
     int n, height, width, c, k, r, s, out_height, out_width;
     ConvOptions options;
+    /* Instead of gate and add: conv1x1 of one or two further inputs {n,out_height,out_width,skip_c}, each with a packed weight
+       {k,1,1,skip_c}, both of x_type; bias is then that of both convolutions. NULL: none */
+    const void *skip[2], *skip_w[2];
+    int skip_c[2];
     unsigned needs;                  /* conv_needs */
     int capability, multiprocessors; /* of the device: 90 for 9.0 */
+    ConvFold fold;
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
+/* How many times its blocks of work fill the device's multiprocessors. The last, part of a wave takes as long as a whole one. */
+double cuda_conv_waves(const ConvArgs *a);
+bool cuda_conv_leaves(const ConvArgs *a); /* whether it can leave what a norm that is not run needs: by shapes, types and `needs` alone */
+bool cuda_conv_folds(const ConvArgs *a);  /* whether it can read such a norm, by the same */
 /* What is left to do where y holds conv(x, w) alone, rounded to y_type: y = act(scale * ((y + bias) * gate + add)) in place. */
 int cuda_conv_finish(const ConvArgs *a, void *stream);
 /* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */
 size_t conv_packed_bytes(Shape weight, DType type);
 void conv_pack(void *packed, const void *weight, Shape shape, DType type);
 
-typedef struct {                            /* OP_CONV on vectors: y = act(scale * ((x w^T + bias) * gate + add)); all f32, never less */
+typedef struct { /* OP_CONV on vectors: y = act(scale * ((x w^T + bias) * gate + add)); all f32, to f32's accuracy */
     const float *x, *w, *bias, *gate, *add; /* {n,c}, {k,c}, [k] or NULL, {n,k} or NULL, by add_kind as in ConvArgs */
     float *y;                               /* {n,k} */
     Operand add_kind;
     int n, c, k;
     float scale;
     Act act;
+    bool tensor_cores;   /* may make the products of large layers, each of three */
+    int multiprocessors; /* of the device */
 } LinearArgs;
-int cuda_linear(const LinearArgs *a, void *stream);
+/* Of layers that read the same x, and nothing that another of them writes: large ones by one launch. The same bits as each alone. */
+enum { LINEAR_LAYERS = 48 };
+int cuda_linear(const LinearArgs *a, int layers, void *stream);
 
 typedef struct {                             /* OP_NORM, and OP_NORM_BWD with dy */
-    const void *x, *dy;                      /* {n,height,width,c}; dy: backward only */
+    const void *x, *dy, *add;                /* {n,height,width,c}; dy: backward only, as add, which may be NULL: added to dx */
+    const void *more;                        /* forward only: x has x_c channels, and this the rest, in the same type; or NULL */
     void *y;                                 /* the output: y, or dx */
     const float *gamma, *beta, *scale_shift; /* [c], [c], {n,2c} or NULL */
-    DType x_type, dy_type, y_type;
-    int n, height, width, c, groups;
+    DType x_type, dy_type, add_type, y_type;
+    int n, height, width, c, x_c, groups;
     float eps;
     bool silu;
     void *workspace;       /* cuda_norm_workspace(a) bytes: of this op alone */
@@ -72,8 +112,9 @@ typedef struct {          /* OP_ATTN, and OP_ATTN_BWD with dy */
     DType qkv_type, dy_type, y_type;
     bool tf32;
     int n, tokens, heads, d;
-    void *workspace; /* cuda_attn_workspace(a) bytes, as for NormArgs */
-    void *kept;      /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
+    int capability, multiprocessors; /* of the device, as in ConvArgs */
+    void *workspace;                 /* cuda_attn_workspace(a) bytes, as for NormArgs */
+    void *kept; /* cuda_attn_kept bytes of the backward, where that is more than none. Forward: receives what a backward of the same
                         qkv and heads wants, or NULL; backward: what that forward left */
 } AttnArgs;
 size_t cuda_attn_workspace(const AttnArgs *a);

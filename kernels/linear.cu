@@ -7,25 +7,10 @@
 //         outputs 4 n k. At DiT-XL's 64 vectors, 1152 -> 6912: 32 MB of weights, 32 MB of vectors through L2, 1.02 GFLOP.
 // Order:  the same for any number of vectors, so that no result depends on it: part l of 8 sums the channels of pieces of 4 l, l + 8, ...
 //         in order by fused multiply-adds, then parts are added in pairs 4, 2, 1 apart.
-#include "kernels/conv_epilogue.h"
-
-struct LinearParams {
-    const float *x, *w, *bias, *gate, *add;
-    float *y;
-    int n, c, k, add_stride; // add_stride: from one vector's to the next's; 0 for positions
-    float scale;
-    Act act;
-};
-GPU_FN void store_feature(const LinearParams &p, float sum, int vector, int k) {
-    const size_t out = (size_t)vector * (size_t)p.k + (size_t)k;
-    const float gate = p.gate ? p.gate[out] : 1, add = p.add ? p.add[(size_t)vector * (size_t)p.add_stride + (size_t)k] : 0;
-    float y[1] = {p.scale * fmaf(sum + (p.bias ? p.bias[k] : 0), gate, add)};
-    activate(y, p.act);
-    p.y[out] = y[0];
-}
+#include "kernels/linear_params.h"
 
 // A piece of four channels, c on, of a vector or of a feature's weights; those past the last are zeros.
-enum { PIECE = 4, PARTS = 8 };
+enum { PARTS = 8 };
 template <bool WHOLE_PIECES> GPU_FN float4 channels_at(const float *row, int c, int count) {
     if constexpr (WHOLE_PIECES) {
         return *(const float4 *)(row + c);
@@ -179,10 +164,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 1) linear_many_kernel(LinearPara
             float4 v[PARTS];
             GPU_FOR (int l = 0; l < PARTS; l++) v[l] = *(const float4 *)(shared + sums_at<VECTORS, FEATURES>(l, own, four));
             add_parts<PARTS / 2>(v);
-            if (of >= vectors) continue;
-            const float y[4] = {v[0].x, v[0].y, v[0].z, v[0].w};
-            GPU_FOR (int e = 0; e < 4; e++)
-                if (k + e < p.k) store_feature(p, y[e], vector0 + of, k + e);
+            if (of < vectors) store_features(p, v[0], vector0 + of, k);
         }
     }
 }
@@ -194,17 +176,34 @@ template <int VECTORS, int FEATURES> static int launch_many(const LinearParams &
 }
 
 // ---- launcher -------------------------------------------------------------------------------------------------------------
-extern "C" int cuda_linear(const LinearArgs *a, void *stream) {
+static LinearParams linear_params(const LinearArgs *a) {
     LinearParams p = {};
     p.x = a->x, p.w = a->w, p.bias = a->bias, p.gate = a->gate, p.add = a->add, p.y = a->y;
     p.n = a->n, p.c = a->c, p.k = a->k, p.add_stride = a->add_kind == OPERAND_POSITIONS ? 0 : a->k, p.scale = a->scale, p.act = a->act;
+    return p;
+}
+// Whatever the number of vectors: an order of sums is a layer's.
+static bool is_large(const LinearArgs *a) {
+    enum { LARGE = 1 << 16 };
+    return a->tensor_cores && a->c % PIECE == 0 && (size_t)a->c * (size_t)a->k >= LARGE;
+}
+static int launch_ffma(const LinearArgs *a, cudaStream_t stream) {
+    const LinearParams p = linear_params(a);
     if (a->n < MANY) {
         const dim3 grid((unsigned)ceil_div(a->k, FEW_FEATURES), (unsigned)ceil_div(a->n, FEW_VECTORS)), threads(32 * FEW_WARPS);
-        if (a->c % PIECE == 0) return gpu::launch_dependent(linear_few_kernel<true>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
-        return gpu::launch_dependent(linear_few_kernel<false>, grid, threads, (size_t)0, (cudaStream_t)stream, p);
+        if (a->c % PIECE == 0) return gpu::launch_dependent(linear_few_kernel<true>, grid, threads, (size_t)0, stream, p);
+        return gpu::launch_dependent(linear_few_kernel<false>, grid, threads, (size_t)0, stream, p);
     }
-    // The order of sums is that of both: the smaller tile where the larger would leave multiprocessors without a block.
-    enum { WIDE_BLOCKS = 100 };
-    if (ceil_div(a->k, 64) * ceil_div(a->n, 64) < WIDE_BLOCKS) return launch_many<32, 16>(p, (cudaStream_t)stream);
-    return launch_many<64, 64>(p, (cudaStream_t)stream);
+    // The order of sums is that of both: the smaller tile where the larger would leave a quarter of the multiprocessors without a block.
+    if (ceil_div(a->k, 64) * ceil_div(a->n, 64) < a->multiprocessors * 3 / 4) return launch_many<32, 16>(p, stream);
+    return launch_many<64, 64>(p, stream);
+}
+extern "C" int cuda_linear(const LinearArgs *a, int layers, void *stream) {
+    LinearGroup large = {};
+    int count = 0, error = cudaSuccess;
+    for (int i = 0; i < layers && error == cudaSuccess; i++) {
+        if (is_large(&a[i])) large.layer[count++] = linear_params(&a[i]);
+        else error = launch_ffma(&a[i], (cudaStream_t)stream);
+    }
+    return count && error == cudaSuccess ? linear_mma(large, count, (cudaStream_t)stream) : error;
 }

@@ -1,5 +1,6 @@
 // norm.cu -- group norm (+ scale-shift, + silu), NHWC; its gradient is norm_bwd.cu.
 //   y = act((xhat * gamma + beta) * (1 + s) + t),  xhat = (x - mean) / sqrt(var + eps) over the pixels and channels of a group
+//   The channels of x may be those of two tensors; groups may straddle the seam, runs of channels do not.
 // Work:   partial statistics: one block per 64 pixels of an image ("segment"), mean and sum of squares about it for every channel;
 //         left out where the convolution that made x has left them (ConvArgs.stats). Apply: a block merges the statistics of its
 //         slice's groups while its first rows come, then walks over its part of the pixels, 8 loads of 16 bytes a thread at once.
@@ -16,9 +17,9 @@ enum { LANE_PITCH = ROW_THREADS + 2 }; // of a value's entries in shared memory:
 // How many of rows first, first + apart, ... lie below `rows`, and at most `most`.
 GPU_FN int rows_from(int first, int apart, int rows, int most) { return first < rows ? min((rows - first - 1) / apart + 1, most) : 0; }
 // R rows of a run of channels, `apart` pixels from each other; rows past the `valid` ones repeat the last of those.
-template <int R, int V> GPU_FN void load_rows(float (&v)[R][V], const NormParams &p, size_t first, int apart, int valid) {
-    with_type(p.x, p.x_type, [&](const auto *x) {
-        GPU_FOR (int r = 0; r < R; r++) load_run(v[r], x + first + (size_t)(min(r, valid - 1) * apart) * (size_t)p.c);
+template <int R, int V> GPU_FN void load_rows(float (&v)[R][V], const Input &from, DType type, size_t first, int apart, int valid) {
+    with_type(from.x, type, [&](const auto *x) {
+        GPU_FOR (int r = 0; r < R; r++) load_run(v[r], x + first + (size_t)(min(r, valid - 1) * apart) * (size_t)from.c);
     });
 }
 template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_kernel(NormParams p, RowBlock b) {
@@ -28,10 +29,11 @@ template <int V> __global__ void __launch_bounds__(ROW_THREADS) norm_partial_ker
     float mean[V], squares[V];
     GPU_FOR (int e = 0; e < V; e++) mean[e] = squares[e] = 0;
     int count = 0;
+    const Input from(p, at.channel);
     for (int row = at.lane; at.active && row < rows; row += ROWS_AT_ONCE * b.lanes) {
         const int valid = rows_from(row, b.lanes, rows, ROWS_AT_ONCE);
         float x[ROWS_AT_ONCE][V];
-        load_rows(x, p, element(p, image, segment * SEGMENT + row, at.channel), b.lanes, valid);
+        load_rows(x, from, p.x_type, from.element(p, image, segment * SEGMENT + row), b.lanes, valid);
         const float share = (float)valid / (float)(count + valid);
         GPU_FOR (int e = 0; e < V; e++) { // these rows' mean and squares about it, merged with those before
             float sum = 0, about = 0;
@@ -77,10 +79,11 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) nor
     enum { ROWS = NormType<T>::ROWS, FAST = NormType<T>::FAST };
     float4 *constants = (float4 *)memory;
     NormPlace at = norm_place<V>(p, s);
-    const size_t step = (size_t)s.lanes * (size_t)p.c;
-    size_t place = element(p, at.image, at.pixel, at.channel);
+    const Input from(p, at.channel);
+    const size_t step = (size_t)s.lanes * (size_t)p.c, from_step = (size_t)s.lanes * (size_t)from.c;
+    size_t place = element(p, at.image, at.pixel, at.channel), from_place = from.element(p, at.image, at.pixel);
     HeldRun<T, V> x[ROWS];
-    if (at.active) hold_rows(x, p.x, p.x_type, place, step, s.lanes, at.end - at.pixel);
+    if (at.active) hold_rows(x, from.x, p.x_type, from_place, from_step, s.lanes, at.end - at.pixel);
     slice_constants<V>(constants, p, s, at.image);
     __syncthreads();
     if (!at.active) return;
@@ -96,8 +99,8 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) nor
             x[r].set(v);
             x[r].store(p.y, p.y_type, place);
         }
-        left -= ROWS * s.lanes;
-        hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
+        left -= ROWS * s.lanes, from_place += ROWS * from_step;
+        hold_rows(x, from.x, p.x_type, from_place, from_step, s.lanes, left);
     }
 }
 
@@ -111,9 +114,10 @@ extern "C" size_t cuda_norm_workspace(const NormArgs *a) {
 }
 int norm_partial(NormParams *p, float2 *partial, cudaStream_t stream) {
     p->stats[0] = p->partial = partial, p->stats_c[0] = p->c;
-    const RowBlock b = row_block(p->c, row_run(p->c), ROW_THREADS);
-    const dim3 grid((unsigned)p->segments, row_columns(b, row_run(p->c)), (unsigned)p->n);
-    return gpu::launch(row_run(p->c) == 1 ? norm_partial_kernel<1> : norm_partial_kernel<RUN>, grid, dim3(ROW_THREADS), 0, stream, *p, b);
+    const int run = channel_run(*p);
+    const RowBlock b = row_block(p->c, run, ROW_THREADS);
+    const dim3 grid((unsigned)p->segments, row_columns(b, run), (unsigned)p->n);
+    return gpu::launch(run == 1 ? norm_partial_kernel<1> : norm_partial_kernel<RUN>, grid, dim3(ROW_THREADS), 0, stream, *p, b);
 }
 extern "C" int cuda_norm(const NormArgs *a, void *stream) {
     static const NormKernel apply[5] = {norm_apply_kernel<__half, RUN>, norm_apply_kernel<__nv_bfloat16, RUN>, norm_apply_kernel<float, 4>,

@@ -1,7 +1,7 @@
 // norm_bwd.cu -- the input gradient of group norm (norm.cu):
-//   dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps),  g = dy * act' * (1 + s) * gamma,  means over a group
+//   dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps) + add,  g = dy * act' * (1 + s) * gamma,  means over a group
 // Work:   where a slice of whole groups of x and dy fits a block's shared memory (32x32 pixels of 16 channels in 16 bits), one kernel
-//         copies both there, makes both sums of every group and then dx. Larger images take two: sums by channel of a part of the
+//         copies both there, makes both sums of every group while the rows come, and then dx. Larger images take two: sums by channel of a part of the
 //         pixels, and a pass that adds them up in every block as norm_apply_kernel does with its statistics.
 // Order:  rows of a thread in order; lanes and channels of a group, or parts and channels, as norm_slices.h says: by the shape alone.
 // Limits: none on sizes; channels that do not come in whole runs of 8 are handled one by one.
@@ -11,7 +11,9 @@
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
-enum { WHOLE_THREADS = 384, WHOLE_SHARED = 99 * 1024, WALKS = 4 };                      // WHOLE_SHARED: what all GPUs have for a block
+enum { WHOLE_THREADS = 256, WALKS = 4, ADDED_ROWS = 4, COPIES = 4 }; // COPIES: parts of a thread's rows that it waits for one by one
+// What all GPUs have for a block, and what lets three share a multiprocessor of 228 KB: while one waits for its loads, others compute.
+enum { WHOLE_SHARED = 99 * 1024, THIRD_SHARED = 75 * 1024 };
 template <class T> GPU_FN constexpr int rows_of_two() { return NormType<T>::ROWS / 2; } // x and dy together are 8 loads
 
 // silu'(2 h) = (1 + t) (1 + h (1 - t)) / 2, t = tanh(h): twice that
@@ -37,14 +39,25 @@ GPU_FN void add_row(Sums<V> &sum, const NormParams &p, const Channels<T, V> &k, 
     backward_values<T>(p, k, xv, dv);
     GPU_FOR (int e = 0; e < V; e++) sum.g[e] += dv[e], sum.g_x[e] = fmaf(dv[e], xv[e], sum.g_x[e]);
 }
-// As sums of g and of g * xhat, where others read them.
+// As sums of g and of g * xhat, where others read them. By all threads of a block whose lanes are folded.
 template <class T, int V>
 GPU_FN void put_sums(float2 *entries, const float4 *constants, const NormParams &p, const Slices &s, int run, const Channels<T, V> &k,
-                     const Sums<V> &sum) {
+                     Sums<V> &sum) {
+    int entry = (int)threadIdx.x;
+    bool mine = true;
+    if (s.sums != s.lanes) { // the lanes of this warp, by the first of them
+        for (int apart = s.across; apart < 32; apart <<= 1)
+            GPU_FOR (int e = 0; e < V; e++) {
+                sum.g[e] += __shfl_xor_sync(~0u, sum.g[e], apart);
+                sum.g_x[e] += __shfl_xor_sync(~0u, sum.g_x[e], apart);
+            }
+        mine = (entry & 31) < s.across, entry = (entry >> 5) * s.across + run;
+    }
+    if (!mine) return;
     GPU_FOR (int e = 0; e < V; e++) {
         const float4 c = constants[e * s.across + run];
         const float g_x = NormType<T>::FAST ? fmaf(-c.x, sum.g[e], sum.g_x[e]) : sum.g_x[e];
-        entries[e * s.pitch + (int)threadIdx.x] = make_float2(sum.g[e] * c.y * silu_part<T>(p), g_x * k.factor[e]);
+        entries[e * s.pitch + entry] = make_float2(sum.g[e] * c.y * silu_part<T>(p), g_x * k.factor[e]);
     }
 }
 // slopes[entry]: dx = g * factor - from_mean(x) * .y - .x, of the sums that the members of a team have found for the channel's group.
@@ -64,13 +77,18 @@ template <int V> struct Slopes {
         GPU_FOR (int e = 0; e < V; e++) of[e] = slopes[e * s.across + run];
     }
 };
-// x becomes dx.
+// x becomes dx: plus `add`, where there is any.
 template <class T, int V>
-GPU_FN void make_row(HeldRun<T, V> &x, const NormParams &p, const Channels<T, V> &k, const Slopes<V> &slope, const HeldRun<T, V> &d) {
+GPU_FN void make_row(HeldRun<T, V> &x, const NormParams &p, const Channels<T, V> &k, const Slopes<V> &slope, const HeldRun<T, V> &d,
+                     const HeldRun<T, V> &add) {
     float xv[V], dv[V];
     x.get(xv), d.get(dv);
     backward_values<T>(p, k, xv, dv);
     GPU_FOR (int e = 0; e < V; e++) dv[e] = fmaf(-xv[e], slope.of[e].y, fmaf(dv[e], k.factor[e], -slope.of[e].x));
+    if (p.add) {
+        add.get(xv);
+        GPU_FOR (int e = 0; e < V; e++) dv[e] += xv[e];
+    }
     x.set(dv);
 }
 
@@ -97,8 +115,14 @@ template <int V> struct Kept<Mixed, V> {
         return h;
     }
 };
+GPU_FN void wait_for_all_but(int copies) {
+    if (copies == 3) gpu::cp_async_wait<3>();
+    else if (copies == 2) gpu::cp_async_wait<2>();
+    else if (copies == 1) gpu::cp_async_wait<1>();
+    else gpu::cp_async_wait<0>();
+}
 template <class T, int V>
-__global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 2 : 1) norm_bwd_whole_kernel(NormParams p, Slices s) {
+__global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 3 : 1) norm_bwd_whole_kernel(NormParams p, Slices s) {
     DYN_SHARED(memory);
     typedef Kept<T, V> Run;
     enum { ROW = WHOLE_THREADS * Run::BYTES };
@@ -109,19 +133,23 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 2 : 1)
     const size_t step = (size_t)s.lanes * (size_t)p.c;
     size_t place = element(p, at.image, at.pixel, at.channel);
     const int rows = at.active && at.pixel < p.pixels ? (p.pixels - at.pixel - 1) / s.lanes + 1 : 0;
-    for (int r = 0; r < rows; r++, place += step) {
-        Run::copy(kept + 2 * r * ROW, p.x, p.x_type, place);
-        Run::copy(kept + (2 * r + 1) * ROW, p.dy, p.dy_type, place);
-    }
-    gpu::cp_async_commit();
-    slice_constants<V>(constants, p, s, at.image);
-    gpu::cp_async_wait<0>(); // each thread reads what it has copied itself
+    slice_constants<V>(constants, p, s, at.image); // first: behind the copies it would wait for them all
+    const int part = (rows + COPIES - 1) / COPIES;
+    for (int first = 0, r = 0; first < COPIES * part; first += part, gpu::cp_async_commit())
+        for (; r < min(first + part, rows); r++, place += step) {
+            Run::copy(kept + 2 * r * ROW, p.x, p.x_type, place);
+            Run::copy(kept + (2 * r + 1) * ROW, p.dy, p.dy_type, place);
+        }
     __syncthreads();
     const int run = at.active ? at.run : 0;
     const Channels<T, V> k(constants, p, s, run);
     Sums<V> sum = {};
 #pragma unroll 1
-    for (int r = 0; r < rows; r++) add_row(sum, p, k, Run::get(kept + 2 * r * ROW), Run::get(kept + (2 * r + 1) * ROW));
+    for (int r = 0, later = COPIES; r < rows;) { // while the rest comes; each thread reads what it has copied itself
+        wait_for_all_but(--later);
+        for (const int end = min(r + part, rows); r < end; r++)
+            add_row(sum, p, k, Run::get(kept + 2 * r * ROW), Run::get(kept + (2 * r + 1) * ROW));
+    }
     put_sums(entries, constants, p, s, run, k, sum);
     __syncthreads();
     for_groups(p, s, [&](int group, int member, bool real) {
@@ -130,7 +158,7 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 2 : 1)
         for_entries(p, s, member, [&](int i, int lane, int step) {
             const float2 *entry = entries + (first + i) % V * s.pitch + (first + i) / V;
 #pragma unroll 4
-            for (; lane < s.lanes; lane += step) sum.x += entry[lane * s.across].x, sum.y += entry[lane * s.across].y;
+            for (; lane < s.sums; lane += step) sum.x += entry[lane * s.across].x, sum.y += entry[lane * s.across].y;
         });
         put_slopes<T, V>(slopes, p, s, group, member, real, sum);
     });
@@ -138,10 +166,15 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 2 : 1)
     const Slopes<V> slope(slopes, s, run);
     place -= (size_t)rows * step;
 #pragma unroll 1
-    for (int r = 0; r < rows; r++, place += step) {
-        HeldRun<T, V> x = Run::get(kept + 2 * r * ROW);
-        make_row(x, p, k, slope, Run::get(kept + (2 * r + 1) * ROW));
-        x.store(p.y, p.y_type, place);
+    for (int r = 0; r < rows; r += ADDED_ROWS) {
+        HeldRun<T, V> add[ADDED_ROWS];
+        if (p.add) hold_rows(add, p.add, p.add_type, place, step, 1, rows - r);
+        GPU_FOR (int i = 0; i < ADDED_ROWS; i++, place += step) {
+            if (r + i >= rows) break;
+            HeldRun<T, V> x = Run::get(kept + 2 * (r + i) * ROW);
+            make_row(x, p, k, slope, Run::get(kept + (2 * (r + i) + 1) * ROW), add[i]);
+            x.store(p.y, p.y_type, place);
+        }
     }
 }
 
@@ -206,9 +239,11 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
     const Channels<T, V> k(constants, p, s, run);
     const Slopes<V> slope(slopes, s, run);
     while (left > 0) {
+        HeldRun<T, V> add[ROWS];
+        if (p.add) hold_rows(add, p.add, p.add_type, place, step, s.lanes, left);
         GPU_FOR (int r = 0; r < ROWS; r++, place += step) {
             if (r * s.lanes >= left) break;
-            make_row(x[r], p, k, slope, d[r]);
+            make_row(x[r], p, k, slope, d[r], add[r]);
             x[r].store(p.y, p.y_type, place);
         }
         left -= ROWS * s.lanes;
@@ -219,18 +254,21 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
 
-static size_t whole_shared(const NormParams &p, int channels) {
-    const size_t run = (size_t)(one_type(p) ? (int)RUN_BYTES : norm_run(p) * (int)sizeof(float));
-    const int rows = ceil_div(p.pixels, WHOLE_THREADS / (channels / norm_run(p)));
-    return (size_t)channels * (sizeof(float4) + sizeof(float2)) + (size_t)(norm_run(p) * (WHOLE_THREADS + PAD)) * sizeof(float2) +
-           2 * (size_t)(rows * WHOLE_THREADS) * run;
+static Slices whole_slices(const NormParams &p, int channels) {
+    return folded(slices_of(p, channels, WHOLE_THREADS, p.pixels), WHOLE_THREADS);
 }
-// The most channels of whole groups that a block keeps of a whole image; 0: there are none.
+static size_t whole_shared(const NormParams &p, const Slices &s) {
+    const size_t run = (size_t)(one_type(p) ? (int)RUN_BYTES : norm_run(p) * (int)sizeof(float));
+    return (size_t)s.channels * (sizeof(float4) + sizeof(float2)) + (size_t)(norm_run(p) * s.pitch) * sizeof(float2) +
+           2 * (size_t)(ceil_div(p.pixels, s.lanes) * WHOLE_THREADS) * run;
+}
+// The most channels of whole groups that a block keeps of a whole image in a third of a multiprocessor, or the least in more; 0: there
+// are none.
 static int whole_channels(const NormParams &p) {
     const int unit = slice_unit(p), units = p.c / unit;
     int found = 0;
     for (int k = 1; k <= units && k * unit <= WHOLE_THREADS * norm_run(p); k++)
-        if (units % k == 0 && whole_shared(p, k * unit) <= WHOLE_SHARED) found = k * unit;
+        if (units % k == 0 && whole_shared(p, whole_slices(p, k * unit)) <= (size_t)(found ? THIRD_SHARED : WHOLE_SHARED)) found = k * unit;
     return found;
 }
 struct BackwardPlan {
@@ -239,7 +277,7 @@ struct BackwardPlan {
 };
 static BackwardPlan backward_plan(const NormParams &p) {
     const int channels = whole_channels(p), rows = norm_rows(p) / 2;
-    if (channels) return {true, slices_of(p, channels, WHOLE_THREADS, p.pixels)};
+    if (channels) return {true, whole_slices(p, channels)};
     Slices s = slices_of(p, walk_channels(p, rows), NORM_THREADS, 0);
     s.part = WALKS * rows * s.lanes; // whatever the batch: sums are made by parts
     return {false, s};
@@ -268,11 +306,7 @@ extern "C" int cuda_norm_bwd(const NormArgs *a, void *stream) {
     const cudaStream_t to = (cudaStream_t)stream;
     int error = a->moments || a->stats[0] ? 0 : norm_partial(&p, (float2 *)a->workspace, to);
     if (error) return error;
-    if (plan.whole) {
-        // More than every kernel has is asked for once and for all, not anew by every shape while launches of others wait.
-        const size_t needed = whole_shared(p, s.channels), shared = needed > 48 * 1024 ? (size_t)WHOLE_SHARED : needed;
-        return gpu::launch(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), shared, to, p, s);
-    }
+    if (plan.whole) return gpu::launch(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), whole_shared(p, s), to, p, s);
     p.partial = (float2 *)a->workspace + stats_pairs(a), p.parts = ceil_div(p.pixels, s.part);
     const size_t constants = (size_t)s.channels * sizeof(float4), entries = (size_t)(RUN * (NORM_THREADS + PAD)) * sizeof(float2);
     error = gpu::launch(norm_kernel(p, partial), slice_grid(p, s), dim3(NORM_THREADS), constants + entries, to, p, s);

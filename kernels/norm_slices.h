@@ -12,12 +12,12 @@ enum { SEGMENT = NORM_SEGMENT, NORM_THREADS = 256, ACROSS_BITS = 20 };
 enum { PAD = 2 }; // entries of shared memory, so that no two threads of a warp meet in a bank
 
 struct NormParams {
-    const void *x, *dy;
+    const void *x, *more, *dy, *add; // more: of x's channels those from x_c on, or NULL: x has them all; add: to the gradient, or NULL
     void *y;
     const float *gamma, *beta, *scale_shift;
-    DType x_type, dy_type, y_type;
-    int pixels, c, groups, per_group, segments, parts, n; // parts: as `segments`, of the gradient's sums
-    float eps, share;                                     // share: 1 / values of a group
+    DType x_type, dy_type, add_type, y_type;
+    int pixels, c, x_c, groups, per_group, segments, parts, n; // parts: as `segments`, of the gradient's sums
+    float eps, share;                                          // share: 1 / values of a group
     bool silu;
     const float2 *stats[2]; // [image][segment][channel]: mean and sum of squares about it
     int stats_c[2];
@@ -30,7 +30,8 @@ struct Slices {
     int across, lanes, of_across; // of_across: 2^ACROSS_BITS / across, rounded up
     int part;                     // pixels of a block
     int team_bits, side_bits;     // of a team of 2^team_bits threads, 2^side_bits stand side by side, for channels of a group
-    int teams, pitch;             // of a block; of a channel's entries in shared memory, one a thread
+    int teams;                    // of a block
+    int sums, pitch;              // of a channel in shared memory: entries, one a lane or one a warp; from a channel's to the next one's
     bool whole;                   // slices are whole groups
 };
 
@@ -101,6 +102,19 @@ template <int V> GPU_FN NormPlace norm_place(const NormParams &p, const Slices &
     const int channel = (int)blockIdx.x * s.channels + run * V, first = (int)blockIdx.y * s.part;
     return {(int)blockIdx.z, run, lane, channel, first + lane, min(first + s.part, p.pixels), lane < s.lanes && channel < p.c};
 }
+// Where a channel of the norm's input stands: it may have two tensors.
+struct Input {
+    const void *x;
+    int c, channel; // of that tensor
+
+    GPU_FN Input(const NormParams &p, int at) {
+        const bool more = at >= p.x_c;
+        x = more ? p.more : p.x, c = more ? p.c - p.x_c : p.x_c, channel = more ? at - p.x_c : at;
+    }
+    GPU_FN size_t element(const NormParams &p, int image, int pixel) const {
+        return ((size_t)image * (size_t)p.pixels + (size_t)pixel) * (size_t)c + (size_t)channel;
+    }
+};
 GPU_FN size_t element(const NormParams &p, int image, int pixel, int channel) {
     return ((size_t)image * (size_t)p.pixels + (size_t)pixel) * (size_t)p.c + (size_t)channel;
 }
@@ -211,17 +225,21 @@ inline size_t norm_pairs(const NormArgs *a) { return (size_t)a->n * (size_t)a->g
 inline int norm_segments(const NormArgs *a) { return ceil_div(a->height * a->width, SEGMENT); }
 inline NormParams norm_params(const NormArgs *a) {
     NormParams p = {};
-    p.x = a->x, p.dy = a->dy, p.y = a->y, p.gamma = a->gamma, p.beta = a->beta, p.scale_shift = a->scale_shift;
-    p.x_type = a->x_type, p.dy_type = a->dy ? a->dy_type : a->y_type, p.y_type = a->y_type;
+    p.x = a->x, p.more = a->more, p.x_c = a->more ? a->x_c : a->c, p.dy = a->dy, p.y = a->y, p.gamma = a->gamma, p.beta = a->beta,
+    p.add = a->add, p.scale_shift = a->scale_shift;
+    p.x_type = a->x_type, p.dy_type = a->dy ? a->dy_type : a->y_type, p.add_type = a->add ? a->add_type : a->y_type, p.y_type = a->y_type;
     p.pixels = a->height * a->width, p.c = a->c, p.groups = a->groups, p.per_group = a->c / a->groups, p.segments = norm_segments(a);
     p.n = a->n, p.eps = a->eps, p.silu = a->silu, p.share = (float)(1 / ((double)p.pixels * p.per_group));
     p.moments = (const float2 *)a->moments;
     for (int i = 0; i < 2; i++) p.stats[i] = (const float2 *)a->stats[i], p.stats_c[i] = a->stats_c[i];
     return p;
 }
-inline bool one_type(const NormParams &p) { return row_run(p.c) == RUN && p.x_type == p.y_type && p.dy_type == p.y_type; }
-inline int norm_bytes(const NormParams &p) { return one_type(p) && p.y_type != DG_F32 ? 2 : 4; }            // of an element
-inline int norm_run(const NormParams &p) { return one_type(p) ? RUN_BYTES / norm_bytes(p) : row_run(p.c); } // V
+inline int channel_run(const NormParams &p) { return p.x_c % RUN ? 1 : row_run(p.c); } // where no run meets the seam of two tensors
+inline bool one_type(const NormParams &p) {
+    return channel_run(p) == RUN && p.x_type == p.y_type && p.dy_type == p.y_type && p.add_type == p.y_type;
+}
+inline int norm_bytes(const NormParams &p) { return one_type(p) && p.y_type != DG_F32 ? 2 : 4; }              // of an element
+inline int norm_run(const NormParams &p) { return one_type(p) ? RUN_BYTES / norm_bytes(p) : channel_run(p); } // V
 inline int norm_rows(const NormParams &p) { return one_type(p) ? (int)NormType<float>::ROWS : (int)NormType<Mixed>::ROWS; }
 // The least channels that are whole groups and whole runs.
 inline int slice_unit(const NormParams &p) {
@@ -236,8 +254,13 @@ inline Slices slices_of(const NormParams &p, int channels, int threads, int part
     s.of_across = ((1 << ACROSS_BITS) + s.across - 1) / s.across;
     s.whole = channels % p.per_group == 0, s.groups = s.whole ? channels / p.per_group : (channels - 1) / p.per_group + 2;
     while (s.team_bits < 5 && s.groups << (s.team_bits + 1) <= threads) s.team_bits++;
-    s.teams = threads >> s.team_bits, s.pitch = threads + PAD;
+    s.teams = threads >> s.team_bits, s.sums = s.lanes, s.pitch = threads + PAD;
     while (s.side_bits < s.team_bits && 1 << s.side_bits < p.per_group) s.side_bits++;
+    return s;
+}
+// Where the lanes of a run lie as far apart in all warps, each warp adds them up by itself: less shared memory.
+inline Slices folded(Slices s, int threads) {
+    if (s.across < 32 && (s.across & (s.across - 1)) == 0) s.sums = threads / 32, s.pitch = s.sums * s.across + PAD;
     return s;
 }
 // Slices for kernels that walk over an image: pieces of rows of whole 128-byte lines, and more where the image has fewer rows than a
@@ -259,7 +282,7 @@ inline dim3 slice_grid(const NormParams &p, const Slices &s) {
 // The kernel for these tensors of five: all f16, all bf16, all f32, mixed in whole runs, mixed.
 typedef void (*NormKernel)(NormParams, Slices);
 inline NormKernel norm_kernel(const NormParams &p, const NormKernel (&of)[5]) {
-    if (!one_type(p)) return of[row_run(p.c) == RUN ? 3 : 4];
+    if (!one_type(p)) return of[channel_run(p) == RUN ? 3 : 4];
     return of[p.y_type == DG_F16 ? 0 : p.y_type == DG_BF16 ? 1 : 2];
 }
 size_t norm_bwd_workspace(const NormArgs *a);

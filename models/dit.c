@@ -31,13 +31,29 @@ static Tid mlp(const Dit *d, Tid x) {
     Tid h = g_unary(d->g, block_linear(d->g, x, "mlp.fc1", d->c->mlp_width, true), F_GELU_TANH, 0, 0);
     return block_linear(d->g, h, "mlp.fc2", d->c->hidden_size, true);
 }
-/* The stream x is f32 in every precision: what 56 blocks add to it is small beside it. */
-static Tid block(const Dit *d, Tid x) {
-    enum { SHIFT_SCALE_A = 0, GATE_A = 2, SHIFT_SCALE_M = 3, GATE_M = 5, PARTS = 6 };
-    Tid m = block_linear(d->g, d->condition, "adaLN_modulation.1", PARTS * d->c->hidden_size, true);
-    Tid h = attention(d, modulated_norm(d, x, part(d, m, SHIFT_SCALE_A, 2)));
+/* What the condition makes for a block: shift and scale of a norm and the gate behind it, for attention and for the MLP. */
+enum { SHIFT_SCALE_A = 0, GATE_A = 2, SHIFT_SCALE_M = 3, GATE_M = 5, PARTS = 6 };
+static Tid modulation(const Dit *d, int block) {
+    block_enter(d->g, "blocks.%d.", block);
+    return block_linear(d->g, d->condition, "adaLN_modulation.1", PARTS * d->c->hidden_size, true);
+}
+static Tid final_modulation(const Dit *d) {
+    block_enter(d->g, "final_layer.");
+    return block_linear(d->g, d->condition, "adaLN_modulation.1", 2 * d->c->hidden_size, true);
+}
+/* The stream x is f32 in every precision: what 56 blocks add to it is small beside it. What a norm multiplies by is there before the
+ * convolution that makes the norm's input: that one may then leave the products (device/cuda/norm_fold.c). So *shift_scale, of the norm
+ * that is next, is this block's first one's, and becomes the next block's, or the last layer's.                               */
+static Tid block(const Dit *d, int i, Tid x, Tid *modulated, Tid *shift_scale) {
+    Tid m = *modulated, own = part(d, m, SHIFT_SCALE_M, 2);
+    block_enter(d->g, "blocks.%d.", i);
+    Tid h = attention(d, modulated_norm(d, x, *shift_scale));
     x = g_gate(d->g, h, part(d, m, GATE_A, 1), x);
-    h = mlp(d, modulated_norm(d, x, part(d, m, SHIFT_SCALE_M, 2)));
+    bool last = i == d->c->depth - 1;
+    *modulated = last ? final_modulation(d) : modulation(d, i + 1);
+    *shift_scale = last ? *modulated : part(d, *modulated, SHIFT_SCALE_A, 2);
+    block_enter(d->g, "blocks.%d.", i);
+    h = mlp(d, modulated_norm(d, x, own));
     return g_gate(d->g, h, part(d, m, GATE_M, 1), x);
 }
 static Tid condition(const Dit *d, int batch, Ports *p) {
@@ -61,13 +77,10 @@ static void build(Graph *g, const void *config, int batch, Ports *p) {
     Tid x = g_f32(g, block_conv_with(g, p->x, "x_embedder.proj", c->hidden_size, c->patch_size, patches));
     Tid positions = g_weight(g, "pos_embed", (Shape){1, side, side, c->hidden_size}, (WeightView){.kind = VIEW_POSITIONS});
     x = g_add(g, x, positions, 1, 1);
-    for (int i = 0; i < c->depth; i++) {
-        block_enter(g, "blocks.%d.", i);
-        x = block(&d, x);
-    }
+    Tid modulated = modulation(&d, 0), shift_scale = part(&d, modulated, SHIFT_SCALE_A, 2);
+    for (int i = 0; i < c->depth; i++) x = block(&d, i, x, &modulated, &shift_scale);
     block_enter(g, "final_layer.");
-    Tid m = block_linear(g, d.condition, "adaLN_modulation.1", 2 * c->hidden_size, true);
-    x = block_linear(g, modulated_norm(&d, x, m), "linear", c->patch_size * c->patch_size * out, true);
+    x = block_linear(g, modulated_norm(&d, x, shift_scale), "linear", c->patch_size * c->patch_size * out, true);
     p->out = g_output(g, g_depth_to_space(g, x, c->patch_size));
 }
 /* Of the original timestep, 0 to 999. */

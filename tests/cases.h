@@ -21,12 +21,12 @@ typedef struct {
     /* clang-format off */
     union {
         /* an r x r kernel and one pad; where s is not 0, an r x s kernel, its stride and its pads (top, left, bottom, right) */
-        struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; Act act; bool gate; } conv;
-        struct { int groups; float eps; bool silu, scale_shift; } norm;
+        struct { int k, r, pad; float scale; bool bias; AddKind add; int s, stride, side[4]; Act act; bool gate; int skip[2]; bool no_skip_bias; } conv;
+        struct { int groups; float eps; bool silu, scale_shift, again; int more; } norm; /* again: x is read beside the norm too, y = norm + x */
         struct { int heads; AttnInput input; } attn;
         struct { UnaryKind f; float lo, hi; } unary;
         struct { float a, b; AddKind add; } add;
-        struct { int c[OP_INPUTS - 1]; } concat; /* of in1, in2, ... */
+        struct { int c[CONCAT_INPUTS - 1]; } concat; /* of in1, in2, ... */
         struct { int first, c; } slice;
         struct { bool up; int taps, pad; float tap[RESAMPLE_TAPS], scale; } resample;
         PoolOptions pool;
@@ -117,7 +117,18 @@ static const OpCase op_cases[] = {
     {"conv3_f32_runs", "operand and output are f32 in all precisions, in whole runs", OP_CONV, {1, 8, 8, 32}, .f32_out = true, .f32_in = true, .conv = {72, 3, 1, .5f, true, ADD_FULL}},
     {"conv_5x1", "rows of the filter that are shorter than a step of the sum", OP_CONV, {1, 9, 8, 8}, .conv = {16, 5, 0, 1, true, ADD_NONE, 1, 1, {2, 0, 2, 0}}},
     {"conv6", "36 taps: more than a mask of bits holds", OP_CONV, {1, 8, 7, 16}, .conv = {24, 6, 2, 1, true, ADD_NONE}},
+    {"conv3_skip", "1x1 of another input, sums that end inside a step, a scale", OP_CONV, {1, 8, 8, 64}, .conv = {64, 3, 1, .70710678f, true, ADD_NONE, .skip = {136}}},
+    {"conv3_skip_two", "of two, the first one's sum ends inside a step; two images in a tile", OP_CONV, {1, 8, 8, 64}, .conv = {256, 3, 1, 1, true, ADD_NONE, .skip = {72, 128}}},
+    {"conv3_skip_wide", "many steps of a skip, tiles of 192 channels, no bias of its own", OP_CONV, {1, 8, 16, 64}, .conv = {192, 3, 1, 1, true, ADD_NONE, .skip = {320, 64}, .no_skip_bias = true}},
+    {"conv3_skip_first", "the only bias is the skip's; half of the last tile lies outside, activation", OP_CONV, {1, 6, 32, 64}, .conv = {64, 3, 1, .5f, false, ADD_NONE, .act = ACT_RELU, .skip = {64, 64}}},
+    {"conv3_skip_none", "no bias at all; the larger tile of the fast ways", OP_CONV, {1, 16, 16, 64}, .conv = {64, 3, 1, 1, false, ADD_NONE, .skip = {32}, .no_skip_bias = true}},
+    {"conv3_skip_f32", "output in f32", OP_CONV, {1, 8, 8, 64}, .f32_out = true, .conv = {128, 3, 1, .5f, true, ADD_NONE, .skip = {64, 32}}},
+    {"conv3_skip_odd", "no size is a multiple of anything", OP_CONV, {1, 7, 5, 13}, .conv = {19, 3, 1, 1, true, ADD_NONE, .skip = {11, 9}}},
+    {"conv3_skip_halves", "stride 2; the skip has the output's pixels", OP_CONV, {1, 16, 16, 64}, .conv = {64, 3, 0, 1, true, ADD_NONE, 3, 2, {1, 1, 1, 1}, .skip = {64}}},
+    {"conv1_skip", "a product of matrices with another", OP_CONV, {1, 3, 43, 136}, .conv = {72, 1, 0, 1, true, ADD_NONE, .skip = {64, 200}}},
     {"linear_wide", "DiT's modulation: many outputs, the last tile not whole", OP_CONV, {1, 1, 1, 72}, .conv = {3220, 1, 0, 1, true, ADD_NONE}},
+    {"linear_gated_256", "everything that a layer does to its sums, for those that tensor cores make", OP_CONV, {1, 1, 1, 260}, .conv = {259, 1, 0, .5f, true, ADD_FULL, .act = ACT_GELU_TANH, .gate = true}},
+    {"linear_far", "vectors far beyond the range of 16 bits", OP_CONV, {1, 1, 1, 256}, .x_gain = 0x1p17f, .conv = {256, 1, 0, 1, false, ADD_NONE, .gate = true}},
     {"linear_odd", "the same, no whole pieces of channels", OP_CONV, {1, 1, 1, 18}, .conv = {3218, 1, 0, 1, true, ADD_NONE}},
     /* ---- norm ---- */
     {"norm_128", "32 groups of 4", OP_NORM, {1, 8, 8, 128}, .norm = {32, 1e-6f, false, false}},
@@ -137,6 +148,17 @@ static const OpCase op_cases[] = {
     {"norm_40px", "more than they can: parts of an image", OP_NORM, {1, 40, 40, 48}, .norm = {8, 1e-5f, true, true}},
     {"norm_24px_odd", "the same of single channels", OP_NORM, {1, 24, 24, 15}, .norm = {5, 1e-6f, true, false}},
     {"norm_wide", "a group wider than a block of threads", OP_NORM, {1, 2, 3, 521}, .norm = {1, 1e-5f, true, true}},
+    {"norm_again", "x is read beside the norm too: its gradient is added to the norm's", OP_NORM, {1, 8, 8, 64}, .norm = {16, 1e-5f, true, false, true}},
+    {"norm_again_32px", "the same: many rows", OP_NORM, {1, 32, 32, 32}, .norm = {8, 1e-6f, true, true, true}},
+    {"norm_again_40px", "the same: parts of an image", OP_NORM, {1, 40, 40, 48}, .norm = {8, 1e-5f, false, true, true}},
+    {"norm_again_odd", "the same: 3 channels per group, odd image", OP_NORM, {1, 5, 7, 15}, .norm = {5, 1e-6f, true, false, true}},
+    {"norm_again_f32", "the same: a gradient of another type is added", OP_NORM, {1, 10, 10, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true, true}},
+    {"norm_two", "of two tensors, 12 channels per group: one straddles the seam", OP_NORM, {1, 8, 8, 256}, .norm = {32, 1e-6f, true, false, false, 128}},
+    {"norm_two_seam", "a slice of channels that begins beside the seam; more pixels than a segment", OP_NORM, {1, 12, 12, 72}, .norm = {8, 1e-5f, true, true, false, 88}},
+    {"norm_two_odd", "a seam where no run of channels begins", OP_NORM, {1, 5, 7, 21}, .norm = {16, 1e-6f, true, false, false, 11}},
+    {"norm_two_72px", "two tensors, many segments", OP_NORM, {1, 72, 72, 8}, .norm = {4, 1e-5f, false, true, false, 24}},
+    {"norm_two_32px", "several passes, channels of two slices", OP_NORM, {1, 32, 32, 40}, .norm = {3, 1e-5f, true, false, false, 8}},
+    {"norm_two_f32_out", "two tensors, types that differ", OP_NORM, {1, 10, 10, 16}, .f32_out = true, .norm = {4, 1e-5f, true, true, false, 8}},
     {"norm_f32_out", "types that differ, a last segment that is not whole", OP_NORM, {1, 10, 10, 24}, .f32_out = true, .norm = {4, 1e-5f, true, true}},
     /* ---- attention ---- */
     {"attn_d64", "ADM heads of 64", OP_ATTN, {1, 8, 8, 3 * 128}, .attn = {2}},
@@ -150,6 +172,8 @@ static const OpCase op_cases[] = {
     {"attn_one", "one token", OP_ATTN, {1, 1, 1, 3 * 32}, .attn = {1}},
     {"attn_129", "one token more than two blocks of 64", OP_ATTN, {1, 1, 129, 3 * 64}, .attn = {1}},
     {"attn_576", "24x24 tokens: many key blocks, many query blocks", OP_ATTN, {1, 24, 24, 3 * 64}, .attn = {1}},
+    {"attn_d64_256", "256 tokens, two heads of 64: whole tiles, several blocks of both", OP_ATTN, {1, 16, 16, 3 * 128}, .attn = {2}},
+    {"attn_d64_odd", "an odd number of heads of 64 with fewer tokens than a tile, many of them", OP_ATTN, {1, 3, 5, 3 * 704}, .attn = {11}},
     {"attn_d256_16px", "DDPM++ at 16x16: several key blocks of 256 channels", OP_ATTN, {1, 16, 16, 3 * 256}, .attn = {1}},
     {"attn_d32_odd", "77 tokens, heads of 32", OP_ATTN, {1, 7, 11, 3 * 64}, .attn = {2}},
     {"attn_d128", "70 tokens, heads of 128", OP_ATTN, {1, 7, 10, 3 * 256}, .attn = {2}},
@@ -190,7 +214,7 @@ static const OpCase op_cases[] = {
     {"concat_seam", "whole vectors read, written where no vector begins", OP_CONCAT, {1, 4, 4, 4}, .concat = {{8}}},
     {"concat_three", "three, the middle one unaligned", OP_CONCAT, {1, 3, 4, 8}, .concat = {{7, 16}}},
     {"concat_four", "Inception's branches", OP_CONCAT, {1, 5, 5, 32}, .concat = {{64, 96, 32}}},
-    {"concat_five", "as many as an op has inputs, one channel among them", OP_CONCAT, {1, 2, 3, 13}, .concat = {{1, 7, 24, 8}}},
+    {"concat_five", "five, one channel among them", OP_CONCAT, {1, 2, 3, 13}, .concat = {{1, 7, 24, 8}}},
     {"slice", "the first half", OP_SLICE, {1, 4, 4, 32}, .slice = {0, 16}},
     {"slice_odd", "the middle, unaligned", OP_SLICE, {1, 3, 3, 11}, .slice = {3, 5}},
     {"down_box", "2x2 average pooling", OP_RESAMPLE, {1, 8, 8, 32}, .resample = {false, BOX, 1}},
@@ -247,7 +271,7 @@ static const OpCase op_cases[] = {
 #undef TENT
 enum { OP_CASES = sizeof op_cases / sizeof *op_cases };
 
-enum { CASE_INPUTS = OP_INPUTS };
+enum { CASE_INPUTS = CONCAT_INPUTS };
 typedef struct {
     Tid in[CASE_INPUTS]; /* in[0] = x; 0 where there is none */
     Tid y;
@@ -301,7 +325,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
     Shape s = c->x;
     s.n = n;
     CaseGraph k = {.in = {g_input(g, "x", s)}};
-    static const char *const concat_names[] = {"second", "third", "fourth", "fifth"};
+    static const char *const concat_names[] = {"second", "third", "fourth", "fifth"}, *const skip_names[] = {"skip", "more"};
     Tid x = k.in[0];
     int inputs = 1;
     Op *op;
@@ -320,13 +344,25 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         Tid add = c->conv.add == ADD_POSITIONS ? case_positions(g, shape_of(g, k.y)) : k.in[1];
         op = &g->op[g->t[k.y].producer];
         op->in[3] = add, op->in[4] = k.in[2];
+        for (int i = 0; i < 2; i++)
+            if (c->conv.skip[i])
+                k.in[1 + i] = g_input(g, skip_names[i], (Shape){n, shape_of(g, k.y).h, shape_of(g, k.y).w, c->conv.skip[i]});
+        if (c->conv.skip[0]) {
+            Tid skip_w = case_weight(g, "skip.weight", (Shape){c->conv.k, 1, 1, c->conv.skip[0] + c->conv.skip[1]}, VIEW_CONV);
+            g->t[skip_w].dtype = g->t[w].dtype;
+            *op = conv_with_skip(g, *op, k.in[1], k.in[2], skip_w, c->conv.no_skip_bias ? 0 : case_vector(g, "skip.bias", c->conv.k));
+        }
         break;
     }
     case OP_NORM:
-        if (c->norm.scale_shift) k.in[1] = g_input(g, "scale_shift", (Shape){n, 1, 1, 2 * s.c});
-        k.y = g_norm(g, x, case_vector(g, "n.weight", s.c), case_vector(g, "n.bias", s.c), k.in[1], c->norm.groups, c->norm.eps);
+        if (c->norm.more) k.in[1] = g_input(g, "more", (Shape){n, s.h, s.w, c->norm.more});
+        s.c += c->norm.more;
+        if (c->norm.scale_shift) k.in[2] = g_input(g, "scale_shift", (Shape){n, 1, 1, 2 * s.c});
+        k.y = g_norm_of_two(g, x, k.in[1], case_vector(g, "n.weight", s.c), case_vector(g, "n.bias", s.c), k.in[2], c->norm.groups,
+                            c->norm.eps);
         op = &g->op[g->t[k.y].producer];
         op->norm.silu = c->norm.silu;
+        if (c->norm.again) k.y = g_add(g, k.y, x, 1, 1);
         break;
     case OP_ATTN: k.y = g_attn(g, x, c->attn.heads); break;
     case OP_UNARY: k.y = g_unary(g, x, c->unary.f, c->unary.lo, c->unary.hi); break;
@@ -336,7 +372,7 @@ static inline CaseGraph case_build(Graph *g, const OpCase *c, int n) {
         k.y = g_add(g, x, c->add.add == ADD_POSITIONS ? case_positions(g, s) : k.in[1], c->add.a, c->add.b);
         break;
     case OP_CONCAT:
-        for (int i = 0; i < OP_INPUTS - 1 && c->concat.c[i]; i++, inputs++)
+        for (int i = 0; i < CONCAT_INPUTS - 1 && c->concat.c[i]; i++, inputs++)
             k.in[1 + i] = g_input(g, concat_names[i], (Shape){n, s.h, s.w, c->concat.c[i]});
         k.y = g_concat_all(g, k.in, inputs);
         break;

@@ -73,8 +73,11 @@ static inline bool exec_run_checked(Exec *e, int rows, Error *err) {
     e->rows = rows;
     for (int i = 0; i < g->nop && ok; i++) {
         Tid out = g->op[i].out;
-        poison_tensor(e, UNWRITTEN, out, 0);
-        set_guards(e, out, host);
+        for (Tid t = 1; t < g->nt; t++) { /* its output, or one that it may begin */
+            if (g->t[t].kind != T_ACT || g->t[t].first != i) continue;
+            poison_tensor(e, UNWRITTEN, t, 0);
+            set_guards(e, t, host);
+        }
         e->dev->be->run_op(e, i);
         if (!guards_intact(e, out, host)) ok = dg_error(err, "op %d (%s) wrote outside its output", i, op_name(g->op[i].kind));
         else if (!written(e, UNWRITTEN, out, rows, &where))

@@ -11,7 +11,7 @@ import tempfile
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
-from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report, wgmma  # noqa: E402
+from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report, wgmma, wgmma_attention  # noqa: E402
 
 passed = failed = 0
 
@@ -250,7 +250,7 @@ def test_wgmma_launches():
     check("512 tiles of 36 steps", (p.tiles, p.pixel_tiles, p.steps, p.across, p.down, p.plain), (512, 512, 36, 1, 8, True))
     check("4 tiles of the first block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in run.longer[:2]], run.longer[2]), ([(256, 2), (172, 3)], 4))
     check("maps are aligned in constant memory", (launches.FIRST + len(run.parameter_bytes()), [run.parameter_bytes()[at] for at in (112, 113, 240, 241)]),
-          (0x480 + ctypes.sizeof(wgmma.WgmmaParams), [0, 64, 0, 64]))
+          (0x680 + ctypes.sizeof(wgmma.WgmmaParams), [0, 64, 0, 64]))
     matrix = wgmma.conv(op(counts.conv(1, 1152, 1152, 16, True, False, gate=True)), 132).parameters[-1]
     check("a 1x1 convolution is a product of matrices", (matrix.out_width, matrix.out_height, matrix.images, matrix.tiles, matrix.plain), (16384, 1, 1, 768, False))
     check("3 columns, or f32, are the portable kernel's", [bool(wgmma.layer_of(op(counts.conv(3, 128, k, 32)))) for k in (3, 8, 128)], [False, False, True])
@@ -260,17 +260,54 @@ def test_wgmma_launches():
     check("of stride 2 too", [wgmma.conv(op(half), 132).parameters[-1].phase_channels, p.phase_channels], [128, 0])
     odd = wgmma.conv(op(counts.conv(3, 256, 256, 8), 5), 132)
     check("5 images of 8x8 are 3 tiles of two images; tiles and blocks come in pairs", (odd.parameters[-1].pixel_tiles, odd.grid), (4, (4, 1, 1)))
+    skip = counts.conv(3, 256, 256, 16, residual=False)
+    skip["tensors"] += [[1, 16, 16, 200, "fp16"], [1, 16, 16, 64, "fp16"], [256, 1, 1, 264, "fp16"], [1, 1, 1, 256, "fp32"]]
+    skip["ops"][0]["in"][5:] = [len(skip["tensors"]) - k for k in (4, 3, 2, 1)]
+    run = wgmma.conv(op(skip), 132)
+    p = run.parameters[-1]
+    check("a skip's inputs are 4 and 1 steps more", (p.steps, list(p.skip_chunks), [m.box_bytes for m in run.parameters[4:8]]),
+          (9 * 4 + 5, [4, 1], [16384, 16384, 16384, 16384]))
+    check("and are in its name", op(skip).describe(), "conv 3x3 256->256 16x16 + skip 264")
+    parts = launches.in_turn(op(skip))
+    check("elsewhere they are convolutions of their own", [(t.inputs[0].c, t.inputs[1].c, t.inputs[1].h, bool(t.inputs[3])) for t in parts],
+          [(200, 200, 1, False), (64, 64, 1, True), (256, 256, 3, True)])
+    check("which is what the model launches there", [run.kernel for run in launches.conv(op(skip))], ["conv_mma_kernelI6__halfLi128ELb1E"] * 3)
+    run = wgmma.launches(op(counts.conv(3, 256, 256, 32)))[0]
     own = counts.only_launches(counts.conv(3, 256, 256, 32), True)[0].kernel, counts.only_launches(counts.conv(3, 256, 256, 32))[0].kernel
     check("it is taken where it is there", own, (run.kernel, "conv_mma_kernelI6__halfLi128ELb1E"))
+
+
+def test_wgmma_attention():
+    op = lambda heads, tokens, n, d=64: (lambda g: launches.Op(g, g["ops"][0], n))(counts.attention("attn_bwd", heads, d, tokens))
+    queries, keys = wgmma_attention.gradient(op(2, 1024, 264))
+    check("two kernels, on all multiprocessors", [(made.kernel, made.grid, made.shared) for made in (queries, keys)],
+          [("attn_grad_wgmma_kernelI6__halfLb0E", (132, 1, 1), 65536 + 131072 + 168), ("attn_grad_wgmma_kernelI6__halfLb1E", (132, 1, 1), 32768 + 139264 + 168)])
+    p = keys.parameters[-1]
+    check("items of 128 keys, steps of 64 queries", (p.problems, p.items, p.steps, p.apart), (528, 4224, 16, False))
+    check("32 items of a block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in keys.longer[:2]], keys.longer[2]), ([(2112, 2), (1408, 3)], 32))
+    p = wgmma_attention.gradient(op(3, 50, 5))[0].parameters[-1]
+    check("few tokens: two heads an item, the last of them alone", (p.problems, p.items, p.steps, p.apart), (15, 8, 2, True))
+    check("heads of 72 are the portable kernel's", [wgmma_attention.takes_gradient(op(2, 256, 4, d)) for d in (64, 72)], [True, False])
+    graph = counts.attention("attn_bwd", 4, 64, 256)
+    check("taken where it is there", [counts.only_launches(graph, hopper)[0].kernel[:18] for hopper in (True, False)], ["attn_grad_wgmma_ke", "attn_grad_queries_"])
 
 
 def test_launches():
     run = counts.only_launches(counts.conv(3, 256, 256, 32))[0]
     check("a convolution's grid", (run.kernel, run.grid, run.shared), ("conv_mma_kernelI6__halfLi128ELb1E", (1024, 1, 1), 49152))
     check("its parameters", len(run.parameter_bytes()), 192)
-    few, many = (launches.linear(launches.Op(g, g["ops"][0], n))[0] for g in [counts.linear(256, 512)] for n in (15, 16))
+    few, many = (launches.linear(launches.Op(g, g["ops"][0], n))[0] for g in [counts.linear(96, 512)] for n in (15, 16))
     check("linear layers on 15 and on 16 vectors", (few.kernel, few.grid, many.kernel, many.grid),
           ("linear_few_kernelILb1E", (16, 2, 1), "linear_many_kernelILi32ELi16ELb1E", (32, 1, 1)))
+    large = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
+    check("a large layer is for tensor cores", (large.kernel, large.grid, large.threads, large.shared), ("linear_mma_kernel", (3, 108, 1), 128, 49152))
+    two = counts.linear(128, 512)
+    for k in (640, 24):
+        two["tensors"] += [[k, 1, 1, 128, "fp32"], [1, 1, 1, k, "fp32"]]
+        two["ops"].append(dict(two["ops"][0], **{"in": [two["ops"][0]["in"][0], len(two["tensors"]) - 2, 0, 0, 0], "out": len(two["tensors"]) - 1}))
+    (_, one), (_, none), (_, small) = launches.launches_of(two, 70)
+    check("layers of the same vector are one launch, small ones another", ([launch.grid for launch in one], none, small[0].kernel),
+          ([(2, 10, 2)], [], "linear_many_kernelILi32ELi16ELb1E"))
     check("72 steps are reckoned from 18 and 36", [run.longer[0][1], run.longer[1][1], run.longer[2]], [18, 36, 72])
     check("a guided run of CIFAR-10 asks the guide 15 times", predict.guided_steps(18), 15)
     old = [{"case": "a", "kernel": "k", **dict.fromkeys(counts.WATCHED, 10)}]
@@ -298,8 +335,18 @@ def test_bf16_and_wide_heads():
     check("a head of 512: 2 halves of its channels, 64 queries a block", (wide.kernel, wide.grid, wide.shared), ("attn_wide_kernelI6__halfE", (1024, 1, 2), 91648))
     check("its 64 blocks of keys are reckoned from 2 and 4", [(part.parameters[0].tokens, steps) for part, steps in wide.longer[:2]] + [wide.longer[2]],
           [(32, 2), (64, 4), 64])
-    many = launches.linear(launches.Op(counts.linear(1152, 6912), counts.linear(1152, 6912)["ops"][0], 132))[0]
+    many = launches.linear(launches.Op(counts.linear(1001, 6912), counts.linear(1001, 6912)["ops"][0], 132))[0]
     check("132 vectors are two whole tiles, and one of 4", [(part.grid, part.parameters[0].n) for part in many.parts], [((108, 2, 1), 128), ((108, 1, 1), 4)])
+
+
+def stream_and_norm():
+    """A convolution that makes a stream, a pixel norm of it, and a convolution of that."""
+    tensors = [[0, 0, 0, 0, "fp16"], [1, 16, 16, 1152, "fp16"], [1152, 1, 1, 1152, "fp16"], [1, 16, 16, 1152, "fp32"], [1, 1, 1, 1152, "fp32"],
+               [1, 16, 16, 1152, "fp32"], [1, 1, 1, 2304, "fp32"], [1, 16, 16, 1152, "fp16"], [3456, 1, 1, 1152, "fp16"], [1, 16, 16, 3456, "fp16"]]
+    conv = {"kind": "conv", "stride": 1, "top": 0, "left": 0, "act": "none", "positions": False, "stats": False, "flops": 0, "bytes": 0}
+    return {"tensors": tensors, "ops": [dict(conv, **{"in": [1, 2, 0, 3, 4], "out": 5}),
+                                        {"kind": "pixel_norm", "in": [5, 0, 0, 6, 0], "out": 7, "rms": False, "maker": 0, "flops": 0, "bytes": 0},
+                                        dict(conv, **{"in": [7, 8, 0, 0, 0], "out": 9})]}
 
 
 class FakePredictor:
@@ -308,7 +355,7 @@ class FakePredictor:
 
     def graph(self, graph, rows):
         return {"ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "categories": {"linear layers": [2.0, 3.0], "pixel norm": [1.0, 1.0]},
-                "fused gates": [0.5, 1.0], "rows": {"an op": {"count": 1, "ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "bytes": 3e9 * rows, "floor_ms": 3.0 * rows}},
+                "fused": [0.5, 1.0], "rows": {"an op": {"count": 1, "ms": [10.0 * rows, 20.0 * rows], "flops": 1e12 * rows, "bytes": 3e9 * rows, "floor_ms": 3.0 * rows}},
                 "launches": 1, "floor_ms": 3.0 * rows}
 
     def seconds(self, launch, name):
@@ -332,8 +379,21 @@ def test_preset():
         "| an op | 1 | 200.000..400.000 | 100.0% | 67 | 0.20 | 60.000 | 20% |", "| network | an op | 6000000 | 55.2% | 20% |")], [True] * 5)
     gated = counts.conv(1, 1152, 1152, 16, stats=False, gate=True)
     op, made = launches.launches_of(gated, 4)[0]
-    check("a gate costs what the convolution without it does not", predict.Predictor.gate(FakePredictor(), op, made, "low"), 8 * 9)
+    check("a gate costs what the convolution without it does not", predict.Predictor.more(FakePredictor(), op, made, "low"), 8 * 9)
     check("and is still in the op", op.inputs[4] is not None, True)
+    block = stream_and_norm()
+    made = launches.launches_of(block, 4, True)
+    check("a norm between two products is no launch; before it its rows' moments, behind it a product of two rows an image", [
+        [launch.kernel.split("I")[0] for launch in of] for _, of in made], [
+            ["conv_wgmma_norm_kernel", "fold_moments_kernel"], [], ["fold_rows_kernel", "conv_wgmma_kernel", "conv_wgmma_norm_kernel"]])
+    check("of 8 rows", [made[2][1][1].parameters[-1].out_width, made[0][1][1].parameters[0].parts, made[0][1][1].parameters[0].rows], [8, 18, 1024])
+    block["ops"][0]["stats"] = True
+    check("not where statistics are wanted", [len(of) for _, of in launches.launches_of(block, 4, True)], [1, 1, 1])
+    check("and not without Hopper's kernels", len(launches.launches_of(stream_and_norm(), 4)[1][1]), 1)
+    op, made = launches.launches_of(stream_and_norm(), 4, True)[2]
+    fake = predict.Predictor({}, {})
+    fake.seconds = lambda launch, name: (5.0 if "norm" in launch.kernel else 3.0, 0.0)
+    check("a reader costs what it takes more, the product of rows included", fake.more(op, made, "low"), 5.0 + 3.0 - 3.0)
     two = counts.graph_of("add", [counts.image(256, 32)] * 2, counts.image(256, 32))
     two["ops"].append(dict(two["ops"][0], flops=1e12))
     predictor = predict.Predictor({}, {})
@@ -361,8 +421,11 @@ def test_op_list():
     streams = [op for op in graphs[0]["ops"] if op["kind"] == "pixel_norm"]
     check("57 norms of an f32 stream, written in bf16", {(graphs[0]["tensors"][op["in"][0]][4], graphs[0]["tensors"][op["out"]][4]) for op in streams} |
           {len(streams)}, {("fp32", "bf16"), 57})
-    made = [launch for g in graphs for hopper in (False, True) for _, launch in launches.launches_of(g, 4 * g["rows"], hopper)]
-    check("every op of it has launches", len(made) == 2 * sum(len(g["ops"]) for g in graphs) and all(made), True)
+    check("all but the first, whose input is the portable kernel's, may be left out", sum(op["maker"] >= 0 for op in streams), 56)
+    made = [of for g in graphs for hopper in (False, True) for of in launches.launches_of(g, 4 * g["rows"], hopper)]
+    check("every op of it has launches, but for linear layers that another's launch makes and norms that are left out: not the first and not the last",
+          (len(made) == 2 * sum(len(g["ops"]) for g in graphs), {op.fold for op, of in made if not of and not launches.is_plain_linear(op)},
+            sum(not of and not launches.is_plain_linear(op) for op, of in made)), (True, {"norm"}, 55))
     refused_by = subprocess.run([lister, "bf16", "--preset", "edm-cifar10"], capture_output=True, text=True, cwd=ROOT)
     check("a preset without networks is refused", (refused_by.returncode, refused_by.stderr), (1, "op_list: edm-cifar10: a preset that does not say its networks\n"))
     return 0
@@ -395,7 +458,7 @@ def test_program():
 
 
 not_run = 0
-for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
+for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_wgmma_attention, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
     not_run += test() or 0
 print("test_sass_model: %d passed, %d failed, %d not run" % (passed, failed, not_run))
 sys.exit(failed > 0)

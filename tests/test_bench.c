@@ -173,6 +173,13 @@ static void table(const Setup *s, Precision precision) {
     if (CHECK(network, "no table of the guide's ops: %s", r->out))
         check_ops(j, "network", network, ceilings), check_ops(j, "guide", guide, ceilings);
     check_sums(j, precision, 2);
+    const Json *w = json_get(j, "waves");
+    bool known = !strcmp(s->device, "emu"), line = matches(r->out, "\nwaves +[0-9.]+ % of the convolutions' time has work for all multiproc"
+                                                                   "essors; no batch from 2 to 2 has more\n");
+    if (CHECK(known == (w != NULL) && known == line, "waves: %s", r->out) && w)
+        CHECK(number(w, "share") > 0 && number(w, "share") < 1 && number(w, "batch") == 2 &&
+                  number(w, "batch_share") == number(w, "share"),
+              "waves: a share of %g, %g at batch %g", number(w, "share"), number(w, "batch_share"), number(w, "batch"));
     state_work(j, r->out, !strcmp(s->device, "emu"));
     free(network);
     json_free(j);
@@ -284,6 +291,34 @@ static void golden_configurations(const Setup *s, const char *golden) {
     snprintf(args, sizeof args, "bench fid --synthetic %s/imagenet/vae_tiny.safetensors", golden);
     fails(run(s, args), "an autoencoder makes no images", 1, "it needs a score network");
 }
+/* Blocks of a layer, counted by hand: 3x3, 64 to 64 channels of 16x16 pixels, 4 multiprocessors. */
+static void waves(void) {
+    static const struct {
+        const char *capability;
+        double of_image;
+    } row[] = {{"80", 2. / 16}, /* blocks of 128 pixels and 64 channels, four at once on a multiprocessor */
+               {"90", 2. / 4}}; /* tiles of 128 pixels and 128 channels, one at once */
+    for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
+        Error e = {""};
+        setenv("EMU_CC", row[k].capability, 1), setenv("EMU_SMS", "4", 1);
+        Device *d = device_open("emu", "fp16", &e);
+        Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
+        Graph *g = graph_new((Precision){DG_F16, false});
+        Tid x = g_input(g, "x", (Shape){2, 16, 16, 64});
+        Tid y = g_conv(g, x, g_weight(g, "w", (Shape){64, 3, 3, 64}, (WeightView){.kind = VIEW_CONV}), 0, 1);
+        g->t[y].keep = true;
+        graph_plan(g);
+        Weights *w = weights_synthetic(1, config);
+        Exec *exec = exec_new(g, d, weights_alone(w), &e);
+        if (CHECK(exec, "%s", e.text))
+            for (int rows = 1; rows <= 9; rows += 4) {
+                double n = d->be->waves(exec, g->t[y].producer, rows);
+                CHECK(n == rows * row[k].of_image, "capability %s, %d images: %g waves", row[k].capability, rows, n);
+            }
+        exec_free(exec), weights_free(w), graph_free(g), json_free(config), device_close(d);
+    }
+    unsetenv("EMU_CC"), unsetenv("EMU_SMS");
+}
 int main(int argc, char **argv) {
     const char *device = argc > 1 ? argv[1] : "cpu";
     bool emu = !strcmp(device, "emu");
@@ -308,7 +343,7 @@ int main(int argc, char **argv) {
               "%s", e.text)) {
         table(&s, precision);
         fid(&s);
-        if (emu) no_ceilings(&s);
+        if (emu) no_ceilings(&s), waves();
         char *golden = realpath("tests/golden", NULL);
         if (golden) golden_configurations(&s, golden);
         else not_run("bench --synthetic: tests/golden is not here");

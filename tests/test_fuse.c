@@ -13,6 +13,11 @@ static Tid conv_of(Graph *g, Tid x, const char *weight, const char *bias) {
     Tid w = g_weight(g, weight, (Shape){C, 3, 3, shape_of(g, x).c}, (WeightView){.kind = VIEW_CONV});
     return g_conv(g, x, w, g_weight(g, bias, (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}), 1);
 }
+static Tid pixel_conv(Graph *g, Tid x, const char *weight, int stride) { /* 1x1 */
+    Tid w = g_weight(g, weight, (Shape){C, 1, 1, shape_of(g, x).c}, (WeightView){.kind = VIEW_CONV});
+    return g_conv_with(g, x, w, g_weight(g, "skip.bias", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}),
+                       (ConvOptions){.stride = stride, .scale = 1});
+}
 static Tid image(Graph *g, const char *name) { return g_input(g, name, (Shape){N, SIZE, SIZE, C}); }
 static Tid vector(Graph *g, const char *name, int c) { return g_input(g, name, (Shape){N, 1, 1, c}); }
 static Tid conv(Graph *g) { return conv_of(g, image(g, "x"), "w.weight", "w.bias"); }
@@ -73,6 +78,119 @@ static Tid transformer_block(Graph *g) { /* of DiT: modulation, two layers, a ga
     return g_f32(g, g_gate(g, h, vector(g, "gate", C), x));
 }
 
+static Tid skip_of(Graph *g, const char *name) { return pixel_conv(g, image(g, name), "skip.weight", 1); }
+static Tid conv_skip(Graph *g) { return g_add(g, conv(g), skip_of(g, "other"), .5f, .5f); }
+static Tid skip_conv(Graph *g) { return g_add(g, skip_of(g, "other"), conv(g), 1, 1); }
+static Tid conv_skip_relu(Graph *g) { return relu(g, conv_skip(g)); }
+static Tid conv_skip_add(Graph *g) { return g_add(g, conv_skip(g), image(g, "residual"), 1, 1); }
+static Tid conv_skip_gate(Graph *g) { return g_gate(g, conv_skip(g), vector(g, "gate", C), 0); }
+static Tid conv_gate_skip(Graph *g) { return g_add(g, conv_gate(g), skip_of(g, "other"), 1, 1); }
+static Tid skip_gate(Graph *g) { return g_add(g, conv(g), g_gate(g, skip_of(g, "other"), vector(g, "gate", C), 0), 1, 1); }
+static Tid conv_skip_uneven(Graph *g) { return g_add(g, conv(g), skip_of(g, "other"), 1, .5f); }
+static Tid skip_read_twice(Graph *g) {
+    Tid s = skip_of(g, "other");
+    return g_concat(g, g_add(g, conv(g), s, 1, 1), s);
+}
+static Tid skip_weight_read_twice(Graph *g) {
+    Tid y = g_add(g, conv(g), skip_of(g, "other"), 1, 1);
+    return g_concat(g, y, relu(g, skip_of(g, "another")));
+}
+static Tid skip_of_a_stride(Graph *g) {
+    Tid wide = g_input(g, "wide", (Shape){N, 2 * SIZE, 2 * SIZE, C});
+    return g_add(g, conv(g), pixel_conv(g, wide, "skip.weight", 2), 1, 1);
+}
+static Tid skip_of_vectors(Graph *g) { /* layers of an embedding */
+    Tid a = pixel_conv(g, vector(g, "a", C), "a.weight", 1);
+    return g_add(g, a, pixel_conv(g, vector(g, "b", C), "b.weight", 1), 1, 1);
+}
+static Tid skip_vector(Graph *g) { /* what is added is broadcast */
+    return g_add(g, conv(g), pixel_conv(g, vector(g, "b", C), "b.weight", 1), 1, 1);
+}
+
+/* The gradient of what reads x several times: of `again` beside a norm of it. */
+static Tid normed(Graph *g, Tid x) {
+    return g_norm(g, x, g_weight(g, "n.weight", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}),
+                  g_weight(g, "n.bias", (Shape){1, 1, 1, C}, (WeightView){.kind = VIEW_VECTOR}), 0, 4, 1e-5f);
+}
+static Tid gradient(Graph *g, Tid y, Tid x) {
+    g->t[y].keep = true;
+    graph_fuse(g); /* as guides are made: the forward's ops first */
+    return graph_backward(g, y, image(g, "dy"), x);
+}
+static Tid norm_beside_skip(Graph *g) {
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, normed(g, g_silu(g, x)), x, 1, 1), x);
+}
+static Tid norm_beside_scaled_skip(Graph *g) {
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, g_silu(g, normed(g, x)), x, .5f, .5f), x);
+}
+static Tid two_norms(Graph *g) { /* of three gradients two are added by one of them, the sum by the other */
+    Tid x = image(g, "x");
+    return gradient(g, g_add(g, g_add(g, normed(g, x), normed(g, x), 1, 1), x, 1, 1), x);
+}
+static Tid norm_beside_two(Graph *g) { /* it takes one, the sum of both goes on */
+    Tid x = image(g, "x"), s = g_silu(g, x);
+    return gradient(g, g_add(g, g_add(g, normed(g, x), x, 1, 1), s, 1, 1), x);
+}
+static Tid norm_beside_conv(Graph *g) { /* the conv takes the sum */
+    Tid x = image(g, "x"), skip = conv_of(g, x, "skip.weight", "skip.bias");
+    return gradient(g, g_add(g, normed(g, x), skip, 1, 1), x);
+}
+static Tid kept_gradient_of_norm(Graph *g) { /* somebody else wants to know it */
+    Tid x = image(g, "x"), dx = gradient(g, g_add(g, normed(g, x), x, 1, 1), x);
+    for (int i = 0; i < g->nop; i++)
+        if (g->op[i].kind == OP_NORM_BWD) g->t[g->op[i].out].keep = true;
+    return dx;
+}
+static Tid weighed_gradients(Graph *g) { /* an add that is more than a sum */
+    Tid x = image(g, "x"), dy = image(g, "dy"), n = normed(g, x);
+    g->t[n].keep = true;
+    return g_add(g, graph_backward(g, n, dy, x), dy, .5f, .5f);
+}
+static Tid vector_to_gradient(Graph *g) {
+    Tid x = image(g, "x"), n = normed(g, x);
+    g->t[n].keep = true;
+    return g_add(g, graph_backward(g, n, image(g, "dy"), x), vector(g, "v", C), 1, 1);
+}
+
+static Tid norm_of(Graph *g, Tid x, const char *gamma) {
+    char beta[32];
+    Shape v = {1, 1, 1, shape_of(g, x).c};
+    snprintf(beta, sizeof beta, "%s.bias", gamma);
+    Tid w = g_weight(g, gamma, v, (WeightView){.kind = VIEW_VECTOR}), b = g_weight(g, beta, v, (WeightView){.kind = VIEW_VECTOR});
+    return g_silu(g, g_norm(g, x, w, b, 0, 4, 1e-5f));
+}
+static Tid joined(Graph *g) { return g_concat(g, image(g, "x"), image(g, "y")); }
+static Tid norm_joined(Graph *g) { return norm_of(g, joined(g), "n.weight"); }
+static Tid block_of(Graph *g, Tid x) { /* of a U-Net's second half */
+    Tid h = norm_of(g, conv_of(g, norm_of(g, x, "n0.weight"), "w0.weight", "w0.bias"), "n1.weight");
+    return g_add(g, conv_of(g, h, "w1.weight", "w1.bias"), pixel_conv(g, x, "skip.weight", 1), .5f, .5f);
+}
+static Tid block_joined(Graph *g) { return block_of(g, joined(g)); }
+static Tid blocks_joined(Graph *g) { /* a small U-Net: two levels of blocks, their outputs read by the next block and by a later one */
+    Tid x = block_of(g, g_concat(g, image(g, "x"), image(g, "y")));
+    g->t[x].keep = true;
+    Tid y = norm_of(g, g_concat(g, conv_of(g, x, "down.weight", "down.bias"), x), "n2.weight");
+    return conv_of(g, y, "out.weight", "out.bias");
+}
+static Tid joined_read_by_conv(Graph *g) { /* a 3x3 convolution reads no two */
+    Tid x = joined(g), n = norm_of(g, x, "n.weight");
+    return g_concat(g, n, conv_of(g, x, "w.weight", "w.bias"));
+}
+static Tid joined_kept(Graph *g) {
+    Tid x = joined(g);
+    g->t[x].keep = true;
+    return norm_of(g, x, "n.weight");
+}
+static Tid norm_of_three(Graph *g) {
+    return norm_of(g, g_concat_all(g, (Tid[]){image(g, "x"), image(g, "y"), image(g, "z")}, 3), "n.weight");
+}
+static Tid norm_of_few(Graph *g) { /* the seam stands within eight channels */
+    Tid few = g_input(g, "few", (Shape){N, SIZE, SIZE, 4});
+    return norm_of(g, g_concat(g, few, g_concat(g, few, image(g, "x"))), "n.weight");
+}
+
 static const struct {
     Tid (*build)(Graph *);
     const char *name, *left; /* the ops after fusing, in order */
@@ -99,7 +217,35 @@ static const struct {
     {modulated_backwards, "modulation, scale first", "slice slice pixel_norm gate add"},
     {modulated_by_two, "modulation by two vectors", "slice slice pixel_norm gate add"},
     {modulated_twice, "a norm that is read again", "pixel_norm slice slice gate add concat"},
+    {conv_skip, "skip", "conv"},
+    {skip_conv, "skip first", "conv"},
+    {conv_skip_relu, "skip, relu", "conv"},
+    {conv_skip_add, "skip, add", "conv add"},
+    {conv_skip_gate, "skip, gate", "conv gate"},
+    {conv_gate_skip, "gate, skip", "conv conv"},
+    {skip_gate, "skip with a gate", "conv conv"},
+    {conv_skip_uneven, "skip in other parts", "conv conv add"},
+    {skip_read_twice, "a skip that is read twice", "conv conv concat"},
+    {skip_weight_read_twice, "a skip whose weight is read twice", "conv conv conv concat"},
+    {skip_of_a_stride, "a skip with a stride", "conv conv"},
+    {skip_of_vectors, "layers of vectors", "conv conv"},
+    {skip_vector, "a layer of vectors for an image", "conv conv"},
+    {norm_joined, "a norm of two", "norm"},
+    {block_joined, "a block of two", "norm conv norm conv"},
+    {blocks_joined, "blocks of two", "norm conv norm conv conv norm conv"},
+    {joined_read_by_conv, "a concat that a convolution reads", "concat norm conv concat"},
+    {joined_kept, "a concat that is kept", "concat norm"},
+    {norm_of_three, "a norm of three", "concat norm"},
+    {norm_of_few, "a norm of 4 and 4 and 16 channels", "concat concat norm"},
     {transformer_block, "a transformer's block", "pixel_norm conv conv"},
+    {norm_beside_skip, "a gradient beside that of silu and a norm", "unary norm add norm_bwd unary_bwd add"},
+    {norm_beside_scaled_skip, "a gradient beside a norm's", "norm add add add norm_bwd"},
+    {two_norms, "gradients of two norms and a skip", "norm norm add add norm_bwd norm_bwd"},
+    {norm_beside_two, "gradients of a norm, a skip and silu", "unary norm add add norm_bwd unary_bwd add"},
+    {norm_beside_conv, "a norm's gradient and a conv's", "norm conv norm_bwd conv"},
+    {kept_gradient_of_norm, "a norm's gradient that is kept", "norm add norm_bwd add"},
+    {weighed_gradients, "a weighed sum with a norm's gradient", "norm norm_bwd add"},
+    {vector_to_gradient, "a vector added to a norm's gradient", "norm norm_bwd add"},
 };
 
 static uint64_t rng;

@@ -227,13 +227,13 @@ static void test_poison_sees_overlap(void) {
     int fused;
     Net k = net_new(build_params, true, d, &fused);
     size_t n;
-    exec_run_checked(k.e, k.e->g->batch, &err);
+    CHECK(exec_run_checked(k.e, k.e->g->batch, &err), "an overlap where none is planted: %s", err.text);
     double *good = exec_values(k.e, k.dx, &n);
     Tid victim = k.g->op[0].out; /* lives long: read again by the backward pass */
     k.e->data[victim] = k.e->data[k.g->op[1].out];
-    exec_run_checked(k.e, k.e->g->batch, &err);
+    bool clean = exec_run_checked(k.e, k.e->g->batch, &err); /* where it stops at an op, dx may be the one of before */
     double *bad = exec_values(k.e, k.dx, &n);
-    CHECK(memcmp(good, bad, n * sizeof *good), "an overlap of two live tensors went unnoticed");
+    CHECK(!clean || memcmp(good, bad, n * sizeof *good), "an overlap of two live tensors went unnoticed");
     free(good), free(bad);
     net_free(&k);
     device_close(d);

@@ -103,6 +103,7 @@ static Graph *mode_graph(const Mode *m, Precision p, int n, Run *r) {
         g->t[r->dy].dtype = g->t[r->k.y].dtype;
         r->dx = graph_backward(g, r->k.y, r->dy, r->k.in[m->wrt]);
         if (r->dx != r->dy) g->t[r->dx].keep = true;
+        if (m->c->kind == OP_NORM && m->c->norm.again) graph_fuse(g); /* the addition becomes the norm's own */
     }
     return g;
 }
@@ -332,8 +333,12 @@ static OpCase exact_case(const OpCase *c) {
 static bool has_gradient(const OpCase *c) {
     return grad_has_rule(c->kind) && !(c->kind == OP_CONV && (c->conv.stride > 1 || c->conv.gate || c->conv.act != ACT_NONE));
 }
-static bool has_second_gradient(const OpCase *c) { /* vectors come from the time embedding: nothing is differentiated there */
-    return c->kind == OP_CONCAT || (c->kind == OP_CONV && c->conv.add == ADD_FULL) || (c->kind == OP_ADD && c->add.add == ADD_FULL);
+/* Inputs with a gradient: in[0] and those behind it. Vectors come from the time embedding: nothing is differentiated there. */
+static int gradients(const OpCase *c) {
+    if (c->kind == OP_CONV && c->conv.skip[0]) return c->conv.skip[1] ? 3 : 2;
+    bool second = c->kind == OP_CONCAT || (c->kind == OP_NORM && c->norm.more) || (c->kind == OP_CONV && c->conv.add == ADD_FULL) ||
+                  (c->kind == OP_ADD && c->add.add == ADD_FULL);
+    return second ? 2 : 1;
 }
 
 static void test_device(const char *spec, const char *precision, const char *only) {
@@ -356,11 +361,7 @@ static void test_device(const char *spec, const char *precision, const char *onl
             test_values(&m, dev, ref64, &naive, BATCH);
             if (c->kind == OP_CONV && is_vector(c->x)) test_values(&m, dev, ref64, &naive, VECTORS);
             for (int k = 0; k < 2 && !gradient; k++) test_nan(&m, k * (c->x.h * c->x.w / 2), dev, ref64);
-            if (gradient && reference) test_slope(&m, ref64);
-            if (gradient && reference && has_second_gradient(c)) {
-                m.wrt = 1;
-                test_slope(&m, ref64);
-            }
+            for (; gradient && reference && m.wrt < gradients(c); m.wrt++) test_slope(&m, ref64);
             OpCase exact = exact_case(c);
             Mode e = {&exact, gradient, true, false, dev->precision.act};
             /* 16-bit results hold integers exactly up to 2^11 (f16) or 2^8 (bf16): those types round the large sums */

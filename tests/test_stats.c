@@ -19,6 +19,7 @@ typedef struct {
     float offset; /* added to every channel: far from zero, sums of squares must be about the mean */
     bool fused;   /* the statistics come from the convolutions */
     bool more;    /* a gate and an activation, which no gradient goes through */
+    bool two;     /* what is joined is read where it stands */
 } Case;
 static const Case cases[] = {
     {"conv", "two segments in a tile, an image of four", 16, 16, 24, 48, 0, 8, false, true, 0, true, false},
@@ -35,6 +36,8 @@ static const Case cases[] = {
     {"tile_offset", "four passes of channels, mean far above the deviation", 8, 16, 64, 256, 0, 8, false, false, 60, true, false},
     {"tile_relu", "after gate and activation, two passes of channels", 8, 16, 64, 128, 0, 8, false, false, 0, true, true},
     {"tile_concat", "a seam between tiles' channels", 8, 8, 64, 64, 136, 8, false, true, 0, true, false},
+    {"two", "the same, read where it stands", 8, 16, 16, 40, 24, 4, false, true, 0, true, false, true},
+    {"tile_two", "a seam between tiles' channels, read where it stands", 8, 8, 64, 64, 136, 8, false, true, 0, true, false, true},
     {"not_whole", "36 pixels are no whole segment: the norm makes its own", 6, 6, 16, 32, 0, 8, false, true, 0, false, false},
 };
 enum { CASES = sizeof cases / sizeof *cases, BATCH = 3 };
@@ -48,8 +51,8 @@ static float value(uint64_t key, size_t i) {
 typedef struct {
     const Case *c;
     Graph *g;
-    Tid x, residual, gate, offset, normed, y, dy, dx; /* normed: the norm's input; dx: 0 without a gradient */
-    int norm;                                         /* the norm's op */
+    Tid x, residual, gate, offset, normed[2], y, dy, dx; /* normed: the norm's inputs, one or two; dx: 0 without a gradient */
+    int norm;                                            /* the norm's op */
     Exec *e;
 } Net;
 static Tid conv(Net *n, Tid x, const char *name, int k) {
@@ -85,12 +88,13 @@ static Net net_build(const Case *c, Precision precision, int images) {
     if (c->residual) n.residual = g_input(g, "residual", (Shape){images, c->h, c->w, c->k});
     if (c->offset != 0) n.offset = g_input(g, "offset", (Shape){images, 1, 1, c->k});
     if (c->more) n.gate = g_input(g, "gate", (Shape){images, 1, 1, c->k});
-    n.normed = conv(&n, n.x, "first", c->k);
-    if (c->joined) n.normed = g_concat(g, n.normed, conv(&n, n.x, "second", c->joined));
+    n.normed[0] = conv(&n, n.x, "first", c->k);
+    if (c->joined) n.normed[1] = conv(&n, n.x, "second", c->joined);
+    if (c->joined && !c->two) n.normed[0] = g_concat(g, n.normed[0], n.normed[1]), n.normed[1] = 0;
     Shape s = {1, 1, 1, c->k + c->joined};
     Tid gamma = g_weight(g, "gamma", s, (WeightView){.kind = VIEW_VECTOR}),
         beta = g_weight(g, "beta", s, (WeightView){.kind = VIEW_VECTOR});
-    n.y = g_norm(g, n.normed, gamma, beta, 0, c->groups, 1e-5f);
+    n.y = g_norm_of_two(g, n.normed[0], n.normed[1], gamma, beta, 0, c->groups, 1e-5f);
     n.norm = g->t[n.y].producer;
     g->op[n.norm].norm.silu = c->silu;
     g->t[n.y].keep = true;
@@ -158,26 +162,31 @@ static void check_values(const Case *c, Device *d, Device *ref64, Device *naive,
     free(y), free(dx), free(again);
     net_free(&a), net_free(&b), net_free(&base), net_free(&one);
 }
-/* Doubles the norm's input just before it runs. A norm does not care, up to eps, when it makes its own statistics; one that
+static void double_values(Net *n, Tid t) {
+    size_t all = shape_count(shape_of(n->g, t));
+    bool keep = n->g->t[t].keep;
+    n->g->t[t].keep = true; /* lets this test read and write it */
+    float *v = dg_alloc(all * sizeof *v);
+    exec_get(n->e, t, DG_F32, v);
+    for (size_t i = 0; i < all; i++) v[i] *= 2;
+    exec_set(n->e, t, DG_F32, v);
+    n->g->t[t].keep = keep;
+    free(v);
+}
+/* Doubles the norm's inputs just before it runs. A norm does not care, up to eps, when it makes its own statistics; one that
  * takes those of the old values does.                                                                                     */
 static void check_use(const Case *c, Device *d, const char *precision) {
     Net n = net_new(c, d, BATCH);
     exec_run(n.e, n.e->g->batch);
-    size_t count, all = shape_count(shape_of(n.g, n.normed));
+    size_t count;
     double *before = exec_values(n.e, n.y, &count);
     for (int i = 0; i < n.norm; i++) d->be->run_op(n.e, i);
-    bool keep = n.g->t[n.normed].keep;
-    n.g->t[n.normed].keep = true; /* lets this test read and write it */
-    float *v = dg_alloc(all * sizeof *v);
-    exec_get(n.e, n.normed, DG_F32, v);
-    for (size_t i = 0; i < all; i++) v[i] *= 2;
-    exec_set(n.e, n.normed, DG_F32, v);
-    n.g->t[n.normed].keep = keep;
+    for (int k = 0; k < 2 && n.normed[k]; k++) double_values(&n, n.normed[k]);
     d->be->run_op(n.e, n.norm);
     double *after = exec_values(n.e, n.y, &count), change = rel_l2(after, before, count);
     CHECK(c->fused ? change > .2 : change < .01, "%s %s: the norm of a doubled input differs by %.3g: its statistics come %s", c->name,
           precision, change, c->fused ? "not from the convolutions" : "from elsewhere");
-    free(before), free(after), free(v);
+    free(before), free(after);
     net_free(&n);
 }
 /* Without a device: who leaves how much. A pair of f32 for every channel and segment. */

@@ -74,6 +74,23 @@ static void gradient_of_a_gate(void) {
     graph_fuse(g);
     differentiate(g, y, x);
 }
+/* A convolution of images with a skip of `images`, by a weight for so many channels. */
+static void with_skip(Shape images, int c, Tid gate) {
+    Graph *g = new_graph();
+    Tid y = g_conv(g, image(g), weight(g, 3, 3), 0, 1), skip = g_input(g, "skip", images);
+    Op *conv = &g->op[g->t[y].producer];
+    conv->in[4] = gate;
+    *conv = conv_with_skip(g, *conv, skip, 0, g_weight(g, "skip.weight", (Shape){16, 1, 1, c}, (WeightView){.kind = VIEW_CONV}), 0);
+}
+static void skip_beside_a_gate(void) { with_skip((Shape){1, 8, 8, 8}, 8, 1); }
+static void skip_of_other_channels(void) { with_skip((Shape){1, 8, 8, 8}, 16, 0); }
+static void skip_of_other_pixels(void) { with_skip((Shape){1, 8, 4, 8}, 8, 0); }
+static void skip_of_another_type(void) {
+    Graph *g = graph_new((Precision){DG_F16, false});
+    Tid x = image(g), y = g_conv(g, x, weight(g, 3, 3), 0, 1),
+        w = g_weight(g, "skip.weight", (Shape){16, 1, 1, 16}, (WeightView){.kind = VIEW_CONV});
+    conv_with_skip(g, g->op[g->t[y].producer], x, 0, w, 0);
+}
 static void window_of_padding(void) {
     Graph *g = new_graph();
     g_pool(g, image(g), (PoolOptions){.height = 3, .width = 3, .stride = 1, .pad = 3});
@@ -257,6 +274,10 @@ static const struct {
     {gradient_of_a_forward_op, "backward: op 0 (slice) has no gradient rule"},
     {gradient_of_an_activation, "backward: conv some.weight has an activation of its own: there is no gradient through it"},
     {gradient_of_a_gate, "backward: conv some.weight has a gate: there is no gradient through it"},
+    {skip_beside_a_gate, "conv some.weight: a skip beside something else that is added, or a gate"},
+    {skip_of_other_channels, "skip skip.weight: wants 16x1x1x8 values"},
+    {skip_of_other_pixels, "skip skip.weight: of other images than the output, 1x8x8"},
+    {skip_of_another_type, "skip skip.weight: it and its inputs are not all of type fp16, as is what conv some.weight reads"},
     {window_of_padding, "pool: windows of 3x3, stride 1, pad 3 on 8x8"},
     {table_beyond_the_image, "resize: output 0 of the columns reads [7,9), of 8"},
     {table_between_pixels, "resize: output 0 of the rows reads [0.5,1.5), of 8"},

@@ -4,7 +4,7 @@ A loop's figures are the difference between two launches that differ in the numb
 left is outside the loop. Kernels without such a loop are counted whole.                                                        """
 from collections import Counter
 
-from . import launches, wgmma
+from . import attention_wgmma, launches, wgmma, wgmma_attention
 from .launches import ceil_div
 from .machine import Block
 from .multiprocessor import DEFAULTS, pipe_of
@@ -24,7 +24,7 @@ def graph_of(kind, inputs, out, **numbers):
             tensors.append(list(shape[:4]) + [shape[4] if len(shape) > 4 else HALF])
     tensors.append(list(out[:4]) + [out[4] if len(out) > 4 else HALF])
     op = dict(numbers, kind=kind, out=len(tensors) - 1, flops=0, bytes=0)
-    op["in"] = ids + [0] * (5 - len(ids))
+    op["in"] = ids + [0] * (9 - len(ids))
     return {"tensors": tensors, "ops": [op]}
 
 
@@ -55,6 +55,17 @@ def image(channels, size):
     return (1, size, size, channels)
 
 
+def fold(what, channels):
+    """A convolution of DiT before a pixel norm that is not run, or behind one."""
+    maker = what == "maker"
+    y = (1, 16, 16, 1152, "fp32") if maker else (1, 16, 16, 4608)
+    vector = (1, 1, 1, y[3], "fp32")
+    graph = graph_of("conv", [image(channels, 16), (y[3], 1, 1, channels), vector, y if maker else None, vector if maker else None], y, stride=1, top=0, left=0,
+                     act="none" if maker else "gelu_tanh", stats=False)
+    graph["ops"][0]["fold"] = what
+    return graph
+
+
 BATCH = 64
 # (name, graph, the same with twice as many turns of its loop or None, the turns of the first)
 CASES = [
@@ -81,17 +92,25 @@ CASES = [
     ("softmax", graph_of("softmax", [(1, 1, 1, 1000, "fp32")], (1, 1, 1, 1000, "fp32"), log=False), None, 1),
     ("2x down", graph_of("resample", [image(256, 32)], image(256, 16), up=False, taps=2, pad=0), None, 1),
     ("2x up", graph_of("resample", [image(256, 16)], image(256, 32), up=True, taps=2, pad=0), None, 1),
-    ("linear layer, 64 vectors", linear(256, 512), linear(512, 512), 4),
+    ("linear layer, 64 vectors", linear(64, 256), linear(128, 256), 1),
+    ("large linear layer, 64 vectors", linear(256, 512), linear(512, 512), 8),
 ]
-# The same of kernels/conv_sm90.cu, where it is there: a turn is a step of 64 channels, outside is a tile's rest.
+# The same of kernels/*_sm90.cu, where they are there: a turn is a step of 64 channels, or a block of 64 keys; outside is a tile's rest.
 HOPPER_CASES = [
     ("Hopper: conv 3x3, 256 columns, residual and statistics", conv(3, 256, 256, 32), conv(3, 512, 256, 32), 36),
     ("Hopper: conv 3x3, 192 columns, residual and statistics", conv(3, 192, 192, 32), conv(3, 384, 192, 32), 27),
     ("Hopper: conv 3x3, 128 columns, residual and statistics", conv(3, 128, 128, 32), conv(3, 256, 128, 32), 18),
     ("Hopper: conv 1x1, 256 columns", conv(1, 256, 768, 16, False, False), conv(1, 512, 768, 16, False, False), 4),
     ("Hopper: conv 1x1, gate and residual", conv(1, 256, 768, 16, stats=False, gate=True), conv(1, 512, 768, 16, stats=False, gate=True), 4),
+    ("Hopper: conv 1x1, gate and residual, before a norm left out", fold("maker", 256), fold("maker", 512), 4),
+    ("Hopper: conv 1x1, GELU, behind a norm left out", fold("reader", 256), fold("reader", 512), 4),
     ("Hopper: conv 1x1, GELU", conv(1, 256, 768, 16, False, False, act="gelu_tanh"), conv(1, 512, 768, 16, False, False, act="gelu_tanh"), 4),
+    ("Hopper: attention, heads of 64, many tokens", attention("attn", 4, 64, 512), attention("attn", 4, 64, 1024), 8),
+    ("Hopper: attention, heads of 72, 256 tokens", attention("attn", 4, 72, 256), attention("attn", 4, 72, 512), 4),
+    ("Hopper: attention, heads of 64, 64 tokens", attention("attn", 4, 64, 64), attention("attn", 4, 64, 128), 1),
 ]
+# Of kernels/attention_bwd_sm90.cu: a turn is a step of 64 keys or queries, outside is an item's rest.
+HOPPER_GRADIENT = ("Hopper: gradient of attention, heads of 64", attention("attn_bwd", 4, 64, 512), attention("attn_bwd", 4, 64, 1024), 8)
 GROUPS = {"hmma": "hmma", "product": "hgmma", "box": "tma", "sync": "sync", "product_wait": "control", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
 MEMORY = {"LDSM": "ldsm", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
@@ -163,15 +182,23 @@ def row(name, launch, longer, turns, functions):
 
 
 def one_tile(graph):
-    """Hopper's convolution, with a block for each tile."""
+    """Hopper's convolution or attention, with a block for each tile."""
     op = launches.Op(graph, graph["ops"][0], BATCH)
-    return wgmma.conv(op, None, 1)
+    return attention_wgmma.attention(op, False, tiles_of_a_block=1) if op.kind == "attn" else wgmma.conv(op, None, 1)
+
+
+def one_item(graph, own_keys):
+    """Hopper's gradient of attention, with a block for each item."""
+    op = launches.Op(graph, graph["ops"][0], BATCH)
+    return wgmma_attention.launch(op, own_keys, None, 1)
 
 
 def table(functions):
     rows, seen = [], set()
     if launches.has_hopper(functions):
         rows = [row(name, one_tile(graph), one_tile(longer), turns, functions) for name, graph, longer, turns in HOPPER_CASES]
+        name, graph, longer, turns = HOPPER_GRADIENT
+        rows += [row(name, one_item(graph, own_keys), one_item(longer, own_keys), turns, functions) for own_keys in (False, True)]
     for name, graph, longer, turns in CASES:
         shorter_launches = only_launches(graph)
         longer_launches = only_launches(longer) if longer else [None] * len(shorter_launches)

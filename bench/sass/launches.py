@@ -63,6 +63,12 @@ class Tensor:
     def is_vector(self):
         return self.pixels == 1
 
+    def of_channels(self, c):
+        """As many of its channels."""
+        part = copy_of(self)
+        part.c, part.count, part.bytes = c, self.count // self.c * c, self.bytes // self.c * c
+        return part
+
 
 class Op:
     """An op of the program's list, its tensors at this batch size (weights as they are)."""
@@ -70,7 +76,7 @@ class Op:
     def __init__(self, graph, op, batch):
         self.kind, self.numbers = op["kind"], op
         tensor = graph["tensors"]
-        weights = {"conv": (1, 2), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,), "pixel_norm": (1, 2)}.get(self.kind, ())
+        weights = {"conv": (1, 2, 7, 8), "norm": (1, 2), "norm_bwd": (1, 2), "pool_tokens": (1,), "pixel_norm": (1, 2)}.get(self.kind, ())
         if op.get("positions"):
             weights += ({"conv": 3, "add": 1}[self.kind],)
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
@@ -79,7 +85,8 @@ class Op:
         # that it has to read and write; of parts of tensors, what is taken of them
         read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
         self.bytes = sum(t.bytes for t in read + [self.out] if t)
-        self.hopper = False  # whether kernels/conv_sm90.cu is there to take it
+        self.hopper = False  # whether the kernels that sm_90a alone has are there to take it
+        self.fold = op.get("fold")  # "norm": a pixel norm that is not run; "maker", "reader": a convolution before or after one
 
     def describe(self):
         """As host/program/op_table.c names the rows of its table."""
@@ -89,10 +96,12 @@ class Op:
             gate, stride = " gate" if self.inputs[4] else "", "/%d" % numbers["stride"] if numbers["stride"] > 1 else ""
             if a.is_vector():
                 return "linear %d->%d%s%s" % (w.c, w.n, gate, act)
-            return "conv %dx%d%s %d->%d %dx%d%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
-                                                      " + in3" if self.inputs[3] else "", act)
+            skip = " + skip %d" % self.inputs[7].c if self.inputs[7] else ""
+            return "conv %dx%d%s %d->%d %dx%d%s%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
+                                                      " + in3" if self.inputs[3] else "", skip, act)
         if self.kind in ("norm", "norm_bwd"):
-            return "%s%s%s %d %dx%d" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", a.c, a.h, a.w)
+            return "%s%s%s %d %dx%d%s" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", o.c, o.h, o.w,
+                                      " + in5" if self.inputs[5] else "")
         if self.kind in ("attn", "attn_bwd"):
             return "%s %d heads of %d, %d tokens" % (self.kind, numbers["heads"], a.c // 3 // numbers["heads"], a.pixels)
         if self.kind == "resample":
@@ -106,11 +115,27 @@ class Op:
         return "%s %d %dx%d" % (self.kind, o.c, o.h, o.w)
 
 
-def without_gate(op):
-    """The same convolution, its gate left out."""
+def alone(op):
+    """The same convolution, its gate and what it does of a norm left out."""
     plain = copy_of(op)
-    plain.inputs = op.inputs[:4] + [None]
+    plain.fold = None
+    plain.inputs = op.inputs[:4] + [None] + op.inputs[5:]
     return plain
+
+
+def in_turn(op):
+    """A convolution with a skip as those that kernels without one run: of each input of the skip, one upon the other, then the rest."""
+    made, bias, w = [], op.inputs[2], op.inputs[7]
+    for x in (t for t in op.inputs[5:7] if t):
+        part = copy_of(op)
+        part.inputs = [x, w.of_channels(x.c), None, op.out if made else None, None]
+        part.numbers = dict(op.numbers, stride=1, top=0, left=0, act="none", stats=False)
+        made.append(part)
+    rest = copy_of(op)
+    rest.inputs = [op.inputs[0], op.inputs[1], bias or op.inputs[8], op.out, None]
+    for part in made + [rest]:
+        part.inputs = part.inputs + [None] * 4
+    return made + [rest]
 
 
 # ---- conv.cu ------------------------------------------------------------------------------------------------------------------------
@@ -132,7 +157,7 @@ def filter_walk(filter_height, filter_width, width, pieces):
 
 
 def conv_launch(op, channels=None):
-    x, w, bias, add, gate = op.inputs
+    x, w, bias, add, gate = op.inputs[:5]
     y, per_piece = op.out, 16 // BYTES[x.type]
     channels = channels or x.c
     pieces, walks = ceil_div(channels, per_piece), channels % per_piece == 0 and w.h * w.w <= MASK_TAPS
@@ -157,15 +182,51 @@ def conv_launch(op, channels=None):
                   STAGES * (TILE_ROWS + columns) * ROW_BYTES, [p], moved)
 
 
-# ---- linear.cu ----------------------------------------------------------------------------------------------------------------------
-MANY, FEW_FEATURES, WIDE_BLOCKS = 16, 32, 100
+# ---- linear.cu, linear_mma.cu -------------------------------------------------------------------------------------------------------
+MANY, FEW_FEATURES, MULTIPROCESSORS = 16, 32, 132
+LARGE, MMA_SIDE, MMA_SHARED = 1 << 16, 64, 3 * 2 * 64 * 128
+
+
+def is_large(op):
+    x, w = op.inputs[:2]
+    return x.c % 4 == 0 and x.c * w.n >= LARGE
+
+
+def linear_mma(layers, moved):
+    grid = (ceil_div(layers[0].n, MMA_SIDE), ceil_div(max(p.k for p in layers), MMA_SIDE), len(layers))
+    launch = Launch("linear_mma_kernel", grid, 128, MMA_SHARED, [LinearGroup(layer=(LinearParams * LINEAR_LAYERS)(*layers))], moved)
+    sizes = sorted({p.k for p in layers})
+    if len(sizes) > 1:  # blocks past the features of a layer do nothing
+        launch.parts = [linear_mma([p for p in layers if p.k == k], moved) for k in sizes]
+    return launch
+
+
+def is_plain_linear(op):
+    return op.kind == "conv" and op.inputs[0].is_vector() and op.inputs[0].type == F32 and not op.inputs[3] and not op.inputs[4]
+
+
+def together(made):
+    """Large linear layers that follow each other and read the same vector are one launch: that of the first."""
+    first = 0
+    for i in range(1, len(made) + 1):
+        same = i < len(made) and all(is_plain_linear(op) and is_large(op) for op, _ in (made[first], made[i])) and i - first < LINEAR_LAYERS
+        if same and made[i][0].numbers["in"][0] == made[first][0].numbers["in"][0]:
+            continue
+        if i - first > 1:
+            layers = [launch.parameters[0].layer[0] for _, (launch,) in made[first:i]]
+            moved = sum(launch.moved for _, (launch,) in made[first:i]) - (i - first - 1) * made[first][0].inputs[0].bytes
+            made[first:i] = [(made[first][0], [linear_mma(layers, moved)])] + [(op, []) for op, _ in made[first + 1:i]]
+        first = i
+    return made
 
 
 def linear(op):
-    x, w, bias, add, gate = op.inputs
+    x, w, bias, add, gate = op.inputs[:5]
     p = LinearParams(x=address(0), w=address(1), bias=address(2) if bias else 0, gate=address(5) if gate else 0, add=address(3) if add else 0, y=address(4),
                      n=x.n, c=x.c, k=w.n, add_stride=0 if op.numbers.get("positions") else w.n, scale=1, act=ACTS[op.numbers.get("act", "none")])
     moved = x.bytes + w.bytes + op.out.bytes
+    if is_large(op):
+        return [linear_mma([p], moved)]
     if x.n < MANY:
         return [Launch("linear_few_kernelILb%dE" % (x.c % 4 == 0), (ceil_div(w.n, FEW_FEATURES), ceil_div(x.n, 8)), 256, 0, [p], moved)]
     return [linear_many(p, x.n, moved)]
@@ -175,7 +236,7 @@ def linear_many(p, n, moved, whole=0):
     """n: the vectors of this launch, or, of a part, those of it; whole: of all parts. Those that do not fill the last block leave most of its warps without work."""
     p = LinearParams.from_buffer_copy(p)
     p.n = n
-    wide = ceil_div(p.k, 64) * ceil_div(whole or n, 64) >= WIDE_BLOCKS
+    wide = ceil_div(p.k, 64) * ceil_div(whole or n, 64) >= MULTIPROCESSORS * 3 // 4
     vectors, features, stages = (64, 64, 3) if wide else (32, 16, 4)
     grid = (ceil_div(p.k, features), ceil_div(n, vectors))
     launch = Launch("linear_many_kernelILi%dELi%dELb%dE" % (vectors, features, p.c % 4 == 0), grid, 256, stages * (vectors + features) * 256, [p], moved)
@@ -190,6 +251,8 @@ def conv(op):
         return linear(op)
     if op.hopper and wgmma.layer_of(op):
         return wgmma.launches(op)
+    if op.inputs[7]:
+        return [launch for part in in_turn(op) for launch in conv(part)]
     launch = conv_launch(op)
     steps = ceil_div(launch.parameters[0].row_pieces, 4)
     if steps > MANY_STEPS and x.c % 32 == 0:
@@ -209,7 +272,7 @@ def row_block(channels, run, most):
     return RowBlock(c=channels, across=across, lanes=ROW_THREADS // across)
 
 
-NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 384, 99 * 1024, 2, 4, 512, 8
+NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, THIRD_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 256, 99 * 1024, 75 * 1024, 2, 4, 512, 8
 
 
 def slice_unit(p, run):
@@ -233,19 +296,28 @@ def slices_of(p, channels, run, threads, part):
     while s.side_bits < s.team_bits and 1 << s.side_bits < p.per_group:
         s.side_bits += 1
     s.whole = channels % p.per_group == 0
-    s.teams, s.pitch = threads >> s.team_bits, threads + PAD
+    s.teams, s.sums, s.pitch = threads >> s.team_bits, s.lanes, threads + PAD
     return s
 
 
-def whole_shared(p, channels, run):
-    rows = ceil_div(p.pixels, WHOLE_THREADS // (channels // run))
-    return channels * 24 + run * (WHOLE_THREADS + PAD) * 8 + 2 * rows * WHOLE_THREADS * 16
+def whole_slices(p, channels, run):
+    s = slices_of(p, channels, run, WHOLE_THREADS, p.pixels)
+    if s.across < 32 and s.across & (s.across - 1) == 0:
+        s.sums, s.pitch = WHOLE_THREADS // 32, WHOLE_THREADS // 32 * s.across + PAD
+    return s
+
+
+def whole_shared(p, s, run):
+    return s.channels * 24 + run * s.pitch * 8 + 2 * ceil_div(p.pixels, s.lanes) * WHOLE_THREADS * 16
 
 
 def whole_channels(p, run):
-    """The most channels of whole groups that a block keeps of a whole image, or 0."""
-    unit = slice_unit(p, run)
-    return max([n for n in range(unit, min(p.c, WHOLE_THREADS * run) + 1, unit) if p.c % n == 0 and whole_shared(p, n, run) <= WHOLE_SHARED], default=0)
+    """The most channels of whole groups that a block keeps of a whole image in a third of a multiprocessor, or the least in more, or 0."""
+    unit, found = slice_unit(p, run), 0
+    for n in range(unit, min(p.c, WHOLE_THREADS * run) + 1, unit):
+        if p.c % n == 0 and whole_shared(p, whole_slices(p, n, run), run) <= (THIRD_SHARED if found else WHOLE_SHARED):
+            found = n
+    return found
 
 
 MANY_SEGMENTS = 64
@@ -254,17 +326,22 @@ MANY_SEGMENTS = 64
 def norm(op, forward_before=False):
     backward = op.kind == "norm_bwd"
     x, given = op.inputs[0], op.numbers["stats"]
-    dy = op.inputs[4] if backward else None
+    more = None if backward else op.inputs[6]
+    if more:  # the channels of two tensors
+        x = x.of_channels(x.c + more.c)
+    dy, add = (op.inputs[4], op.inputs[5]) if backward else (None, None)
+    added = add.bytes if add else 0
     groups = op.numbers["groups"]
     segments = ceil_div(x.pixels, NORM_SEGMENT)
-    p = NormParams(x=address(0), dy=address(1) if backward else 0, y=address(2), gamma=address(3), beta=address(4),
-                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type, y_type=op.out.type,
+    p = NormParams(x=address(0), more=address(8) if more else 0, x_c=op.inputs[0].c, dy=address(1) if backward else 0, add=address(11) if add else 0, y=address(2), gamma=address(3), beta=address(4),
+                   scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type,
+                   add_type=add.type if add else op.out.type, y_type=op.out.type,
                    pixels=x.pixels, c=x.c, groups=groups, per_group=x.c // groups, segments=segments, n=x.n, eps=1e-6, silu=op.numbers["silu"],
                    moments=address(6) if forward_before else 0, own_moments=0 if backward else address(6), partial=address(7))
     p.stats[0], p.stats_c[0] = (address(9), given[0]) if given else (address(7), x.c)
     if len(given) > 1:
         p.stats[1], p.stats_c[1] = address(10), given[1]
-    if x.c % 8 or not p.x_type == p.y_type == p.dy_type:
+    if x.c % 8 or p.x_c % 8 or not p.x_type == p.y_type == p.dy_type == p.add_type:
         raise Unreadable("a norm of mixed types or channels in no whole runs: the model knows the kernels for one type only")
     size = BYTES[x.type]
     run = 16 // size
@@ -289,12 +366,11 @@ def norm(op, forward_before=False):
         return launches + [made("norm_apply_kernel", walk, NORM_THREADS, walk.channels * 16, x.bytes + op.out.bytes)]
     channels = whole_channels(p, run)
     if channels:
-        s = slices_of(p, channels, run, WHOLE_THREADS, x.pixels)
-        needed = whole_shared(p, channels, run)
-        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, WHOLE_SHARED if needed > 48 * 1024 else needed, x.bytes + dy.bytes + op.out.bytes)]
+        s = whole_slices(p, channels, run)
+        return launches + [made("norm_bwd_whole_kernel", s, WHOLE_THREADS, whole_shared(p, s, run), x.bytes + dy.bytes + added + op.out.bytes)]
     p.parts = ceil_div(x.pixels, walk.part)
     return launches + [made("norm_bwd_partial_kernel", walk, NORM_THREADS, walk.channels * 16 + 8 * (NORM_THREADS + PAD) * 8, x.bytes + dy.bytes),
-                       made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + op.out.bytes)]
+                       made("norm_bwd_apply_kernel", walk, NORM_THREADS, walk.channels * 24, x.bytes + dy.bytes + added + op.out.bytes)]
 
 
 # ---- attention.cu, attention_bwd.cu -----------------------------------------------------------------------------------------------------
@@ -352,6 +428,8 @@ def attention(op, gradient_follows):
     qkv = op.inputs[0]
     if qkv.type == F32:
         raise Unreadable("attention in f32: the model knows the tensor-core kernels only")
+    if op.hopper and attention_wgmma.takes(op):
+        return attention_wgmma.launches(op, gradient_follows)
     if 256 < qkv.c // 3 // op.numbers["heads"] <= 512:
         launch, steps = attention_wide(op), ceil_div(qkv.pixels, WIDE_KEYS)
         if steps > 8:
@@ -378,6 +456,8 @@ def attention_backward(op):
     if qkv.type == F32 or dy.type != qkv.type:
         raise Unreadable("a gradient of attention in f32: the model knows the tensor-core kernels only")
     heads = op.numbers["heads"]
+    if op.hopper and wgmma_attention.takes_gradient(op):
+        return wgmma_attention.gradient(op)
     d = tensor_core_width(qkv.c // 3 // heads, (32, 64, 128))
     tiles = 2 if d <= 64 and qkv.pixels > 64 else 1
     pitch, own, others = d * 2 + 16, 64 * tiles, (64 if d <= 64 else 32)
@@ -503,6 +583,8 @@ def pool(op):
 
 
 def pixel_norm(op):
+    if op.fold:
+        return []
     x, y, threads = op.inputs[0], op.out, 128
     given = [address(1 + k) if op.inputs[k] else 0 for k in (1, 2, 3)]
     p = PixelNormArgs(x=address(0), gamma=given[0], beta=given[1], shift_scale=given[2], y=address(1), x_type=x.type, y_type=y.type, n=x.n, pixels=x.pixels,
@@ -528,8 +610,10 @@ def launches_of(graph, batch, hopper=False):
     """[(op, its launches)] of a graph of bench/op_list.c. hopper: with the kernels that sm_90a alone has."""
     out, norms = [], set()
     differentiated = {op["in"][0] for op in graph["ops"] if op["kind"] == "attn_bwd"}
-    for numbers in graph["ops"]:
-        op = Op(graph, numbers, batch)
+    ops = [Op(graph, numbers, batch) for numbers in graph["ops"]]
+    if hopper:
+        wgmma.fold_norms(ops)
+    for op, numbers in zip(ops, graph["ops"]):
         op.hopper = hopper
         if op.kind in ("norm", "norm_bwd"):
             same = (numbers["in"][0], numbers["groups"], numbers["eps"])
@@ -543,10 +627,10 @@ def launches_of(graph, batch, hopper=False):
         else:
             made = MAKERS[op.kind](op)
         out.append((op, made))
-    return out
+    return together(out)
 
 
-from . import wgmma  # noqa: E402  (it needs what is above)
+from . import attention_wgmma, wgmma, wgmma_attention  # noqa: E402  (they need what is above)
 
 
 def has_hopper(functions):

@@ -35,11 +35,13 @@ ConvParams = structure("ConvParams", pointers("x", "w", "y", "stats"), [("end", 
                        ints("height", "width", "c", "out_width", "filter_height", "filter_width", "stride", "top", "left", "pieces", "row_pieces"),
                        [("by_width", Divider)], ints("across"), [("by_across", Divider), ("walk", FilterWalk)])
 LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add", "y"), ints("n", "c", "k", "add_stride"), floats("scale"), ints("act"))
-NormParams = structure("NormParams", pointers("x", "dy", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "y_type"),
-                       ints("pixels", "c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
+LINEAR_LAYERS = 48
+LinearGroup = structure("LinearGroup", [("layer", LinearParams * LINEAR_LAYERS)])
+NormParams = structure("NormParams", pointers("x", "more", "dy", "add", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "add_type", "y_type"),
+                       ints("pixels", "c", "x_c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
                        [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial"))
 Slices = structure("Slices",
-                   ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "pitch"),
+                   ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "sums", "pitch"),
                    [("whole", c.c_bool)])
 RowBlock = structure("RowBlock", ints("c", "across", "lanes"))
 AttnParams = structure("AttnParams", pointers("qkv", "dy", "y", "y_parts", "scores", "lengths", "query_stats", "bounds"), ints("qkv_type", "dy_type", "y_type", "tokens", "heads", "d", "blocks"),
@@ -55,6 +57,9 @@ PoolOptions = structure("PoolOptions", [("max", c.c_bool)], ints("height", "widt
 PoolArgs = structure("PoolArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "out_height", "out_width", "c"), [("options", PoolOptions)])
 PixelNormArgs = structure("PixelNormArgs", pointers("x", "gamma", "beta", "shift_scale", "y"), ints("x_type", "y_type", "n", "pixels", "c"), floats("eps"),
                           [("rms", c.c_bool)])
+FoldParams = structure("FoldParams", pointers("shift_scale", "partial", "moments", "rows"))
+MomentParams = structure("MomentParams", pointers("partial", "moments"), ints("parts", "rows"), floats("eps"))
+RowParams = structure("RowParams", pointers("shift_scale", "rows"), ints("type", "c"))
 GateArgs = structure("GateArgs", pointers("x", "gate", "residual", "y"), ints("x_type", "residual_type", "y_type", "n", "pixels", "c"))
 DepthToSpaceArgs = structure("DepthToSpaceArgs", pointers("x", "y"), ints("x_type", "y_type", "n", "height", "width", "c", "p"))
 SoftmaxArgs = structure("SoftmaxArgs", pointers("x", "y"), ints("n", "c"), [("log", c.c_bool)])

@@ -26,8 +26,8 @@ PRESETS = [  # name, preset of the program that says its networks, batch
     # Hopper's tiles; whole tiles of 64 vectors
     ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
 ]
-CATEGORIES = [("convolutions", "conv_"), ("linear layers", "linear"), ("pixel norm", "pixel_norm"), ("gates", "gate"), ("norm: apply", "norm_apply"),
-              ("norm: gradient", "norm_bwd"), ("norm: statistics", "norm_"), ("attention", ("attn_mma", "attn_wide", "attn_f32")),
+CATEGORIES = [("convolutions", "conv_"), ("linear layers", "linear"), ("pixel norm", ("pixel_norm", "fold_")), ("gates", "gate"), ("norm: apply", "norm_apply"),
+              ("norm: gradient", "norm_bwd"), ("norm: statistics", "norm_"), ("attention", ("attn_mma", "attn_wgmma", "attn_wide", "attn_f32")),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]
 
@@ -87,8 +87,6 @@ class Predictor:
             pair = (canonical(short), canonical(long))
             if is_conv(launch):  # whose steps cost the same, whatever the image
                 pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), pair)
-            if launch.place:  # the same number of blocks, each with more tiles
-                busiest = 1
             few, more = (self.clocks(part, busiest, parameters, 0, STARTS if is_conv(launch) else START) for part in pair)
             clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
         elif launch.kernel.startswith("conv_"):
@@ -103,16 +101,18 @@ class Predictor:
         clock = next(iter(self.sets.values()))["clock_under_load_mhz"] * 1e6
         return max(op.flops / (peak(clock)), op.bytes / H100["memory_bytes_per_s"])
 
-    def gate(self, op, made, name):
-        """What the gate of a convolution costs: the seconds that it has more than the same one without it."""
-        if op.kind != "conv" or not op.inputs[4] or not made[0].kernel.startswith("conv_"):
+    def more(self, op, made, name):
+        """What the gate of a convolution and its part of a norm cost: the seconds that it has more than the same one without them, those of a
+        further product for the norm included."""
+        if op.kind != "conv" or not (op.inputs[4] or op.fold) or not any(launch.kernel.startswith("conv_") for launch in made):
             return 0.0
-        plain = launches.MAKERS["conv"](launches.without_gate(op))
-        return max(0.0, sum(self.seconds(launch, name)[0] for launch in made) - sum(self.seconds(launch, name)[0] for launch in plain))
+        plain = launches.MAKERS["conv"](launches.alone(op))
+        seconds = lambda those: sum(self.seconds(launch, name)[0] for launch in those if launch.kernel.startswith("conv_"))
+        return max(0.0, seconds(made) - seconds(plain))
 
     def graph(self, graph, batch):
-        """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]. fused gates: a part of the convolutions."""
-        rows, categories, gaps, count, gates = {}, {}, 0.0, 0, [0.0, 0.0]
+        """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]. fused: gates and norms, a part of the convolutions."""
+        rows, categories, gaps, count, fused = {}, {}, 0.0, 0, [0.0, 0.0]
         for op, made in launches.launches_of(graph, batch, self.hopper):
             row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0, "bytes": 0, "floor_ms": 0.0})
             row["count"] += 1
@@ -129,10 +129,10 @@ class Predictor:
                 gaps += gap * 1e3
                 count += 1
             for k, name in enumerate(self.sets):
-                gates[k] += self.gate(op, made, name) * 1e3
+                fused[k] += self.more(op, made, name) * 1e3
         categories["gaps between launches"] = [gaps, gaps]
         total = [sum(r["ms"][k] for r in rows.values()) for k in range(2)]
-        return {"ms": total, "launches": count, "rows": rows, "categories": categories, "fused gates": gates,
+        return {"ms": total, "launches": count, "rows": rows, "categories": categories, "fused": fused,
                 "flops": sum(r["flops"] for r in rows.values()), "floor_ms": sum(r["floor_ms"] for r in rows.values())}
 
 
@@ -206,7 +206,7 @@ def shares(network, step):
     """Of a step with and without the guide: the linear layers that make the modulation, and pixel norm with the gates."""
     part = lambda of, whole: [of[k] / whole[k] for k in range(2)]
     take = lambda name: network["categories"].get(name, [0.0, 0.0])
-    norms = [sum(v) for v in zip(take("pixel norm"), take("gates"), network["fused gates"])]
+    norms = [sum(v) for v in zip(take("pixel norm"), take("gates"), network["fused"])]
     return {name: {"ms": of, "guided": part(of, step), "unguided": part(of, network["ms"])}
             for name, of in (("modulation linears", take("linear layers")), ("pixel norm and gates", norms))}
 

@@ -15,9 +15,9 @@ def call_table(title, call, batch):
     total = mean(call["ms"])
     for name, ms in sorted(call["categories"].items(), key=lambda item: -mean(item[1])):
         lines.append("| %s | %s | %.1f%% | %.1f |" % (name, span(ms, "%.3f"), 100 * mean(ms) / total, 1e3 * mean(ms) / batch))
-    if mean(call["fused gates"]):
-        lines.append("| (gates, within the convolutions) | %s | %.1f%% | %.1f |" % (
-            span(call["fused gates"], "%.3f"), 100 * mean(call["fused gates"]) / total, 1e3 * mean(call["fused gates"]) / batch))
+    if mean(call["fused"]):
+        lines.append("| (gates and norms, within the convolutions) | %s | %.1f%% | %.1f |" % (
+            span(call["fused"], "%.3f"), 100 * mean(call["fused"]) / total, 1e3 * mean(call["fused"]) / batch))
     lines += ["", "| op | count | ms | share | TFLOP/s | TB/s | floor, ms | of floor |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
     for name, r in sorted(call["rows"].items(), key=lambda item: -mean(item[1]["ms"])):
         ms = mean(r["ms"])
@@ -57,7 +57,7 @@ def run_table(p):
         lines += ["", "| of the network call | ms | of a step with the guide | without |", "|---|--:|--:|--:|"]
         for name, s in p["shares"].items():
             lines.append("| %s | %s | %s | %s |" % (name, span(s["ms"], "%.3f"), *(span([100 * v for v in s[of]], "%.2f%%") for of in ("guided", "unguided"))))
-        lines += ["", "A gate inside a convolution counts as the time that the convolution takes more than the same one without it."]
+        lines += ["", "A gate inside a convolution, and what one does of a pixel norm, count as the time that it takes more than the same one without them."]
     return lines
 
 

@@ -2,10 +2,12 @@
 parameters, as the launcher at the end of that file works them out. What changes there changes here.                         """
 import ctypes as c
 
-from .launches import (ACTS, BYTES, F16, F32, MANGLED, OPERAND_FULL, OPERAND_NONE, OPERAND_POSITIONS, OPERAND_VECTOR, NORM_SEGMENT, Epilogue, Launch,
-                       address, ceil_div, divider, ints, pointers, structure)
+from copy import copy
 
-KERNEL = "conv_wgmma_kernel"
+from .launches import (ACTS, BYTES, F16, F32, MANGLED, OPERAND_FULL, OPERAND_NONE, OPERAND_POSITIONS, OPERAND_VECTOR, NORM_SEGMENT, Epilogue, FoldParams,
+                       Launch, MomentParams, RowParams, address, ceil_div, divider, ints, pointers, structure)
+
+KERNEL, NORM_KERNEL = "conv_wgmma_kernel", "conv_wgmma_norm_kernel"
 ROWS, DEPTH, THREADS = 128, 64, 384
 PAIR = 2  # blocks of a cluster, each of which loads half of the weights for both
 ROW_BYTES, OUTPUT_BYTES = 2 * DEPTH, 2 * 64 * 2 * DEPTH
@@ -13,7 +15,7 @@ TIME = {256: 1024, 192: 832, 128: 640}  # of a step, by the columns of a tile
 
 WgmmaParams = structure("WgmmaParams", pointers("y", "stats"), [("end", Epilogue)],
                         ints("out_width", "out_height", "images", "log_width", "log_height", "across", "down", "pixel_tiles", "tiles",
-                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"), [("plain", c.c_bool)])
+                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"), [("skip_chunks", c.c_int * 2), ("plain", c.c_bool)])
 
 
 class TensorMap(c.Structure):
@@ -49,11 +51,11 @@ def box_of(width, height):
 def layer_of(op):
     """(box, columns, is it a product of matrices), or None: the portable kernel's."""
     x, w = op.inputs[:2]
-    y, n = op.out, op.numbers
+    y, n, skip = op.out, op.numbers, [t for t in op.inputs[5:7] if t]
     matrix = w.h == w.w == 1 and n["stride"] == 1 and not n["top"] and not n["left"] and (y.h, y.w) == (x.h, x.w)
     box = (ROWS, 1, 1) if matrix else box_of(y.w, y.h)
     phases = n["stride"] == 2 and x.h % 2 == x.w % 2 == x.c % DEPTH == 0
-    if not box or (n["stride"] != 1 and not phases) or x.c % 8 or w.n % 8 or x.type == F32:
+    if not box or (n["stride"] != 1 and not phases) or any(t.c % 8 for t in [x] + skip) or w.n % 8 or x.type == F32:
         return None
     columns = columns_of(w.n)
     pixels = y.pixels if matrix else whole(y.w, box[0]) * whole(y.h, box[1])
@@ -71,12 +73,13 @@ def tensor_map(channels, pixels):
 
 def conv(op, multiprocessors, tiles_of_a_block=None):
     """tiles_of_a_block: with a grid that gives the first block so many."""
-    x, w, bias, add, gate = op.inputs
+    x, w, bias, add, gate = op.inputs[:5]
+    skip = [t for t in op.inputs[5:7] if t]
     y, (box, columns, matrix) = op.out, layer_of(op)
     kind = (OPERAND_NONE if not add else OPERAND_POSITIONS if op.numbers.get("positions") else
             OPERAND_VECTOR if add.is_vector() and not y.is_vector() else OPERAND_FULL)
     act = ACTS[op.numbers.get("act", "none")]
-    end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
+    end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias or op.inputs[8] else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
                    y_type=y.type, add_kind=kind, act=act, k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1,
                    by_pixels=divider(y.pixels))
     width, height, images = (end.rows, 1, 1) if matrix else (y.w, y.h, y.n)
@@ -89,20 +92,88 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
                     log_width=box[0].bit_length() - 1, log_height=box[1].bit_length() - 1, across=across, down=down, pixel_tiles=pixel_tiles, tiles=tiles,
                     filter_width=w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
                     phase_channels=x.c if op.numbers["stride"] == 2 else 0, plain=plain)
+    for k, t in enumerate(skip):
+        p.skip_chunks[k] = ceil_div(t.c, DEPTH)
+        p.steps += p.skip_chunks[k]
     warp = tensor_map(DEPTH, 16) if plain else TensorMap()
     maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns // PAIR), tensor_map(DEPTH, ROWS) if plain and kind == OPERAND_FULL else TensorMap(), warp]
+    for box in (ROWS, columns // PAIR):  # of the inputs of a skip, then of their weights
+        maps += [tensor_map(DEPTH, box)] * len(skip) + [TensorMap()] * (2 - len(skip))
     shared = stages(columns) * ((ROWS + columns) * ROW_BYTES + 16) + 2 * OUTPUT_BYTES + 2 * 4 * columns
-    moved = x.bytes + w.bytes + y.bytes + (add.bytes if add else 0)
+    moved = x.bytes + w.bytes + y.bytes + sum(t.bytes for t in [add] + op.inputs[5:8] if t)
     grid = whole(ceil_div(tiles, tiles_of_a_block), PAIR) if tiles_of_a_block else PAIR * max(1, min(tiles, multiprocessors) // PAIR)
-    launch = Launch("%sI%sLi%dE" % (KERNEL, MANGLED[x.type], columns), (grid,), THREADS, shared, maps + [p], moved)
+    name = "I%sLi%dE" % (MANGLED[x.type], columns)
+    if op.fold:
+        maker = op.fold == "maker"
+        f = FoldParams(shift_scale=address(9), partial=address(8), moments=address(10), rows=address(11))
+        moved += y.count * BYTES[x.type] + y.n * y.pixels * w.n // FOLD_COLUMNS * 8 if maker else 0
+        launch = Launch("%s%sLb%dE" % (NORM_KERNEL, name, not maker), (grid,), THREADS, shared, [maps[0], maps[1], tensor_map(DEPTH, 16), p, f], moved)
+    else:
+        launch = Launch(KERNEL + name, (grid,), THREADS, shared, maps + [p], moved)
     launch.place = (0, 0, 0)
     return launch
 
 
-def launches(op, multiprocessors=132, few=2):
+# ---- around pixel norms that are not run: host/device/cuda/norm_folded.c, kernels/norm_fold.cu ------------------------------------------
+FOLD_COLUMNS, FOLD_THREADS = 64, 256
+
+
+def joins_norm(op):
+    cut = layer_of(op)
+    return cut and cut[2] and op.out.pixels % NORM_SEGMENT == 0
+
+
+def leaves(op):
+    x, w, _, add, gate = op.inputs
+    stream = op.out.type == F32 and gate and add and add.type == F32 and not add.is_vector() and not op.numbers.get("positions")
+    return joins_norm(op) and stream and not ACTS[op.numbers.get("act", "none")] and w.n % FOLD_COLUMNS == 0 and not op.numbers["stats"]
+
+
+def folds(op):
+    return joins_norm(op) and op.out.type == op.inputs[0].type and not op.inputs[3] and not op.inputs[4] and not op.numbers["stats"] and op.numbers.get("act") != "relu"
+
+
+def fold_norms(ops):
+    """Marks, of a network's ops in order, the convolutions around norms that are not run, and these."""
+    for op in ops:
+        maker = op.numbers.get("maker", -1)
+        if op.kind != "pixel_norm" or maker < 0 or not leaves(ops[maker]):
+            continue
+        readers = [reader for reader in ops if reader.kind == "conv" and reader.numbers["in"][0] == op.numbers["out"]]
+        if all(folds(reader) for reader in readers):
+            op.fold, ops[maker].fold = "norm", "maker"
+            for reader in readers:
+                reader.fold = "reader"
+
+
+def around_norm(op):
+    """The launches of a convolution before or after such a norm."""
+    x, w, y = op.inputs[0], op.inputs[1], op.out
+    if op.fold == "maker":
+        parts, rows = w.n // FOLD_COLUMNS, y.n * y.pixels
+        moments = MomentParams(partial=address(8), moments=address(10), parts=parts, rows=rows, eps=1e-6)
+        return tiles_of(op) + [Launch("fold_moments_kernel", (ceil_div(rows, FOLD_THREADS),), FOLD_THREADS, 0, [moments], rows * (parts + 1) * 8)]
+    of_rows = copy(op)  # two pixels an image, into f32
+    of_rows.inputs, of_rows.out, of_rows.fold, of_rows.numbers = [copy(x), w, None, None, None], copy(y), None, dict(op.numbers, act="none")
+    for t in (of_rows.inputs[0], of_rows.out):
+        t.h, t.w, t.pixels = 1, 2, 2
+        t.count = t.n * 2 * t.c
+    of_rows.out.type = F32
+    for t in (of_rows.inputs[0], of_rows.out):
+        t.bytes = t.count * BYTES[t.type]
+    rows = RowParams(shift_scale=address(9), rows=address(12), type=x.type, c=x.c)
+    grid = (ceil_div(2 * x.c // 8, FOLD_THREADS), 1, x.n)
+    return [Launch("fold_rows_kernel", grid, FOLD_THREADS, 0, [rows], x.n * 2 * x.c * (4 + BYTES[x.type]))] + tiles_of(of_rows) + tiles_of(op)
+
+
+def launches(op):
+    return around_norm(op) if op.fold else tiles_of(op)
+
+
+def tiles_of(op, multiprocessors=132, few=2):
     """The launch; where its blocks make many tiles, these are reckoned from few and one more."""
     launch = conv(op, multiprocessors)
-    most = ceil_div(launch.parameters[-1].tiles, launch.grid[0])
+    most = ceil_div(next(p for p in launch.parameters if isinstance(p, WgmmaParams)).tiles, launch.grid[0])
     if most > few + 1:
         launch.longer = [(conv(op, multiprocessors, n), n) for n in (few, few + 1)] + [most]
     return [launch]

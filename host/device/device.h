@@ -121,6 +121,8 @@ struct Backend {
     bool (*open_provider)(Device *d, Error *e);             /* d->provider's libraries are there, or e says why not */
     /* The implementation that runs op i, where exec_new chose by measurement; "own" is the backend itself. */
     const char *(*implementation)(const Exec *e, int i);
+    /* How many times op i on `rows` images would fill the device's multiprocessors: whole numbers waste nothing. 0: not known. */
+    double (*waves)(const Exec *e, int i, int rows);
     /* What was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). False, and
      * nothing written: this device has no choice.                                                                        */
     bool (*choices)(const Device *d, struct Text *chosen, struct Text *measured);

@@ -66,6 +66,10 @@ const char *host_implementation(const Exec *e, int i) {
     (void)e, (void)i;
     return "own";
 }
+double host_waves(const Exec *e, int i, int rows) {
+    (void)e, (void)i, (void)rows;
+    return 0;
+}
 bool host_choices(const Device *d, struct Text *chosen, struct Text *measured) {
     (void)d, (void)chosen, (void)measured;
     return false;

@@ -49,7 +49,7 @@ static void ref_conv(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
     Shape a = shape(e, op->in[0]), k = shape(e, op->in[1]), o = shape(e, op->out);
     const real *x = ptr(e, op->in[0]), *w = ptr(e, op->in[1]), *bias = ptr(e, op->in[2]), *add = ptr(e, op->in[3]);
-    const real *gate = ptr(e, op->in[4]);
+    const real *gate = ptr(e, op->in[4]), *skip_w = ptr(e, op->in[7]), *skip_bias = ptr(e, op->in[8]);
     Operand kind = operand_of(e->g, op->in[3], op->out);
     real *y = ptr(e, op->out);
     const ConvOptions *c = &op->conv;
@@ -68,22 +68,37 @@ static void ref_conv(const Exec *e, int i) {
                         }
                     if (gate) sum *= (sum_t)gate[(size_t)n * (size_t)o.c + (size_t)f];
                     if (add) sum += (sum_t)add[operand_at(kind, o, n, p, q, f)];
+                    if (skip_w) {
+                        sum_t skip = skip_bias ? (sum_t)skip_bias[f] : 0;
+                        const real *wp = skip_w + at(shape(e, op->in[7]), f, 0, 0, 0);
+                        for (int j = 5; j <= 6 && op->in[j]; j++) {
+                            Shape s = shape(e, op->in[j]);
+                            const real *xp = ptr(e, op->in[j]) + at(s, n, p, q, 0);
+                            for (int ch = 0; ch < s.c; ch++) skip += (sum_t)xp[ch] * (sum_t)*wp++;
+                        }
+                        sum += skip;
+                    }
                     y[at(o, n, p, q, f)] = (real)act(c->act, (double)((sum_t)c->scale * sum));
                 }
 }
 
-/* One (image, group) of a norm, forward (dy NULL) or backward. */
-static void norm_group(const Exec *e, const Op *op, const real *dy, int n, int group) {
-    Shape s = shape(e, op->in[0]);
+/* Channel c of a norm's input, which may be two. */
+static sum_t norm_input(const Exec *e, const Op *op, int n, int pixel, int c) {
+    int j = op->in[6] && c >= shape(e, op->in[0]).c ? 6 : 0;
+    return (sum_t)ptr(e, op->in[j])[at(shape(e, op->in[j]), n, 0, pixel, j ? c - shape(e, op->in[0]).c : c)];
+}
+/* One (image, group) of a norm, forward (dy NULL) or backward, there plus `add`, which may be NULL. */
+static void norm_group(const Exec *e, const Op *op, const real *dy, const real *add, int n, int group) {
+    Shape s = shape(e, op->out);
     int per_group = s.c / op->norm.groups, pixels = s.h * s.w, c0 = group * per_group;
-    const real *x = ptr(e, op->in[0]), *gamma = ptr(e, op->in[1]), *beta = ptr(e, op->in[2]), *ss = ptr(e, op->in[3]);
+    const real *gamma = ptr(e, op->in[1]), *beta = ptr(e, op->in[2]), *ss = ptr(e, op->in[3]);
     real *y = ptr(e, op->out);
     sum_t count = (sum_t)per_group * (sum_t)pixels, mean = 0, var = 0, sum_d = 0, sum_dx = 0;
     for (int p = 0; p < pixels; p++)
-        for (int c = c0; c < c0 + per_group; c++) mean += (sum_t)x[at(s, n, 0, p, c)] / count;
+        for (int c = c0; c < c0 + per_group; c++) mean += norm_input(e, op, n, p, c) / count;
     for (int p = 0; p < pixels; p++)
         for (int c = c0; c < c0 + per_group; c++) {
-            sum_t centred = (sum_t)x[at(s, n, 0, p, c)] - mean;
+            sum_t centred = norm_input(e, op, n, p, c) - mean;
             var += centred * centred / count;
         }
     sum_t rstd = (sum_t)(1 / sqrt((double)var + (double)op->norm.eps));
@@ -92,24 +107,24 @@ static void norm_group(const Exec *e, const Op *op, const real *dy, int n, int g
             for (int c = c0; c < c0 + per_group; c++) {
                 size_t i = at(s, n, 0, p, c), v = (size_t)n * 2 * (size_t)s.c + (size_t)c;
                 sum_t scale = ss ? 1 + (sum_t)ss[v] : 1, shift = ss ? (sum_t)ss[v + (size_t)s.c] : 0;
-                sum_t xhat = ((sum_t)x[i] - mean) * rstd, u = (xhat * (sum_t)gamma[c] + (sum_t)beta[c]) * scale + shift;
+                sum_t xhat = (norm_input(e, op, n, p, c) - mean) * rstd, u = (xhat * (sum_t)gamma[c] + (sum_t)beta[c]) * scale + shift;
                 if (!dy) {
                     y[i] = (real)(op->norm.silu ? u * (sum_t)sigmoid((double)u) : u);
                     continue;
                 }
                 sum_t d = (sum_t)dy[i] * (op->norm.silu ? (sum_t)silu_slope((double)u) : 1) * scale * (sum_t)gamma[c];
                 if (pass == 0) sum_d += d, sum_dx += d * xhat;
-                else y[i] = (real)(rstd * (d - sum_d / count - xhat * sum_dx / count));
+                else y[i] = (real)(rstd * (d - sum_d / count - xhat * sum_dx / count) + (add ? (sum_t)add[i] : 0));
             }
 }
-static void norm(const Exec *e, const Op *op, const real *dy) {
+static void norm(const Exec *e, const Op *op, const real *dy, const real *add) {
     int images = shape(e, op->in[0]).n;
 #pragma omp parallel for collapse(2)
     for (int n = 0; n < images; n++)
-        for (int group = 0; group < op->norm.groups; group++) norm_group(e, op, dy, n, group);
+        for (int group = 0; group < op->norm.groups; group++) norm_group(e, op, dy, add, n, group);
 }
-static void ref_norm(const Exec *e, int i) { norm(e, &e->g->op[i], NULL); }
-static void ref_norm_bwd(const Exec *e, int i) { norm(e, &e->g->op[i], ptr(e, e->g->op[i].in[4])); }
+static void ref_norm(const Exec *e, int i) { norm(e, &e->g->op[i], NULL, NULL); }
+static void ref_norm_bwd(const Exec *e, int i) { norm(e, &e->g->op[i], ptr(e, e->g->op[i].in[4]), ptr(e, e->g->op[i].in[5])); }
 
 /* One (image, head) of attention, forward (dy NULL) or backward (y: d qkv, zero at the start). */
 static void attention_head(Shape s, int heads, const real *qkv, const real *dy, real *y, int n, int head) {

@@ -96,7 +96,8 @@ static bool twin_stored(const Exec *e, Exec *twin, int i, Tid t, Error *err) {
         return true;
     }
     dtype_convert(DG_F32, twin->data[t], a->dtype, e->data[t], n);
-    bool meets_image = e->g->op[i].kind == OP_CONV && e->g->op[i].in[1] == t && !is_vector(shape_of(e->g, e->g->op[i].in[0]));
+    const Op *op = &e->g->op[i];
+    bool meets_image = op->kind == OP_CONV && (op->in[1] == t || op->in[7] == t) && !is_vector(shape_of(e->g, op->in[0]));
     round_values(DG_F32, e->g->precision.tf32 && meets_image, twin->data[t], n);
     return true;
 }

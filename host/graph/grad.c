@@ -9,7 +9,7 @@ typedef void (*GradRule)(Graph *g, Op op, Tid dy, const bool *need, Tid *dx);
 static Tid scaled(Graph *g, Tid t, float a) { return a == 1 ? t : g_add(g, t, 0, a, 0); }
 
 static void d_conv(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) { /* the adjoint is a conv with the flipped weight */
-    GRAPH_CHECK(!need[1] && !need[2], "backward: conv %s: weights have no gradient here", g->t[op.in[1]].name);
+    GRAPH_CHECK(!need[1] && !need[2] && !need[7] && !need[8], "backward: conv %s: weights have no gradient here", g->t[op.in[1]].name);
     GRAPH_CHECK(!op.in[4] && op.conv.act == ACT_NONE, "backward: conv %s has %s: there is no gradient through it", g->t[op.in[1]].name,
                 op.in[4] ? "a gate" : "an activation of its own");
     if (need[0]) {
@@ -23,12 +23,22 @@ static void d_conv(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) { /* the 
         GRAPH_CHECK(shape_eq(shape_of(g, op.in[3]), shape_of(g, dy)), "backward: no gradient through a broadcast add");
         dx[3] = scaled(g, dy, op.conv.scale);
     }
+    if (need[5] || need[6]) { /* of both inputs of a skip together */
+        Tid d = g_conv_with(g, dy, g_flip(g, op.in[7]), 0, (ConvOptions){.stride = 1, .scale = op.conv.scale});
+        int c = shape_of(g, op.in[5]).c;
+        if (need[5]) dx[5] = op.in[6] ? g_slice(g, d, 0, c) : d;
+        if (need[6]) dx[6] = g_slice(g, d, c, shape_of(g, op.in[6]).c);
+    }
 }
 static void d_norm(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) {
     GRAPH_CHECK(!need[3], "backward: no gradient through a norm's scale and shift"); /* only embeddings feed them */
     Op b = op;
     b.kind = OP_NORM_BWD, b.in[4] = dy;
-    dx[0] = g_emit(g, b, shape_of(g, op.in[0]));
+    if (op.in[6]) b.in[0] = g_concat(g, op.in[0], op.in[6]), b.in[6] = 0;
+    Tid d = g_emit(g, b, shape_of(g, b.in[0]));
+    int c = shape_of(g, op.in[0]).c;
+    if (need[0]) dx[0] = op.in[6] ? g_slice(g, d, 0, c) : d;
+    if (need[6]) dx[6] = g_slice(g, d, c, shape_of(g, op.in[6]).c);
 }
 static void d_attn(Graph *g, Op op, Tid dy, const bool *need, Tid *dx) {
     (void)need;

@@ -131,6 +131,7 @@ unsigned conv_needs(const Graph *g, const Op *conv) {
     if (o->act != ACT_NONE) needs |= CONV_ACT;
     if (conv->in[4]) needs |= CONV_GATE;
     if (operand_of(g, conv->in[3], conv->out) == OPERAND_POSITIONS) needs |= CONV_POSITIONS;
+    if (conv->in[5]) needs |= CONV_SKIP;
     return needs;
 }
 Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o) {
@@ -148,6 +149,24 @@ Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o) {
     set_weight_type(g, w, g->t[x].dtype);
     return g_emit(g, (Op){.kind = OP_CONV, .in = {x, w, bias}, .conv = o}, (Shape){a.n, h / o.stride + 1, v / o.stride + 1, k.n});
 }
+Op conv_with_skip(const Graph *g, Op conv, Tid x, Tid more, Tid w, Tid bias) {
+    Shape y = shape_of(g, conv.out), a = shape_of(g, x), b = shape_of(g, more);
+    const char *name = g->t[w].name;
+    DType type = g->t[conv.in[0]].dtype;
+    GRAPH_CHECK(!conv.in[3] && !conv.in[4] && !conv.in[5], "conv %s: a skip beside something else that is added, or a gate",
+                g->t[conv.in[1]].name);
+    GRAPH_CHECK(shape_eq(shape_of(g, w), (Shape){y.c, 1, 1, a.c + (more ? b.c : 0)}), "skip %s: wants %dx1x1x%d values", name, y.c,
+                a.c + (more ? b.c : 0));
+    GRAPH_CHECK(a.n == y.n && a.h == y.h && a.w == y.w && (!more || (b.n == y.n && b.h == y.h && b.w == y.w)),
+                "skip %s: of other images than the output, %dx%dx%d", name, y.n, y.h, y.w);
+    GRAPH_CHECK(!bias || shape_eq(shape_of(g, bias), (Shape){1, 1, 1, y.c}), "skip %s: the bias has %d values, want %d", name,
+                shape_of(g, bias).c, y.c);
+    GRAPH_CHECK(g->t[x].dtype == type && g->t[w].dtype == type && (!more || g->t[more].dtype == type),
+                "skip %s: it and its inputs are not all of type %s, as is what conv %s reads", name, dtype_name(type),
+                g->t[conv.in[1]].name);
+    conv.in[5] = x, conv.in[6] = more, conv.in[7] = w, conv.in[8] = bias;
+    return conv;
+}
 Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad) {
     Shape k = shape_of(g, w);
     GRAPH_CHECK(k.h == k.w || !pad, "conv %s: one pad, %d, for a %dx%d kernel: g_conv_with takes one for each side", g->t[w].name, pad, k.h,
@@ -161,14 +180,22 @@ static void check_vector(const Graph *g, Tid t, const char *what) {
                 dtype_name(vector_type(g)));
 }
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps) {
-    Shape s = shape_of(g, x), v = {1, 1, 1, s.c};
+    return g_norm_of_two(g, x, 0, gamma, beta, scale_shift, groups, eps);
+}
+Tid g_norm_of_two(Graph *g, Tid x, Tid more, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps) {
+    Shape s = shape_of(g, x), b = shape_of(g, more);
     const char *name = g->t[gamma].name;
+    GRAPH_CHECK(!more || (b.n == s.n && b.h == s.h && b.w == s.w && g->t[more].dtype == g->t[x].dtype),
+                "norm %s: of %dx%dx%d in %s and %dx%dx%d in %s", name, s.n, s.h, s.w, dtype_name(g->t[x].dtype), b.n, b.h, b.w,
+                dtype_name(g->t[more].dtype));
+    if (more) s.c += b.c;
+    Shape v = {1, 1, 1, s.c};
     GRAPH_CHECK(groups > 0 && s.c % groups == 0, "norm %s: %d channels in %d groups", name, s.c, groups);
     GRAPH_CHECK(shape_eq(shape_of(g, gamma), v) && shape_eq(shape_of(g, beta), v), "norm %s: wants %d values", name, s.c);
     GRAPH_CHECK(!scale_shift || shape_eq(shape_of(g, scale_shift), (Shape){s.n, 1, 1, 2 * s.c}),
                 "norm %s: scale and shift have %d values, want %d", name, shape_of(g, scale_shift).c, 2 * s.c);
     check_vector(g, scale_shift, "scale and shift of a norm");
-    return g_emit(g, (Op){.kind = OP_NORM, .in = {x, gamma, beta, scale_shift}, .norm = {groups, eps, false}}, s);
+    return g_emit(g, (Op){.kind = OP_NORM, .in = {x, gamma, beta, scale_shift, 0, 0, more}, .norm = {groups, eps, false}}, s);
 }
 Tid g_attn(Graph *g, Tid qkv, int heads) {
     Shape s = shape_of(g, qkv);
@@ -191,7 +218,7 @@ Tid g_add(Graph *g, Tid x, Tid y, float a, float b) {
     return g_emit(g, (Op){.kind = OP_ADD, .in = {x, y}, .add = {a, b}}, s);
 }
 Tid g_concat_all(Graph *g, const Tid *x, int count) {
-    GRAPH_CHECK(count >= 2 && count <= OP_INPUTS, "concat: %d tensors, not 2 to %d", count, OP_INPUTS);
+    GRAPH_CHECK(count >= 2 && count <= CONCAT_INPUTS, "concat: %d tensors, not 2 to %d", count, CONCAT_INPUTS);
     Shape s = shape_of(g, x[0]);
     Op op = {.kind = OP_CONCAT};
     s.c = 0;
@@ -348,7 +375,7 @@ double op_flops(const Graph *g, int i) {
     if (op->kind == OP_CONV) {
         Shape k = shape_of(g, op->in[1]);
         if (g->t[op->in[1]].view.kind == VIEW_EMBEDDING) return 0; /* one row of a table, in the official counts */
-        return 2.0 * (double)shape_count(o) * k.h * k.w * k.c;
+        return 2.0 * (double)shape_count(o) * ((double)k.h * k.w * k.c + (op->in[7] ? shape_of(g, op->in[7]).c : 0));
     }
     /* Forward: two products of T x T x d per head. Backward: those of the forward again for P, then dV, dP, dQ, dK: five. */
     double tokens = (double)a.h * a.w;

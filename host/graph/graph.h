@@ -77,11 +77,14 @@ typedef struct {
 #define DG_OPS(X)                                                                                                                 \
     /* act(scale * ((conv(in0, w in1) + bias in2?) * in4? + in3?)), padded with zeros; linear = 1x1 on {n,1,1,c}.                  \
        in3 has the output's shape (residual) or {n,1,1,K} (broadcast over pixels), or is a weight or constant of {1,h,w,K}         \
-       (positions, broadcast over images); in4 is {n,1,1,K} (gate) */                                                             \
+       (positions, broadcast over images); in4 is {n,1,1,K} (gate).                                                               \
+       Or, of fusing alone, with a skip: act(scale * (conv(in0, w in1) + bias in2? + conv(channels of in5, then of in6?, w in7)    \
+       + bias in8?)), where w in7 is 1x1, and in5 and in6 have the output's pixels */                                             \
     X(CONV, conv)                                                                                                                 \
-    /* act((groupnorm(in0)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance */                        \
+    /* act((groupnorm(x)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance. x: channels of in0, then of   \
+       in6? */                                                                                                                    \
     X(NORM, norm)                                                                                                                 \
-    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 */                                              \
+    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 + in5? (of its shape) */                        \
     X(ATTN, attn)                       /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */ \
     X(ATTN_BWD, attn_bwd)               /* in0 = qkv, in1 = d out -> d qkv */                                                     \
     X(UNARY, unary)                     /* unary.f of in0 */                                                                      \
@@ -125,7 +128,7 @@ typedef enum { DG_UNARY(DG_KIND) } UnaryKind;
 /* Not among the kinds, so that a switch over them that leaves one out does not compile. */
 enum { OP_COUNT = 0 DG_OPS(DG_ONE), UNARY_COUNT = 0 DG_UNARY(DG_ONE) };
 #undef DG_ONE
-enum { OP_INPUTS = 5, RESAMPLE_TAPS = 4 };
+enum { OP_INPUTS = 9, CONCAT_INPUTS = 5, RESAMPLE_TAPS = 4 };
 typedef enum { ACT_NONE, ACT_RELU, ACT_GELU_TANH } Act; /* the same functions as F_RELU and F_GELU_TANH */
 typedef struct {
     int stride;                   /* from an output's window to its neighbour's */
@@ -188,13 +191,14 @@ Tid g_table(Graph *g, const char *name, Shape s, const double *values); /* a con
 Tid g_conv(Graph *g, Tid x, Tid w, Tid bias, int pad);                  /* stride 1, a square kernel (or pad 0) */
 Tid g_conv_with(Graph *g, Tid x, Tid w, Tid bias, ConvOptions o);
 Tid g_norm(Graph *g, Tid x, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps);
+Tid g_norm_of_two(Graph *g, Tid x, Tid more, Tid gamma, Tid beta, Tid scale_shift, int groups, float eps); /* of [x, more?] */
 Tid g_attn(Graph *g, Tid qkv, int heads);
 Tid g_unary(Graph *g, Tid x, UnaryKind f, float lo, float hi); /* lo and hi: of F_CLAMP alone */
 Tid g_silu(Graph *g, Tid x);
 Tid g_clamp(Graph *g, Tid x, float lo, float hi);
 Tid g_add(Graph *g, Tid x, Tid y, float a, float b);
 Tid g_concat(Graph *g, Tid x, Tid y);
-Tid g_concat_all(Graph *g, const Tid *x, int count); /* 2 to OP_INPUTS of them */
+Tid g_concat_all(Graph *g, const Tid *x, int count); /* 2 to CONCAT_INPUTS of them */
 Tid g_slice(Graph *g, Tid x, int first, int c);
 Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
 Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale);
@@ -225,9 +229,12 @@ enum {
     CONV_SCALE = 16,
     CONV_ACT = 32,
     CONV_GATE = 64,
-    CONV_POSITIONS = 128
+    CONV_POSITIONS = 128,
+    CONV_SKIP = 256
 };
 unsigned conv_needs(const Graph *g, const Op *conv);
+/* The convolution with a skip, conv1x1([x, more?], w) + bias?; x, more, w and its input have one type. */
+Op conv_with_skip(const Graph *g, Op conv, Tid x, Tid more, Tid w, Tid bias);
 static inline bool conv_fits(unsigned needs, unsigned can) { return !(needs & ~can); }
 
 /* For the mistakes of a model's author: stops with the sentence. */
@@ -256,6 +263,7 @@ double graph_flops(const Graph *g);
 int graph_fuse(Graph *g);                           /* returns the number of ops removed; call after graph_backward */
 Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x); /* appends; returns d(y.dy)/dx; no weight gradients */
 bool grad_has_rule(OpKind k);                       /* false: a forward-only op, which graph_backward refuses */
+void graph_gather(Graph *g);                        /* linear layers of one vector come together; the last before graph_plan */
 size_t graph_plan(Graph *g);                        /* returns arena_bytes; nothing is allocated yet */
 
 #ifdef __cplusplus

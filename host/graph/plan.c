@@ -12,6 +12,18 @@ static int by_size(const void *a, const void *b) {
     return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes) : x->t - y->t;
 }
 
+/* In 16 bits a device may leave out a pixel norm's own pass (device/cuda/norm_fold.c): the op that makes its input then begins its output,
+ * and those that read that read its shift and scale too. */
+static void around_norms(Graph *g) {
+    if (g->precision.act != DG_F16 && g->precision.act != DG_BF16) return;
+    for (int i = 0; i < g->nop; i++) {
+        if (g->op[i].kind != OP_PIXEL_NORM) continue;
+        Tensor *out = &g->t[g->op[i].out], *shift_scale = &g->t[g->op[i].in[3]];
+        int maker = g->t[g->op[i].in[0]].producer;
+        if (maker >= 0 && g->op[maker].kind == OP_CONV) out->first = maker;
+        if (g->op[i].in[3] && shift_scale->last < out->last) shift_scale->last = out->last;
+    }
+}
 /* An output lives from its op, an input from the start to the end (it stays set between runs), both to the last reader. */
 static void lifetimes(Graph *g) {
     for (Tid t = 1; t < g->nt; t++) g->t[t].first = g->nop, g->t[t].last = -1;
@@ -27,6 +39,7 @@ static void lifetimes(Graph *g) {
         if (a->kind == T_INPUT) a->first = 0, a->last = g->nop;
         if (a->keep) a->last = g->nop;
     }
+    around_norms(g);
 }
 size_t graph_plan(Graph *g) {
     lifetimes(g);

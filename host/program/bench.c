@@ -325,6 +325,7 @@ static bool measure_calls(Bench *b, Text *json, Error *e) {
     print_memories(n, json);
     if (b->engine.sampler && !sample_count(&b->sample, b->networks.score, &c, e)) return false;
     shares_print(b->device, n, &c, json);
+    waves_print(n, &c, batch, json);
     int twice = c.term[TERM_CFG], evaluations = c.network - twice;
     if (n->network) measure_predictor(b, &p, "network call", n->network, 1, evaluations - twice, json);
     if (n->network && n->network->passes > 1) measure_predictor(b, &p, "two passes", n->network, 2, twice, json);

@@ -18,14 +18,16 @@ static void describe(const Exec *x, int i, char *out, size_t size) {
     static const char *const act[] = {[ACT_NONE] = "", [ACT_RELU] = " relu", [ACT_GELU_TANH] = " gelu"};
     if (op->kind == OP_CONV) {
         Shape k = shape_of(g, op->in[1]);
-        char stride[16] = "";
+        char stride[16] = "", skip[24] = "";
+        if (op->in[7]) snprintf(skip, sizeof skip, " + skip %d", shape_of(g, op->in[7]).c);
         if (op->conv.stride > 1) snprintf(stride, sizeof stride, "/%d", op->conv.stride);
         if (is_vector(a)) snprintf(out, size, "linear %d->%d%s%s", k.c, k.n, op->in[4] ? " gate" : "", act[op->conv.act]);
         else
-            snprintf(out, size, "%s %dx%d%s %d->%d %dx%d%s%s%s%s", name, k.h, k.w, stride, k.c, k.n, o.h, o.w, op->in[2] ? "" : " no bias",
-                     op->in[4] ? " gate" : "", op->in[3] ? " + in3" : "", act[op->conv.act]);
+            snprintf(out, size, "%s %dx%d%s %d->%d %dx%d%s%s%s%s%s", name, k.h, k.w, stride, k.c, k.n, o.h, o.w,
+                     op->in[2] ? "" : " no bias", op->in[4] ? " gate" : "", op->in[3] ? " + in3" : "", skip, act[op->conv.act]);
     } else if (op->kind == OP_NORM || op->kind == OP_NORM_BWD)
-        snprintf(out, size, "%s%s%s %d %dx%d", name, op->norm.silu ? " silu" : "", op->in[3] ? " scale-shift" : "", a.c, a.h, a.w);
+        snprintf(out, size, "%s%s%s %d %dx%d%s", name, op->norm.silu ? " silu" : "", op->in[3] ? " scale-shift" : "", o.c, o.h, o.w,
+                 op->in[5] ? " + in5" : "");
     else if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD)
         snprintf(out, size, "%s %d heads of %d, %d tokens", name, op->attn.heads, a.c / 3 / op->attn.heads, a.h * a.w);
     else if (op->kind == OP_RESAMPLE) snprintf(out, size, "%s %s %d %dx%d", name, op->resample.up ? "up" : "down", a.c, a.h, a.w);

@@ -42,7 +42,10 @@ void net_plan(Net *n, Tid out) {
     n->out = g_output(g, out);
     n->features = dg_alloc((size_t)n->batch * widest * sizeof *n->features);
     n->table = g_input(g, "table", (Shape){n->batch, 1, 1, (int)(sizeof(double) / sizeof(float) + width)});
-    if (n->fuse) graph_fuse(g);
+    if (n->fuse) {
+        graph_fuse(g);
+        graph_gather(g);
+    }
     graph_plan(g);
 }
 static bool read_frequencies(Net *n, NetPart *p, Weights *w, Error *e) {

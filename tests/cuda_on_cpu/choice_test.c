@@ -133,6 +133,33 @@ static void test_results(const Setup *s, const char *precision, double rounding,
     free(own);
     device_close(plain);
 }
+/* No library has a skip: the layer is the kernels' own, whoever is asked for. */
+static void test_skip(const Setup *s) {
+    set_cache(s, "skip");
+    setenv("FAKE_PROVIDER", "exact", 1);
+    Device *d = open_device("fp16", DEVICE_CUDNN);
+    Weights *w = weights_synthetic(1, NULL);
+    Error e = {""};
+    Graph *g = graph_new(d->precision);
+    WeightView view = {.kind = VIEW_CONV};
+    Tid x = g_input(g, "x", (Shape){2, SIDE, SIDE, CHANNELS});
+    Tid y = g_conv(g, x, g_weight(g, "a", (Shape){CHANNELS, 3, 3, CHANNELS}, view), 0, 1);
+    y = g_add(g, g_conv(g, y, g_weight(g, "b", (Shape){CHANNELS, 3, 3, CHANNELS}, view), 0, 1),
+              g_conv(g, x, g_weight(g, "c", (Shape){CHANNELS, 1, 1, CHANNELS}, view), 0, 0), 1, 1);
+    g->t[y].keep = true;
+    graph_fuse(g);
+    graph_plan(g);
+    Exec *bound = exec_new(g, d, weights_alone(w), &e);
+    CHECK(bound && g->nop == 2, "%d ops: %s", g->nop, e.text);
+    for (int i = 0; bound && i < g->nop; i++) {
+        const char *by = d->be->implementation(bound, i), *wanted = g->op[i].in[7] ? "own" : "cudnn";
+        CHECK(!strcmp(by, wanted), "layer %d is run by %s, not %s", i, by, wanted);
+    }
+    exec_free(bound);
+    graph_free(g);
+    weights_free(w);
+    device_close(d);
+}
 /* Layers that differ in their precision or in one option are measured each for itself. */
 static void test_keys(const Setup *s) {
 #define HALF                                                                                                                               \
@@ -506,6 +533,7 @@ int main(int argc, char **argv) {
         test_proposals(&s);
         test_named(&s);
         test_statistics(&s);
+        test_skip(&s);
         test_keys(&s);
         test_cache(&s);
         test_memory(&s);

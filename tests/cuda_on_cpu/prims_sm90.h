@@ -413,6 +413,8 @@ static void t_sm90() {
     t_wgmma<half, 32, 0, 0, false>("wgmma n32 K-major 128B", 3);
     t_wgmma<__nv_bfloat16, 96, 0, 0, false>("wgmma bf16 n96 K-major 128B", 3);
     t_wgmma<half, 192, 0, 0, false>("wgmma n192 K-major 128B", 3);
+    t_wgmma<half, 8, 0, 0, false>("wgmma n8 K-major 128B", 3);
+    t_wgmma<__nv_bfloat16, 16, 0, 0, false>("wgmma bf16 n16 K-major 128B", 3);
     t_wgmma<half, 64, 0, 0, false>("wgmma K-major 64B", 2);
     t_wgmma<half, 64, 0, 0, false>("wgmma K-major 32B", 1);
     t_wgmma<half, 64, 0, 0, false>("wgmma K-major, no swizzle", 0);
@@ -425,6 +427,8 @@ static void t_sm90() {
     t_wgmma<half, 96, 0, 0, true>("wgmma n96, A in registers", 3);
     t_wgmma<__nv_bfloat16, 192, 0, 1, true>("wgmma n192, A in registers, B N-major", 3);
     t_wgmma<half, 256, 0, 0, true>("wgmma n256, A in registers", 3);
+    t_wgmma<half, 8, 0, 1, true>("wgmma n8, A in registers, B N-major, no swizzle", 3, 0);
+    t_wgmma<__nv_bfloat16, 16, 0, 1, true>("wgmma n16, A in registers, B N-major, no swizzle", 3, 0);
     t_wgmma<__nv_bfloat16, 64, 0, 1, true>("wgmma A in registers, B N-major", 3);
     for (unsigned size : {1u, 2u, 4u, 8u}) t_cluster(size);
     t_multicast<2>("multicast 2D");

@@ -16,10 +16,10 @@ static int block_rows(const ConvShape *c) {
     int rows = cached_floats / k_of(c);
     return rows < 12 ? 12 : rows > GEMM_ROWS ? GEMM_ROWS : rows / 12 * 12;
 }
-bool direct_prepare(Exec *e, int i, const ConvShape *c, ConvPrep *p, Error *err) {
+bool direct_prepare(Exec *e, const ConvShape *c, const float *w, int k_row, float **packed, Error *err) {
     int k = k_of(c);
-    if (!(p->packed = cpu_packed(e, gemm_packed_floats(k, c->w.n), err))) return false;
-    gemm_pack(k, c->w.n, cpu_in(e, i, 1), 1, (size_t)k, p->packed);
+    if (!(*packed = cpu_packed(e, gemm_packed_floats(k, c->w.n), err))) return false;
+    gemm_pack(k, c->w.n, w, 1, (size_t)k_row, *packed);
     return is_pointwise(c) || cpu_reserve(e, (size_t)cpu_of(e)->threads * (size_t)block_rows(c) * (size_t)k, err);
 }
 /* The input of output pixels [first, first + rows) of one image as rows of R*S*C, zero outside. */
@@ -56,13 +56,13 @@ static Tasks divide(const ConvShape *c, int threads) {
     t.ranges = (c->w.n + t.columns - 1) / t.columns;
     return t;
 }
-static void direct_task(const Exec *e, int i, const ConvShape *c, const ConvPrep *p, const Tasks *t, int task) {
+static void direct_task(const Exec *e, int i, const ConvShape *c, const float *packed, const Tasks *t, int task) {
     int range = task % t->ranges, block = task / t->ranges % t->blocks, unit = task / t->ranges / t->blocks, k = k_of(c);
     int first = block * t->block, rows = min_int(t->block, t->rows - first), n = range * t->columns;
     size_t row = (size_t)unit * (size_t)t->rows + (size_t)first, K = (size_t)c->w.n;
     Gemm g = {
         .m = rows, .n = min_int(t->columns, c->w.n - n), .k = k, .a_row = (size_t)k, .a_col = 1, .scale = c->o.scale, .act = c->o.act};
-    g.b = p->packed + (size_t)n * (size_t)k, g.c = cpu_out(e, i) + row * K + n, g.c_row = K;
+    g.b = packed + (size_t)n * (size_t)k, g.c = cpu_out(e, i) + row * K + n, g.c_row = K;
     if (c->bias) g.bias = c->bias + n;
     bool vectors = is_vector(c->out); /* each row is an image, and no operand has another row for another pixel */
     size_t image = vectors ? row : (size_t)unit, image_row = vectors ? K : 0, pixel = vectors ? 0 : (size_t)first,
@@ -75,18 +75,18 @@ static void direct_task(const Exec *e, int i, const ConvShape *c, const ConvPrep
     case OPERAND_POSITIONS: g.add = c->add + pixel * K + n, g.add_row = pixel_row; break;
     }
     if (is_pointwise(c)) {
-        g.a = cpu_in(e, i, 0) + row * (size_t)k;
+        g.a = c->x + row * (size_t)k;
     } else {
         float *col = cpu_of(e)->work + (size_t)thread_index() * (size_t)t->block * (size_t)k;
-        gather(c, cpu_in(e, i, 0) + (size_t)unit * pixels_of(c->in) * (size_t)c->in.c, first, rows, col);
+        gather(c, c->x + (size_t)unit * pixels_of(c->in) * (size_t)c->in.c, first, rows, col);
         g.a = col;
     }
     gemm(&g);
 }
-void direct_run(const Exec *e, int i, const ConvShape *c, const ConvPrep *p) {
+void direct_run(const Exec *e, int i, const ConvShape *c, const float *packed) {
     int threads = cpu_of(e)->threads;
     Tasks t = divide(c, threads);
     int tasks = t.units * t.blocks * t.ranges;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int task = 0; task < tasks; task++) direct_task(e, i, c, p, &t, task);
+    for (int task = 0; task < tasks; task++) direct_task(e, i, c, packed, &t, task);
 }

@@ -57,16 +57,16 @@ static __attribute__((noinline)) void store_narrow(int rows, const Gemm *g, int 
             if (!first) sum[j] += c[j];
             if (last && g->bias) sum[j] += g->bias[n + j];
             if (last && g->gate) sum[j] *= g->gate[(size_t)(m + r) * g->gate_row + (size_t)(n + j)];
-            if (last && g->add) sum[j] += g->add[(size_t)(m + r) * g->add_row + (size_t)(n + j)];
+            if (last && g->add && g->add != g->c) sum[j] += g->add[(size_t)(m + r) * g->add_row + (size_t)(n + j)];
             c[j] = last ? sum[j] * g->scale : sum[j];
         }
     }
 }
-/* One register tile and one block of k, [p, p + K_BLOCK): c holds the sum of the blocks before. */
+/* One register tile and one block of k, [p, p + K_BLOCK): c holds the sum of the blocks before, or what all are added to. */
 static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, int m, int n, int p) {
     Vec acc[MR][2];
     int k = min_int(g->k - p, K_BLOCK);
-    bool first = p == 0, last = p + k == g->k;
+    bool onto = g->add == g->c, first = p == 0 && !onto, last = p + k == g->k;
     block(rows, k, g->a + (size_t)m * g->a_row + (size_t)p * g->a_col, g->a_row, g->a_col, g->b + (size_t)n * (size_t)g->k + (size_t)p * NR,
           acc);
     float *c = g->c + (size_t)m * g->c_row + n;
@@ -97,7 +97,7 @@ static inline __attribute__((always_inline)) void tile(int rows, const Gemm *g, 
             acc[r][1] *= vec_load(gate + (size_t)r * g->gate_row + LANES);
         }
     }
-    if (last && g->add) {
+    if (last && g->add && !onto) {
         const float *add = g->add + (size_t)m * g->add_row + n;
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
@@ -135,7 +135,7 @@ static void rows_of(const Gemm *g, int m, int n, int p) {
 }
 void gemm(const Gemm *g) {
     const int cached_floats = 4096; /* half of the first-level cache */
-    DG_CHECK(g->add != g->c || g->k <= K_BLOCK, "gemm: %d products on top of c", g->k);
+    DG_CHECK(g->add != g->c || !g->gate, "gemm: a gate, of what is added to c");
     if (g->k <= K_BLOCK && g->k * g->n <= cached_floats) { /* all of b stays close: rows outside */
         for (int m = 0; m < g->m; m += MR)
             for (int n = 0; n < g->n; n += NR) rows_of(g, m, n, 0);

@@ -1,7 +1,8 @@
 /* norm.c -- group norm (+ scale-shift, + SiLU), forward and input gradient.
  * Every image is cut into chunks of whole pixels that fit the first-level cache. Statistics: per chunk the sum, then the
  * squares about the chunk's own mean (no difference of large numbers), joined in double in the chunks' order. Then one
- * pass applies. The gradient's two sums per group are taken the same way, in a pass that leaves d in the output.        */
+ * pass applies. The gradient's two sums per group are taken the same way, in a pass that leaves d in the output.
+ * Two inputs are joined in the output first, chunk by chunk, and go on from there.                                       */
 #include "device/cpu/cpu.h"
 #include "device/cpu/vector.h"
 #include <math.h>
@@ -16,7 +17,9 @@ typedef struct {
     int chunk, chunks; /* pixels of a chunk, chunks of an image */
     bool silu;
     float eps;
-    const float *x, *dy, *gamma, *beta, *scale_shift;
+    const float *x, *dy, *add, *gamma, *beta, *scale_shift; /* add: to the gradient, or NULL */
+    const float *part[2];                                   /* of two inputs, which are joined in y: x is y then */
+    int part_c[2];
     float *y;
     double *partial; /* [n][chunks][groups][2] */
     float *row;      /* [n][ROWS][stride] */
@@ -25,7 +28,7 @@ typedef struct {
 
 static Norm norm_layout(const Exec *e, int i) {
     const Op *op = &e->g->op[i];
-    Norm m = {.s = cpu_shape_in(e, i, 0), .groups = op->norm.groups, .silu = op->norm.silu, .eps = op->norm.eps};
+    Norm m = {.s = cpu_shape_out(e, i), .groups = op->norm.groups, .silu = op->norm.silu, .eps = op->norm.eps};
     m.per_group = m.s.c / m.groups;
     m.stride = (size_t)round_up(m.s.c, LANES);
     m.chunk = CHUNK_FLOATS / m.s.c > 1 ? CHUNK_FLOATS / m.s.c : 1;
@@ -55,7 +58,16 @@ static double group_sum(const Norm *m, const float *channel, int group) {
 }
 
 /* ---- statistics ------------------------------------------------------------------------------------------------------------ */
+static void join_parts(const Norm *m, int n, int chunk) {
+    size_t first = start_of(m, n, chunk) / (size_t)m->s.c, a = (size_t)m->part_c[0], b = (size_t)m->part_c[1];
+    float *y = m->y + start_of(m, n, chunk);
+    for (size_t p = first; p < first + (size_t)pixels_in(m, chunk); p++, y += a + b) {
+        memcpy(y, m->part[0] + p * a, a * sizeof *y);
+        memcpy(y + a, m->part[1] + p * b, b * sizeof *y);
+    }
+}
 static void chunk_statistics(const Norm *m, int n, int chunk) {
+    if (m->part[1]) join_parts(m, n, chunk);
     const float *x = m->x + start_of(m, n, chunk);
     float *sum = scratch_of(m), *mean = sum + m->stride;
     int C = m->s.c, whole = C / LANES * LANES, pixels = pixels_in(m, chunk);
@@ -163,17 +175,19 @@ static void join_gradient(const Norm *m, int n) {
         }
     }
 }
-static void apply_gradient(const Norm *m, int n, int chunk) { /* y = RSTD * (y - MEAN_D - (x - MEAN) * MEAN_DX) */
-    const float *x = m->x + start_of(m, n, chunk), *mean = row_of(m, n, MEAN), *rstd = row_of(m, n, RSTD);
+static void apply_gradient(const Norm *m, int n, int chunk) { /* y = RSTD * (y - MEAN_D - (x - MEAN) * MEAN_DX) + add */
+    const float *x = m->x + start_of(m, n, chunk), *add = m->add ? m->add + start_of(m, n, chunk) : NULL, *mean = row_of(m, n, MEAN),
+                *rstd = row_of(m, n, RSTD);
     const float *mean_d = row_of(m, n, MEAN_D), *mean_dx = row_of(m, n, MEAN_DX);
     float *y = m->y + start_of(m, n, chunk);
     int C = m->s.c;
-    for (int p = pixels_in(m, chunk); p > 0; p--, x += C, y += C)
+    for (int p = pixels_in(m, chunk); p > 0; p--, x += C, y += C, add = add ? add + C : NULL)
         for (int c = 0; c < C; c += LANES) {
             int left = min_int(C - c, LANES);
             Vec centred = vec_load_most(x + c, left) - vec_load(mean + c);
             Vec d = vec_load_most(y + c, left) - vec_load(mean_d + c);
             d = vec_load(rstd + c) * vec_fma(-centred, vec_load(mean_dx + c), d);
+            if (add) d += vec_load_most(add + c, left);
             if (left < LANES) vec_store_n(y + c, d, left);
             else vec_store(y + c, d);
         }
@@ -183,7 +197,12 @@ static void apply_gradient(const Norm *m, int n, int chunk) { /* y = RSTD * (y -
 static Norm norm_bind(const Exec *e, int i) {
     Norm m = norm_layout(e, i);
     m.x = cpu_in(e, i, 0), m.gamma = cpu_in(e, i, 1), m.beta = cpu_in(e, i, 2), m.scale_shift = cpu_in(e, i, 3), m.dy = cpu_in(e, i, 4);
-    m.y = cpu_out(e, i);
+    bool backward = e->g->op[i].kind == OP_NORM_BWD;
+    m.add = backward ? cpu_in(e, i, 5) : NULL, m.y = cpu_out(e, i);
+    if (!backward && e->g->op[i].in[6]) {
+        for (int j = 0; j < 2; j++) m.part[j] = cpu_in(e, i, 6 * j), m.part_c[j] = cpu_shape_in(e, i, 6 * j).c;
+        m.x = m.y;
+    }
     m.partial = (double *)cpu_of(e)->work;
     m.row = cpu_of(e)->work + partial_floats(&m);
     m.scratch = m.row + (size_t)m.s.n * ROWS * m.stride;

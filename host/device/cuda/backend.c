@@ -5,6 +5,7 @@
  * first: a graph that does not fit is refused before anything is allocated, with the bytes needed and free.               */
 #include "device/cuda/ops.h"
 #include "device/cuda/replay.h"
+#include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +15,13 @@ typedef struct {   /* Exec.state */
     void *replays; /* of whole runs, by their rows */
 } ExecState;
 
-static void cuda_run_op(const Exec *e, int i) {
+static void run_together(const Exec *e, int i, int ops) {
     const char *name = op_name(op_at(e, i)->kind);
     cuda_name_push(name);
-    cuda_check(cuda_launch(e, i, cuda_stream(e->dev)), name);
+    cuda_check(cuda_launch(e, i, ops, cuda_stream(e->dev)), name);
     cuda_name_pop();
 }
+static void cuda_run_op(const Exec *e, int i) { run_together(e, i, 1); }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
 static bool is_read_later(const Exec *e, int i) { /* op i's workspace */
@@ -34,11 +36,21 @@ static size_t scratch_bytes(const Exec *e) {
     size_t most = 0;
     for (int i = 0; i < e->g->nop; i++) {
         size_t bytes = is_read_later(e, i) ? 0 : cuda_workspace_bytes(e, i);
+        size_t fold = cuda_fold_scratch_bytes(e, i);
         if (bytes > most) most = bytes;
+        if (fold > most) most = fold;
     }
     return most;
 }
 static size_t taken_by(size_t bytes) { return align_up(bytes); } /* an allocation */
+static bool has_two_biases(const Op *op) { return op->kind == OP_CONV && op->in[2] && op->in[8]; }
+/* What input j of op i takes, a weight. */
+static size_t weight_bytes(const Exec *e, int i, int j) {
+    const Op *op = op_at(e, i);
+    const Tensor *w = &e->g->t[op->in[j]];
+    if (!cuda_is_image_conv(e, op) || (j != 1 && j != 7)) return tensor_bytes(w);
+    return j == 1 ? conv_packed_bytes(w->shape, w->dtype) : cuda_skip_bytes(e, op, 0) + cuda_skip_bytes(e, op, 1);
+}
 /* Whether there is memory for all of it. */
 static bool admit(const Exec *e, Error *err) {
     const Graph *g = e->g;
@@ -46,13 +58,14 @@ static bool admit(const Exec *e, Error *err) {
     size_t activations = g->arena_bytes ? g->arena_bytes : DG_ALIGN, weights = 0, workspaces = taken_by(scratch_bytes(e));
     for (int i = 0; i < g->nop; i++) {
         if (is_read_later(e, i)) workspaces += taken_by(cuda_workspace_bytes(e, i));
+        workspaces += taken_by(cuda_fold_kept_bytes(e, i));
         for (int j = 0; j < OP_INPUTS; j++) {
             Tid t = g->op[i].in[j];
             if (!t || in_arena(&g->t[t]) || seen[t]) continue;
             seen[t] = true;
-            weights += taken_by(j == 1 && cuda_is_image_conv(e, op_at(e, i)) ? conv_packed_bytes(g->t[t].shape, g->t[t].dtype)
-                                                                             : tensor_bytes(&g->t[t]));
+            weights += taken_by(weight_bytes(e, i, j));
         }
+        if (has_two_biases(op_at(e, i))) weights += taken_by(tensor_bytes(&g->t[g->op[i].in[2]]));
     }
     free(seen);
     size_t needed = activations + weights + workspaces, free_bytes = cuda_free_bytes(e->dev);
@@ -70,6 +83,15 @@ static bool allocate(Exec *e, void **p, size_t bytes, const char *what, Error *e
     *p = cuda_alloc(e->dev, bytes);
     return *p || dg_out_of_memory(err, "not enough memory on device %s for %s (%zu bytes in one piece; %zu are free)", e->dev->be->name,
                                   what, bytes, cuda_free_bytes(e->dev));
+}
+/* Gives weight t another form. The old one goes first: both together may exceed what bind allowed. */
+static bool replace_weight(Exec *e, Tid t, const void *values, size_t bytes, Error *err) {
+    cuda_release(e->dev, e->data[t]);
+    e->data[t] = NULL;
+    if (!allocate(e, &e->data[t], bytes, e->g->t[t].name, err)) return false;
+    cuda_upload(e->dev, e->data[t], values, bytes);
+    e->weight_bytes += bytes - tensor_bytes(&e->g->t[t]);
+    return true;
 }
 /* A conv weight whose channels do not fill whole pieces is replaced by its padded form, once, by its first reader; all of its
  * readers must then want that form. */
@@ -91,15 +113,46 @@ static bool pack_weight(Exec *e, int i, Error *err) {
     char *host = dg_alloc(raw + packed);
     cuda_download(e->dev, host, e->data[t], raw);
     conv_pack(host + raw, host, w->shape, w->dtype);
-    cuda_release(e->dev, e->data[t]); /* first: raw and packed together may exceed what bind allowed */
-    e->data[t] = NULL;
-    bool ok = allocate(e, &e->data[t], packed, e->g->t[t].name, err);
-    if (ok) {
-        cuda_upload(e->dev, e->data[t], host + raw, packed);
-        e->weight_bytes += packed - raw;
-    }
+    bool ok = replace_weight(e, t, host + raw, packed, err);
     free(host);
     return ok;
+}
+/* The weight of a skip becomes those of its inputs, one behind the other. */
+static bool pack_skip(Exec *e, int i, Error *err) {
+    const Op *op = op_at(e, i);
+    Tid t = op->in[7];
+    const Tensor *w = &e->g->t[t];
+    size_t raw = tensor_bytes(w), of_value = dtype_bytes(w->dtype), packed = weight_bytes(e, i, 7), row = (size_t)w->shape.c * of_value;
+    if (!op->in[6] && packed == raw) return true;
+    for (int j = 0, readers = 0; j < e->g->nop; j++)
+        for (int k = 0; k < OP_INPUTS; k++)
+            GRAPH_CHECK(op_at(e, j)->in[k] != t || ++readers == 1, "weight %s belongs to a skip and is read by another op too", w->name);
+    char *host = dg_alloc(2 * raw + packed), *part = host + raw, *to = part + raw;
+    cuda_download(e->dev, host, e->data[t], raw);
+    for (int j = 0, first = 0; j < 2 && op->in[5 + j]; to += cuda_skip_bytes(e, op, j++)) {
+        Shape s = {w->shape.n, 1, 1, shape_of(e->g, op->in[5 + j]).c};
+        size_t bytes = (size_t)s.c * of_value;
+        for (int k = 0; k < s.n; k++) memcpy(part + (size_t)k * bytes, host + (size_t)k * row + (size_t)first * of_value, bytes);
+        conv_pack(to, part, s, w->dtype);
+        first += s.c;
+    }
+    bool ok = replace_weight(e, t, host + 2 * raw, packed, err);
+    free(host);
+    return ok;
+}
+static bool add_biases(Exec *e, int i, float **sum, Error *err) {
+    const Op *op = op_at(e, i);
+    size_t bytes = tensor_bytes(&e->g->t[op->in[2]]), count = bytes / sizeof **sum;
+    void *p = NULL;
+    if (!allocate(e, &p, bytes, "a bias", err)) return false;
+    *sum = p, e->weight_bytes += bytes;
+    float *bias = dg_alloc(2 * bytes);
+    cuda_download(e->dev, bias, e->data[op->in[2]], bytes);
+    cuda_download(e->dev, bias + count, e->data[op->in[8]], bytes);
+    for (size_t k = 0; k < count; k++) bias[k] += bias[count + k];
+    cuda_upload(e->dev, p, bias, bytes);
+    free(bias);
+    return true;
 }
 static bool cuda_bind(Exec *e, Error *err) {
     if (!admit(e, err)) return false;
@@ -109,7 +162,10 @@ static bool cuda_bind(Exec *e, Error *err) {
 }
 static bool cuda_prepare(Exec *e, int i, Error *err) {
     OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
-    if (cuda_is_image_conv(e, op_at(e, i)) && !pack_weight(e, i, err)) return false;
+    const Op *op = op_at(e, i);
+    if (cuda_is_image_conv(e, op) && !pack_weight(e, i, err)) return false;
+    if (op->in[7] && !pack_skip(e, i, err)) return false;
+    if (has_two_biases(op) && !add_biases(e, i, &p->bias, err)) return false;
     int forward = cuda_forward_of(e, i);
     if (forward >= 0) p->forward = op_workspace(e, forward);
     size_t bytes = cuda_workspace_bytes(e, i);
@@ -119,7 +175,11 @@ static bool cuda_prepare(Exec *e, int i, Error *err) {
         if (!allocate(e, &p->workspace, bytes, op_name(op_at(e, i)->kind), err)) return false;
         e->workspace_bytes += bytes;
     }
-    if (e->dev->provider == DEVICE_OWN || !cuda_is_image_conv(e, op_at(e, i))) return true;
+    size_t kept = cuda_fold_kept_bytes(e, i);
+    if (kept && !allocate(e, &p->kept, kept, op_name(op_at(e, i)->kind), err)) return false;
+    e->workspace_bytes += kept;
+    if (cuda_fold_scratch_bytes(e, i)) p->scratch = ((const ExecState *)e->state)->scratch;
+    if (e->dev->provider == DEVICE_OWN || !cuda_is_image_conv(e, op) || op->in[7]) return true; /* no library has a skip */
     ConvArgs a = cuda_conv_args(e, i);
     return conv_choose(e->dev, &a, &p->choice, err);
 }
@@ -133,22 +193,34 @@ static void cuda_unbind(Exec *e) {
         if (!p) continue;
         conv_choice_free(e->dev, p->choice);
         if (p->own && p->workspace) cuda_release(e->dev, p->workspace);
+        if (p->bias) cuda_release(e->dev, p->bias);
+        if (p->kept) cuda_release(e->dev, p->kept);
         free(p);
     }
     if (s->scratch) cuda_release(e->dev, s->scratch);
     free(s);
 }
 static const char *cuda_implementation(const Exec *e, int i) { return conv_choice_name(op_choice(e, i)); }
+static double cuda_waves(const Exec *e, int i, int rows) {
+    if (!cuda_is_image_conv(e, op_at(e, i)) || op_choice(e, i)) return 0;
+    ConvArgs a = cuda_conv_args(e, i);
+    a.n = rows;
+    return cuda_conv_waves(&a);
+}
 static void run_ops(void *exec, WorkShape unused) { /* of e->rows images */
     const Exec *e = exec;
     (void)unused;
-    for (int i = 0; i < e->g->nop; i++) cuda_run_op(e, i);
+    for (int i = 0, ops; i < e->g->nop; i += ops) {
+        ops = cuda_group(e, i);
+        run_together(e, i, ops);
+    }
 }
 static void cuda_run(Exec *e) {
     ExecState *s = e->state;
     if (e->g->nop) cuda_replay(e->dev, &s->replays, (WorkShape){.rows = e->rows}, run_ops, e);
 }
-/* Ops are timed by events inside one captured graph, so that gaps between launches do not count. */
+/* Ops are timed by events inside one captured graph, so that gaps between launches do not count. Those that run together share
+ * their time alike. */
 typedef struct {
     const Exec *e;
     cudaEvent_t *event; /* [nop + 1] */
@@ -157,9 +229,10 @@ static void run_timed(void *timed, WorkShape unused) {
     const Timed *t = timed;
     cudaStream_t stream = cuda_stream(t->e->dev);
     (void)unused;
-    for (int i = 0; i <= t->e->g->nop; i++) {
+    for (int i = 0, ops; i <= t->e->g->nop; i += ops) {
         cuda_check(cudaEventRecordWithFlags(t->event[i], stream, cudaEventRecordExternal), "cudaEventRecord");
-        if (i < t->e->g->nop) cuda_run_op(t->e, i);
+        ops = i < t->e->g->nop ? cuda_group(t->e, i) : 1;
+        if (i < t->e->g->nop) run_together(t->e, i, ops);
     }
 }
 static void cuda_profile(Exec *e, int repeats, double *seconds) {
@@ -172,10 +245,11 @@ static void cuda_profile(Exec *e, int repeats, double *seconds) {
     for (int r = 0; r < repeats; r++) {
         cuda_check(cudaGraphLaunch(graph, cuda_stream(e->dev)), "cudaGraphLaunch");
         cuda_sync(e->dev);
-        for (int i = 0; i < n; i++) {
+        for (int i = 0, ops; i < n; i += ops) {
             float ms;
-            cuda_check(cudaEventElapsedTime(&ms, event[i], event[i + 1]), "cudaEventElapsedTime");
-            seconds[i] += (double)ms * 1e-3 / repeats;
+            ops = cuda_group(e, i);
+            cuda_check(cudaEventElapsedTime(&ms, event[i], event[i + ops]), "cudaEventElapsedTime");
+            for (int k = 0; k < ops; k++) seconds[i + k] += (double)ms * 1e-3 / repeats / ops;
         }
     }
     cuda_check(cudaGraphExecDestroy(graph), "cudaGraphExecDestroy");
@@ -235,6 +309,7 @@ const Backend backend_cuda = {
     .profile = cuda_profile,
     .open_provider = cuda_choices_open,
     .implementation = cuda_implementation,
+    .waves = cuda_waves,
     .choices = cuda_choices,
     .run_op = cuda_run_op,
     .combine = state_combine,

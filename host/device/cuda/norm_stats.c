@@ -12,6 +12,10 @@ bool cuda_stats_sources(const Graph *g, int i, int op[2]) {
     if (g->op[i].kind != OP_NORM && g->op[i].kind != OP_NORM_BWD) return false;
     Tid x = g->op[i].in[0];
     op[0] = g->t[x].producer, op[1] = -1;
+    if (g->op[i].in[6]) {
+        op[1] = g->t[g->op[i].in[6]].producer;
+        return can_leave(g, op[0]) && can_leave(g, op[1]);
+    }
     if (op[0] >= 0 && g->op[op[0]].kind == OP_CONCAT) {
         Tid a = g->op[op[0]].in[0], b = g->op[op[0]].in[1];
         if (g->op[op[0]].in[2]) return false; /* a norm takes the statistics of two */

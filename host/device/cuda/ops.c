@@ -1,5 +1,6 @@
 /* ops.c -- each op unpacked into the launcher structs of kernels/kernels.h, and the memory that it works in. */
 #include "device/cuda/ops.h"
+#include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
 #include <cuda_runtime_api.h>
 #include <string.h>
@@ -14,13 +15,19 @@ static bool is_linear(const Exec *e, const Op *op) {
     bool f32 = type(e, op->in[0]) == DG_F32 && type(e, op->in[3]) == DG_F32 && type(e, op->out) == DG_F32;
     return f32 && is_vector(shape(e, op->in[0])) && conv_fits(conv_needs(e->g, op), CONV_SCALE | CONV_ACT | CONV_GATE | CONV_POSITIONS);
 }
+static void *first_of(void *a, void *b) { return a ? a : b; }
+size_t cuda_skip_bytes(const Exec *e, const Op *op, int j) {
+    Tid x = op->in[5 + j];
+    return x ? conv_packed_bytes((Shape){shape(e, op->in[7]).n, 1, 1, shape(e, x).c}, type(e, x)) : 0;
+}
 ConvArgs cuda_conv_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]), y = shape(e, op->out);
     const Cuda *c = e->dev->impl;
+    char *skip_w = data(e, op->in[7]);
     return (ConvArgs){.x = data(e, op->in[0]),
                       .w = data(e, op->in[1]),
-                      .bias = data(e, op->in[2]),
+                      .bias = first_of(op_bias(e, i), first_of(data(e, op->in[2]), data(e, op->in[8]))),
                       .add = data(e, op->in[3]),
                       .y = data(e, op->out),
                       .stats = op_workspace(e, i),
@@ -40,15 +47,17 @@ ConvArgs cuda_conv_args(const Exec *e, int i) {
                       .out_height = y.h,
                       .out_width = y.w,
                       .options = op->conv,
+                      .skip = {data(e, op->in[5]), data(e, op->in[6])},
+                      .skip_w = {skip_w, op->in[6] ? skip_w + cuda_skip_bytes(e, op, 0) : NULL},
+                      .skip_c = {shape(e, op->in[5]).c, shape(e, op->in[6]).c},
                       .needs = conv_needs(e->g, op),
                       .capability = c->capability,
                       .multiprocessors = c->multiprocessors};
 }
-static int run_conv(const Exec *e, int i, void *stream) {
+static LinearArgs linear_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]), w = shape(e, op->in[1]);
-    if (is_linear(e, op)) {
-        LinearArgs a = {.x = data(e, op->in[0]),
+    return (LinearArgs){.x = data(e, op->in[0]),
                         .w = data(e, op->in[1]),
                         .bias = data(e, op->in[2]),
                         .gate = data(e, op->in[4]),
@@ -59,28 +68,53 @@ static int run_conv(const Exec *e, int i, void *stream) {
                         .c = x.c,
                         .k = w.n,
                         .scale = op->conv.scale,
-                        .act = op->conv.act};
-        return cuda_linear(&a, stream);
+                        .act = op->conv.act,
+                        .tensor_cores = e->g->precision.act != DG_F32 || e->g->precision.tf32,
+                        .multiprocessors = ((const Cuda *)e->dev->impl)->multiprocessors};
+}
+/* A linear layer of x and weights alone, whose output somebody reads later: until then nothing else has its memory. */
+static bool is_plain_linear(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    return op->kind == OP_CONV && is_linear(e, op) && !op->in[3] && !op->in[4] && e->g->t[op->out].last > i;
+}
+int cuda_group(const Exec *e, int i) {
+    int n = 1;
+    if (!is_plain_linear(e, i)) return n;
+    while (i + n < e->g->nop && n < LINEAR_LAYERS && is_plain_linear(e, i + n) && op_at(e, i + n)->in[0] == op_at(e, i)->in[0]) n++;
+    return n;
+}
+static int run_conv(const Exec *e, int i, int ops, void *stream) {
+    if (is_linear(e, op_at(e, i))) {
+        LinearArgs a[LINEAR_LAYERS];
+        for (int k = 0; k < ops; k++) a[k] = linear_args(e, i + k);
+        return cuda_linear(a, ops, stream);
     }
     ConvArgs a = cuda_conv_args(e, i);
+    Fold f;
+    if (cuda_fold_maker(e, i, &f)) return cuda_run_fold_maker(e, &f, a, stream);
+    if (cuda_fold_reader(e, i, &f)) return cuda_run_fold_reader(e, i, &f, a, stream);
     return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
 static NormArgs norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
-    Shape x = shape(e, op->in[0]);
+    Shape x = shape(e, op->out);
     NormArgs a = {.x = data(e, op->in[0]),
+                  .more = data(e, op->in[6]),
                   .dy = data(e, op->in[4]),
+                  .add = data(e, op->in[5]),
                   .y = data(e, op->out),
                   .gamma = data(e, op->in[1]),
                   .beta = data(e, op->in[2]),
                   .scale_shift = data(e, op->in[3]),
                   .x_type = type(e, op->in[0]),
                   .dy_type = type(e, op->in[4]),
+                  .add_type = type(e, op->in[5]),
                   .y_type = type(e, op->out),
                   .n = x.n,
                   .height = x.h,
                   .width = x.w,
                   .c = x.c,
+                  .x_c = shape(e, op->in[0]).c,
                   .groups = op->norm.groups,
                   .eps = op->norm.eps,
                   .silu = op->norm.silu,
@@ -101,7 +135,7 @@ int cuda_forward_of(const Exec *e, int i) {
     const Op *b = op_at(e, i);
     for (int j = 0; (b->kind == OP_NORM_BWD || b->kind == OP_ATTN_BWD) && j < i; j++) {
         const Op *f = op_at(e, j);
-        if (f->in[0] != b->in[0]) continue;
+        if (f->in[0] != b->in[0] || f->in[6] != b->in[6]) continue;
         if (b->kind == OP_NORM_BWD && f->kind == OP_NORM && same_norm(f, b)) return j;
         if (b->kind == OP_ATTN_BWD && f->kind == OP_ATTN && f->attn.heads == b->attn.heads) return j;
     }
@@ -110,6 +144,7 @@ int cuda_forward_of(const Exec *e, int i) {
 static AttnArgs attn_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape s = shape(e, op->in[0]);
+    const Cuda *c = e->dev->impl;
     return (AttnArgs){.qkv = data(e, op->in[0]),
                       .dy = data(e, op->in[1]),
                       .y = data(e, op->out),
@@ -122,7 +157,9 @@ static AttnArgs attn_args(const Exec *e, int i) {
                       .heads = op->attn.heads,
                       .d = s.c / 3 / op->attn.heads,
                       .workspace = op_workspace(e, i),
-                      .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i)};
+                      .kept = op->kind == OP_ATTN ? op_workspace(e, i) : op_forward(e, i),
+                      .capability = c->capability,
+                      .multiprocessors = c->multiprocessors};
 }
 /* Bytes that attention op i leaves for gradients of it. */
 static size_t attn_kept(const Exec *e, int i) {
@@ -290,6 +327,8 @@ static int run_resize(const Exec *e, int i, void *stream) {
 static int run_pixel_norm(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
+    Fold f;
+    if (cuda_norm_folded(e, i, &f)) return 0;
     PixelNormArgs a = {.x = data(e, op->in[0]),
                        .gamma = data(e, op->in[1]),
                        .beta = data(e, op->in[2]),
@@ -340,9 +379,9 @@ static int run_softmax(const Exec *e, int i, void *stream) {
     return cuda_softmax(&a, stream);
 }
 
-int cuda_launch(const Exec *e, int i, void *stream) {
+int cuda_launch(const Exec *e, int i, int ops, void *stream) {
     switch (op_at(e, i)->kind) {
-    case OP_CONV: return run_conv(e, i, stream);
+    case OP_CONV: return run_conv(e, i, ops, stream);
     case OP_NORM:
     case OP_NORM_BWD: return run_norm(e, i, stream);
     case OP_ATTN:
@@ -374,7 +413,7 @@ size_t cuda_workspace_bytes(const Exec *e, int i) {
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
         NormArgs a = norm_args(e, i);
         int from[2];
-        a.dy = op->in[4] ? &there : NULL;
+        a.dy = op->in[4] ? &there : NULL, a.add = op->in[5] ? &there : NULL;
         a.stats[0] = cuda_stats_sources(e->g, i, from) ? &there : NULL;
         return cuda_norm_workspace(&a);
     }

@@ -1,0 +1,155 @@
+// conv_sm90_norm.h -- a pixel norm that is not run, between kernels of conv_sm90.cu: w ((x - mean) rstd (1 + scale) + shift) of a row x is
+//   rstd * (w (x (1 + scale))) - mean * rstd * (w (1 + scale)) + w shift
+// so the convolution that makes x, in f32, leaves x (1 + scale) in 16 bits as well, and of each row and pass of columns the mean and the
+// sum of squares about it; one that reads the norm multiplies that copy, and what is left is done to its sums. Partial moments of a row
+// become its moments in norm_fold.cu; w (1 + scale) and w shift, of an image, are two rows of a convolution of their own.
+// Range:  the copy is FOLD_SCALE times what is said above, so that in f16 rows of up to 4 million keep within its numbers.
+// Needs:  1x1 convolutions, images of whole segments, so that a group's rows are all of one image, and there to the last or not at all.
+#ifndef DG_CONV_SM90_NORM_H
+#define DG_CONV_SM90_NORM_H
+#include "kernels/conv_sm90_outputs.h"
+
+struct FoldParams {
+    const float *shift_scale; // before: of the norm, {n,2k}
+    float2 *partial;          // before: [pass of columns][row]: mean, sum of squares about it
+    const float2 *moments;    // after: of a row, rstd / FOLD_SCALE and -mean * rstd
+    const float *rows;        // after: w (1 + scale) and w shift: {n,2,k}
+};
+static_assert((int)PASS == (int)FOLD_COLUMNS, "a partial moment is of a pass");
+
+// What a thread adds up of the columns of a pass that it has, 16 in each of two rows, about the row's first value in the pass: squares are
+// then at most 65 times those about the mean, so that the difference keeps its bits.
+struct RowSums {
+    float shift[2], x[4]; // x: sums and sums of squares, by turns
+    GPU_FN void begin(const float (&v)[PART][2][2]) {
+        GPU_FOR (int h = 0; h < 2; h++) shift[h] = __shfl_sync(~0u, v[0][h][0], (int)threadIdx.x & 28);
+        x[0] = x[1] = x[2] = x[3] = 0;
+    }
+    GPU_FN void add(const float (&v)[PART][2][2]) {
+        GPU_FOR (int i = 0; i < PART * 4; i++) {
+            const int h = i / 2 % 2;
+            const float apart = v[i / 4][h][i % 2] - shift[h];
+            x[2 * h] += apart, x[2 * h + 1] = fmaf(apart, apart, x[2 * h + 1]);
+        }
+    }
+    // -> [row]: mean and sum of squares of the 64 columns that 4 neighbouring lanes hold. The sums of both rows go through the lanes together:
+    // each lane ends with one of the 4.
+    GPU_FN void store(float2 *partial) {
+        const int lane = (int)threadIdx.x % 4;
+        GPU_FOR (int half = 1; half >= 0; half--)
+            GPU_FOR (int j = 0; j < 1 << half; j++) {
+                const int apart = 1 << half;
+                const bool upper = lane & apart;
+                const float own = upper ? x[j + apart] : x[j], other = upper ? x[j] : x[j + apart];
+                x[j] = own + __shfl_xor_sync(~0u, other, apart);
+            }
+        const float squares = __shfl_xor_sync(~0u, x[0], 1), mean = x[0] / PASS;
+        if (lane % 2 == 0) partial[lane * 4] = make_float2((lane ? shift[1] : shift[0]) + mean, squares - x[0] * mean);
+    }
+};
+// Who makes outputs, for make_tiles: begin, under the last products of a tile, and then a call with its sums.
+// y = (sum + bias) * gate + add, of f32, as store_direct makes it, and what it leaves: the copy goes as outputs in 16 bits do.
+template <typename T, int COLUMNS> struct StoreStream {
+    typedef WgmmaTile<COLUMNS> Tile;
+    enum { EIGHTS = PASS / 8, AHEAD = COLUMNS < 256 }; // AHEAD: there are registers for what the next part wants
+    uint8_t *shared;
+    uint32_t start; // of it
+    const gpu::TensorMap *copy;
+    const WgmmaParams &p;
+    const FoldParams &f;
+    const float *scale = NULL; // of the norm, of the thread's first channel
+
+    GPU_FN void begin(const Outputs &o) {
+        const size_t image = (size_t)image_of(p.end, o.row[0] < 0 ? 0 : o.row[0]);
+        scale = f.shift_scale + ((2 * image + 1) * (size_t)p.end.k + (size_t)(o.tile.column + pair_of(o)));
+    }
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
+        if (o.row[0] < 0) return; // none of the group's rows is there
+        const size_t k = (size_t)p.end.k, at = (size_t)o.row[0] * k + (size_t)(o.tile.column + pair_of(o));
+        const int left = p.end.k - o.tile.column; // whole passes
+        const float *const add = (const float *)p.end.add + at;
+        float added[2][PART][2][2], gate[2][PART][2];
+        auto fetch = [&](int part) { // AHEAD: while the one before is made
+            if (part * PART * 8 >= left) return;
+            GPU_FOR (int i = 0; i < PART * 2; i++) load_run(added[part % 2][i / 2][i % 2], add + i % 2 * 8 * k + 8 * (part * PART + i / 2));
+            GPU_FOR (int j = 0; j < PART; j++) load_run(gate[part % 2][j], o.vector[0] + 8 * (part * PART + j));
+        };
+        RowSums sums;
+        if (AHEAD) fetch(0);
+        store_passes<T, COLUMNS, false>(
+            shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
+                const int part = first / PART;
+                float factor[PART][2];
+                GPU_FOR (int j = 0; j < PART; j++) load_run(factor[j], scale + 8 * (first + j));
+                if (AHEAD && first + PART < COLUMNS / 8) fetch(part + 1);
+                if (!AHEAD) fetch(part);
+                if (AHEAD) {
+                    with_bias(v, sum, bias, first);
+                } else {
+                    float late[PART][2];
+                    load_bias_part(late, o, first);
+                    with_bias(v, sum, late, first);
+                }
+                GPU_FOR (int i = 0; i < PART * 4; i++) {
+                    const int j = i / 4, h = i / 2 % 2, e = i % 2;
+                    v[j][h][e] = fmaf(v[j][h][e], gate[part % 2][j][e], added[part % 2][j][h][e]);
+                }
+                GPU_FOR (int i = 0; i < PART * 2; i++)
+                    store_run((float *)p.y + at + (i % 2 * 8 * k + (size_t)(8 * (first + i / 2))), v[i / 2][i % 2]);
+                if (first % EIGHTS == 0) sums.begin(v);
+                sums.add(v);
+                if (first % EIGHTS == EIGHTS - PART)
+                    sums.store(f.partial + ((size_t)((o.tile.column + 8 * first) / PASS) * (size_t)p.end.rows + (size_t)o.row[0]));
+                GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= fmaf(factor[i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
+            });
+    }
+};
+// y = act(rstd * sum - mean * rstd * (w (1 + scale)) + (w shift + bias)), in 16 bits. What sums are mended by: a warp's lanes hold two
+// neighbouring columns of each pass, and exchange them.
+template <typename T, int COLUMNS> struct StoreFolded {
+    typedef WgmmaTile<COLUMNS> Tile;
+    enum { EIGHTS = PASS / 8 };
+    uint8_t *shared;
+    uint32_t start; // of it
+    const gpu::TensorMap *y;
+    const WgmmaParams &p;
+    const FoldParams &f;
+    float2 moments[2] = {};
+    float slope[COLUMNS / PASS][2] = {}, base[COLUMNS / PASS][2] = {};
+
+    GPU_FN void begin(const Outputs &o) {
+        if (o.row[0] < 0) return;
+        const int column = o.tile.column + 2 * (o.t & 31);
+        const float *const scaled = f.rows + ((size_t)(2 * image_of(p.end, o.row[0])) * (size_t)p.end.k + (size_t)column);
+        GPU_FOR (int h = 0; h < 2; h++) moments[h] = f.moments[o.row[h]];
+        GPU_FOR (int q = 0; q < COLUMNS / PASS; q++)
+            if (column + q * PASS < p.end.k) {
+                float bias[2] = {0, 0};
+                load_run(slope[q], scaled + q * PASS), load_run(base[q], scaled + p.end.k + q * PASS);
+                if (p.end.bias) load_run(bias, p.end.bias + column + q * PASS);
+                base[q][0] += bias[0], base[q][1] += bias[1];
+            }
+    }
+    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const Outputs &o, int first) const {
+        GPU_FOR (int j = 0; j < PART; j++)
+            GPU_FOR (int e = 0; e < 2; e++) {
+                const int q = (first + j) / EIGHTS, lane = 4 * ((first + j) % EIGHTS) + (o.t & 3);
+                const float u = __shfl_sync(~0u, slope[q][e], lane), b = __shfl_sync(~0u, base[q][e], lane);
+                GPU_FOR (int h = 0; h < 2; h++) v[j][h][e] = fmaf(moments[h].x, sum[4 * (first + j) + 2 * h + e], fmaf(moments[h].y, u, b));
+            }
+    }
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
+        if (o.row[0] < 0) return; // none of the group's rows is there
+        if (p.end.act == ACT_GELU_TANH)
+            store_passes<T, COLUMNS, false>(shared, start, y, p, o, turn, buffers,
+                                            [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) {
+                                                mend(v, sum, o, first);
+                                                gelu_part(v);
+                                            });
+        else
+            store_passes<T, COLUMNS, false>(
+                shared, start, y, p, o, turn, buffers,
+                [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) { mend(v, sum, o, first); });
+    }
+};
+#endif
