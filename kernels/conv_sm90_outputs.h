@@ -112,8 +112,8 @@ template <typename T> GPU_FN void add_packed(float (&v)[2], uint32_t word) {
     v[0] += (float)e[0], v[1] += (float)e[1];
 }
 // Outputs in 16 bits. make(v, bias, first, residual): PART eights of the thread's sums, from that one on, become outputs; bias is theirs,
-// loaded a part ahead; residual: where theirs are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence TMA takes them; residuals come in stages of
-// two passes. Each warp stores its own rows: warps wait for each other for statistics alone.
+// loaded a part ahead; residual: where theirs are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence
+// TMA takes them; residuals come in stages of two passes. Each warp stores its own rows: warps wait for each other for statistics alone.
 template <typename T, int COLUMNS, bool RESIDUAL, class Make>
 GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
                          Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers, const Make &make) {
