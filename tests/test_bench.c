@@ -177,8 +177,7 @@ static void table(const Setup *s, Precision precision) {
     bool known = !strcmp(s->device, "emu"), line = matches(r->out, "\nwaves +[0-9.]+ % of the convolutions' time has work for all multiproc"
                                                                    "essors; no batch from 2 to 2 has more\n");
     if (CHECK(known == (w != NULL) && known == line, "waves: %s", r->out) && w)
-        CHECK(number(w, "share") > 0 && number(w, "share") < 1 && number(w, "batch") == 2 &&
-                  number(w, "batch_share") == number(w, "share"),
+        CHECK(number(w, "share") > 0 && number(w, "share") < 1 && number(w, "batch") == 2 && number(w, "batch_share") == number(w, "share"),
               "waves: a share of %g, %g at batch %g", number(w, "share"), number(w, "batch_share"), number(w, "batch"));
     state_work(j, r->out, !strcmp(s->device, "emu"));
     free(network);

@@ -37,5 +37,6 @@ void host_to_u8(Device *d, uint8_t *out, const void *x, DType type, int n, size_
     .alloc_host = host_alloc, .release_host = host_release, .download_async = host_download_async, .mark = host_mark, .wait = host_mark,   \
     .replay = host_replay, .replay_free = host_replay_free, .range_push = host_range_push, .range_pop = host_range_pop,                    \
     .profiler = host_profiler, .profile = host_profile, .open_provider = host_open_provider, .implementation = host_implementation,        \
-    .waves = host_waves, .choices = host_choices, .combine = host_combine, .randn = host_randn, .posterior = host_posterior, .to_u8 = host_to_u8
+    .waves = host_waves, .choices = host_choices, .combine = host_combine, .randn = host_randn, .posterior = host_posterior,               \
+    .to_u8 = host_to_u8
 #endif

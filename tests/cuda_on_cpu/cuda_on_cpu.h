@@ -91,7 +91,8 @@ int launch(const LaunchDesc &, Begun *begun = nullptr); // 0, or a cudaError_t v
 bool record(cudaStream_t, Work);                        // true: noted, for later; false: the null stream
 int errors();                                           // defects reported so far (races, out-of-bounds, ...)
 struct Stats {
-    uint64_t ldsm_phases, ldsm_cycles, switches, blocks, mma, collectives, begun, launches, early; // early: launches of which some began before the one before had ended
+    uint64_t ldsm_phases, ldsm_cycles, switches, blocks, mma, collectives, begun, launches,
+        early; // early: launches of which some began before the one before had ended
 };
 Stats stats(bool reset = false);
 
