@@ -113,7 +113,7 @@ HOPPER_CASES = [
 HOPPER_GRADIENT = ("Hopper: gradient of attention, heads of 64", attention("attn_bwd", 4, 64, 512), attention("attn_bwd", 4, 64, 1024), 8)
 GROUPS = {"hmma": "hmma", "product": "hgmma", "box": "tma", "sync": "sync", "product_wait": "control", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
-MEMORY = {"LDSM": "ldsm", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
+MEMORY = {"LDSM": "ldsm", "STSM": "shared", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
 
 
 def group_of(instruction):
