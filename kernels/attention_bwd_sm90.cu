@@ -33,6 +33,8 @@ template <bool OWN_KEYS> struct GradMemory {
         LARGEST = EMPTY + 8 * STAGES, // of each group's head: a float
         SHARED_BYTES = LARGEST + 4 * GROUPS
     };
+    static_assert((int)SHARED_BYTES <= 227 << 10, "a block's shared memory");
+    static_assert((int)FIRST_STAGE % 1024 == 0 && (int)STAGE_BYTES % 1024 == 0, "tiles lie where their swizzle begins");
 };
 struct GradParams {
     AttnParams attn;            // blocks: of 128 rows
@@ -129,12 +131,14 @@ template <bool OWN_KEYS> struct Owner {
     GPU_FN uint32_t own_tile(int tile) const { return (uint32_t)gpu::wgmma_desc_sw128(own_at(tile)); }
     GPU_FN void wait_own(uint32_t made) const { gpu::mbar_wait(base + Memory::OWN_FULL + 8 * group, made & 1); }
     GPU_FN void wait_stage(uint32_t count) const { gpu::mbar_wait(base + Memory::FULL + 8 * (count % STAGES), count / STAGES & 1); }
-    // The warp has read them, and waited for its products.
+    // The warp has read them, and waited for its products. What comes next comes by TMA, behind what was read by loads.
     GPU_FN void release_own() const {
+        gpu::fence_proxy_async();
         __syncwarp();
         if (lane == 0) gpu::mbar_arrive(base + Memory::OWN_EMPTY + 8 * group);
     }
     GPU_FN void release_stage(uint32_t count) const {
+        if (OWN_KEYS) gpu::fence_proxy_async(); // the queries' statistics
         __syncwarp();
         if (lane == 0) gpu::mbar_arrive(base + Memory::EMPTY + 8 * (count % STAGES));
     }
@@ -440,7 +444,8 @@ template <typename T> static int launch_type(const AttnArgs *a, cudaStream_t str
     failed |= rows_map(&parts, a, p.attn.y_parts, 2, p.problems);
     failed |= statistics_map(&statistics, a, p.attn.query_stats, p.problems);
     if (failed) return cudaErrorInvalidValue;
-    const dim3 grid((unsigned)(p.items < a->multiprocessors ? p.items : a->multiprocessors));
+    const int most = a->multiprocessors > 0 ? a->multiprocessors : 1;
+    const dim3 grid((unsigned)(p.items < most ? p.items : most));
     const int error = gpu::launch(attn_grad_wgmma_kernel<T, false>, grid, dim3(THREADS), (size_t)GradMemory<false>::SHARED_BYTES, stream,
                                   qkv, dy, parts, p);
     return error ? error

@@ -2,7 +2,8 @@
 // Work:   a block walks over tiles, each of 64 queries for each of its warpgroups, and over all keys of their head, 64 at a time with their
 //         values. A warpgroup keeps its scores and its sums of values in registers and goes its own way: while one makes weights, others
 //         multiply. Many tokens: four warpgroups share keys and values; few: a block is one warpgroup, and several lie on a
-//         multiprocessor. The first thread copies what comes next, up to the next tile's, to a ring of stages.
+//         multiprocessor. The warpgroups' first threads in turn copy what comes next, up to the next tile's, to a ring
+//         of stages.
 // Shapes: rows of 64 channels lie in tiles swizzled by 128 bytes. Channels 64 to 71 come in tiles of their own: of queries and keys 16
 //         channels wide, of which TMA fills the last 8 with zeros; of values 8 wide.
 // Sums:   that of the weights as rounded is one more column of the values, of ones.
@@ -32,7 +33,7 @@ template <int D, int GROUPS> struct WgmmaTile {
         COPIED = ONES,
         STAGE_BYTES = ONES + COLUMN_BYTES,
         STAGES = GROUPS == 1 ? 2 : 4,
-        AHEAD = STAGES - (GROUPS > 1), // of what the first warpgroup has read: how far it may be before the others
+        AHEAD = STAGES - (GROUPS > 1), // how far a warpgroup may be before the slowest
         FIRST_STAGE = 2 * GROUPS * QUERY_BYTES,
         FULL = FIRST_STAGE + STAGES * STAGE_BYTES,
         EMPTY = FULL + 8 * STAGES,

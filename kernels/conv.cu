@@ -161,6 +161,7 @@ static int launch_f32(const ConvParams &p, bool whole_pieces, cudaStream_t strea
     return gpu::launch_dependent(conv_f32_kernel<false>, grid, dim3(THREADS), shared, stream, p);
 }
 // A skip for kernels that know none: a convolution of its own for each of its inputs, one upon the other in y, where the rest adds it.
+// What stands in y between them is rounded to its type.
 static int conv_in_turn(const ConvArgs *a, void *stream) {
     ConvArgs rest = *a;
     int error = 0;
@@ -192,6 +193,7 @@ extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
 }
 extern "C" double cuda_conv_waves(const ConvArgs *a) {
     if (conv_sm90_takes(a)) return conv_sm90_waves(a);
+    if (a->skip[0]) return 0; // several launches, each with waves of its own
     const bool mma = a->x_type != DG_F32 || a->tf32;
     const int columns = !mma ? (int)F32Tile::COLUMNS : a->k > 64 ? 128 : 64;
     const int resident = !mma ? F32_BLOCKS : columns == 128 ? (int)MmaTile<128>::BLOCKS : (int)MmaTile<64>::BLOCKS;

@@ -236,9 +236,10 @@ bool conv_sm90_takes(const ConvArgs *a) {
     const bool skips = a->skip_c[0] % 8 == 0 && a->skip_c[1] % 8 == 0;
     return a->capability == 90 && conv_fits(a->needs, can) && skips && layer_of(a).columns;
 }
-// What pixel norms that are not run may stand between: rows of matrices, images of whole segments.
+// What pixel norms that are not run may stand between: rows of matrices, images of whole segments, no skips.
 static bool joins_norm(const ConvArgs *a) {
-    return conv_sm90_takes(a) && layer_of(a).matrix && a->out_height * a->out_width % NORM_SEGMENT == 0 && a->options.scale == 1;
+    return conv_sm90_takes(a) && layer_of(a).matrix && !(a->needs & CONV_SKIP) && a->out_height * a->out_width % NORM_SEGMENT == 0 &&
+           a->options.scale == 1;
 }
 extern "C" bool cuda_conv_leaves(const ConvArgs *a) {
     const bool stream = a->y_type == DG_F32 && a->add_type == DG_F32 && a->add_kind == OPERAND_FULL && a->needs & CONV_GATE;

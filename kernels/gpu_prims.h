@@ -220,8 +220,11 @@ inline cudaError_t start(bool dependent, unsigned cluster, void (*k)(P...), dim3
 template <class... P, class... A>
 inline cudaError_t launch_as(bool dependent, unsigned cluster, void (*k)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t s,
                              A &&...a) {
-    if (smem > 48 * 1024) {
-        const cudaError_t e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
+    if (smem > 48 * 1024) { // raised, never lowered: a launch of more may be captured already, or wait in a stream
+        cudaFuncAttributes now;
+        cudaError_t e = cudaFuncGetAttributes(&now, k);
+        if (e == cudaSuccess && now.maxDynamicSharedSizeBytes < (int)smem)
+            e = cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
         if (e != cudaSuccess) return e;
     }
     int device = 0, major = 0;

@@ -63,7 +63,8 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     ConvFold fold;
 } ConvArgs;
 int cuda_conv(const ConvArgs *a, void *stream);
-/* How many times its blocks of work fill the device's multiprocessors. The last, part of a wave takes as long as a whole one. */
+/* How many times its blocks of work fill the device's multiprocessors. The last, part of a wave takes as long as a whole one. 0: not
+   known. */
 double cuda_conv_waves(const ConvArgs *a);
 bool cuda_conv_leaves(const ConvArgs *a); /* whether it can leave what a norm that is not run needs: by shapes, types and `needs` alone */
 bool cuda_conv_folds(const ConvArgs *a);  /* whether it can read such a norm, by the same */

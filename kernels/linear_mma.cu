@@ -1,7 +1,8 @@
 // linear_mma.cu -- large linear layers on vectors by tensor cores (mma.sync): products of f32 to f32's own accuracy.
 // Work:   a block makes 64 features for 64 vectors, each of its 4 warps 32 x 32, from stages of 32 channels of both in shared memory.
 //         A value is split into two of tf32, high (rounded to nearest) and low (what is left, to 2^-22 of the value), and three products
-//         are made of the four: low x low is below 2^-24. Any finite value will do, however large; infinities become NaN.
+//         are made of the four: low x low is below 2^-24. Values below 2^128 (1 - 2^-12) will do; larger ones
+//         and infinities become NaN.
 // Bytes:  weights 4 k c for each 64 vectors, vectors 4 n c for each 64 features, from the L2 cache; outputs 4 n k.
 //         Neighbours in the grid read the same weights, which come from memory once.
 // Order:  the same for any number of vectors: within a stage the tensor cores' own, eight channels at a time; stages are added in f32, in

@@ -82,11 +82,14 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) nor
     enum { ROWS = NormType<T>::ROWS, FAST = NormType<T>::FAST };
     float4 *constants = (float4 *)memory;
     NormPlace at = norm_place<V>(p, s);
-    const Input from(p, at.channel);
-    const size_t step = (size_t)s.lanes * (size_t)p.c, from_step = (size_t)s.lanes * (size_t)from.c;
-    size_t place = element(p, at.image, at.pixel, at.channel), from_place = from.element(p, at.image, at.pixel);
+    const size_t step = (size_t)s.lanes * (size_t)p.c;
+    size_t place = element(p, at.image, at.pixel, at.channel);
     HeldRun<T, V> x[ROWS];
-    if (at.active) hold_rows(x, from.x, p.x_type, from_place, from_step, s.lanes, at.end - at.pixel);
+    auto fetch = [&](int left) { // the rows from `left` pixels before the end on; where they stand is worked out anew: registers are few
+        const Input from(p, at.channel);
+        hold_rows(x, from.x, p.x_type, from.element(p, at.image, at.end - left), (size_t)s.lanes * (size_t)from.c, s.lanes, left);
+    };
+    if (at.active) fetch(at.end - at.pixel);
     slice_constants<V>(constants, p, s, at.image);
     __syncthreads();
     if (!at.active) return;
@@ -102,8 +105,8 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) nor
             x[r].set(v);
             x[r].store(p.y, p.y_type, place);
         }
-        left -= ROWS * s.lanes, from_place += ROWS * from_step;
-        hold_rows(x, from.x, p.x_type, from_place, from_step, s.lanes, left);
+        left -= ROWS * s.lanes;
+        fetch(left);
     }
 }
 

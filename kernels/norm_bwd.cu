@@ -263,7 +263,7 @@ static Slices whole_slices(const NormParams &p, int channels) {
 static size_t whole_shared(const NormParams &p, const Slices &s) {
     const size_t run = (size_t)(one_type(p) ? (int)RUN_BYTES : norm_run(p) * (int)sizeof(float));
     return (size_t)s.channels * (sizeof(float4) + sizeof(float2)) + (size_t)(norm_run(p) * s.pitch) * sizeof(float2) +
-           2 * (size_t)(ceil_div(p.pixels, s.lanes) * WHOLE_THREADS) * run;
+           2 * (size_t)ceil_div(p.pixels, s.lanes) * (size_t)WHOLE_THREADS * run;
 }
 // The most channels of whole groups that a block keeps of a whole image in a third of a multiprocessor, or the least in more; 0: there
 // are none.

@@ -42,8 +42,8 @@ static Tid final_modulation(const Dit *d) {
     return block_linear(d->g, d->condition, "adaLN_modulation.1", 2 * d->c->hidden_size, true);
 }
 /* The stream x is f32 in every precision: what 56 blocks add to it is small beside it. What a norm multiplies by is there before the
- * convolution that makes the norm's input: that one may then leave the products (device/cuda/norm_fold.c). So *shift_scale, of the norm
- * that is next, is this block's first one's, and becomes the next block's, or the last layer's.                               */
+ * convolution that makes the norm's input: that one may then leave the products (device/cuda/norm_fold.c).
+ * *shift_scale, in: of this block's first norm; out: of the next block's first, or of the last layer's.                       */
 static Tid block(const Dit *d, int i, Tid x, Tid *modulated, Tid *shift_scale) {
     Tid m = *modulated, own = part(d, m, SHIFT_SCALE_M, 2);
     block_enter(d->g, "blocks.%d.", i);

@@ -186,6 +186,12 @@ static Tid joined_kept(Graph *g) {
 static Tid norm_of_three(Graph *g) {
     return norm_of(g, g_concat_all(g, (Tid[]){image(g, "x"), image(g, "y"), image(g, "z")}, 3), "n.weight");
 }
+static Tid norm_of_two_twice(Graph *g) { /* fused twice, as guides are: the norm of two reads no third */
+    Tid x = norm_of(g, g_concat(g, g_concat(g, image(g, "x"), image(g, "y")), image(g, "z")), "n.weight");
+    g->t[x].keep = true;
+    graph_fuse(g);
+    return x;
+}
 static Tid norm_of_few(Graph *g) { /* the seam stands within eight channels */
     Tid few = g_input(g, "few", (Shape){N, SIZE, SIZE, 4});
     return norm_of(g, g_concat(g, few, g_concat(g, few, image(g, "x"))), "n.weight");
@@ -237,6 +243,7 @@ static const struct {
     {joined_kept, "a concat that is kept", "concat norm"},
     {norm_of_three, "a norm of three", "concat norm"},
     {norm_of_few, "a norm of 4 and 4 and 16 channels", "concat concat norm"},
+    {norm_of_two_twice, "a norm of two and one, fused twice", "concat norm"},
     {transformer_block, "a transformer's block", "pixel_norm conv conv"},
     {norm_beside_skip, "a gradient beside that of silu and a norm", "unary norm add norm_bwd unary_bwd add"},
     {norm_beside_scaled_skip, "a gradient beside a norm's", "norm add add add norm_bwd"},

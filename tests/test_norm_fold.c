@@ -20,7 +20,7 @@ typedef struct {
     float offset;          /* added to the stream: far from zero, sums of squares must be about the mean */
     float gain;            /* of the stream */
     int folds;             /* norms that are, on compute capability 9.0: none, the second, or both */
-    enum { PLAIN, SLANTED, TWO_READERS, GELU, LATE_SCALE, KEPT, NO_GATE, RESIDUAL_16, TWO_NORMS, AFFINE, RMS, READ_BESIDE } form;
+    enum { PLAIN, SLANTED, TWO_READERS, GELU, LATE_SCALE, KEPT, NO_GATE, RESIDUAL_16, TWO_NORMS, AFFINE, RMS, READ_BESIDE, SKIP } form;
 } Case;
 static const Case cases[] = {
     {"block", "an image of a segment: odd batches end inside a tile", 8, 8, 64, 128, 192, 0, 1, 2, PLAIN},
@@ -42,6 +42,7 @@ static const Case cases[] = {
     {"affine", "gamma and beta", 8, 8, 64, 128, 192, 0, 1, 0, AFFINE},
     {"rms", "no mean", 8, 8, 64, 128, 192, 0, 1, 0, RMS},
     {"beside", "an addition reads the norm too", 8, 8, 64, 128, 192, 0, 1, 1, READ_BESIDE},
+    {"skip", "the norm's reader has a skip", 8, 8, 64, 128, 192, 0, 1, 1, SKIP},
 };
 enum { CASES = sizeof cases / sizeof *cases, BATCH = 3, MOST_INPUTS = 8, NORMS = 2 };
 
@@ -103,6 +104,12 @@ static Net net_build(const Case *c, Precision precision, int images) {
     Tid q = conv(&n, y, "reader", c->width);
     if (c->form == GELU) g->op[g->t[q].producer].conv.act = ACT_GELU_TANH;
     if (c->form == TWO_READERS) q = g_add(g, q, conv(&n, y, "another", c->width), 1, 1);
+    if (c->form == SKIP) { /* as graph_fuse would make it */
+        Op *op = &g->op[g->t[q].producer];
+        Tid w = g_weight(g, "skip", (Shape){c->width, 1, 1, c->c}, (WeightView){.kind = VIEW_CONV});
+        g->t[w].dtype = g->t[h].dtype;
+        *op = conv_with_skip(g, *op, h, 0, w, 0);
+    }
     if (c->form == READ_BESIDE) q = conv(&n, g_add(g, y, y, 1, 1), "beside", c->width);
     if (c->form == TWO_NORMS) q = g_add(g, q, conv(&n, norm(&n, x, second), "another", c->width), 1, 1);
     x = onto(&n, q, "second", x, c->form == NO_GATE ? 0 : gate); /* of what the first norm's reader left, into the next norm */

@@ -76,8 +76,13 @@ class Predictor:
         first, more = self.known[key]
         return more if blocks <= few else first + (blocks - resident) * (more - first) / (few - resident)
 
+    def gap(self, launch, before):
+        """Seconds between a launch and the one before it."""
+        early = before and waits(launch.function(self.functions)) and releases(before.function(self.functions))
+        return H100["dependent_us" if early else "launch_us"] * 1e-6
+
     def seconds(self, launch, name):
-        """Of one launch and the gap before the next."""
+        """Of one launch alone."""
         parameters, busiest = self.sets[name], ceil_div(launch.blocks, H100["multiprocessors"])
         moved = launch.moved if launch.moved > H100["l2_keeps_bytes"] else 0
         if launch.parts:
@@ -87,14 +92,14 @@ class Predictor:
             pair = (canonical(short), canonical(long))
             if is_conv(launch):  # whose steps cost the same, whatever the image
                 pair = self.steps.setdefault((launch.kernel, launch.parameters[0].filter_width), pair)
-            few, more = (self.clocks(part, busiest, parameters, 0, STARTS if is_conv(launch) else START) for part in pair)
-            clocks = self.clocks(canonical(short), busiest, parameters, 0) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
+            through = 0 if is_conv(launch) else moved
+            few, more = (self.clocks(part, busiest, parameters, through, STARTS if is_conv(launch) else START) for part in pair)
+            clocks = self.clocks(canonical(short), busiest, parameters, through) + (more - few) * (steps - few_steps) / (more_steps - few_steps)
         elif launch.kernel.startswith("conv_"):
             clocks = self.clocks(canonical(launch), busiest, parameters, 0)
         else:
             clocks = self.clocks(launch, busiest, parameters, moved)
-        seconds = max(clocks / (parameters["clock_under_load_mhz"] * 1e6), moved / H100["memory_bytes_per_s"])
-        return seconds, H100["dependent_us" if waits(launch.function(self.functions)) else "launch_us"] * 1e-6
+        return max(clocks / (parameters["clock_under_load_mhz"] * 1e6), moved / H100["memory_bytes_per_s"])
 
     def floor(self, op):
         """Seconds: the larger of its operations at the tensor cores' rate and its bytes at that of a large copy."""
@@ -107,12 +112,12 @@ class Predictor:
         if op.kind != "conv" or not (op.inputs[4] or op.fold) or not any(launch.kernel.startswith("conv_") for launch in made):
             return 0.0
         plain = launches.MAKERS["conv"](launches.alone(op))
-        seconds = lambda those: sum(self.seconds(launch, name)[0] for launch in those if launch.kernel.startswith("conv_"))
+        seconds = lambda those: sum(self.seconds(launch, name) for launch in those if launch.kernel.startswith("conv_"))
         return max(0.0, seconds(made) - seconds(plain))
 
     def graph(self, graph, batch):
         """{what: ..., rows: [...], categories: {...}}: milliseconds of a call, [low, high]. fused: gates and norms, a part of the convolutions."""
-        rows, categories, gaps, count, fused = {}, {}, 0.0, 0, [0.0, 0.0]
+        rows, categories, gaps, count, fused, before = {}, {}, 0.0, 0, [0.0, 0.0], None
         for op, made in launches.launches_of(graph, batch, self.hopper):
             row = rows.setdefault(op.describe(), {"count": 0, "ms": [0.0, 0.0], "flops": 0, "bytes": 0, "floor_ms": 0.0})
             row["count"] += 1
@@ -122,8 +127,9 @@ class Predictor:
             for launch in made:
                 category = next(c for c, start in CATEGORIES if launch.kernel.startswith(start))
                 at = categories.setdefault(category, [0.0, 0.0])
+                gap, before = self.gap(launch, before), launch
                 for k, name in enumerate(self.sets):
-                    seconds, gap = self.seconds(launch, name)
+                    seconds = self.seconds(launch, name)
                     row["ms"][k] += (seconds + gap) * 1e3
                     at[k] += seconds * 1e3
                 gaps += gap * 1e3
@@ -141,8 +147,13 @@ def peak(clock):
     return H100["multiprocessors"] * 4 * 512 * 2 * clock
 
 
+def releases(function):
+    """Whether a kernel lets the next one begin before it has ended: griddepcontrol.launch_dependents."""
+    return any(i.root == "PREEXIT" for i in function.code)
+
+
 def waits(function):
-    """Whether a kernel may begin before the one before it has ended: it has griddepcontrol.wait.
+    """Whether a kernel may begin before one that lets it has ended: it has griddepcontrol.wait.
 
     Assumed, never measured: of the 1.2 us the launch itself and the start of the blocks, 0.5 us, are then over; the end of the last blocks
     and of their stores, and the wait's answer, 0.7 us, are not. What a block does before its wait is still counted as its own time."""

@@ -120,7 +120,7 @@ FOLD_COLUMNS, FOLD_THREADS = 64, 256
 
 def joins_norm(op):
     cut = layer_of(op)
-    return cut and cut[2] and op.out.pixels % NORM_SEGMENT == 0
+    return cut and cut[2] and not op.inputs[7] and op.out.pixels % NORM_SEGMENT == 0
 
 
 def leaves(op):
@@ -154,7 +154,7 @@ def around_norm(op):
         moments = MomentParams(partial=address(8), moments=address(10), parts=parts, rows=rows, eps=1e-6)
         return tiles_of(op) + [Launch("fold_moments_kernel", (ceil_div(rows, FOLD_THREADS),), FOLD_THREADS, 0, [moments], rows * (parts + 1) * 8)]
     of_rows = copy(op)  # two pixels an image, into f32
-    of_rows.inputs, of_rows.out, of_rows.fold, of_rows.numbers = [copy(x), w, None, None, None], copy(y), None, dict(op.numbers, act="none")
+    of_rows.inputs, of_rows.out, of_rows.fold, of_rows.numbers = [copy(x), w] + [None] * (len(op.inputs) - 2), copy(y), None, dict(op.numbers, act="none")
     for t in (of_rows.inputs[0], of_rows.out):
         t.h, t.w, t.pixels = 1, 2, 2
         t.count = t.n * 2 * t.c

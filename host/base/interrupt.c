@@ -94,7 +94,8 @@ static int take(const sigset_t *wanted) {
 }
 bool interrupted(const Interrupt *i) {
     if (!i) return false;
-    if (!i->threaded && !atomic_load(&i->asked)) atomic_store(&i->self->asked, take(&i->wanted));
+    int none = 0, number = i->threaded || atomic_load(&i->asked) ? 0 : take(&i->wanted);
+    if (number) atomic_compare_exchange_strong(&i->self->asked, &none, number);
     return atomic_load(&i->asked) != 0;
 }
 void interrupt_end(Interrupt *i) {

@@ -133,7 +133,7 @@ static bool fuse_modulation(Graph *g, Op *op, const int *uses) {
 static bool takes_two(const Op *op, Tid t) {
     int at = op->kind == OP_NORM ? 0 : op->kind == OP_CONV ? 5 : -1, reads = 0;
     for (int j = 0; j < OP_INPUTS; j++) reads += op->in[j] == t;
-    return reads == 0 || (at >= 0 && reads == 1 && op->in[at] == t && !op->in[op->kind == OP_NORM ? 5 : 6]);
+    return reads == 0 || (at >= 0 && reads == 1 && op->in[at] == t && !op->in[6]);
 }
 /* concat of two, where it is read by norms and skips alone -> these read the two. Channels in eights, so that nobody meets the seam
  * within what it takes at once. */

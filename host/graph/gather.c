@@ -7,17 +7,17 @@
 enum { MOST_OUTPUTS = 4096 };
 
 /* Reads x and weights, nothing else. */
-static bool is_plain_linear(const Graph *g, const Op *op) {
+static bool may_move(const Graph *g, const Op *op) {
     return op->kind == OP_CONV && is_vector(shape_of(g, op->in[0])) && !in_arena(&g->t[op->in[1]]) && !op->in[3] && !op->in[4] &&
-           g->t[op->in[0]].dtype == g->t[op->out].dtype && shape_of(g, op->out).c <= MOST_OUTPUTS;
+           !op->in[5] && g->t[op->in[0]].dtype == g->t[op->out].dtype && shape_of(g, op->out).c <= MOST_OUTPUTS;
 }
 void graph_gather(Graph *g) {
     for (int i = 0; i < g->nop; i++) {
-        if (!is_plain_linear(g, &g->op[i])) continue;
+        if (!may_move(g, &g->op[i])) continue;
         int end = i + 1; /* of those that are together */
         for (int j = end; j < g->nop; j++) {
             Op op = g->op[j];
-            if (!is_plain_linear(g, &op) || op.in[0] != g->op[i].in[0]) continue;
+            if (!may_move(g, &op) || op.in[0] != g->op[i].in[0]) continue;
             memmove(&g->op[end + 1], &g->op[end], (size_t)(j - end) * sizeof op);
             g->op[end++] = op;
         }

@@ -84,7 +84,7 @@ typedef struct {
     /* act((groupnorm(x)*gamma in1 + beta in2) * (1+s) + t); [s,t] = in3? {n,1,1,2c}; biased variance. x: channels of in0, then of   \
        in6? */                                                                                                                    \
     X(NORM, norm)                                                                                                                 \
-    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM, in4 = d out -> d in0 + in5? (of its shape) */                        \
+    X(NORM_BWD, norm_bwd)               /* in0..in3 as NORM of one, in4 = d out -> d in0 + in5? (of its shape) */                        \
     X(ATTN, attn)                       /* softmax(q k^T / sqrt d) v per head; in0 = {n,h,w,3c} channels [3][head][d] -> {n,h,w,c} */ \
     X(ATTN_BWD, attn_bwd)               /* in0 = qkv, in1 = d out -> d qkv */                                                     \
     X(UNARY, unary)                     /* unary.f of in0 */                                                                      \
@@ -260,7 +260,7 @@ double op_bytes(const Graph *g, int i); /* bytes of all inputs and the output, e
 double graph_flops(const Graph *g);
 
 /* ---- transform ------------------------------------------------------------------------------------------------------ */
-int graph_fuse(Graph *g);                           /* returns the number of ops removed; call after graph_backward */
+int graph_fuse(Graph *g);                           /* returns the number of ops removed; before graph_backward, after it, or both */
 Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x); /* appends; returns d(y.dy)/dx; no weight gradients */
 bool grad_has_rule(OpKind k);                       /* false: a forward-only op, which graph_backward refuses */
 void graph_gather(Graph *g);                        /* linear layers of one vector come together; the last before graph_plan */

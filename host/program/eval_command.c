@@ -203,8 +203,8 @@ static bool check_usage(const Args *a, What *what, Error *e) {
     if (o->device.dtype != 0 && o->device.dtype != 3 && o->device.dtype != 4)
         return dg_error(e, "--dtype: features are computed in fp32 or tf32, whatever images were made in");
     if (o->device.provider != DEVICE_OWN)
-        return dg_error(e, "--provider %s: features depend on nothing that was measured on one machine: own alone makes them",
-                        provider_word(&o->device));
+        return dg_error(e, "--%s: features are made by the program's own kernels alone, the same on every machine: leave it out",
+                        args_given(a, "autotune") ? "autotune" : "provider");
     return true;
 }
 

@@ -82,7 +82,8 @@ void waves_print(const SampleNetworks *n, const SampleCounts *counts, int batch,
     }
     if (!(share > 0)) return;
     printf("%-14s %9.1f %% of the convolutions' time has work for all multiprocessors", "waves", 100 * share);
-    if (best == batch) printf("; no batch from %d to %d has more\n", few, many);
+    if (few == many) printf("\n");
+    else if (best == batch) printf("; no batch from %d to %d has more\n", few, many);
     else printf("; --batch %d has %.1f %%\n", best, 100 * most);
     text_printf(json, ", \"waves\": {\"share\": %.6g, \"batch\": %d, \"batch_share\": %.6g}", share, best, most);
 }

@@ -333,6 +333,13 @@ inline __nv_bfloat162 __floats2bfloat162_rn(float a, float b) { return {__nv_bfl
 
 // ---------------------------------------------------------------- runtime API beyond its C part
 template <class T> inline cudaError_t cudaMalloc(T **p, size_t n) { return cudaMalloc((void **)p, n); }
+struct cudaFuncAttributes {
+    int maxDynamicSharedSizeBytes;
+};
+cudaError_t cudaFuncGetAttributes_(cudaFuncAttributes *, const void *);
+template <class F> inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, F *f) {
+    return cudaFuncGetAttributes_(a, (const void *)f);
+}
 cudaError_t cudaFuncSetAttribute_(const void *, cudaFuncAttribute, int);
 template <class F> inline cudaError_t cudaFuncSetAttribute(F *f, cudaFuncAttribute a, int v) {
     return cudaFuncSetAttribute_((const void *)f, a, v);

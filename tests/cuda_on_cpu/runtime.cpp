@@ -340,6 +340,10 @@ cudaError_t cudaGetLastError() {
     g_last = cudaSuccess;
     return e;
 }
+cudaError_t cudaFuncGetAttributes_(cudaFuncAttributes *a, const void *f) {
+    a->maxDynamicSharedSizeBytes = g_max_dyn.count(f) ? g_max_dyn[f] : 48 << 10;
+    return cudaSuccess;
+}
 cudaError_t cudaFuncSetAttribute_(const void *f, cudaFuncAttribute, int v) {
     if (v > capability().smem_block << 10) return g_last = cudaErrorInvalidValue;
     g_max_dyn[f] = v;

@@ -8,7 +8,7 @@
  * device's part.                                                                                                               */
 #include "device/cuda/norm_fold.h"
 
-/* The readers of t are convolutions of t alone, and there is one. */
+/* The readers of t are convolutions of t alone, one or more. */
 static bool only_multiplied(const Graph *g, Tid t, int *last) {
     *last = -1;
     for (int i = 0; i < g->nop; i++)

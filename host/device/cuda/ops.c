@@ -73,14 +73,14 @@ static LinearArgs linear_args(const Exec *e, int i) {
                         .multiprocessors = ((const Cuda *)e->dev->impl)->multiprocessors};
 }
 /* A linear layer of x and weights alone, whose output somebody reads later: until then nothing else has its memory. */
-static bool is_plain_linear(const Exec *e, int i) {
+static bool may_share_launch(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     return op->kind == OP_CONV && is_linear(e, op) && !op->in[3] && !op->in[4] && e->g->t[op->out].last > i;
 }
 int cuda_group(const Exec *e, int i) {
     int n = 1;
-    if (!is_plain_linear(e, i)) return n;
-    while (i + n < e->g->nop && n < LINEAR_LAYERS && is_plain_linear(e, i + n) && op_at(e, i + n)->in[0] == op_at(e, i)->in[0]) n++;
+    if (!may_share_launch(e, i)) return n;
+    while (i + n < e->g->nop && n < LINEAR_LAYERS && may_share_launch(e, i + n) && op_at(e, i + n)->in[0] == op_at(e, i)->in[0]) n++;
     return n;
 }
 static int run_conv(const Exec *e, int i, int ops, void *stream) {
