@@ -48,7 +48,7 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
             }
             if (++s == p.filter_width) s = 0, r++;
         }
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; skip && i < 2; i++)
             for (int c = 0; c < p.skip_chunks[i]; c++, turn.next()) {
                 const uint32_t stage = begin(Tile::STAGE_BYTES), full = base + Tile::FULL + 8 * turn.stage;
                 gpu::tma_load(stage, &skip->x[i], full, c * DEPTH, at.w, at.h, at.image);

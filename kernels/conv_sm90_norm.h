@@ -77,19 +77,14 @@ template <typename T, int COLUMNS> struct StoreStream {
         RowSums sums;
         if (AHEAD) fetch(0);
         store_passes<T, COLUMNS, false>(
-            shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
+            shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) {
                 const int part = first / PART;
-                float factor[PART][2];
+                float factor[PART][2], late[PART][2]; // loaded before what the next part wants: a wait for them is not one for that
+                load_bias_part(late, o, first);
                 GPU_FOR (int j = 0; j < PART; j++) load_run(factor[j], scale + 8 * (first + j));
                 if (AHEAD && first + PART < COLUMNS / 8) fetch(part + 1);
                 if (!AHEAD) fetch(part);
-                if (AHEAD) {
-                    with_bias(v, sum, bias, first);
-                } else {
-                    float late[PART][2];
-                    load_bias_part(late, o, first);
-                    with_bias(v, sum, late, first);
-                }
+                with_bias(v, sum, late, first);
                 GPU_FOR (int i = 0; i < PART * 4; i++) {
                     const int j = i / 4, h = i / 2 % 2, e = i % 2;
                     v[j][h][e] = fmaf(v[j][h][e], gate[part % 2][j][e], added[part % 2][j][h][e]);
@@ -104,8 +99,8 @@ template <typename T, int COLUMNS> struct StoreStream {
             });
     }
 };
-// y = act(rstd * sum - mean * rstd * (w (1 + scale)) + (w shift + bias)), in 16 bits. What sums are mended by: a warp's lanes hold two
-// neighbouring columns of each pass, and exchange them.
+// y = act(rstd * sum - mean * rstd * (w (1 + scale)) + (w shift + bias)), in 16 bits. w shift + bias stand where the bias does for other
+// outputs; of w (1 + scale) a warp's lanes hold two neighbouring columns of each pass, and exchange them.
 template <typename T, int COLUMNS> struct StoreFolded {
     typedef WgmmaTile<COLUMNS> Tile;
     enum { EIGHTS = PASS / 8 };
@@ -115,41 +110,45 @@ template <typename T, int COLUMNS> struct StoreFolded {
     const WgmmaParams &p;
     const FoldParams &f;
     float2 moments[2] = {};
-    float slope[COLUMNS / PASS][2] = {}, base[COLUMNS / PASS][2] = {};
+    float slope[COLUMNS / PASS][2] = {};
 
     GPU_FN void begin(const Outputs &o) {
         if (o.row[0] < 0) return;
-        const int column = o.tile.column + 2 * (o.t & 31);
-        const float *const scaled = f.rows + ((size_t)(2 * image_of(p.end, o.row[0])) * (size_t)p.end.k + (size_t)column);
+        const float *const scaled = f.rows + ((size_t)(2 * image_of(p.end, o.row[0])) * (size_t)p.end.k + (size_t)o.tile.column);
+        const int left = p.end.k - o.tile.column, own = 2 * (o.t & 31), column = 2 * o.t;
         GPU_FOR (int h = 0; h < 2; h++) moments[h] = f.moments[o.row[h]];
         GPU_FOR (int q = 0; q < COLUMNS / PASS; q++)
-            if (column + q * PASS < p.end.k) {
-                float bias[2] = {0, 0};
-                load_run(slope[q], scaled + q * PASS), load_run(base[q], scaled + p.end.k + q * PASS);
-                if (p.end.bias) load_run(bias, p.end.bias + column + q * PASS);
-                base[q][0] += bias[0], base[q][1] += bias[1];
-            }
+            if (own + q * PASS < left) load_run(slope[q], scaled + own + q * PASS);
+        if (column < COLUMNS && column < left) { // this thread's part of the group's bias
+            float *const bias = (float *)(shared + Tile::BIAS) + o.group * COLUMNS + column, shift[2], v[2];
+            load_run(shift, scaled + p.end.k + column), load_run(v, bias);
+            v[0] += shift[0], v[1] += shift[1];
+            store_run(bias, v);
+        }
+        gpu::bar_sync(1 + o.group, GROUP_THREADS);
     }
-    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const Outputs &o, int first) const {
+    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const float (&bias)[PART][2], const Outputs &o,
+                     int first) const {
         GPU_FOR (int j = 0; j < PART; j++)
             GPU_FOR (int e = 0; e < 2; e++) {
                 const int q = (first + j) / EIGHTS, lane = 4 * ((first + j) % EIGHTS) + (o.t & 3);
-                const float u = __shfl_sync(~0u, slope[q][e], lane), b = __shfl_sync(~0u, base[q][e], lane);
-                GPU_FOR (int h = 0; h < 2; h++) v[j][h][e] = fmaf(moments[h].x, sum[4 * (first + j) + 2 * h + e], fmaf(moments[h].y, u, b));
+                const float u = __shfl_sync(~0u, slope[q][e], lane);
+                GPU_FOR (int h = 0; h < 2; h++)
+                    v[j][h][e] = fmaf(moments[h].x, sum[4 * (first + j) + 2 * h + e], fmaf(moments[h].y, u, bias[j][e]));
             }
     }
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
         if (o.row[0] < 0) return; // none of the group's rows is there
         if (p.end.act == ACT_GELU_TANH)
             store_passes<T, COLUMNS, false>(shared, start, y, p, o, turn, buffers,
-                                            [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) {
-                                                mend(v, sum, o, first);
+                                            [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
+                                                mend(v, sum, bias, o, first);
                                                 gelu_part(v);
                                             });
         else
             store_passes<T, COLUMNS, false>(
                 shared, start, y, p, o, turn, buffers,
-                [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) { mend(v, sum, o, first); });
+                [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) { mend(v, sum, bias, o, first); });
     }
 };
 #endif
