@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from types import SimpleNamespace
 
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -359,7 +360,7 @@ class FakePredictor:
                 "launches": 1, "floor_ms": 3.0 * rows}
 
     def seconds(self, launch, name):
-        return launch.blocks * (2.0 if launch.parameters[0].end.gate else 1.0), 0.0
+        return launch.blocks * (2.0 if launch.parameters[0].end.gate else 1.0)
 
 
 def test_preset():
@@ -392,14 +393,19 @@ def test_preset():
     check("and not without Hopper's kernels", len(launches.launches_of(stream_and_norm(), 4)[1][1]), 1)
     op, made = launches.launches_of(stream_and_norm(), 4, True)[2]
     fake = predict.Predictor({}, {})
-    fake.seconds = lambda launch, name: (5.0 if "norm" in launch.kernel else 3.0, 0.0)
+    fake.seconds = lambda launch, name: 5.0 if "norm" in launch.kernel else 3.0
     check("a reader costs what it takes more, the product of rows included", fake.more(op, made, "low"), 5.0 + 3.0 - 3.0)
     two = counts.graph_of("add", [counts.image(256, 32)] * 2, counts.image(256, 32))
     two["ops"].append(dict(two["ops"][0], flops=1e12))
     predictor = predict.Predictor({}, {})
-    predictor.seconds = lambda launch, name: (1.0, 0.0)
+    predictor.seconds, predictor.gap = lambda launch, name: 1.0, lambda launch, before: 0.0
     row = predictor.graph(two, 4)["rows"]["add 256 32x32"]
     near("floors: bytes of three tensors at 3 TB/s, and 4 T operations at 865 T a second", row["floor_ms"], 3 * 4 * 256 * 1024 * 2 / 3e9 + 4e12 / 865.1e9, 1e-3)
+    kernel = lambda *code: SimpleNamespace(function=lambda functions: SimpleNamespace(code=[SimpleNamespace(root=r) for r in code]))
+    gap = lambda launch, before: round(predict.Predictor({}, {}).gap(launch, before) * 1e6, 3)
+    check("a gap is short where a kernel waits and the one before it lets it begin", [
+        gap(kernel("ACQBULK"), kernel("PREEXIT")), gap(kernel("ACQBULK"), kernel("ACQBULK")), gap(kernel("PREEXIT"), kernel("PREEXIT")),
+        gap(kernel("ACQBULK"), None)], [0.7, 1.2, 1.2, 1.2])
     part = counts.graph_of("slice", [(1, 1, 1, 6912, "fp32")], (1, 1, 1, 1152, "fp32"), first=2304)
     check("of a slice its part counts", launches.Op(part, part["ops"][0], 2).bytes, 2 * 2 * 1152 * 4)
     check("a name or its preset's start", [predict.chosen(predict.PRESETS[0], s) for s in ("dit", "ImageNet 256", "", "vae")], [True, True, True, False])

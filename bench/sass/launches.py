@@ -70,6 +70,9 @@ class Tensor:
         return part
 
 
+INPUTS = 9  # of an op
+
+
 class Op:
     """An op of the program's list, its tensors at this batch size (weights as they are)."""
 
@@ -80,6 +83,7 @@ class Op:
         if op.get("positions"):
             weights += ({"conv": 3, "add": 1}[self.kind],)
         self.inputs = [Tensor(tensor[t], 1 if k in weights else batch) if t else None for k, t in enumerate(op["in"])]
+        self.inputs += [None] * (INPUTS - len(self.inputs))
         self.out = Tensor(tensor[op["out"]], batch)
         self.flops = op["flops"] * batch
         # that it has to read and write; of parts of tensors, what is taken of them

@@ -120,7 +120,7 @@ FOLD_COLUMNS, FOLD_THREADS = 64, 256
 
 def joins_norm(op):
     cut = layer_of(op)
-    return cut and cut[2] and not op.inputs[7] and op.out.pixels % NORM_SEGMENT == 0
+    return cut and cut[2] and not any(op.inputs[5:]) and op.out.pixels % NORM_SEGMENT == 0
 
 
 def leaves(op):
