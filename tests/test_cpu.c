@@ -6,7 +6,7 @@
 #include "sample/guidance.h"
 #include "device/cpu/vector.h"
 #include "check.h"
-#include "exec_values.h"
+#include "exec_compare.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -147,11 +147,6 @@ static double *run_layer(const Layer *l, Device *d, int first, int n, bool gradi
     graph_free(g);
     weights_free(w);
     return out;
-}
-static double rel_l2(const double *a, const double *ref, size_t n) { /* NaN when a holds one */
-    double num = 0, den = 0;
-    for (size_t i = 0; i < n; i++) num += (a[i] - ref[i]) * (a[i] - ref[i]), den += ref[i] * ref[i];
-    return sqrt(num / den);
 }
 static void test_layer(const Layer *l, bool gradient) {
     const char *what = gradient ? "gradient" : "forward";

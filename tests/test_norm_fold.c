@@ -9,7 +9,7 @@
 #include "graph/weights.h"
 #include "check.h"
 #include "exec_check.h"
-#include "exec_values.h"
+#include "exec_compare.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -136,11 +136,7 @@ static void fill_all(Net *n, int first) {
 }
 static Net net_new(const Case *c, Device *d, int images) {
     Net n = net_build(c, d->precision, images);
-    Weights *w = weights_synthetic(1, NULL);
-    Error err;
-    n.e = exec_new(n.g, d, weights_alone(w), &err);
-    DG_CHECK(n.e, "%s: %s", c->name, err.text);
-    weights_free(w);
+    n.e = exec_synthetic(n.g, d, c->name);
     fill_all(&n, 0);
     return n;
 }
@@ -148,18 +144,10 @@ static void net_free(Net *n) {
     exec_free(n->e);
     graph_free(n->g);
 }
-static double rel_l2(const double *a, const double *ref, size_t n) {
-    double num = 0, den = 0;
-    for (size_t i = 0; i < n; i++) num += (a[i] - ref[i]) * (a[i] - ref[i]), den += ref[i] * ref[i];
-    return sqrt(num / den);
-}
 static void compare(Net *a, Net *ref, Net *base, Tid of, const char *precision) {
-    size_t n;
-    double *va = exec_values(a->e, of, &n), *vr = exec_values(ref->e, of, &n), *vb = exec_values(base->e, of, &n);
-    double found = rel_l2(va, vr, n), off = rel_l2(vb, vr, n);
+    double found = exec_rel_l2(a->e, of, ref->e, of), off = exec_rel_l2(base->e, of, ref->e, of);
     CHECK(found <= 3 * off + 4 * (double)FLT_EPSILON, "%s %s, %s: relative error %.3g, rounded %.3g: %s", a->c->name, precision,
           of == a->y ? "result" : "stream", found, off, a->c->why);
-    free(va), free(vr), free(vb);
 }
 static void check_values(const Case *c, Device *d, Device *ref64, Device *rounded, const char *precision) {
     Net a = net_new(c, d, BATCH), b = net_new(c, ref64, BATCH), base = net_new(c, rounded, BATCH), one = net_new(c, d, 1);
