@@ -153,7 +153,7 @@ template <bool OWN_KEYS> struct Owner {
 };
 
 // tile: the lower word of its descriptor, which counts 16 bytes
-GPU_FN uint64_t descriptor(uint32_t tile, int bytes) { return gpu::wgmma_desc_sw128(0) >> 32 << 32 | (tile + (uint32_t)(bytes >> 4)); }
+GPU_FN uint64_t descriptor(uint32_t tile, int bytes) { return gpu::wgmma_desc_at(gpu::wgmma_desc_sw128(0), tile, bytes); }
 // sum = the left operand's rows . the tile's rows
 template <typename T> GPU_FN void multiply_rows(float (&sum)[SUMS], const uint32_t (&a)[STEPS][4], uint32_t tile) {
     GPU_FOR (int step = 0; step < STEPS; step++) gpu::wgmma<T, TILE_ROWS>(sum, a[step], descriptor(tile, 32 * step), step > 0);

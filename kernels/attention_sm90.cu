@@ -109,8 +109,6 @@ template <int D, int GROUPS> GPU_FN void load_stage(Loads &l, uint32_t base, con
 }
 
 // ---- the consumers ------------------------------------------------------------------------------------------------------
-// The matrix descriptor at a shared address, of the form of another: their upper words are the same.
-GPU_FN uint64_t descriptor(uint64_t form, uint32_t low, int bytes) { return form >> 32 << 32 | (low + (uint32_t)(bytes >> 4)); }
 // The forms: rows in tiles of 64 channels; of 16; and columns of 8 channels, with what lies 8 columns further.
 GPU_FN uint64_t wide_form() { return gpu::wgmma_desc_sw128(0); }
 GPU_FN uint64_t narrow_form() { return gpu::wgmma_desc(0, 16, 8 * NARROW_ROW, 3); }
@@ -140,13 +138,13 @@ template <typename T, int D> GPU_FN void multiply_keys(float (&s)[ROWS / 2], con
     gpu::wgmma_fence();
     if constexpr (D <= WIDE)
         GPU_FOR (int step = 0; step < WIDE / 16; step++)
-            gpu::wgmma<T, ROWS>(s, queries.q[step], descriptor(wide_form(), k, 32 * step), step > 0);
+            gpu::wgmma<T, ROWS>(s, queries.q[step], gpu::wgmma_desc_at(wide_form(), k, 32 * step), step > 0);
     else {
         const uint32_t q = (uint32_t)wide_form() + (queries.address >> 4), other = (uint32_t)narrow_form() - (uint32_t)wide_form();
         GPU_FOR (int step = 0; step < WIDE / 16; step++)
-            gpu::wgmma<T, ROWS>(s, descriptor(wide_form(), q, 32 * step), descriptor(wide_form(), k, 32 * step), step > 0);
-        gpu::wgmma<T, ROWS>(s, descriptor(narrow_form(), q + other, WIDE_BYTES),
-                            descriptor(narrow_form(), k + other, WgmmaTile<D, 1>::KEYS_BEYOND), true);
+            gpu::wgmma<T, ROWS>(s, gpu::wgmma_desc_at(wide_form(), q, 32 * step), gpu::wgmma_desc_at(wide_form(), k, 32 * step), step > 0);
+        gpu::wgmma<T, ROWS>(s, gpu::wgmma_desc_at(narrow_form(), q + other, WIDE_BYTES),
+                            gpu::wgmma_desc_at(narrow_form(), k + other, WgmmaTile<D, 1>::KEYS_BEYOND), true);
     }
     gpu::wgmma_commit();
     gpu::fence_operand(s);
@@ -158,9 +156,9 @@ template <typename T, int D> GPU_FN void multiply_values(Tally<D> &sum, const ui
     gpu::fence_operand(sum.values), gpu::fence_operand(sum.more);
     gpu::wgmma_fence();
     GPU_FOR (int step = 0; step < ROWS / 16; step++) {
-        gpu::wgmma<T, WIDE, 1>(sum.values, weight[step], descriptor(wide_form(), wide, Tile::VALUES + 16 * step * WIDE_ROW), true);
-        gpu::wgmma<T, Tile::MORE, 1>(sum.more, weight[step], descriptor(column_form(), column, Tile::COLUMNS + 16 * step * VALUE_ROW),
-                                     true);
+        gpu::wgmma<T, WIDE, 1>(sum.values, weight[step], gpu::wgmma_desc_at(wide_form(), wide, Tile::VALUES + 16 * step * WIDE_ROW), true);
+        gpu::wgmma<T, Tile::MORE, 1>(sum.more, weight[step],
+                                     gpu::wgmma_desc_at(column_form(), column, Tile::COLUMNS + 16 * step * VALUE_ROW), true);
     }
     gpu::wgmma_commit();
     gpu::fence_operand(sum.values), gpu::fence_operand(sum.more);

@@ -66,7 +66,7 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
 
 // ---- the consumers ------------------------------------------------------------------------------------------------------
 // The matrix descriptor whose lower word, which counts 16 bytes, is that of another and `bytes` more.
-GPU_FN uint64_t descriptor(uint32_t low, int bytes) { return gpu::wgmma_desc_sw128(0) >> 32 << 32 | (low + (uint32_t)(bytes >> 4)); }
+GPU_FN uint64_t descriptor(uint32_t low, int bytes) { return gpu::wgmma_desc_at(gpu::wgmma_desc_sw128(0), low, bytes); }
 template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2], uint32_t x, uint32_t w, bool onto) {
     gpu::fence_operand(sum);
     gpu::wgmma_fence();
@@ -282,16 +282,19 @@ static Box box_of_warp(Box b) {
         else b.width /= 2;
     return b;
 }
-template <typename T, int COLUMNS> static int launch_tiles(const Maps &m, const WgmmaParams &p, int most, cudaStream_t stream) {
+// Blocks for tiles, a pair at least, on so many multiprocessors.
+static dim3 grid_of(const WgmmaParams &p, int most) {
     const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
-    const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
+    return dim3((unsigned)(PAIR * (pairs ? pairs : 1)));
+}
+template <typename T, int COLUMNS> static int launch_tiles(const Maps &m, const WgmmaParams &p, int most, cudaStream_t stream) {
+    const dim3 grid = grid_of(p, most);
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
     return gpu::launch_as(true, PAIR, conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y, m.skip, p);
 }
 template <typename T, int COLUMNS, bool AFTER>
 static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
-    const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
-    const dim3 grid((unsigned)(PAIR * (pairs ? pairs : 1)));
+    const dim3 grid = grid_of(p, most);
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
     return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.y, p, f);
 }

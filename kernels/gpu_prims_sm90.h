@@ -281,6 +281,8 @@ enum { SWIZZLE_NONE = 0, SWIZZLE_32B = 1, SWIZZLE_64B = 2, SWIZZLE_128B = 3 };
 GPU_FN uint64_t wgmma_desc_sw128(uint32_t smem) {
     return (uint64_t)(smem >> 4 & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
 }
+// the descriptor of that form whose lower word, which counts 16 bytes, is `low` and `bytes` more
+GPU_FN uint64_t wgmma_desc_at(uint64_t form, uint32_t low, int bytes) { return form >> 32 << 32 | (low + (uint32_t)(bytes >> 4)); }
 GPU_FN uint64_t wgmma_desc(uint32_t smem, uint32_t lbo, uint32_t sbo, int mode) {
     return (uint64_t)(smem >> 4 & 0x3fff) | (uint64_t)(lbo >> 4) << 16 | (uint64_t)(sbo >> 4) << 32 | (uint64_t)mode << 62;
 }
