@@ -8,6 +8,8 @@
 // Edges:  TMA reads zeros outside of the image, past the last channel and past the last image, and stores nothing there.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
 //         outputs for a norm that follows are those of a group's 64 pixels, which are a whole segment.
+// Phases: of an image that is twice as large as an input (ConvArgs.up) a tile has the pixels of even or of odd lines and columns: those of
+//         the input beside each other. Of x itself a filter of 3x3 is one of 2x2 for each phase, of sums of its taps.
 // Limits: conv_sm90_takes; every other layer is the portable kernel's: such with channels that are no multiples of 8, and images of whole
 //         segments whose width is neither a power of two up to 128 nor a multiple of 128 (24x24, 48x48).
 #include "kernels/conv_sm90.h"
@@ -36,15 +38,16 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
     };
     for (int tile = (int)blockIdx.x; tile < p.tiles; tile += (int)gridDim.x) {
         const TilePlace at = tile_place<COLUMNS>(p, tile);
+        const int right = at.phase & 1, lower = at.phase >> 1;
         for (int tap = 0, r = 0, s = 0; tap < p.taps; tap++) {
             for (int c = 0; c < p.chunks; c++, turn.next()) {
                 const uint32_t stage = begin(Tile::STAGE_BYTES), full = base + Tile::FULL + 8 * turn.stage;
-                const int left = s - p.left, top = r - p.top;
+                const int left = s - p.left + right, top = r - p.top + lower;
                 if (!p.phase_channels) gpu::tma_load(stage, x, full, c * DEPTH, at.w + left, at.h + top, at.image);
                 else // pixels of even and of odd places, phase_map
                     gpu::tma_load(stage, x, full, c * DEPTH + (left & 1) * p.phase_channels, at.w + (left >> 1), top & 1, at.h + (top >> 1),
                                   at.image);
-                load_weights(stage, full, w, c, tap, at.column);
+                load_weights(stage, full, w, c, at.phase * p.phase_taps + tap, at.column);
             }
             if (++s == p.filter_width) s = 0, r++;
         }
@@ -58,8 +61,12 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
         for (int pass = 0; pass < passes; pass += 2, turn.next()) {
             const int boxes = passes - pass < 2 ? 1 : 2;
             const uint32_t stage = begin(boxes * BOX_BYTES), full = base + Tile::FULL + 8 * turn.stage;
-            for (int b = 0; b < boxes; b++)
-                gpu::tma_load(stage + b * BOX_BYTES, add, full, at.column + (pass + b) * PASS, at.w, at.h, at.image);
+            for (int b = 0; b < boxes; b++) {
+                const uint32_t to = stage + b * BOX_BYTES;
+                const int column = at.column + (pass + b) * PASS;
+                if (!p.add_channels) gpu::tma_load(to, add, full, column, at.w, at.h, at.image);
+                else gpu::tma_load(to, add, full, column + right * p.add_channels, at.w, lower, at.h, at.image);
+            }
         }
     }
 }
@@ -216,11 +223,26 @@ static Box box_of(int width, int height) {
         }
     return best;
 }
+// Whether outputs go through TMA: the residual in their type, neither gate nor positions, no activation of a sum with something else.
+static bool is_plain(const ConvArgs *a) {
+    return a->y_type == a->x_type && !a->gate && a->add_kind != OPERAND_POSITIONS &&
+           (a->add_kind != OPERAND_FULL || a->add_type == a->y_type) && (a->add_kind == OPERAND_NONE || a->options.act == ACT_NONE);
+}
+// Whether inputs of half the size can be read as they are. What is not of half the size is read by phases, in whole boxes of channels.
+static bool can_go_up(const ConvArgs *a) {
+    const ConvOptions *o = &a->options;
+    const bool filter = a->r == 3 && a->s == 3 && o->top == 1 && o->left == 1 && o->bottom == 1 && o->right == 1 && o->stride == 1;
+    if (a->out_height % 2 || a->out_width % 2 || a->out_height * a->out_width / 4 % NORM_SEGMENT || a->k % PASS || !filter) return false;
+    if (a->needs & CONV_SKIP && a->up != UP_SKIP) return false;
+    if (a->up == UP_ADD && (!is_plain(a) || a->needs & CONV_GATE || a->add_kind != OPERAND_FULL)) return false;
+    return a->up == UP_X || a->c % DEPTH == 0;
+}
 static Layer layer_of(const ConvArgs *a) {
     const ConvOptions *o = &a->options;
     Layer l = {};
+    if (a->up && !can_go_up(a)) return l;
     l.matrix = a->r == 1 && a->s == 1 && o->stride == 1 && !o->top && !o->left && !o->bottom && !o->right;
-    l.width = a->out_width, l.height = a->out_height;
+    l.width = a->up ? a->out_width / 2 : a->out_width, l.height = a->up ? a->out_height / 2 : a->out_height;
     if (l.matrix) l.box = {ROWS, 1, 1};
     else l.box = box_of(l.width, l.height);
     const bool phases = o->stride == 2 && a->height % 2 == 0 && a->width % 2 == 0 && a->c % DEPTH == 0; // a step is of one phase
@@ -236,6 +258,7 @@ bool conv_sm90_takes(const ConvArgs *a) {
     const bool skips = a->skip_c[0] % 8 == 0 && a->skip_c[1] % 8 == 0;
     return a->capability == 90 && conv_fits(a->needs, can) && skips && layer_of(a).columns;
 }
+extern "C" bool cuda_conv_goes_up(const ConvArgs *a) { return conv_sm90_takes(a); }
 // What pixel norms that are not run may stand between: rows of matrices, images of whole segments, no skips.
 static bool joins_norm(const ConvArgs *a) {
     return conv_sm90_takes(a) && layer_of(a).matrix && !(a->needs & CONV_SKIP) && a->out_height * a->out_width % NORM_SEGMENT == 0 &&
@@ -261,13 +284,13 @@ static int image_map(Map *m, const void *base, DType type, int c, int width, int
     const uint32_t boxes[4] = {DEPTH, (uint32_t)box.width, (uint32_t)box.height, (uint32_t)box.images};
     return gpu::tensor_map(m, type == DG_BF16, 4, base, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
-// The same of the input of a convolution of stride 2, whose lines and columns are two phases each: a tap reads neighbours of one phase.
-static int phase_map(Map *m, const ConvArgs *a, Box box) {
-    const uint64_t pixel = (uint64_t)a->c * 2, line = pixel * (uint64_t)a->width;
-    const uint64_t dims[5] = {(uint64_t)a->c * 2, (uint64_t)(a->width / 2), 2, (uint64_t)(a->height / 2), (uint64_t)a->n};
-    const uint64_t strides[4] = {pixel * 2, line, line * 2, line * (uint64_t)a->height};
+// The same, lines and columns in two phases each: a box is of neighbours of one phase, as a tap reads them at stride 2.
+static int phase_map(Map *m, const void *base, DType type, int c, int width, int height, int n, Box box) {
+    const uint64_t pixel = (uint64_t)c * 2, line = pixel * (uint64_t)width;
+    const uint64_t dims[5] = {(uint64_t)c * 2, (uint64_t)(width / 2), 2, (uint64_t)(height / 2), (uint64_t)n};
+    const uint64_t strides[4] = {pixel * 2, line, line * 2, line * (uint64_t)height};
     const uint32_t boxes[5] = {DEPTH, (uint32_t)box.width, 1, (uint32_t)box.height, (uint32_t)box.images};
-    return gpu::tensor_map(m, a->x_type == DG_BF16, 5, a->x, dims, strides, boxes, gpu::SWIZZLE_128B);
+    return gpu::tensor_map(m, type == DG_BF16, 5, base, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
 static int weight_map(Map *m, const void *base, DType type, int c, int taps, int k, int columns) {
     const uint64_t dims[3] = {(uint64_t)c, (uint64_t)taps, (uint64_t)k}, strides[2] = {dims[0] * 2, dims[0] * 2 * dims[1]};
@@ -327,7 +350,8 @@ static WgmmaParams cut(const ConvArgs *a, const Layer &l) {
     p.log_width = log2_of(l.box.width), p.log_height = log2_of(l.box.height);
     p.across = ceil_div(p.out_width, l.box.width), p.down = ceil_div(p.out_height, l.box.height);
     p.pixel_tiles = whole(p.across * p.down * ceil_div(p.images, l.box.images), PAIR); // one more may lie past the last image
-    p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns);
+    p.log_up = a->up ? 1 : 0, p.phase_pixels = a->up ? l.width * l.height : 0;
+    p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns) << 2 * p.log_up;
     return p;
 }
 double conv_sm90_waves(const ConvArgs *a) {
@@ -338,23 +362,30 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     const Layer l = layer_of(a);
     WgmmaParams p = cut(a, l);
     p.y = a->y, p.stats = (float2 *)a->stats;
-    p.filter_width = a->s, p.top = a->options.top, p.left = a->options.left;
-    p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s, p.steps = p.taps * p.chunks;
-    p.plain = a->y_type == a->x_type && !a->gate && a->add_kind != OPERAND_POSITIONS &&
-              (a->add_kind != OPERAND_FULL || a->add_type == a->y_type) && (a->add_kind == OPERAND_NONE || a->options.act == ACT_NONE);
+    p.filter_width = a->up == UP_X ? UP_TAPS : a->s, p.top = a->options.top, p.left = a->options.left;
+    p.chunks = ceil_div(a->c, DEPTH), p.taps = a->up == UP_X ? UP_TAPS * UP_TAPS : a->r * a->s, p.steps = p.taps * p.chunks;
+    p.phase_taps = a->up == UP_X ? p.taps : 0;
+    p.plain = is_plain(a);
     for (int i = 0; i < 2; i++) p.skip_chunks[i] = a->skip[i] ? ceil_div(a->skip_c[i], DEPTH) : 0, p.steps += p.skip_chunks[i];
     Maps m = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
-    if (a->options.stride == 2) p.phase_channels = a->c;
-    int failed = weight_map(&m.w, a->w, a->x_type, a->c, p.taps, a->k, l.columns);
-    failed |= p.phase_channels ? phase_map(&m.x, a, l.box) : image_map(&m.x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
+    const bool up = p.log_up, large_add = up && a->up != UP_ADD;
+    if (a->options.stride == 2 || a->up & (UP_SKIP | UP_ADD)) p.phase_channels = a->c;
+    int failed = weight_map(&m.w, a->w, a->x_type, a->c, a->up == UP_X ? UP_PHASES * p.taps : p.taps, a->k, l.columns);
+    failed |= p.phase_channels ? phase_map(&m.x, a->x, a->x_type, a->c, in_width, in_height, a->n, l.box)
+                               : image_map(&m.x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
     for (int i = 0; i < 2 && a->skip[i]; i++) {
         failed |= image_map(&m.skip.x[i], a->skip[i], a->x_type, a->skip_c[i], p.out_width, p.out_height, p.images, l.box);
         failed |= weight_map(&m.skip.w[i], a->skip_w[i], a->x_type, a->skip_c[i], 1, a->k, l.columns);
     }
-    if (p.plain) failed |= image_map(&m.y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
-    if (p.plain && a->add_kind == OPERAND_FULL)
-        failed |= image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+    if (p.plain)
+        failed |= up ? phase_map(&m.y, a->y, a->y_type, a->k, a->out_width, a->out_height, a->n, box_of_warp(l.box))
+                     : image_map(&m.y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
+    if (p.plain && a->add_kind == OPERAND_FULL) {
+        p.add_channels = large_add ? a->k : 0;
+        failed |= large_add ? phase_map(&m.add, a->add, a->add_type, a->k, a->out_width, a->out_height, a->n, l.box)
+                            : image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+    }
     if (a->fold.copy) failed |= image_map(&m.y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;
     if (a->fold.copy || a->fold.moments) return launch_fold(a, l.columns, m, p, (cudaStream_t)stream);

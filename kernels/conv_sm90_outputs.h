@@ -68,8 +68,8 @@ GPU_FN void release(const Outputs &o, int stage) {
 // What can be known of a tile's outputs before its sums are complete. The group's bias goes to shared memory, zeros where there is none.
 template <int COLUMNS> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, const WgmmaParams &p, int tile) {
     o.tile = tile_place<COLUMNS>(p, tile);
-    const int first = o.group * GROUP_ROWS, own = first + warp_of(o) * 16 + (o.t % 32 >> 2), row = p.stats ? row_of(p, o.tile, first) : -1;
-    o.segment = row < 0 ? -1 : row / NORM_SEGMENT;
+    const int first = o.group * GROUP_ROWS, own = first + warp_of(o) * 16 + (o.t % 32 >> 2);
+    o.segment = p.stats ? segment_of(p, o.tile, first) : -1;
     const float *vectors = p.end.gate ? p.end.gate : p.end.add_kind == OPERAND_VECTOR ? (const float *)p.end.add : NULL;
     GPU_FOR (int h = 0; h < 2; h++) {
         o.row[h] = row_of(p, o.tile, own + 8 * h), o.vector[h] = NULL;
@@ -146,7 +146,10 @@ GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y
         gpu::fence_proxy_async(); // outputs go, and the next stage comes, by TMA
         __syncwarp();             // the warp has written its rows, and read its residuals
         if (lane == 0) {
-            gpu::tma_store(y, base + buffer + (uint32_t)(warp_row * ROW_BYTES), o.tile.column + pass * PASS, own.w, own.h, own.image);
+            const uint32_t rows = base + buffer + (uint32_t)(warp_row * ROW_BYTES);
+            const int column = o.tile.column + pass * PASS;
+            if (!p.log_up) gpu::tma_store(y, rows, column, own.w, own.h, own.image);
+            else gpu::tma_store(y, rows, column + (own.phase & 1) * p.end.k, own.w, own.phase >> 1, own.h, own.image);
             gpu::bulk_commit();
         }
         if (RESIDUAL && (pass % 2 == 1 || pass == passes - 1)) {

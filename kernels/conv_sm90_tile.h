@@ -35,7 +35,11 @@ struct WgmmaParams {
     int log_width, log_height;                        // of a tile's box
     int across, down, pixel_tiles, tiles;             // across, down: of an image; tiles: of all pixels and columns
     int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
-    int phase_channels;                               // stride 2: of x; else 0
+    int phase_channels;                               // of x where it is read by phases: even and odd lines and columns apart; else 0
+    int log_up;                                       // 1: tiles are cut from the outputs of one such phase (ConvArgs.up); else 0
+    int phase_taps;                                   // taps of the weights of one phase; 0: all phases have the same weights
+    int phase_pixels;                                 // of an image, where log_up is 1; else 0
+    int add_channels;                                 // of a residual that is read by phases; else 0
     int skip_chunks[2];                               // steps of each input of a skip, which are the last of `steps`
     bool plain;                                       // outputs go through TMA (store_plain); else they are stored by threads
 };
@@ -43,6 +47,7 @@ struct WgmmaParams {
 // Where a tile begins.
 struct TilePlace {
     int w, h, image, column;
+    int phase; // of its pixels: odd columns, and 2 of odd lines
 };
 template <int COLUMNS> GPU_FN TilePlace tile_place(const WgmmaParams &p, int tile) {
     const int column_tiles = p.tiles / p.pixel_tiles, band = tile / (BAND * column_tiles), in_band = tile - band * BAND * column_tiles;
@@ -50,7 +55,8 @@ template <int COLUMNS> GPU_FN TilePlace tile_place(const WgmmaParams &p, int til
     const int pixels = band * BAND + in_band % rows, line = pixels / p.across;
     TilePlace at;
     at.w = pixels % p.across << p.log_width, at.h = line % p.down << p.log_height;
-    at.image = line / p.down * (ROWS >> (p.log_width + p.log_height)), at.column = in_band / rows * COLUMNS;
+    at.image = line / p.down * (ROWS >> (p.log_width + p.log_height)), at.column = (in_band / rows >> 2 * p.log_up) * COLUMNS;
+    at.phase = in_band / rows & ((1 << 2 * p.log_up) - 1);
     return at;
 }
 // Where pixel `r` of a tile that begins here lies; it may lie outside.
@@ -59,11 +65,21 @@ GPU_FN TilePlace pixel_place(const WgmmaParams &p, TilePlace at, int r) {
         at.image += r >> (p.log_width + p.log_height);
     return at;
 }
+GPU_FN bool is_inside(const WgmmaParams &p, const TilePlace &at) {
+    return at.w < p.out_width && at.h < p.out_height && at.image < p.images;
+}
 // Its row in y, counted over all images; -1: there is none.
 GPU_FN int row_of(const WgmmaParams &p, const TilePlace &tile, int r) {
     const TilePlace at = pixel_place(p, tile, r);
-    const bool inside = at.w < p.out_width && at.h < p.out_height && at.image < p.images;
-    return inside ? (at.image * p.out_height + at.h) * p.out_width + at.w : -1;
+    const int line = (at.image * p.out_height + at.h) << p.log_up | at.phase >> 1;
+    return is_inside(p, at) ? line * (p.out_width << p.log_up) + (at.w << p.log_up | (at.phase & 1)) : -1;
+}
+// The segment of y whose statistics are those of 64 pixels from that one on; -1: there is none. An image's are those of its phases, one
+// behind the other: a norm joins them all.
+GPU_FN int segment_of(const WgmmaParams &p, const TilePlace &tile, int r) {
+    const TilePlace at = pixel_place(p, tile, r);
+    const int pixel = (at.image * p.out_height + at.h) * p.out_width + at.w;
+    return is_inside(p, at) ? (pixel + (3 * at.image + at.phase) * p.phase_pixels) / NORM_SEGMENT : -1;
 }
 // Columns from `column` on that become outputs, in passes.
 template <int COLUMNS> GPU_FN int passes_of(const WgmmaParams &p, int column) {

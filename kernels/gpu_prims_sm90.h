@@ -102,6 +102,11 @@ GPU_FN void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, 
                  "r"(c2), "r"(c3)
                  : "memory");
 }
+GPU_FN void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, int c3, int c4) {
+    asm volatile("cp.async.bulk.tensor.5d.global.shared::cta.bulk_group [%0, {%2,%3,%4,%5,%6}], [%1];" ::"l"(t), "r"(src), "r"(c0), "r"(c1),
+                 "r"(c2), "r"(c3), "r"(c4)
+                 : "memory");
+}
 GPU_FN void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // Of this thread's groups of stores all but the latest N have been read from shared memory; have been written, too
 template <int N> GPU_FN void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory"); }
@@ -249,6 +254,10 @@ inline void tma_store(const TensorMap *t, uint32_t src, int c0, int c1 GPU_LOC) 
 inline void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, int c3 GPU_LOC) {
     int c[] = {c0, c1, c2, c3};
     emu::tma_store(tm_(t), src, c, 4, loc_);
+}
+inline void tma_store(const TensorMap *t, uint32_t src, int c0, int c1, int c2, int c3, int c4 GPU_LOC) {
+    int c[] = {c0, c1, c2, c3, c4};
+    emu::tma_store(tm_(t), src, c, 5, loc_);
 }
 inline void bulk_commit(GPU_LOC1) { emu::bulk_commit(loc_); }
 template <int N> inline void bulk_wait_read(GPU_LOC1) { emu::bulk_wait(N, true, loc_); }

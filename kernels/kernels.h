@@ -42,6 +42,12 @@ typedef struct {
 } FoldRowsArgs;
 int cuda_fold_rows(const FoldRowsArgs *a, void *stream);
 
+/* An input of a convolution that is the nearest-neighbour upsampling by 2 of a smaller one may be given as that: x, the skip's only one, or
+ * `add`, one of them. x is then {n,height,width,c} of half the output's lines and columns, and so are the others. */
+enum { UP_X = 1, UP_SKIP = 2, UP_ADD = 4 };
+/* The weight is then, with UP_X, {k,UP_PHASES,UP_TAPS,UP_TAPS,c}: of outputs in even and odd lines, of them in even and odd columns, a filter
+ * of the small image's pixels that begins at the one before that of an even output, and at that of an odd one. */
+enum { UP_PHASES = 4, UP_TAPS = 2 };
 typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias) * gate + add)), padded with zeros; with a skip, below */
     const void *x, *w; /* {n,h,w,c}, and the packed weight (conv_packed_bytes, conv_pack), both of x_type */
     const float *bias; /* [k] or NULL */
@@ -59,6 +65,7 @@ typedef struct {       /* OP_CONV on images: y = act(scale * ((conv(x, w) + bias
     const void *skip[2], *skip_w[2];
     int skip_c[2];
     unsigned needs;                  /* conv_needs */
+    unsigned up;                     /* what is given at half the size (cuda_conv_goes_up); 0: nothing */
     int capability, multiprocessors; /* of the device: 90 for 9.0 */
     ConvFold fold;
 } ConvArgs;
@@ -66,8 +73,9 @@ int cuda_conv(const ConvArgs *a, void *stream);
 /* How many times its blocks of work fill the device's multiprocessors. The last, part of a wave takes as long as a whole one. 0: not
    known. */
 double cuda_conv_waves(const ConvArgs *a);
-bool cuda_conv_leaves(const ConvArgs *a); /* whether it can leave what a norm that is not run needs: by shapes, types and `needs` alone */
-bool cuda_conv_folds(const ConvArgs *a);  /* whether it can read such a norm, by the same */
+bool cuda_conv_goes_up(const ConvArgs *a); /* whether it can read what a->up says: by shapes, types and `needs` alone */
+bool cuda_conv_leaves(const ConvArgs *a);  /* whether it can leave what a norm that is not run needs: by shapes, types and `needs` alone */
+bool cuda_conv_folds(const ConvArgs *a);   /* whether it can read such a norm, by the same */
 /* What is left to do where y holds conv(x, w) alone, rounded to y_type: y = act(scale * ((y + bias) * gate + add)) in place. */
 int cuda_conv_finish(const ConvArgs *a, void *stream);
 /* The kernel's own layout of a weight {K,R,S,C}: channels padded with zeros to whole 16-byte pieces. Host memory. */

@@ -24,6 +24,15 @@ static void around_norms(Graph *g) {
         if (g->op[i].in[3] && shift_scale->last < out->last) shift_scale->last = out->last;
     }
 }
+/* And a resample's (device/cuda/upsampled.c): what reads its output then reads its input. */
+static void around_resamples(Graph *g) {
+    if (g->precision.act != DG_F16 && g->precision.act != DG_BF16) return;
+    for (int i = 0; i < g->nop; i++) {
+        Tensor *in = &g->t[g->op[i].in[0]];
+        const Tensor *out = &g->t[g->op[i].out];
+        if (is_nearest_up(&g->op[i]) && in->last < out->last) in->last = out->last;
+    }
+}
 /* An output lives from its op, an input from the start to the end (it stays set between runs), both to the last reader. */
 static void lifetimes(Graph *g) {
     for (Tid t = 1; t < g->nt; t++) g->t[t].first = g->nop, g->t[t].last = -1;
@@ -40,6 +49,7 @@ static void lifetimes(Graph *g) {
         if (a->keep) a->last = g->nop;
     }
     around_norms(g);
+    around_resamples(g);
 }
 size_t graph_plan(Graph *g) {
     lifetimes(g);

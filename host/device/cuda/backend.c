@@ -7,6 +7,8 @@
 #include "device/cuda/replay.h"
 #include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
+#include "device/cuda/upsampled.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,11 +46,18 @@ static size_t scratch_bytes(const Exec *e) {
 }
 static size_t taken_by(size_t bytes) { return align_up(bytes); } /* an allocation */
 static bool has_two_biases(const Op *op) { return op->kind == OP_CONV && op->in[2] && op->in[8]; }
+/* Whether convolution i multiplies what is not upsampled. */
+static bool multiplies_small(const Exec *e, int i) {
+    if (!cuda_is_image_conv(e, op_at(e, i))) return false;
+    ConvArgs a = cuda_conv_args(e, i);
+    return cuda_up_args(e, i, &a) == UP_X;
+}
 /* What input j of op i takes, a weight. */
 static size_t weight_bytes(const Exec *e, int i, int j) {
     const Op *op = op_at(e, i);
     const Tensor *w = &e->g->t[op->in[j]];
     if (!cuda_is_image_conv(e, op) || (j != 1 && j != 7)) return tensor_bytes(w);
+    if (j == 1 && multiplies_small(e, i)) return cuda_up_bytes(w->shape, w->dtype);
     return j == 1 ? conv_packed_bytes(w->shape, w->dtype) : cuda_skip_bytes(e, op, 0) + cuda_skip_bytes(e, op, 1);
 }
 /* Whether there is memory for all of it. */
@@ -140,6 +149,25 @@ static bool pack_skip(Exec *e, int i, Error *err) {
     free(host);
     return ok;
 }
+/* The weight of a convolution that multiplies what is not upsampled becomes sums of its taps, rounded once. */
+static bool pack_up(Exec *e, int i, Error *err) {
+    Tid t = op_at(e, i)->in[1];
+    const Tensor *w = &e->g->t[t];
+    size_t n = shape_count(w->shape), bytes = cuda_up_bytes(w->shape, w->dtype), packed = bytes / dtype_bytes(w->dtype);
+    void *stored = dg_alloc(bytes);
+    float *values = dg_alloc((n + packed) * sizeof *values), *sums = values + n;
+    cuda_download(e->dev, stored, e->data[t], tensor_bytes(w));
+    dtype_convert(DG_F32, values, w->dtype, stored, n);
+    cuda_up_pack(sums, values, w->shape);
+    dtype_convert(w->dtype, stored, DG_F32, sums, packed);
+    bool ok = true;
+    for (size_t k = 0; w->dtype == DG_F16 && k < packed && ok; k++)
+        if (fabsf(sums[k]) >= 65520)
+            ok = dg_error(err, "sums of weight %s go beyond 65504, the largest of fp16: --dtype bf16 or fp32", w->name);
+    ok = ok && replace_weight(e, t, stored, bytes, err);
+    free(stored), free(values);
+    return ok;
+}
 static bool add_biases(Exec *e, int i, float **sum, Error *err) {
     const Op *op = op_at(e, i);
     size_t bytes = tensor_bytes(&e->g->t[op->in[2]]), count = bytes / sizeof **sum;
@@ -163,7 +191,7 @@ static bool cuda_bind(Exec *e, Error *err) {
 static bool cuda_prepare(Exec *e, int i, Error *err) {
     OpPrep *p = e->prep[i] = dg_alloc(sizeof *p);
     const Op *op = op_at(e, i);
-    if (cuda_is_image_conv(e, op) && !pack_weight(e, i, err)) return false;
+    if (cuda_is_image_conv(e, op) && !(multiplies_small(e, i) ? pack_up(e, i, err) : pack_weight(e, i, err))) return false;
     if (op->in[7] && !pack_skip(e, i, err)) return false;
     if (has_two_biases(op) && !add_biases(e, i, &p->bias, err)) return false;
     int forward = cuda_forward_of(e, i);
@@ -204,6 +232,7 @@ static const char *cuda_implementation(const Exec *e, int i) { return conv_choic
 static double cuda_waves(const Exec *e, int i, int rows) {
     if (!cuda_is_image_conv(e, op_at(e, i)) || op_choice(e, i)) return 0;
     ConvArgs a = cuda_conv_args(e, i);
+    cuda_up_args(e, i, &a);
     a.n = rows;
     return cuda_conv_waves(&a);
 }

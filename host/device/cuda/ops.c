@@ -2,6 +2,7 @@
 #include "device/cuda/ops.h"
 #include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
+#include "device/cuda/upsampled.h"
 #include <cuda_runtime_api.h>
 #include <string.h>
 
@@ -93,6 +94,7 @@ static int run_conv(const Exec *e, int i, int ops, void *stream) {
     Fold f;
     if (cuda_fold_maker(e, i, &f)) return cuda_run_fold_maker(e, &f, a, stream);
     if (cuda_fold_reader(e, i, &f)) return cuda_run_fold_reader(e, i, &f, a, stream);
+    cuda_up_args(e, i, &a);
     return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
 static NormArgs norm_args(const Exec *e, int i) {
@@ -238,6 +240,7 @@ static int run_slice(const Exec *e, int i, void *stream) {
 }
 static int run_resample(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
+    if (cuda_up_left_out(e, i)) return 0;
     Shape x = shape(e, op->in[0]), y = shape(e, op->out);
     ResampleArgs a = {.x = data(e, op->in[0]),
                       .y = data(e, op->out),
