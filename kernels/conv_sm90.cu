@@ -18,7 +18,7 @@
 struct SkipMaps { // the inputs of a skip, and their weights
     gpu::TensorMap x[2], w[2];
 };
-// ---- the producer: steps of a tile, then its residual, two passes at a time ---------------------------------------------
+// ---- the producer: steps of a tile, then what is added, two boxes at a time ---------------------------------------------
 template <int COLUMNS>
 GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const SkipMaps *skip,
                        const WgmmaParams &p) {
@@ -54,12 +54,12 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
                 gpu::tma_load(stage, &skip->x[i], full, c * DEPTH, at.w, at.h, at.image);
                 load_weights(stage, full, &skip->w[i], c, 0, at.column);
             }
-        const int passes = p.plain && p.end.add_kind == OPERAND_FULL ? passes_of<COLUMNS>(p, at.column) : 0;
-        for (int pass = 0; pass < passes; pass += 2, turn.next()) {
-            const int boxes = passes - pass < 2 ? 1 : 2;
+        const int columns = p.add_columns ? passes_of<COLUMNS>(p, at.column) * PASS : 0;
+        for (int c = 0; c < columns; c += 2 * p.add_columns, turn.next()) {
+            const int boxes = columns - c > p.add_columns ? 2 : 1;
             const uint32_t stage = begin(boxes * BOX_BYTES), full = base + Tile::FULL + 8 * turn.stage;
             for (int b = 0; b < boxes; b++)
-                gpu::tma_load(stage + b * BOX_BYTES, add, full, at.column + (pass + b) * PASS, at.w, at.h, at.image);
+                gpu::tma_load(stage + b * BOX_BYTES, add, full, at.column + c + b * p.add_columns, at.w, at.h, at.image);
         }
     }
 }
@@ -75,7 +75,7 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
     gpu::fence_operand(sum);
 }
 
-// The outputs of a tile: store(o, sum, turn, buffers), after store.begin(o) under its last products.
+// The outputs of a tile: store(o, sum, turn, buffers), after store.fetch(o) under its first products and store.begin(o) under its last.
 template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
@@ -97,6 +97,8 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
         int before = turn.stage;
         step(false);
         turn.next();
+        place_outputs<COLUMNS>(o, p, tile);
+        store.fetch(o);
         for (int i = 1; i < p.steps; i++) {
             step(true);
             gpu::wgmma_wait<1>(); // the step before
@@ -104,8 +106,8 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
             before = turn.stage;
             turn.next();
         }
-        begin_outputs<COLUMNS>(store.shared, o, p, tile);
         store.begin(o);
+        begin_outputs<COLUMNS>(store.shared, o, p);
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
         release(o, before);
@@ -144,11 +146,12 @@ template <typename T, int COLUMNS> struct StoreOutputs {
     uint32_t start; // of it
     const gpu::TensorMap *y;
     const WgmmaParams &p;
+    GPU_FN void fetch(const Outputs &) {}
     GPU_FN void begin(const Outputs &) {}
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
         if (o.kind <= KIND_ACTED) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
-        else if (o.kind == KIND_GATED) store_direct<COLUMNS, true>(p, o, sum);
-        else if (o.kind == KIND_DIRECT) store_direct<COLUMNS, false>(p, o, sum);
+        else if (o.kind == KIND_GATED) store_direct<COLUMNS, true>(shared, start, p, o, sum, turn);
+        else if (o.kind == KIND_DIRECT) store_direct<COLUMNS, false>(shared, start, p, o, sum, turn);
         else store_any<COLUMNS>(shared, p, o, sum);
     }
 };
@@ -166,16 +169,16 @@ __global__ void __launch_bounds__(THREADS, 1)
 template <typename T, int COLUMNS, bool AFTER>
 __global__ void __launch_bounds__(THREADS, 1)
     conv_wgmma_norm_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
-                           const __grid_constant__ gpu::TensorMap y, const __grid_constant__ WgmmaParams p,
-                           const __grid_constant__ FoldParams f) {
+                           const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
+                           const __grid_constant__ WgmmaParams p, const __grid_constant__ FoldParams f) {
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
     if (AFTER) {
         StoreFolded<T, COLUMNS> store = {shared, base, &y, p, f};
-        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+        conv_block<T, COLUMNS>(base, &x, &w, &add, NULL, p, store); // there is no skip
     } else {
         StoreStream<T, COLUMNS> store = {shared, base, &y, p, f};
-        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+        conv_block<T, COLUMNS>(base, &x, &w, &add, NULL, p, store);
     }
 }
 
@@ -254,12 +257,14 @@ struct Maps {
     Map x, w, add, y;
     SkipMaps skip;
 };
-// A map of images {n,height,width,c}, read or written in boxes of 64 channels.
+// A map of images {n,height,width,c}, read or written in boxes of 128 bytes of channels.
 static int image_map(Map *m, const void *base, DType type, int c, int width, int height, int n, Box box) {
-    const uint64_t row = (uint64_t)c * 2, dims[4] = {(uint64_t)c, (uint64_t)width, (uint64_t)height, (uint64_t)n};
+    const uint64_t size = type == DG_F32 ? 4 : 2, row = (uint64_t)c * size;
+    const uint64_t dims[4] = {(uint64_t)c, (uint64_t)width, (uint64_t)height, (uint64_t)n};
     const uint64_t strides[3] = {row, row * dims[1], row * dims[1] * dims[2]};
-    const uint32_t boxes[4] = {DEPTH, (uint32_t)box.width, (uint32_t)box.height, (uint32_t)box.images};
-    return gpu::tensor_map(m, type == DG_BF16, 4, base, dims, strides, boxes, gpu::SWIZZLE_128B);
+    const uint32_t boxes[4] = {ROW_BYTES / (uint32_t)size, (uint32_t)box.width, (uint32_t)box.height, (uint32_t)box.images};
+    const int map = type == DG_F32 ? gpu::MAP_F32 : type == DG_BF16 ? gpu::MAP_BF16 : gpu::MAP_F16;
+    return gpu::tensor_map(m, map, 4, base, dims, strides, boxes, gpu::SWIZZLE_128B);
 }
 // The same of the input of a convolution of stride 2, whose lines and columns are two phases each: a tap reads neighbours of one phase.
 static int phase_map(Map *m, const ConvArgs *a, Box box) {
@@ -296,7 +301,7 @@ template <typename T, int COLUMNS, bool AFTER>
 static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
     const dim3 grid = grid_of(p, most);
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.y, p, f);
+    return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y, p, f);
 }
 template <typename T, bool AFTER>
 static int launch_norm_type(int columns, const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
@@ -342,6 +347,8 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     p.chunks = ceil_div(a->c, DEPTH), p.taps = a->r * a->s, p.steps = p.taps * p.chunks;
     p.plain = a->y_type == a->x_type && !a->gate && a->add_kind != OPERAND_POSITIONS &&
               (a->add_kind != OPERAND_FULL || a->add_type == a->y_type) && (a->add_kind == OPERAND_NONE || a->options.act == ACT_NONE);
+    const bool direct = a->y_type == DG_F32 && a->add_type == DG_F32 && !a->stats && a->options.act == ACT_NONE;
+    if (a->add_kind == OPERAND_FULL && (p.plain || direct)) p.add_columns = p.plain ? DEPTH : DEPTH / 2;
     for (int i = 0; i < 2; i++) p.skip_chunks[i] = a->skip[i] ? ceil_div(a->skip_c[i], DEPTH) : 0, p.steps += p.skip_chunks[i];
     Maps m = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
@@ -353,7 +360,7 @@ int conv_sm90(const ConvArgs *a, void *stream) {
         failed |= weight_map(&m.skip.w[i], a->skip_w[i], a->x_type, a->skip_c[i], 1, a->k, l.columns);
     }
     if (p.plain) failed |= image_map(&m.y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
-    if (p.plain && a->add_kind == OPERAND_FULL)
+    if (p.add_columns)
         failed |= image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
     if (a->fold.copy) failed |= image_map(&m.y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;

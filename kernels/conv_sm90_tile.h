@@ -37,6 +37,7 @@ struct WgmmaParams {
     int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
     int phase_channels;                               // stride 2: of x; else 0
     int skip_chunks[2];                               // steps of each input of a skip, which are the last of `steps`
+    int add_columns;                                  // of a box of what is added, two of which are a stage; 0: it does not come by TMA
     bool plain;                                       // outputs go through TMA (store_plain); else they are stored by threads
 };
 
