@@ -126,26 +126,35 @@ template <typename T, int COLUMNS> struct StoreFolded {
         if (column < COLUMNS && column < left) load_run(shift, scaled + p.end.k + column);
     }
     GPU_FN void begin(Outputs &o) const { GPU_FOR (int e = 0; e < 2; e++) o.own_bias[e] += shift[e]; }
-    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const float (&bias)[PART][2], int first) const {
-        GPU_FOR (int i = 0; i < PART * 2; i++) {
-            const int j = i / 2, e = i % 2;
-            const float u = slope.get(first + j, e);
-            GPU_FOR (int h = 0; h < 2; h++)
-                v[j][h][e] = fmaf(moments[h].x, sum[4 * (first + j) + 2 * h + e], fmaf(moments[h].y, u, bias[j][e]));
+    // Of a part the slopes, by turns: they come while the part before is made.
+    GPU_FN void slopes(float (&u)[PART][2], int first) const {
+        if (first < COLUMNS / 8) GPU_FOR (int i = 0; i < PART * 2; i++) u[i / 2][i % 2] = slope.get(first + i / 2, i % 2);
+    }
+    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const float (&bias)[PART][2], const float (&u)[PART][2],
+                     int first) const {
+        GPU_FOR (int i = 0; i < PART * 4; i++) {
+            const int j = i / 4, h = i / 2 % 2, e = i % 2;
+            v[j][h][e] = fmaf(moments[h].x, sum[4 * first + i], fmaf(moments[h].y, u[j][e], bias[j][e]));
         }
     }
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
         if (o.row[0] < 0) return; // none of the group's rows is there
+        float u[2][PART][2];
+        slopes(u[0], 0);
+        auto mended = [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first) {
+            slopes(u[(first / PART + 1) % 2], first + PART);
+            mend(v, sum, bias, u[first / PART % 2], first);
+        };
         if (p.end.act == ACT_GELU_TANH)
             store_passes<T, COLUMNS, 0>(shared, start, y, p, o, turn, buffers,
-                                            [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
-                                                mend(v, sum, bias, first);
-                                                gelu_part(v);
-                                            });
+                                        [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
+                                            mended(v, bias, first);
+                                            gelu_part(v);
+                                        });
         else
             store_passes<T, COLUMNS, 0>(
                 shared, start, y, p, o, turn, buffers,
-                [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) { mend(v, sum, bias, first); });
+                [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) { mended(v, bias, first); });
     }
 };
 #endif
