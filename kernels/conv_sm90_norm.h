@@ -55,15 +55,19 @@ template <int COLUMNS> struct WarpVector {
         GPU_FOR (int q = 0; q < COLUMNS / PASS; q++)
             if (2 * lane + q * PASS < left) load_run(own[q], vector + 2 * lane + q * PASS);
     }
-    GPU_FN float get(int eight, int e) const { // e: of the thread's two channels of an eight
-        return __shfl_sync(~0u, own[eight / (PASS / 8)][e], 4 * (eight % (PASS / 8)) + ((int)threadIdx.x & 3));
+    GPU_FN void part(float (&v)[PART][2], int first) const { // of PART eights the thread's two channels each
+        if (first >= COLUMNS / 8) return;
+        GPU_FOR (int i = 0; i < PART * 2; i++) {
+            const int eight = first + i / 2;
+            v[i / 2][i % 2] = __shfl_sync(~0u, own[eight / (PASS / 8)][i % 2], 4 * (eight % (PASS / 8)) + ((int)threadIdx.x & 3));
+        }
     }
 };
 // Who makes outputs, for make_tiles: fetch, under the first products of a tile, begin, under the last, and then a call with its sums.
 // y = (sum + bias) * gate + add, of f32, as store_direct makes it, and what it leaves: the copy goes as outputs in 16 bits do.
 template <typename T, int COLUMNS> struct StoreStream {
     typedef WgmmaTile<COLUMNS> Tile;
-    enum { EIGHTS = PASS / 8 };
+    enum { EIGHTS = PASS / 8, AHEAD = COLUMNS < 256 }; // AHEAD: there are registers for what the next part wants
     uint8_t *shared;
     uint32_t start; // of it
     const gpu::TensorMap *copy;
@@ -82,16 +86,20 @@ template <typename T, int COLUMNS> struct StoreStream {
         const size_t k = (size_t)p.end.k, at = (size_t)o.row[0] * k + (size_t)(o.tile.column + pair_of(o));
         const bool there = o.row[0] >= 0; // all of the group's rows or none
         RowSums sums;
+        float gates[2][PART][2], scales[2][PART][2]; // of a part, by turns
+        auto exchange = [&](int part) { gate.part(gates[part % 2], part * PART), scale.part(scales[part % 2], part * PART); };
+        if (AHEAD) exchange(0);
         store_passes<T, COLUMNS, 1>(
             shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
-                float added[PART][2][2], factor[PART][2];
+                const int part = first / PART, own = part % 2;
+                float added[PART][2][2];
                 load_added(added, o, shared + turn.stage * Tile::STAGE_BYTES, first % EIGHTS);
+                if (AHEAD) exchange(part + 1);
+                else gate.part(gates[own], first);
                 with_bias(v, sum, bias, first);
-                GPU_FOR (int i = 0; i < PART * 2; i++) {
-                    const int j = i / 2, e = i % 2;
-                    const float g = gate.get(first + j, e);
-                    factor[j][e] = fmaf(scale.get(first + j, e), FOLD_SCALE, FOLD_SCALE);
-                    GPU_FOR (int h = 0; h < 2; h++) v[j][h][e] = fmaf(v[j][h][e], g, added[j][h][e]);
+                GPU_FOR (int i = 0; i < PART * 4; i++) {
+                    const int j = i / 4, h = i / 2 % 2, e = i % 2;
+                    v[j][h][e] = fmaf(v[j][h][e], gates[own][j][e], added[j][h][e]);
                 }
                 GPU_FOR (int i = 0; i < PART * 2; i++)
                     if (there) store_run((float *)p.y + at + (i % 2 * 8 * k + (size_t)(8 * (first + i / 2))), v[i / 2][i % 2]);
@@ -99,7 +107,8 @@ template <typename T, int COLUMNS> struct StoreStream {
                 sums.add(v);
                 if (first % EIGHTS == EIGHTS - PART)
                     sums.store(f.partial + ((size_t)((o.tile.column + 8 * first) / PASS) * (size_t)p.end.rows + (size_t)o.row[0]), there);
-                GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= factor[i / 4][i % 2];
+                if (!AHEAD) scale.part(scales[own], first);
+                GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= fmaf(scales[own][i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
             });
     }
 };
@@ -126,10 +135,6 @@ template <typename T, int COLUMNS> struct StoreFolded {
         if (column < COLUMNS && column < left) load_run(shift, scaled + p.end.k + column);
     }
     GPU_FN void begin(Outputs &o) const { GPU_FOR (int e = 0; e < 2; e++) o.own_bias[e] += shift[e]; }
-    // Of a part the slopes, by turns: they come while the part before is made.
-    GPU_FN void slopes(float (&u)[PART][2], int first) const {
-        if (first < COLUMNS / 8) GPU_FOR (int i = 0; i < PART * 2; i++) u[i / 2][i % 2] = slope.get(first + i / 2, i % 2);
-    }
     GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const float (&bias)[PART][2], const float (&u)[PART][2],
                      int first) const {
         GPU_FOR (int i = 0; i < PART * 4; i++) {
@@ -139,10 +144,10 @@ template <typename T, int COLUMNS> struct StoreFolded {
     }
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
         if (o.row[0] < 0) return; // none of the group's rows is there
-        float u[2][PART][2];
-        slopes(u[0], 0);
+        float u[2][PART][2]; // of this part and the next, which come while this one is made
+        slope.part(u[0], 0);
         auto mended = [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first) {
-            slopes(u[(first / PART + 1) % 2], first + PART);
+            slope.part(u[(first / PART + 1) % 2], first + PART);
             mend(v, sum, bias, u[first / PART % 2], first);
         };
         if (p.end.act == ACT_GELU_TANH)
