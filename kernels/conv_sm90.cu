@@ -301,7 +301,8 @@ template <typename T, int COLUMNS, bool AFTER>
 static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
     const dim3 grid = grid_of(p, most);
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y, p, f);
+    return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y,
+                          p, f);
 }
 template <typename T, bool AFTER>
 static int launch_norm_type(int columns, const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
@@ -360,8 +361,7 @@ int conv_sm90(const ConvArgs *a, void *stream) {
         failed |= weight_map(&m.skip.w[i], a->skip_w[i], a->x_type, a->skip_c[i], 1, a->k, l.columns);
     }
     if (p.plain) failed |= image_map(&m.y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
-    if (p.add_columns)
-        failed |= image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+    if (p.add_columns) failed |= image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
     if (a->fold.copy) failed |= image_map(&m.y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;
     if (a->fold.copy || a->fold.moments) return launch_fold(a, l.columns, m, p, (cudaStream_t)stream);

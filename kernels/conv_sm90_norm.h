@@ -108,7 +108,8 @@ template <typename T, int COLUMNS> struct StoreStream {
                 if (first % EIGHTS == EIGHTS - PART)
                     sums.store(f.partial + ((size_t)((o.tile.column + 8 * first) / PASS) * (size_t)p.end.rows + (size_t)o.row[0]), there);
                 if (!AHEAD) scale.part(scales[own], first);
-                GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= fmaf(scales[own][i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
+                GPU_FOR (int i = 0; i < PART * 4; i++)
+                    v[i / 4][i / 2 % 2][i % 2] *= fmaf(scales[own][i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
             });
     }
 };
@@ -134,7 +135,9 @@ template <typename T, int COLUMNS> struct StoreFolded {
         slope.load(scaled, left);
         if (column < COLUMNS && column < left) load_run(shift, scaled + p.end.k + column);
     }
-    GPU_FN void begin(Outputs &o) const { GPU_FOR (int e = 0; e < 2; e++) o.own_bias[e] += shift[e]; }
+    GPU_FN void begin(Outputs &o) const {
+        GPU_FOR (int e = 0; e < 2; e++) o.own_bias[e] += shift[e];
+    }
     GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const float (&bias)[PART][2], const float (&u)[PART][2],
                      int first) const {
         GPU_FOR (int i = 0; i < PART * 4; i++) {
@@ -144,7 +147,7 @@ template <typename T, int COLUMNS> struct StoreFolded {
     }
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
         if (o.row[0] < 0) return; // none of the group's rows is there
-        float u[2][PART][2]; // of this part and the next, which come while this one is made
+        float u[2][PART][2];      // of this part and the next, which come while this one is made
         slope.part(u[0], 0);
         auto mended = [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first) {
             slope.part(u[(first / PART + 1) % 2], first + PART);

@@ -206,7 +206,7 @@ GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y,
         });
     else if (o.kind == KIND_SUMS)
         store_passes<T, COLUMNS, 0>(shared, base, y, p, o, turn, buffers,
-                                        [&](Part &v, Channels &bias, int first, uint32_t) { with_bias(v, sum, bias, first); });
+                                    [&](Part &v, Channels &bias, int first, uint32_t) { with_bias(v, sum, bias, first); });
     else if (o.kind == KIND_GELU)
         store_passes<T, COLUMNS, 0>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
             with_bias(v, sum, bias, first);
