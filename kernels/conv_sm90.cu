@@ -20,7 +20,7 @@
 struct SkipMaps { // the inputs of a skip, and their weights
     gpu::TensorMap x[2], w[2];
 };
-// ---- the producer: steps of a tile, then its residual, two passes at a time ---------------------------------------------
+// ---- the producer: steps of a tile, then what is added, two boxes at a time ---------------------------------------------
 template <int COLUMNS>
 GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const SkipMaps *skip,
                        const WgmmaParams &p) {
@@ -57,13 +57,13 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
                 gpu::tma_load(stage, &skip->x[i], full, c * DEPTH, at.w, at.h, at.image);
                 load_weights(stage, full, &skip->w[i], c, 0, at.column);
             }
-        const int passes = p.plain && p.end.add_kind == OPERAND_FULL ? passes_of<COLUMNS>(p, at.column) : 0;
-        for (int pass = 0; pass < passes; pass += 2, turn.next()) {
-            const int boxes = passes - pass < 2 ? 1 : 2;
+        const int columns = p.add_columns ? passes_of<COLUMNS>(p, at.column) * PASS : 0;
+        for (int c = 0; c < columns; c += 2 * p.add_columns, turn.next()) {
+            const int boxes = columns - c > p.add_columns ? 2 : 1;
             const uint32_t stage = begin(boxes * BOX_BYTES), full = base + Tile::FULL + 8 * turn.stage;
             for (int b = 0; b < boxes; b++) {
                 const uint32_t to = stage + b * BOX_BYTES;
-                const int column = at.column + (pass + b) * PASS;
+                const int column = at.column + c + b * p.add_columns;
                 if (!p.add_channels) gpu::tma_load(to, add, full, column, at.w, at.h, at.image);
                 else gpu::tma_load(to, add, full, column + right * p.add_channels, at.w, lower, at.h, at.image);
             }
@@ -82,7 +82,7 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
     gpu::fence_operand(sum);
 }
 
-// The outputs of a tile: store(o, sum, turn, buffers), after store.begin(o) under its last products.
+// The outputs of a tile: store(o, sum, turn, buffers), after store.fetch(o) under its first products and store.begin(o) under its last.
 template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
@@ -104,6 +104,8 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
         int before = turn.stage;
         step(false);
         turn.next();
+        place_outputs<COLUMNS>(o, p, tile);
+        store.fetch(o);
         for (int i = 1; i < p.steps; i++) {
             step(true);
             gpu::wgmma_wait<1>(); // the step before
@@ -111,8 +113,8 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
             before = turn.stage;
             turn.next();
         }
-        begin_outputs<COLUMNS>(store.shared, o, p, tile);
         store.begin(o);
+        begin_outputs<COLUMNS>(store.shared, o, p);
         gpu::wgmma_wait<0>();
         gpu::fence_operand(sum);
         release(o, before);
@@ -151,11 +153,12 @@ template <typename T, int COLUMNS> struct StoreOutputs {
     uint32_t start; // of it
     const gpu::TensorMap *y;
     const WgmmaParams &p;
+    GPU_FN void fetch(const Outputs &) {}
     GPU_FN void begin(const Outputs &) {}
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
         if (o.kind <= KIND_ACTED) store_plain<T, COLUMNS>(shared, start, y, p, o, sum, turn, buffers);
-        else if (o.kind == KIND_GATED) store_direct<COLUMNS, true>(p, o, sum);
-        else if (o.kind == KIND_DIRECT) store_direct<COLUMNS, false>(p, o, sum);
+        else if (o.kind == KIND_GATED) store_direct<COLUMNS, true>(shared, start, p, o, sum, turn);
+        else if (o.kind == KIND_DIRECT) store_direct<COLUMNS, false>(shared, start, p, o, sum, turn);
         else store_any<COLUMNS>(shared, p, o, sum);
     }
 };
@@ -173,16 +176,16 @@ __global__ void __launch_bounds__(THREADS, 1)
 template <typename T, int COLUMNS, bool AFTER>
 __global__ void __launch_bounds__(THREADS, 1)
     conv_wgmma_norm_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
-                           const __grid_constant__ gpu::TensorMap y, const __grid_constant__ WgmmaParams p,
-                           const __grid_constant__ FoldParams f) {
+                           const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
+                           const __grid_constant__ WgmmaParams p, const __grid_constant__ FoldParams f) {
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
     if (AFTER) {
         StoreFolded<T, COLUMNS> store = {shared, base, &y, p, f};
-        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+        conv_block<T, COLUMNS>(base, &x, &w, &add, NULL, p, store); // there is no skip
     } else {
         StoreStream<T, COLUMNS> store = {shared, base, &y, p, f};
-        conv_block<T, COLUMNS>(base, &x, &w, &y, NULL, p, store); // nothing is added by TMA, and there is no skip
+        conv_block<T, COLUMNS>(base, &x, &w, &add, NULL, p, store);
     }
 }
 
@@ -277,20 +280,29 @@ struct Maps {
     Map x, w, add, y;
     SkipMaps skip;
 };
-// A map of images {n,height,width,c}, read or written in boxes of 64 channels.
+// A map in boxes of 128 bytes of channels.
+static int map_of(Map *m, const void *base, DType type, int rank, const uint64_t *dims, const uint64_t *strides, uint32_t *boxes) {
+    boxes[0] = ROW_BYTES / (uint32_t)dtype_bytes(type);
+    const int map = type == DG_F32 ? gpu::MAP_F32 : type == DG_BF16 ? gpu::MAP_BF16 : gpu::MAP_F16;
+    return gpu::tensor_map(m, map, rank, base, dims, strides, boxes, gpu::SWIZZLE_128B);
+}
+// Of images {n,height,width,c}.
 static int image_map(Map *m, const void *base, DType type, int c, int width, int height, int n, Box box) {
-    const uint64_t row = (uint64_t)c * 2, dims[4] = {(uint64_t)c, (uint64_t)width, (uint64_t)height, (uint64_t)n};
+    const uint64_t row = (uint64_t)c * dtype_bytes(type), dims[4] = {(uint64_t)c, (uint64_t)width, (uint64_t)height, (uint64_t)n};
     const uint64_t strides[3] = {row, row * dims[1], row * dims[1] * dims[2]};
-    const uint32_t boxes[4] = {DEPTH, (uint32_t)box.width, (uint32_t)box.height, (uint32_t)box.images};
-    return gpu::tensor_map(m, type == DG_BF16, 4, base, dims, strides, boxes, gpu::SWIZZLE_128B);
+    uint32_t boxes[4] = {0, (uint32_t)box.width, (uint32_t)box.height, (uint32_t)box.images};
+    return map_of(m, base, type, 4, dims, strides, boxes);
 }
 // The same, lines and columns in two phases each: a box is of neighbours of one phase, as a tap reads them at stride 2.
 static int phase_map(Map *m, const void *base, DType type, int c, int width, int height, int n, Box box) {
-    const uint64_t pixel = (uint64_t)c * 2, line = pixel * (uint64_t)width;
+    const uint64_t pixel = (uint64_t)c * dtype_bytes(type), line = pixel * (uint64_t)width;
     const uint64_t dims[5] = {(uint64_t)c * 2, (uint64_t)(width / 2), 2, (uint64_t)(height / 2), (uint64_t)n};
     const uint64_t strides[4] = {pixel * 2, line, line * 2, line * (uint64_t)height};
-    const uint32_t boxes[5] = {DEPTH, (uint32_t)box.width, 1, (uint32_t)box.height, (uint32_t)box.images};
-    return gpu::tensor_map(m, type == DG_BF16, 5, base, dims, strides, boxes, gpu::SWIZZLE_128B);
+    uint32_t boxes[5] = {0, (uint32_t)box.width, 1, (uint32_t)box.height, (uint32_t)box.images};
+    return map_of(m, base, type, 5, dims, strides, boxes);
+}
+static int tiles_map(Map *m, bool phases, const void *base, DType type, int c, int width, int height, int n, Box box) {
+    return phases ? phase_map(m, base, type, c, width, height, n, box) : image_map(m, base, type, c, width, height, n, box);
 }
 static int weight_map(Map *m, const void *base, DType type, int c, int taps, int k, int columns) {
     const uint64_t dims[3] = {(uint64_t)c, (uint64_t)taps, (uint64_t)k}, strides[2] = {dims[0] * 2, dims[0] * 2 * dims[1]};
@@ -319,7 +331,8 @@ template <typename T, int COLUMNS, bool AFTER>
 static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
     const dim3 grid = grid_of(p, most);
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.y, p, f);
+    return gpu::launch_as(true, PAIR, conv_wgmma_norm_kernel<T, COLUMNS, AFTER>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y,
+                          p, f);
 }
 template <typename T, bool AFTER>
 static int launch_norm_type(int columns, const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
@@ -366,25 +379,26 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     p.chunks = ceil_div(a->c, DEPTH), p.taps = a->up == UP_X ? UP_TAPS * UP_TAPS : a->r * a->s, p.steps = p.taps * p.chunks;
     p.phase_taps = a->up == UP_X ? p.taps : 0;
     p.plain = is_plain(a);
+    const bool direct = a->y_type == DG_F32 && a->add_type == DG_F32 && !a->stats && a->options.act == ACT_NONE;
+    if (a->add_kind == OPERAND_FULL && (p.plain || direct)) p.add_columns = p.plain ? DEPTH : DEPTH / 2;
     for (int i = 0; i < 2; i++) p.skip_chunks[i] = a->skip[i] ? ceil_div(a->skip_c[i], DEPTH) : 0, p.steps += p.skip_chunks[i];
     Maps m = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
-    const bool up = p.log_up, large_add = up && a->up != UP_ADD;
+    const int large_add = a->up == UP_ADD ? 0 : p.log_up; // the residual has the outputs' size, or that of what tiles are cut from
     if (a->options.stride == 2 || a->up & (UP_SKIP | UP_ADD)) p.phase_channels = a->c;
     int failed = weight_map(&m.w, a->w, a->x_type, a->c, a->up == UP_X ? UP_PHASES * p.taps : p.taps, a->k, l.columns);
-    failed |= p.phase_channels ? phase_map(&m.x, a->x, a->x_type, a->c, in_width, in_height, a->n, l.box)
-                               : image_map(&m.x, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
+    failed |= tiles_map(&m.x, p.phase_channels, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
     for (int i = 0; i < 2 && a->skip[i]; i++) {
         failed |= image_map(&m.skip.x[i], a->skip[i], a->x_type, a->skip_c[i], p.out_width, p.out_height, p.images, l.box);
         failed |= weight_map(&m.skip.w[i], a->skip_w[i], a->x_type, a->skip_c[i], 1, a->k, l.columns);
     }
     if (p.plain)
-        failed |= up ? phase_map(&m.y, a->y, a->y_type, a->k, a->out_width, a->out_height, a->n, box_of_warp(l.box))
-                     : image_map(&m.y, a->y, a->y_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
-    if (p.plain && a->add_kind == OPERAND_FULL) {
+        failed |= tiles_map(&m.y, p.log_up, a->y, a->y_type, a->k, p.out_width << p.log_up, p.out_height << p.log_up, p.images,
+                            box_of_warp(l.box));
+    if (p.add_columns) {
         p.add_channels = large_add ? a->k : 0;
-        failed |= large_add ? phase_map(&m.add, a->add, a->add_type, a->k, a->out_width, a->out_height, a->n, l.box)
-                            : image_map(&m.add, a->add, a->add_type, a->k, p.out_width, p.out_height, p.images, l.box);
+        failed |=
+            tiles_map(&m.add, large_add, a->add, a->add_type, a->k, p.out_width << large_add, p.out_height << large_add, p.images, l.box);
     }
     if (a->fold.copy) failed |= image_map(&m.y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;

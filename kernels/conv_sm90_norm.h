@@ -34,7 +34,7 @@ struct RowSums {
     }
     // -> [row]: mean and sum of squares of the 64 columns that 4 neighbouring lanes hold. The sums of both rows go through the lanes together:
     // each lane ends with one of the 4.
-    GPU_FN void store(float2 *partial) {
+    GPU_FN void store(float2 *partial, bool there) {
         const int lane = (int)threadIdx.x % 4;
         GPU_FOR (int half = 1; half >= 0; half--)
             GPU_FOR (int j = 0; j < 1 << half; j++) {
@@ -44,10 +44,26 @@ struct RowSums {
                 x[j] = own + __shfl_xor_sync(~0u, other, apart);
             }
         const float squares = __shfl_xor_sync(~0u, x[0], 1), mean = x[0] / PASS;
-        if (lane % 2 == 0) partial[lane * 4] = make_float2((lane ? shift[1] : shift[0]) + mean, squares - x[0] * mean);
+        if (there && lane % 2 == 0) partial[lane * 4] = make_float2((lane ? shift[1] : shift[0]) + mean, squares - x[0] * mean);
     }
 };
-// Who makes outputs, for make_tiles: begin, under the last products of a tile, and then a call with its sums.
+// A vector of a tile's columns: a warp's lanes hold two neighbouring ones of each pass, and exchange them.
+template <int COLUMNS> struct WarpVector {
+    float own[COLUMNS / PASS][2] = {};
+    GPU_FN void load(const float *vector, int left) { // left: columns there are, from the tile's first on
+        const int lane = (int)threadIdx.x % 32;
+        GPU_FOR (int q = 0; q < COLUMNS / PASS; q++)
+            if (2 * lane + q * PASS < left) load_run(own[q], vector + 2 * lane + q * PASS);
+    }
+    GPU_FN void part(float (&v)[PART][2], int first) const { // of PART eights the thread's two channels each
+        if (first >= COLUMNS / 8) return;
+        GPU_FOR (int i = 0; i < PART * 2; i++) {
+            const int eight = first + i / 2;
+            v[i / 2][i % 2] = __shfl_sync(~0u, own[eight / (PASS / 8)][i % 2], 4 * (eight % (PASS / 8)) + ((int)threadIdx.x & 3));
+        }
+    }
+};
+// Who makes outputs, for make_tiles: fetch, under the first products of a tile, begin, under the last, and then a call with its sums.
 // y = (sum + bias) * gate + add, of f32, as store_direct makes it, and what it leaves: the copy goes as outputs in 16 bits do.
 template <typename T, int COLUMNS> struct StoreStream {
     typedef WgmmaTile<COLUMNS> Tile;
@@ -57,50 +73,48 @@ template <typename T, int COLUMNS> struct StoreStream {
     const gpu::TensorMap *copy;
     const WgmmaParams &p;
     const FoldParams &f;
-    const float *scale = NULL; // of the norm, of the thread's first channel
+    WarpVector<COLUMNS> gate = {}, scale = {}; // scale: of the norm
 
-    GPU_FN void begin(const Outputs &o) {
-        const size_t image = (size_t)image_of(p.end, o.row[0] < 0 ? 0 : o.row[0]);
-        scale = f.shift_scale + ((2 * image + 1) * (size_t)p.end.k + (size_t)(o.tile.column + pair_of(o)));
-    }
-    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
+    GPU_FN void fetch(const Outputs &o) {
         if (o.row[0] < 0) return; // none of the group's rows is there
+        const size_t image = (size_t)image_of(p.end, o.row[0]), k = (size_t)p.end.k, column = (size_t)o.tile.column;
+        gate.load(p.end.gate + image * k + column, p.end.k - o.tile.column);
+        scale.load(f.shift_scale + (2 * image + 1) * k + column, p.end.k - o.tile.column);
+    }
+    GPU_FN void begin(const Outputs &) {}
+    GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
         const size_t k = (size_t)p.end.k, at = (size_t)o.row[0] * k + (size_t)(o.tile.column + pair_of(o));
-        const int left = p.end.k - o.tile.column; // whole passes
-        const float *const add = (const float *)p.end.add + at;
-        float added[2][PART][2][2], gate[2][PART][2];
-        auto fetch = [&](int part) { // AHEAD: while the one before is made
-            if (part * PART * 8 >= left) return;
-            GPU_FOR (int i = 0; i < PART * 2; i++) load_run(added[part % 2][i / 2][i % 2], add + i % 2 * 8 * k + 8 * (part * PART + i / 2));
-            GPU_FOR (int j = 0; j < PART; j++) load_run(gate[part % 2][j], o.vector[0] + 8 * (part * PART + j));
-        };
+        const bool there = o.row[0] >= 0; // all of the group's rows or none
         RowSums sums;
-        if (AHEAD) fetch(0);
-        store_passes<T, COLUMNS, false>(
-            shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], const float(&)[PART][2], int first, uint32_t) {
-                const int part = first / PART;
-                float factor[PART][2], late[PART][2]; // loaded before what the next part wants: a wait for them is not one for that
-                load_bias_part(late, o, first);
-                GPU_FOR (int j = 0; j < PART; j++) load_run(factor[j], scale + 8 * (first + j));
-                if (AHEAD && first + PART < COLUMNS / 8) fetch(part + 1);
-                if (!AHEAD) fetch(part);
-                with_bias(v, sum, late, first);
+        float gates[2][PART][2], scales[2][PART][2]; // of a part, by turns
+        auto exchange = [&](int part) { gate.part(gates[part % 2], part * PART), scale.part(scales[part % 2], part * PART); };
+        if (AHEAD) exchange(0);
+        store_passes<T, COLUMNS, 1>(
+            shared, start, copy, p, o, turn, buffers, [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
+                const int part = first / PART, own = part % 2;
+                float added[PART][2][2];
+                load_added(added, o, shared + turn.stage * Tile::STAGE_BYTES, first % EIGHTS);
+                if (AHEAD) exchange(part + 1);
+                else gate.part(gates[own], first);
+                with_bias(v, sum, bias, first);
                 GPU_FOR (int i = 0; i < PART * 4; i++) {
                     const int j = i / 4, h = i / 2 % 2, e = i % 2;
-                    v[j][h][e] = fmaf(v[j][h][e], gate[part % 2][j][e], added[part % 2][j][h][e]);
+                    v[j][h][e] = fmaf(v[j][h][e], gates[own][j][e], added[j][h][e]);
                 }
                 GPU_FOR (int i = 0; i < PART * 2; i++)
-                    store_run((float *)p.y + at + (i % 2 * 8 * k + (size_t)(8 * (first + i / 2))), v[i / 2][i % 2]);
+                    if (there) store_run((float *)p.y + at + (i % 2 * 8 * k + (size_t)(8 * (first + i / 2))), v[i / 2][i % 2]);
                 if (first % EIGHTS == 0) sums.begin(v);
                 sums.add(v);
                 if (first % EIGHTS == EIGHTS - PART)
-                    sums.store(f.partial + ((size_t)((o.tile.column + 8 * first) / PASS) * (size_t)p.end.rows + (size_t)o.row[0]));
-                GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] *= fmaf(factor[i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
+                    sums.store(f.partial + ((size_t)((o.tile.column + 8 * first) / PASS) * (size_t)p.end.rows + (size_t)o.row[0]), there);
+                if (!AHEAD) scale.part(scales[own], first);
+                GPU_FOR (int i = 0; i < PART * 4; i++)
+                    v[i / 4][i / 2 % 2][i % 2] *= fmaf(scales[own][i / 4][i % 2], FOLD_SCALE, FOLD_SCALE);
             });
     }
 };
 // y = act(rstd * sum - mean * rstd * (w (1 + scale)) + (w shift + bias)), in 16 bits. w shift + bias stand where the bias does for other
-// outputs; of w (1 + scale) a warp's lanes hold two neighbouring columns of each pass, and exchange them.
+// outputs.
 template <typename T, int COLUMNS> struct StoreFolded {
     typedef WgmmaTile<COLUMNS> Tile;
     enum { EIGHTS = PASS / 8 };
@@ -110,45 +124,45 @@ template <typename T, int COLUMNS> struct StoreFolded {
     const WgmmaParams &p;
     const FoldParams &f;
     float2 moments[2] = {};
-    float slope[COLUMNS / PASS][2] = {};
+    WarpVector<COLUMNS> slope = {};
+    float shift[2] = {0, 0}; // of the thread's columns of o.own_bias
 
-    GPU_FN void begin(const Outputs &o) {
+    GPU_FN void fetch(const Outputs &o) {
         if (o.row[0] < 0) return;
         const float *const scaled = f.rows + ((size_t)(2 * image_of(p.end, o.row[0])) * (size_t)p.end.k + (size_t)o.tile.column);
-        const int left = p.end.k - o.tile.column, own = 2 * (o.t & 31), column = 2 * o.t;
+        const int left = p.end.k - o.tile.column, column = 2 * o.t;
         GPU_FOR (int h = 0; h < 2; h++) moments[h] = f.moments[o.row[h]];
-        GPU_FOR (int q = 0; q < COLUMNS / PASS; q++)
-            if (own + q * PASS < left) load_run(slope[q], scaled + own + q * PASS);
-        if (column < COLUMNS && column < left) { // this thread's part of the group's bias
-            float *const bias = (float *)(shared + Tile::BIAS) + o.group * COLUMNS + column, shift[2], v[2];
-            load_run(shift, scaled + p.end.k + column), load_run(v, bias);
-            v[0] += shift[0], v[1] += shift[1];
-            store_run(bias, v);
-        }
-        gpu::bar_sync(1 + o.group, GROUP_THREADS);
+        slope.load(scaled, left);
+        if (column < COLUMNS && column < left) load_run(shift, scaled + p.end.k + column);
     }
-    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const float (&bias)[PART][2], const Outputs &o,
+    GPU_FN void begin(Outputs &o) const {
+        GPU_FOR (int e = 0; e < 2; e++) o.own_bias[e] += shift[e];
+    }
+    GPU_FN void mend(float (&v)[PART][2][2], const float (&sum)[COLUMNS / 2], const float (&bias)[PART][2], const float (&u)[PART][2],
                      int first) const {
-        GPU_FOR (int j = 0; j < PART; j++)
-            GPU_FOR (int e = 0; e < 2; e++) {
-                const int q = (first + j) / EIGHTS, lane = 4 * ((first + j) % EIGHTS) + (o.t & 3);
-                const float u = __shfl_sync(~0u, slope[q][e], lane);
-                GPU_FOR (int h = 0; h < 2; h++)
-                    v[j][h][e] = fmaf(moments[h].x, sum[4 * (first + j) + 2 * h + e], fmaf(moments[h].y, u, bias[j][e]));
-            }
+        GPU_FOR (int i = 0; i < PART * 4; i++) {
+            const int j = i / 4, h = i / 2 % 2, e = i % 2;
+            v[j][h][e] = fmaf(moments[h].x, sum[4 * first + i], fmaf(moments[h].y, u[j][e], bias[j][e]));
+        }
     }
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<Tile::STAGES> &turn, uint32_t &buffers) const {
         if (o.row[0] < 0) return; // none of the group's rows is there
+        float u[2][PART][2];      // of this part and the next, which come while this one is made
+        slope.part(u[0], 0);
+        auto mended = [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first) {
+            slope.part(u[(first / PART + 1) % 2], first + PART);
+            mend(v, sum, bias, u[first / PART % 2], first);
+        };
         if (p.end.act == ACT_GELU_TANH)
-            store_passes<T, COLUMNS, false>(shared, start, y, p, o, turn, buffers,
-                                            [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
-                                                mend(v, sum, bias, o, first);
-                                                gelu_part(v);
-                                            });
+            store_passes<T, COLUMNS, 0>(shared, start, y, p, o, turn, buffers,
+                                        [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) {
+                                            mended(v, bias, first);
+                                            gelu_part(v);
+                                        });
         else
-            store_passes<T, COLUMNS, false>(
+            store_passes<T, COLUMNS, 0>(
                 shared, start, y, p, o, turn, buffers,
-                [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) { mend(v, sum, bias, o, first); });
+                [&](float(&v)[PART][2][2], const float(&bias)[PART][2], int first, uint32_t) { mended(v, bias, first); });
     }
 };
 #endif

@@ -43,8 +43,7 @@ GPU_FN Kind kind_of(const WgmmaParams &p) {
     if (p.plain && end.add_kind != OPERAND_NONE) return end.add_kind == OPERAND_FULL ? KIND_RESIDUAL : KIND_VECTOR;
     if (p.plain && end.scale == 1 && end.act != ACT_RELU) return end.act == ACT_NONE ? KIND_SUMS : KIND_GELU;
     if (p.plain) return KIND_ACTED;
-    const bool added = end.add_kind == OPERAND_FULL && end.add_type == DG_F32;
-    if (end.y_type != DG_F32 || p.stats || end.act != ACT_NONE || (end.add_kind != OPERAND_NONE && !added)) return KIND_ANY;
+    if (end.y_type != DG_F32 || p.stats || end.act != ACT_NONE || (end.add_kind != OPERAND_NONE && !p.add_columns)) return KIND_ANY;
     return end.gate ? KIND_GATED : KIND_DIRECT;
 }
 // What a thread of a consumer knows of the tile whose outputs it makes. A thread has two neighbouring channels of every eight, in two rows
@@ -58,6 +57,7 @@ struct Outputs {
     int row[2];             // of its two pixels in y; -1: outside
     const float *vector[2]; // of their images: what is added, or the gate; NULL: none
     const float *bias;      // of the tile, in shared memory, from the thread's first channel on
+    float own_bias[2];      // what this thread brings there: of channels 2 t and 2 t + 1
 };
 GPU_FN int warp_of(const Outputs &o) { return o.t >> 5; }
 GPU_FN int pair_of(const Outputs &o) { return (o.t & 3) * 2; }
@@ -65,22 +65,26 @@ GPU_FN int pair_of(const Outputs &o) { return (o.t & 3) * 2; }
 GPU_FN void release(const Outputs &o, int stage) {
     if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
 }
-// What can be known of a tile's outputs before its sums are complete. The group's bias goes to shared memory, zeros where there is none.
-template <int COLUMNS> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, const WgmmaParams &p, int tile) {
+// What memory gives for a tile's outputs comes while its sums are made: this is under the first products.
+template <int COLUMNS> GPU_FN void place_outputs(Outputs &o, const WgmmaParams &p, int tile) {
     o.tile = tile_place<COLUMNS>(p, tile);
-    const int first = o.group * GROUP_ROWS, own = first + warp_of(o) * 16 + (o.t % 32 >> 2);
-    o.segment = p.stats ? segment_of(p, o.tile, first) : -1;
+    const int own = o.group * GROUP_ROWS + warp_of(o) * 16 + (o.t % 32 >> 2), column = 2 * o.t, k = o.tile.column + column;
+    GPU_FOR (int h = 0; h < 2; h++) o.row[h] = row_of(p, o.tile, own + 8 * h);
+    o.own_bias[0] = o.own_bias[1] = 0;
+    if (p.end.bias && column < COLUMNS && k < p.end.k) load_run(o.own_bias, p.end.bias + k);
+}
+// Under the last. The group's bias goes to shared memory, zeros where there is none.
+template <int COLUMNS> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, const WgmmaParams &p) {
+    o.segment = p.stats ? segment_of(p, o.tile, o.group * GROUP_ROWS) : -1;
     const float *vectors = p.end.gate ? p.end.gate : p.end.add_kind == OPERAND_VECTOR ? (const float *)p.end.add : NULL;
     GPU_FOR (int h = 0; h < 2; h++) {
-        o.row[h] = row_of(p, o.tile, own + 8 * h), o.vector[h] = NULL;
+        o.vector[h] = NULL;
         if (vectors)
             o.vector[h] = vectors + (size_t)image_of(p.end, o.row[h] < 0 ? 0 : o.row[h]) * (size_t)p.end.k + (o.tile.column + pair_of(o));
     }
-    float *const bias = (float *)(shared + WgmmaTile<COLUMNS>::BIAS) + o.group * COLUMNS, v[2] = {0, 0};
-    const int column = 2 * o.t, k = o.tile.column + column;
-    if (p.end.bias && column < COLUMNS && k < p.end.k) load_run(v, p.end.bias + k);
+    float *const bias = (float *)(shared + WgmmaTile<COLUMNS>::BIAS) + o.group * COLUMNS;
     gpu::bar_sync(1 + o.group, GROUP_THREADS); // nobody still reads the one before
-    if (column < COLUMNS) store_run(bias + column, v);
+    if (2 * o.t < COLUMNS) store_run(bias + 2 * o.t, o.own_bias);
     gpu::bar_sync(1 + o.group, GROUP_THREADS);
     o.bias = bias + pair_of(o);
 }
@@ -113,12 +117,13 @@ template <typename T> GPU_FN void add_packed(float (&v)[2], uint32_t word) {
 }
 // Outputs in 16 bits. make(v, bias, first, residual): PART eights of the thread's sums, from that one on, become outputs; bias is theirs,
 // loaded a part ahead; residual: where theirs are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence
-// TMA takes them; residuals come in stages of two passes. Each warp stores its own rows: warps wait for each other for statistics alone.
-template <typename T, int COLUMNS, bool RESIDUAL, class Make>
+// TMA takes them; what is added comes in stages of STAGE_PASSES passes, 0: not at all. Each warp stores its own rows: warps wait for each
+// other for statistics alone.
+template <typename T, int COLUMNS, int STAGE_PASSES, class Make>
 GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
                          Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers, const Make &make) {
     typedef WgmmaTile<COLUMNS> Tile;
-    enum { EIGHTS = PASS / 8, PARTS = COLUMNS / 8 / PART };
+    enum { EIGHTS = PASS / 8, PARTS = COLUMNS / 8 / PART, APART = STAGE_PASSES ? STAGE_PASSES : COLUMNS };
     const int passes = passes_of<COLUMNS>(p, o.tile.column), lane = o.t & 31, warp_row = warp_of(o) * 16;
     const TilePlace own = pixel_place(p, o.tile, o.group * GROUP_ROWS + warp_row);
     const uint32_t thread = pass_at<T>(warp_row + (lane & 15), (lane >> 4) * 8); // of the matrices that ldmatrix and stmatrix move
@@ -128,7 +133,7 @@ GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y
         if (pass >= passes) break;
         const uint32_t buffer = (uint32_t)(Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES) + buffers;
         const uint32_t stage = (uint32_t)(turn.stage * Tile::STAGE_BYTES + pass % 2 * BOX_BYTES + o.group * HALF_PASS_BYTES);
-        if (RESIDUAL && pass % 2 == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
+        if (STAGE_PASSES && pass % APART == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
         gpu::bulk_wait_read<1>(); // the first lane's, of what was stored from this buffer
         __syncwarp();
         GPU_FOR (int first = 0; first < EIGHTS; first += PART) {
@@ -152,7 +157,7 @@ GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y
             else gpu::tma_store(y, rows, column + (own.phase & 1) * p.end.k, own.w, own.phase >> 1, own.h, own.image);
             gpu::bulk_commit();
         }
-        if (RESIDUAL && (pass % 2 == 1 || pass == passes - 1)) {
+        if (STAGE_PASSES && (pass % APART == APART - 1 || pass == passes - 1)) {
             release(o, turn.stage);
             turn.next();
         }
@@ -190,27 +195,27 @@ GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y,
     typedef float Part[PART][2][2];
     typedef const float Channels[PART][2];
     if (o.kind == KIND_RESIDUAL)
-        store_passes<T, COLUMNS, true>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t residual) {
+        store_passes<T, COLUMNS, 2>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t residual) {
             with_bias(v, sum, bias, first);
             add_residuals<T>(v, residual);
             scale_part(v, p.end.scale);
         });
     else if (o.kind == KIND_VECTOR)
-        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
+        store_passes<T, COLUMNS, 0>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
             with_bias(v, sum, bias, first);
             add_vectors(v, o, first, p.end.k - o.tile.column - pair_of(o));
             scale_part(v, p.end.scale);
         });
     else if (o.kind == KIND_SUMS)
-        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers,
-                                        [&](Part &v, Channels &bias, int first, uint32_t) { with_bias(v, sum, bias, first); });
+        store_passes<T, COLUMNS, 0>(shared, base, y, p, o, turn, buffers,
+                                    [&](Part &v, Channels &bias, int first, uint32_t) { with_bias(v, sum, bias, first); });
     else if (o.kind == KIND_GELU)
-        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
+        store_passes<T, COLUMNS, 0>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
             with_bias(v, sum, bias, first);
             gelu_part(v);
         });
     else
-        store_passes<T, COLUMNS, false>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
+        store_passes<T, COLUMNS, 0>(shared, base, y, p, o, turn, buffers, [&](Part &v, Channels &bias, int first, uint32_t) {
             with_bias(v, sum, bias, first);
             scale_part(v, p.end.scale);
             if (p.end.act == ACT_GELU_TANH) gelu_part(v);
@@ -219,44 +224,56 @@ GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y,
         });
 }
 
-// Outputs in f32 that go from registers straight to memory, for a warp's eight rows of 32 bytes are whole sectors. What is added comes a
-// part ahead.
-template <int COLUMNS, bool GATE> GPU_FN void store_direct(const WgmmaParams &p, const Outputs &o, const float (&sum)[COLUMNS / 2]) {
-    enum { PARTS = COLUMNS / 8 / PART };
+// Of a pass of what is added, in f32, the values of a thread's channels in PART eights: two boxes of 32 columns, in rows that TMA has
+// exchanged.
+GPU_FN void load_added(float (&v)[PART][2][2], const Outputs &o, const uint8_t *stage, int eight) {
+    const int lane = o.t & 31, row = o.group * GROUP_ROWS + warp_of(o) * 16 + (lane >> 2);
+    const uint32_t thread = (uint32_t)(row * ROW_BYTES + (((lane >> 1 & 1) ^ (row & 7)) * 16 + (lane & 1) * 8));
+    GPU_FOR (int i = 0; i < PART * 2; i++) {
+        const int j = eight + i / 2;
+        load_run(v[i / 2][i % 2], (const float *)(stage + (thread ^ (uint32_t)(j % 4 * 32)) + j / 4 * BOX_BYTES + i % 2 * 8 * ROW_BYTES));
+    }
+}
+// Outputs in f32 that go from registers straight to memory, for a warp's eight rows of 32 bytes are whole sectors.
+template <int COLUMNS, bool GATE>
+GPU_FN void store_direct(const uint8_t *shared, uint32_t base, const WgmmaParams &p, const Outputs &o, const float (&sum)[COLUMNS / 2],
+                         Turn<WgmmaTile<COLUMNS>::STAGES> &turn) {
+    typedef WgmmaTile<COLUMNS> Tile;
+    enum { EIGHTS = PASS / 8, PARTS = COLUMNS / 8 / PART };
     size_t at[2];
     int left[2]; // of a row's channels, from the thread's first on
     GPU_FOR (int h = 0; h < 2; h++) {
         at[h] = (size_t)(o.row[h] < 0 ? 0 : o.row[h]) * (size_t)p.end.k + (size_t)(o.tile.column + pair_of(o));
         left[h] = o.row[h] < 0 ? 0 : p.end.k - o.tile.column - pair_of(o);
     }
-    const float *add = p.end.add_kind == OPERAND_FULL ? (const float *)p.end.add : NULL;
-    float added[2][PART][2][2], gate[2][PART][2]; // of the upper row's image
-    auto fetch = [&](int part) {
-        GPU_FOR (int i = 0; i < PART * 2; i++) {
-            float(&two)[2] = added[part % 2][i / 2][i % 2];
-            two[0] = two[1] = 0;
-            if (add && 8 * (part * PART + i / 2) < left[i % 2]) load_run(two, add + at[i % 2] + 8 * (part * PART + i / 2));
-        }
-        if (GATE) load_part(gate[part % 2], o, 0, part * PART, p.end.k - o.tile.column - pair_of(o));
-    };
-    fetch(0);
+    float gate[2][PART][2]; // of the upper row's image, of this part and the next
+    if (GATE) load_part(gate[0], o, 0, 0, p.end.k - o.tile.column - pair_of(o));
+    const int passes = passes_of<COLUMNS>(p, o.tile.column);
     GPU_FOR (int part = 0; part < PARTS; part++) {
-        float v[PART][2][2], lower[PART][2], bias[PART][2];
-        load_bias_part(bias, o, part * PART);
-        if (part + 1 < PARTS) fetch(part + 1);
-        with_bias(v, sum, bias, part * PART);
+        const int first = part * PART;
+        if (first / EIGHTS >= passes) break;
+        float v[PART][2][2], added[PART][2][2] = {}, lower[PART][2], bias[PART][2];
+        load_bias_part(bias, o, first);
+        if (GATE && part + 1 < PARTS) load_part(gate[(part + 1) % 2], o, 0, first + PART, p.end.k - o.tile.column - pair_of(o));
+        if (p.add_columns && first % EIGHTS == 0) gpu::mbar_wait(base + Tile::FULL + 8 * turn.stage, turn.phase);
+        if (p.add_columns) load_added(added, o, shared + turn.stage * Tile::STAGE_BYTES, first % EIGHTS);
+        with_bias(v, sum, bias, first);
         if (GATE) {
             GPU_FOR (int i = 0; i < PART * 2; i++) lower[i / 2][i % 2] = gate[part % 2][i / 2][i % 2];
-            if (o.vector[1] != o.vector[0]) load_part(lower, o, 1, part * PART, left[1]);
+            if (o.vector[1] != o.vector[0]) load_part(lower, o, 1, first, left[1]);
         }
         GPU_FOR (int i = 0; i < PART * 2; i++) {
             const int j = i / 2, h = i % 2;
             GPU_FOR (int e = 0; e < 2; e++) {
-                const float a = added[part % 2][j][h][e], g = GATE ? h ? lower[j][e] : gate[part % 2][j][e] : 1;
+                const float a = added[j][h][e], g = GATE ? h ? lower[j][e] : gate[part % 2][j][e] : 1;
                 v[j][h][e] = p.end.scale * (GATE ? fmaf(v[j][h][e], g, a) : v[j][h][e] + a);
             }
-            if (8 * (part * PART + j) < left[h]) store_run((float *)p.y + at[h] + 8 * (part * PART + j), v[j][h]);
+            if (8 * (first + j) < left[h]) store_run((float *)p.y + at[h] + 8 * (first + j), v[j][h]);
         }
+        if (!p.add_columns || first % EIGHTS != EIGHTS - PART) continue;
+        __syncwarp(); // the warp has read the pass
+        release(o, turn.stage);
+        turn.next();
     }
 }
 

@@ -41,6 +41,7 @@ struct WgmmaParams {
     int phase_pixels;                                 // of an image, where log_up is 1; else 0
     int add_channels;                                 // of a residual that is read by phases; else 0
     int skip_chunks[2];                               // steps of each input of a skip, which are the last of `steps`
+    int add_columns;                                  // of a box of what is added, two of which are a stage; 0: it does not come by TMA
     bool plain;                                       // outputs go through TMA (store_plain); else they are stored by threads
 };
 

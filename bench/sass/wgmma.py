@@ -15,7 +15,8 @@ TIME = {256: 1024, 192: 832, 128: 640}  # of a step, by the columns of a tile
 
 WgmmaParams = structure("WgmmaParams", pointers("y", "stats"), [("end", Epilogue)],
                         ints("out_width", "out_height", "images", "log_width", "log_height", "across", "down", "pixel_tiles", "tiles",
-                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"), [("skip_chunks", c.c_int * 2), ("plain", c.c_bool)])
+                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"),
+                        [("skip_chunks", c.c_int * 2), ("add_columns", c.c_int), ("plain", c.c_bool)])
 
 
 class TensorMap(c.Structure):
@@ -92,11 +93,14 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
                     log_width=box[0].bit_length() - 1, log_height=box[1].bit_length() - 1, across=across, down=down, pixel_tiles=pixel_tiles, tiles=tiles,
                     filter_width=w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
                     phase_channels=x.c if op.numbers["stride"] == 2 else 0, plain=plain)
+    stream = y.type == F32 and add and add.type == F32 and not op.numbers["stats"] and not act
+    if kind == OPERAND_FULL and (plain or stream):
+        p.add_columns = DEPTH if plain else DEPTH // 2
     for k, t in enumerate(skip):
         p.skip_chunks[k] = ceil_div(t.c, DEPTH)
         p.steps += p.skip_chunks[k]
     warp = tensor_map(DEPTH, 16) if plain else TensorMap()
-    maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns // PAIR), tensor_map(DEPTH, ROWS) if plain and kind == OPERAND_FULL else TensorMap(), warp]
+    maps = [tensor_map(DEPTH, ROWS), tensor_map(DEPTH, columns // PAIR), tensor_map(DEPTH, ROWS) if p.add_columns else TensorMap(), warp]
     for box in (ROWS, columns // PAIR):  # of the inputs of a skip, then of their weights
         maps += [tensor_map(DEPTH, box)] * len(skip) + [TensorMap()] * (2 - len(skip))
     shared = stages(columns) * ((ROWS + columns) * ROW_BYTES + 16) + 2 * OUTPUT_BYTES + 2 * 4 * columns
@@ -107,7 +111,7 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
         maker = op.fold == "maker"
         f = FoldParams(shift_scale=address(9), partial=address(8), moments=address(10), rows=address(11))
         moved += y.count * BYTES[x.type] + y.n * y.pixels * w.n // FOLD_COLUMNS * 8 if maker else 0
-        launch = Launch("%s%sLb%dE" % (NORM_KERNEL, name, not maker), (grid,), THREADS, shared, [maps[0], maps[1], tensor_map(DEPTH, 16), p, f], moved)
+        launch = Launch("%s%sLb%dE" % (NORM_KERNEL, name, not maker), (grid,), THREADS, shared, maps[:3] + [tensor_map(DEPTH, 16), p, f], moved)
     else:
         launch = Launch(KERNEL + name, (grid,), THREADS, shared, maps + [p], moved)
     launch.place = (0, 0, 0)
