@@ -227,6 +227,9 @@ static void check_left_out(const Case *c, Device *d, const char *precision) {
     CHECK(written == (goes_up_here(d) && c->left_out ? 0 : count), "%s %s: the resample writes %zu of %zu values: %s", c->name, precision,
           written, count, c->why);
     free(v);
+    d->provider = DEVICE_CUDNN;
+    CHECK(!cuda_up_left_out(n.e, n.resample), "%s %s: a library would be given the small image", c->name, precision);
+    d->provider = DEVICE_OWN;
     net_free(&n);
 }
 /* Without a device: what the graph says, and that in 32 bits nothing changes its plan. */
