@@ -5,10 +5,11 @@
  * "guide" for extractor and head with the gradient, or "decoder". Of a preset: `calls` of a run, in which each image takes `rows` rows;
  * `most`: images that a call takes at a time, 0 where that is the batch. Of an op: its kind, the tensors it reads (0: none) and writes, the numbers that decide how it is launched; `stats` of a
  * convolution: it leaves statistics for a norm; `stats` of a norm: the channels whose statistics others have left; `maker` of a pixel norm: the op that may leave its products, so
- * that it need not run, or -1.              */
+ * that it need not run, or -1; `candidate` of a resample: convolutions may read its input instead.              */
 #include "base/json.h"
 #include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
+#include "device/cuda/upsampled.h"
 #include "files/safetensors.h"
 #include "program/bench.h"
 #include "program/commands.h"
@@ -45,7 +46,8 @@ static void print_numbers(const Graph *g, int i) {
     if (op->kind == OP_ADD) printf(", \"positions\": %s", truth[operand_of(g, op->in[1], op->out) == OPERAND_POSITIONS]);
     if (op->kind == OP_SLICE) printf(", \"first\": %d", op->slice.first);
     if (op->kind == OP_RESAMPLE)
-        printf(", \"up\": %s, \"taps\": %d, \"pad\": %d", truth[op->resample.up], op->resample.taps, op->resample.pad);
+        printf(", \"up\": %s, \"taps\": %d, \"pad\": %d, \"candidate\": %s", truth[op->resample.up], op->resample.taps, op->resample.pad,
+               truth[cuda_up_candidate(g, i)]);
     if (op->kind == OP_POOL)
         printf(", \"max\": %s, \"height\": %d, \"width\": %d, \"stride\": %d, \"pad\": %d", truth[op->pool.max], op->pool.height,
                op->pool.width, op->pool.stride, op->pool.pad);

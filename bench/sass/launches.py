@@ -90,6 +90,7 @@ class Op:
         read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
         self.bytes = sum(t.bytes for t in read + [self.out] if t)
         self.hopper = False  # whether the kernels that sm_90a alone has are there to take it
+        self.up = None  # "x", "skip", "add": what a convolution reads at half the size; "out": a resample that is not run for that
         self.fold = op.get("fold")  # "norm": a pixel norm that is not run; "maker", "reader": a convolution before or after one
 
     def describe(self):
@@ -101,6 +102,7 @@ class Op:
             if a.is_vector():
                 return "linear %d->%d%s%s" % (w.c, w.n, gate, act)
             skip = " + skip %d" % self.inputs[7].c if self.inputs[7] else ""
+            act += " of half-size %s" % self.up if self.up else ""
             return "conv %dx%d%s %d->%d %dx%d%s%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
                                                       " + in3" if self.inputs[3] else "", skip, act)
         if self.kind in ("norm", "norm_bwd"):
@@ -535,6 +537,8 @@ def slice_channels(op):
 
 
 def resample(op):
+    if op.up:
+        return []
     x, y, n = op.inputs[0], op.out, op.numbers
     p = ResampleArgs(x=address(0), y=address(1), x_type=x.type, y_type=y.type, n=x.n, height=x.h, width=x.w, out_height=y.h, out_width=y.w, c=x.c,
                      taps=n["taps"], pad=n["pad"], up=n["up"], scale=1)
@@ -617,6 +621,7 @@ def launches_of(graph, batch, hopper=False):
     ops = [Op(graph, numbers, batch) for numbers in graph["ops"]]
     if hopper:
         wgmma.fold_norms(ops)
+        wgmma.go_up(ops)
     for op, numbers in zip(ops, graph["ops"]):
         op.hopper = hopper
         if op.kind in ("norm", "norm_bwd"):

@@ -15,7 +15,8 @@ TIME = {256: 1024, 192: 832, 128: 640}  # of a step, by the columns of a tile
 
 WgmmaParams = structure("WgmmaParams", pointers("y", "stats"), [("end", Epilogue)],
                         ints("out_width", "out_height", "images", "log_width", "log_height", "across", "down", "pixel_tiles", "tiles",
-                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels"),
+                             "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels",
+                             "log_up", "phase_taps", "phase_pixels", "add_channels"),
                         [("skip_chunks", c.c_int * 2), ("add_columns", c.c_int), ("plain", c.c_bool)])
 
 
@@ -54,14 +55,51 @@ def layer_of(op):
     x, w = op.inputs[:2]
     y, n, skip = op.out, op.numbers, [t for t in op.inputs[5:7] if t]
     matrix = w.h == w.w == 1 and n["stride"] == 1 and not n["top"] and not n["left"] and (y.h, y.w) == (x.h, x.w)
-    box = (ROWS, 1, 1) if matrix else box_of(y.w, y.h)
+    if op.up and not can_go_up(op):
+        return None
+    width, height = (y.w // 2, y.h // 2) if op.up else (y.w, y.h)
+    box = (ROWS, 1, 1) if matrix else box_of(width, height)
     phases = n["stride"] == 2 and x.h % 2 == x.w % 2 == x.c % DEPTH == 0
     if not box or (n["stride"] != 1 and not phases) or any(t.c % 8 for t in [x] + skip) or w.n % 8 or x.type == F32:
         return None
     columns = columns_of(w.n)
-    pixels = y.pixels if matrix else whole(y.w, box[0]) * whole(y.h, box[1])
-    takes = y.pixels * x.c * w.n >= .4 * pixels * whole(x.c, DEPTH) * whole(w.n, columns)
+    pixels = y.pixels if matrix else whole(width, box[0]) * whole(height, box[1])
+    takes = (y.pixels if matrix else width * height) * x.c * w.n >= .4 * pixels * whole(x.c, DEPTH) * whole(w.n, columns)
     return (box, columns, matrix) if takes else None
+
+
+UP_INPUTS = {0: "x", 3: "add", 5: "skip"}
+
+
+def can_go_up(op):
+    x, w = op.inputs[:2]
+    y, n, large = op.out, op.numbers, 2 if op.up == "x" else 1
+    same_size = w.h == w.w == 3 and n["top"] == n["left"] == n["stride"] == 1 and (y.h, y.w) == (large * x.h, large * x.w)
+    if y.h % 2 or y.w % 2 or y.pixels // 4 % NORM_SEGMENT or w.n % DEPTH or not same_size or (op.inputs[7] and op.up != "skip"):
+        return False
+    add_fits = y.type == x.type == op.inputs[3].type and not op.inputs[4] and not ACTS[n.get("act", "none")] if op.up == "add" else True
+    return add_fits and (op.up == "x" or x.c % DEPTH == 0)
+
+
+def go_up(ops):
+    """Marks, of a network's ops in order, the resamples that are not run, and the convolutions that read their inputs (device/cuda/upsampled.c)."""
+    candidates = {op.numbers["out"]: op for op in ops if op.kind == "resample" and op.numbers["candidate"]}
+    for t, op in candidates.items():
+        readers = [copy(reader) for reader in ops if t in reader.numbers["in"]]
+        for reader in readers:
+            of = [k for k in UP_INPUTS if reader.numbers["in"][k] in candidates]
+            reader.up, reader.inputs = UP_INPUTS[of[0]] if len(of) == 1 else None, list(reader.inputs)
+            if reader.up:
+                reader.inputs[of[0]] = op.inputs[0]
+        if not all(reader.up and layer_of(reader) for reader in readers):
+            continue
+        op.up, op.bytes = "out", 0
+        for reader in readers:
+            at = next(other for other in ops if other.numbers is reader.numbers)
+            at.up, at.inputs = reader.up, reader.inputs
+            at.bytes -= op.out.bytes - op.inputs[0].bytes
+            if at.up == "x":
+                at.flops *= 4 / 9
 
 
 def stages(columns):
@@ -83,19 +121,21 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
     end = Epilogue(add=address(2) if add else 0, bias=address(3) if bias or op.inputs[8] else 0, gate=address(6) if gate else 0, add_type=add.type if add else F32,
                    y_type=y.type, add_kind=kind, act=act, k=w.n, rows=y.n * y.pixels, out_pixels=y.pixels, scale=1,
                    by_pixels=divider(y.pixels))
-    width, height, images = (end.rows, 1, 1) if matrix else (y.w, y.h, y.n)
+    width, height, images = (end.rows, 1, 1) if matrix else (y.w // 2, y.h // 2, y.n) if op.up else (y.w, y.h, y.n)
     across, down = ceil_div(width, box[0]), ceil_div(height, box[1])
-    pixel_tiles, chunks, taps = whole(across * down * ceil_div(images, box[2]), PAIR), ceil_div(x.c, DEPTH), w.h * w.w
-    tiles = pixel_tiles * ceil_div(w.n, columns)
+    pixel_tiles, chunks, taps = whole(across * down * ceil_div(images, box[2]), PAIR), ceil_div(x.c, DEPTH), 4 if op.up == "x" else w.h * w.w
+    tiles = pixel_tiles * ceil_div(w.n, columns) * (4 if op.up else 1)
     plain = (y.type == x.type and not gate and kind != OPERAND_POSITIONS and (kind != OPERAND_FULL or add.type == y.type) and
              (kind == OPERAND_NONE or not act))
     p = WgmmaParams(y=address(4), stats=address(5) if op.numbers["stats"] else 0, end=end, out_width=width, out_height=height, images=images,
                     log_width=box[0].bit_length() - 1, log_height=box[1].bit_length() - 1, across=across, down=down, pixel_tiles=pixel_tiles, tiles=tiles,
-                    filter_width=w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
-                    phase_channels=x.c if op.numbers["stride"] == 2 else 0, plain=plain)
+                    filter_width=2 if op.up == "x" else w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
+                    phase_channels=x.c if op.numbers["stride"] == 2 or op.up in ("skip", "add") else 0,
+                    log_up=1 if op.up else 0, phase_taps=taps if op.up == "x" else 0, phase_pixels=width * height if op.up else 0, plain=plain)
     stream = y.type == F32 and add and add.type == F32 and not op.numbers["stats"] and not act
     if kind == OPERAND_FULL and (plain or stream):
         p.add_columns = DEPTH if plain else DEPTH // 2
+        p.add_channels = w.n if op.up in ("x", "skip") else 0
     for k, t in enumerate(skip):
         p.skip_chunks[k] = ceil_div(t.c, DEPTH)
         p.steps += p.skip_chunks[k]
@@ -104,7 +144,7 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
     for box in (ROWS, columns // PAIR):  # of the inputs of a skip, then of their weights
         maps += [tensor_map(DEPTH, box)] * len(skip) + [TensorMap()] * (2 - len(skip))
     shared = stages(columns) * ((ROWS + columns) * ROW_BYTES + 16) + 2 * OUTPUT_BYTES + 2 * 4 * columns
-    moved = x.bytes + w.bytes + y.bytes + sum(t.bytes for t in [add] + op.inputs[5:8] if t)
+    moved = x.bytes + w.bytes * 16 // (9 if op.up == "x" else 16) + y.bytes + sum(t.bytes for t in [add] + op.inputs[5:8] if t)
     grid = whole(ceil_div(tiles, tiles_of_a_block), PAIR) if tiles_of_a_block else PAIR * max(1, min(tiles, multiprocessors) // PAIR)
     name = "I%sLi%dE" % (MANGLED[x.type], columns)
     if op.fold:
