@@ -278,6 +278,32 @@ def test_wgmma_launches():
     check("it is taken where it is there", own, (run.kernel, "conv_mma_kernelI6__halfLi128ELb1E"))
 
 
+def test_half_size_inputs():
+    of = {"x": 0, "add": 3, "skip": 5}
+
+    def graph(role, k=256, candidate=True):
+        large, small = [1, 32, 32, 256, "fp16"], [1, 16, 16, k if role == "add" else 256, "fp16"]
+        g = {"tensors": [[0] * 4 + ["fp16"], small, [1, 32, 32] + small[3:], large, [k, 3, 3, 256, "fp16"], [k, 1, 1, 256, "fp16"], [1, 32, 32, k, "fp16"], [1, 32, 32, k, "fp16"]]}
+        reads = [3, 4] + [0] * 5 + [5 if role == "skip" else 0, 0]
+        reads[of[role]] = 2
+        reads[3] = reads[3] or 7 * (role == "x")
+        g["ops"] = [{"kind": "resample", "in": [1], "out": 2, "flops": 0, "bytes": 0, "up": True, "taps": 2, "pad": 0, "candidate": candidate},
+                    {"kind": "conv", "in": reads, "out": 6, "flops": 9e9, "bytes": 0, "stride": 1, "top": 1, "left": 1, "act": "none", "stats": False}]
+        return g
+
+    made = {role: launches.launches_of(graph(role), 2, True) for role in of}
+    check("the resample is no launch", [(op.up, op.bytes, run) for op, run in (m[0] for m in made.values())], [("out", 0, [])] * 3)
+    ps = [m[1][1][0].parameters[-1] for m in made.values()]
+    check("tiles of four phases", [(p.tiles, p.out_width, p.log_up, p.phase_pixels) for p in ps], [(16, 16, 1, 256)] * 3)
+    check("four taps of x, else nine, and a skip's steps", [(p.taps, p.filter_width, p.phase_taps, p.steps, p.phase_channels) for p in ps],
+          [(4, 2, 4, 16, 0), (9, 3, 0, 36, 256), (9, 3, 0, 40, 256)])
+    check("a residual of half the size is no phase's", [(p.add_channels, p.add_columns) for p in ps], [(256, 64), (0, 64), (0, 0)])
+    check("operations that are made", [op.flops for op, _ in (m[1] for m in made.values())], [8e9, 18e9, 18e9])
+    check("what is read", [made[r][1][0].inputs[of[r]].h for r in of], [16] * 3)
+    left = [launches.launches_of(g, 2, hopper)[0] for g, hopper in ((graph("x", 72), True), (graph("x", candidate=False), True), (graph("x"), False))]
+    check("else it is one", [(op.up, len(run)) for op, run in left], [(None, 1)] * 3)
+
+
 def test_wgmma_attention():
     op = lambda heads, tokens, n, d=64: (lambda g: launches.Op(g, g["ops"][0], n))(counts.attention("attn_bwd", heads, d, tokens))
     queries, keys = wgmma_attention.gradient(op(2, 1024, 264))
@@ -429,9 +455,9 @@ def test_op_list():
           {len(streams)}, {("fp32", "bf16"), 57})
     check("all but the first, whose input is the portable kernel's, may be left out", sum(op["maker"] >= 0 for op in streams), 56)
     made = [of for g in graphs for hopper in (False, True) for of in launches.launches_of(g, 4 * g["rows"], hopper)]
-    check("every op of it has launches, but for linear layers that another's launch makes and norms that are left out: not the first and not the last",
-          (len(made) == 2 * sum(len(g["ops"]) for g in graphs), {op.fold for op, of in made if not of and not launches.is_plain_linear(op)},
-            sum(not of and not launches.is_plain_linear(op) for op, of in made)), (True, {"norm"}, 55))
+    check("every op of it has launches, but for linear layers that another's launch makes, norms that are left out, not the first and not the last, and the decoder's 3 resamples",
+          (len(made) == 2 * sum(len(g["ops"]) for g in graphs), {(op.kind, op.fold, op.up) for op, of in made if not of and not launches.is_plain_linear(op)},
+            sum(not of and not launches.is_plain_linear(op) for op, of in made)), (True, {("pixel_norm", "norm", None), ("resample", None, "out")}, 58))
     refused_by = subprocess.run([lister, "bf16", "--preset", "edm-cifar10"], capture_output=True, text=True, cwd=ROOT)
     check("a preset without networks is refused", (refused_by.returncode, refused_by.stderr), (1, "op_list: edm-cifar10: a preset that does not say its networks\n"))
     return 0
@@ -464,7 +490,7 @@ def test_program():
 
 
 not_run = 0
-for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_wgmma_attention, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
+for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_half_size_inputs, test_wgmma_attention, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
     not_run += test() or 0
 print("test_sass_model: %d passed, %d failed, %d not run" % (passed, failed, not_run))
 sys.exit(failed > 0)

@@ -83,7 +83,7 @@ def can_go_up(op):
 
 def go_up(ops):
     """Marks, of a network's ops in order, the resamples that are not run, and the convolutions that read their inputs (device/cuda/upsampled.c)."""
-    candidates = {op.numbers["out"]: op for op in ops if op.kind == "resample" and op.numbers["candidate"]}
+    candidates = {op.numbers["out"]: op for op in ops if op.kind == "resample" and op.numbers.get("candidate")}
     for t, op in candidates.items():
         readers = [copy(reader) for reader in ops if t in reader.numbers["in"]]
         for reader in readers:

@@ -104,6 +104,37 @@ template <class T> __global__ void k_tma_st(const __grid_constant__ gpu::TensorM
         for (int i = 0; i < row; i++) seen[row + i] = y[8 * (row + 8) + i]; // a row of y is 8 longer
     }
 }
+// a box of neighbours of one phase, whose columns lie two pixels apart, at column c1 and in the second of both lines' phases
+enum { PHASE_BOX = 8 * 2 * 2 * 2 };
+__global__ void k_tma_st_phase(const __grid_constant__ gpu::TensorMap t, int c1) {
+    DYN_SHARED(sm);
+    uint16_t *box = reinterpret_cast<uint16_t *>(sm);
+    for (int i = threadIdx.x; i < PHASE_BOX; i += blockDim.x) box[i] = (uint16_t)(i + 1);
+    gpu::fence_proxy_async();
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    gpu::tma_store(&t, gpu::smem_u32(sm), 8, c1, 1, 1, 0);
+    gpu::bulk_commit();
+    gpu::bulk_wait<0>();
+}
+static void t_tma_store_phase(const char *name, int c1) {
+    const int C = 16, W = 3, H = 3, N = 2; // channels of two neighbouring columns; pairs of columns and of lines
+    const uint64_t dim[5] = {C, W, 2, H, N}, st[4] = {C * 2, C * W * 2, C * W * 2 * 2, C * W * 2 * H * 2};
+    const uint32_t box[5] = {8, 2, 1, 2, 2};
+    std::vector<uint16_t> ref(C * W * 2 * H * N, 0);
+    Dev<uint16_t> d(ref);
+    gpu::TensorMap t;
+    if (gpu::tensor_map(&t, gpu::MAP_F16, 5, d.p, dim, st, box, 0)) {
+        check(name, false);
+        return;
+    }
+    gpu::launch(k_tma_st_phase, dim3(1), dim3(64), 1024, nullptr, t, c1);
+    for (int i = 0; i < PHASE_BOX; ++i) {
+        const int c = i % 8, w = i / 8 % 2, h = i / 16 % 2, n = i / 32;
+        if (w + c1 < W) ref[(((n * H + h + 1) * 2 + 1) * W + w + c1) * C + 8 + c] = (uint16_t)(i + 1);
+    }
+    check(name, d.get() == ref);
+}
 template <class T> static void t_tma_store(const char *name, int x, int y) {
     const int row = 128 / (int)sizeof(T), W = row + 8, H = 20;
     const uint64_t dim[2] = {(uint64_t)W, H}, st[1] = {W * sizeof(T)};
@@ -407,6 +438,7 @@ static void t_sm90() {
     t_tma_store<uint16_t>("TMA store 2D, clipped", 16, 7);
     t_tma_store<float>("TMA store 2D f32", 0, 0);
     t_tma_store<float>("TMA store 2D f32, clipped", 12, -1);
+    t_tma_store_phase("TMA store 5D, clipped", 2);
     t_wgmma<half, 64, 0, 0, false>("wgmma n64 K-major 128B", 3);
     t_wgmma<half, 128, 0, 0, false>("wgmma n128 K-major 128B", 3);
     t_wgmma<__nv_bfloat16, 256, 0, 0, false>("wgmma bf16 n256 K-major 128B", 3);
