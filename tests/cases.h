@@ -111,6 +111,7 @@ static const OpCase op_cases[] = {
     {"conv3_k256_f32", "residual and output in f32, two images in a tile", OP_CONV, {1, 8, 8, 64}, .f32_out = true, .f32_in = true, .conv = {256, 3, 1, .5f, true, ADD_FULL}},
     {"conv3_k192_f32", "the residual alone in f32, 192 channels", OP_CONV, {1, 8, 8, 64}, .f32_in = true, .conv = {192, 3, 1, .5f, true, ADD_FULL}},
     {"conv1_bands", "so many rows that tiles come in bands", OP_CONV, {1, 24, 32, 64}, .conv = {320, 1, 0, 1, true, ADD_VECTOR}},
+    {"conv1_bands_f32", "a block's next tiles come while an f32 residual is still read", OP_CONV, {1, 12, 32, 64}, .f32_out = true, .f32_in = true, .conv = {320, 1, 0, 1, true, ADD_FULL}},
     {"conv1_ragged", "rows, channels and sums end inside a tile", OP_CONV, {1, 1, 65, 136}, .conv = {200, 1, 0, 1, true, ADD_NONE, .act = ACT_GELU_TANH}},
     {"conv1_ragged_vector", "two rows of a thread lie in two images, a vector for each", OP_CONV, {1, 5, 13, 136}, .conv = {200, 1, 0, 1, true, ADD_VECTOR}},
     {"conv1_ragged_gated", "gate and residual, which is f32", OP_CONV, {1, 5, 13, 136}, .f32_out = true, .f32_in = true, .conv = {200, 1, 0, 1, true, ADD_FULL, .gate = true}},
