@@ -21,9 +21,9 @@ struct SkipMaps { // the inputs of a skip, and their weights
     gpu::TensorMap x[2], w[2];
 };
 // ---- the producer: steps of a tile, then what is added, two boxes at a time ---------------------------------------------
-template <int COLUMNS>
+template <int COLUMNS, class P>
 GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const SkipMaps *skip,
-                       const WgmmaParams &p) {
+                       const P &p) {
     typedef WgmmaTile<COLUMNS> Tile;
     const int share = (int)gpu::cluster_ctarank() * (COLUMNS / PAIR); // of a tile's columns
     Turn<Tile::STAGES> turn = {0, 1};
@@ -64,7 +64,7 @@ GPU_FN void load_tiles(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
             for (int b = 0; b < boxes; b++) {
                 const uint32_t to = stage + b * BOX_BYTES;
                 const int column = at.column + c + b * p.add_columns;
-                if (!p.add_channels) gpu::tma_load(to, add, full, column, at.w, at.h, at.image);
+                if (!P::LOG_UP || !p.add_channels) gpu::tma_load(to, add, full, column, at.w, at.h, at.image);
                 else gpu::tma_load(to, add, full, column + right * p.add_channels, at.w, lower, at.h, at.image);
             }
         }
@@ -83,7 +83,7 @@ template <typename T, int COLUMNS> GPU_FN void multiply(float (&sum)[COLUMNS / 2
 }
 
 // The outputs of a tile: store(o, sum, turn, buffers), after store.fetch(o) under its first products and store.begin(o) under its last.
-template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t base, const WgmmaParams &p, Store &store) {
+template <typename T, int COLUMNS, class P, class Store> GPU_FN void make_tiles(uint32_t base, const P &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     Outputs o;
     o.kind = kind_of(p);
@@ -123,9 +123,9 @@ template <typename T, int COLUMNS, class Store> GPU_FN void make_tiles(uint32_t 
     if (o.t % 32 == 0) gpu::bulk_wait_read<0>();
 }
 
-template <typename T, int COLUMNS, class Store>
+template <typename T, int COLUMNS, class P, class Store>
 GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::TensorMap *w, const gpu::TensorMap *add, const SkipMaps *skip,
-                       const WgmmaParams &p, Store &store) {
+                       const P &p, Store &store) {
     typedef WgmmaTile<COLUMNS> Tile;
     if (threadIdx.x == 0) {
         for (int s = 0; s < Tile::STAGES; s++) {
@@ -148,11 +148,11 @@ GPU_FN void conv_block(uint32_t base, const gpu::TensorMap *x, const gpu::Tensor
     gpu::cluster_arrive(); // the other block may still load into this one, or say here that it has read a stage
     gpu::cluster_wait();
 }
-template <typename T, int COLUMNS> struct StoreOutputs {
+template <typename T, int COLUMNS, class P> struct StoreOutputs {
     uint8_t *shared;
     uint32_t start; // of it
     const gpu::TensorMap *y;
-    const WgmmaParams &p;
+    const P &p;
     GPU_FN void fetch(const Outputs &) {}
     GPU_FN void begin(const Outputs &) {}
     GPU_FN void operator()(const Outputs &o, const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
@@ -162,14 +162,14 @@ template <typename T, int COLUMNS> struct StoreOutputs {
         else store_any<COLUMNS>(shared, p, o, sum);
     }
 };
-template <typename T, int COLUMNS>
+template <typename T, int COLUMNS, class P>
 __global__ void __launch_bounds__(THREADS, 1)
     conv_wgmma_kernel(const __grid_constant__ gpu::TensorMap x, const __grid_constant__ gpu::TensorMap w,
                       const __grid_constant__ gpu::TensorMap add, const __grid_constant__ gpu::TensorMap y,
-                      const __grid_constant__ SkipMaps skip, const __grid_constant__ WgmmaParams p) {
+                      const __grid_constant__ SkipMaps skip, const __grid_constant__ P p) {
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
-    StoreOutputs<T, COLUMNS> store = {shared, base, &y, p};
+    StoreOutputs<T, COLUMNS, P> store = {shared, base, &y, p};
     conv_block<T, COLUMNS>(base, &x, &w, &add, &skip, p, store);
 }
 // Before a pixel norm that is not run, and after it.
@@ -322,10 +322,11 @@ static dim3 grid_of(const WgmmaParams &p, int most) {
     const int pairs = (p.tiles < most ? p.tiles : most) / PAIR;
     return dim3((unsigned)(PAIR * (pairs ? pairs : 1)));
 }
-template <typename T, int COLUMNS> static int launch_tiles(const Maps &m, const WgmmaParams &p, int most, cudaStream_t stream) {
+template <typename T, int COLUMNS, class P> static int launch_tiles(const Maps &m, const P &p, int most, cudaStream_t stream) {
     const dim3 grid = grid_of(p, most);
     const size_t shared = WgmmaTile<COLUMNS>::SHARED_BYTES;
-    return gpu::launch_as(true, PAIR, conv_wgmma_kernel<T, COLUMNS>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y, m.skip, p);
+    return gpu::launch_as(true, PAIR, conv_wgmma_kernel<T, COLUMNS, P>, grid, dim3(THREADS), shared, stream, m.x, m.w, m.add, m.y, m.skip,
+                          p);
 }
 template <typename T, int COLUMNS, bool AFTER>
 static int launch_norm(const Maps &m, const WgmmaParams &p, const FoldParams &f, int most, cudaStream_t stream) {
@@ -350,7 +351,7 @@ static int launch_fold(const ConvArgs *a, int columns, const Maps &m, const Wgmm
     return fold->copy ? launch_norm_type<__nv_bfloat16, false>(columns, m, p, f, most, stream)
                       : launch_norm_type<__nv_bfloat16, true>(columns, m, p, f, most, stream);
 }
-template <typename T> static int launch_type(int columns, const Maps &m, const WgmmaParams &p, int most, cudaStream_t stream) {
+template <typename T, class P> static int launch_type(int columns, const Maps &m, const P &p, int most, cudaStream_t stream) {
     if (columns == 256) return launch_tiles<T, 256>(m, p, most, stream);
     if (columns == 192) return launch_tiles<T, 192>(m, p, most, stream);
     return launch_tiles<T, 128>(m, p, most, stream);
@@ -363,8 +364,7 @@ static WgmmaParams cut(const ConvArgs *a, const Layer &l) {
     p.log_width = log2_of(l.box.width), p.log_height = log2_of(l.box.height);
     p.across = ceil_div(p.out_width, l.box.width), p.down = ceil_div(p.out_height, l.box.height);
     p.pixel_tiles = whole(p.across * p.down * ceil_div(p.images, l.box.images), PAIR); // one more may lie past the last image
-    p.log_up = a->up ? 1 : 0, p.phase_pixels = a->up ? l.width * l.height : 0;
-    p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns) << 2 * p.log_up;
+    p.tiles = p.pixel_tiles * ceil_div(a->k, l.columns) * (a->up ? UP_PHASES : 1);
     return p;
 }
 double conv_sm90_waves(const ConvArgs *a) {
@@ -384,7 +384,7 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     for (int i = 0; i < 2; i++) p.skip_chunks[i] = a->skip[i] ? ceil_div(a->skip_c[i], DEPTH) : 0, p.steps += p.skip_chunks[i];
     Maps m = {};
     const int in_width = l.matrix ? p.end.rows : a->width, in_height = l.matrix ? 1 : a->height;
-    const int large_add = a->up == UP_ADD ? 0 : p.log_up; // the residual has the outputs' size, or that of what tiles are cut from
+    const int up = a->up ? 1 : 0, large_add = a->up == UP_ADD ? 0 : up; // 1: the residual has the outputs' size, where tiles are of half
     if (a->options.stride == 2 || a->up & (UP_SKIP | UP_ADD)) p.phase_channels = a->c;
     int failed = weight_map(&m.w, a->w, a->x_type, a->c, a->up == UP_X ? UP_PHASES * p.taps : p.taps, a->k, l.columns);
     failed |= tiles_map(&m.x, p.phase_channels, a->x, a->x_type, a->c, in_width, in_height, p.images, l.box);
@@ -392,9 +392,7 @@ int conv_sm90(const ConvArgs *a, void *stream) {
         failed |= image_map(&m.skip.x[i], a->skip[i], a->x_type, a->skip_c[i], p.out_width, p.out_height, p.images, l.box);
         failed |= weight_map(&m.skip.w[i], a->skip_w[i], a->x_type, a->skip_c[i], 1, a->k, l.columns);
     }
-    if (p.plain)
-        failed |= tiles_map(&m.y, p.log_up, a->y, a->y_type, a->k, p.out_width << p.log_up, p.out_height << p.log_up, p.images,
-                            box_of_warp(l.box));
+    if (p.plain) failed |= tiles_map(&m.y, up, a->y, a->y_type, a->k, p.out_width << up, p.out_height << up, p.images, box_of_warp(l.box));
     if (p.add_columns) {
         p.add_channels = large_add ? a->k : 0;
         failed |=
@@ -403,6 +401,12 @@ int conv_sm90(const ConvArgs *a, void *stream) {
     if (a->fold.copy) failed |= image_map(&m.y, a->fold.copy, a->x_type, a->k, p.out_width, p.out_height, p.images, box_of_warp(l.box));
     if (failed) return cudaErrorInvalidValue;
     if (a->fold.copy || a->fold.moments) return launch_fold(a, l.columns, m, p, (cudaStream_t)stream);
+    if (up) {
+        UpParams q = {};
+        (WgmmaParams &)q = p;
+        if (a->x_type == DG_F16) return launch_type<__half>(l.columns, m, q, a->multiprocessors, (cudaStream_t)stream);
+        return launch_type<__nv_bfloat16>(l.columns, m, q, a->multiprocessors, (cudaStream_t)stream);
+    }
     if (a->x_type == DG_F16) return launch_type<__half>(l.columns, m, p, a->multiprocessors, (cudaStream_t)stream);
     return launch_type<__nv_bfloat16>(l.columns, m, p, a->multiprocessors, (cudaStream_t)stream);
 }

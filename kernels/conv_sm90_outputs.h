@@ -66,7 +66,7 @@ GPU_FN void release(const Outputs &o, int stage) {
     if (o.t % 32 < PAIR) gpu::mbar_arrive_remote(o.empty + 8 * stage);
 }
 // What memory gives for a tile's outputs comes while its sums are made: this is under the first products.
-template <int COLUMNS> GPU_FN void place_outputs(Outputs &o, const WgmmaParams &p, int tile) {
+template <int COLUMNS, class P> GPU_FN void place_outputs(Outputs &o, const P &p, int tile) {
     o.tile = tile_place<COLUMNS>(p, tile);
     const int own = o.group * GROUP_ROWS + warp_of(o) * 16 + (o.t % 32 >> 2), column = 2 * o.t, k = o.tile.column + column;
     GPU_FOR (int h = 0; h < 2; h++) o.row[h] = row_of(p, o.tile, own + 8 * h);
@@ -74,7 +74,7 @@ template <int COLUMNS> GPU_FN void place_outputs(Outputs &o, const WgmmaParams &
     if (p.end.bias && column < COLUMNS && k < p.end.k) load_run(o.own_bias, p.end.bias + k);
 }
 // Under the last. The group's bias goes to shared memory, zeros where there is none.
-template <int COLUMNS> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, const WgmmaParams &p) {
+template <int COLUMNS, class P> GPU_FN void begin_outputs(uint8_t *shared, Outputs &o, const P &p) {
     o.segment = p.stats ? segment_of(p, o.tile, o.group * GROUP_ROWS) : -1;
     const float *vectors = p.end.gate ? p.end.gate : p.end.add_kind == OPERAND_VECTOR ? (const float *)p.end.add : NULL;
     GPU_FOR (int h = 0; h < 2; h++) {
@@ -119,8 +119,8 @@ template <typename T> GPU_FN void add_packed(float (&v)[2], uint32_t word) {
 // loaded a part ahead; residual: where theirs are in shared memory, for ldmatrix. Pass by pass they go to the two buffers in turn, whence
 // TMA takes them; what is added comes in stages of STAGE_PASSES passes, 0: not at all. Each warp stores its own rows: warps wait for each
 // other for statistics alone.
-template <typename T, int COLUMNS, int STAGE_PASSES, class Make>
-GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+template <typename T, int COLUMNS, int STAGE_PASSES, class P, class Make>
+GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const P &p, const Outputs &o,
                          Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers, const Make &make) {
     typedef WgmmaTile<COLUMNS> Tile;
     enum { EIGHTS = PASS / 8, PARTS = COLUMNS / 8 / PART, APART = STAGE_PASSES ? STAGE_PASSES : COLUMNS };
@@ -153,7 +153,7 @@ GPU_FN void store_passes(uint8_t *shared, uint32_t base, const gpu::TensorMap *y
         if (lane == 0) {
             const uint32_t rows = base + buffer + (uint32_t)(warp_row * ROW_BYTES);
             const int column = o.tile.column + pass * PASS;
-            if (!p.log_up) gpu::tma_store(y, rows, column, own.w, own.h, own.image);
+            if (!P::LOG_UP) gpu::tma_store(y, rows, column, own.w, own.h, own.image);
             else gpu::tma_store(y, rows, column + (own.phase & 1) * p.end.k, own.w, own.phase >> 1, own.h, own.image);
             gpu::bulk_commit();
         }
@@ -189,8 +189,8 @@ GPU_FN void gelu_part(float (&v)[PART][2][2]) {
     GPU_FOR (int i = 0; i < PART * 4; i++) v[i / 4][i / 2 % 2][i % 2] = gelu_tanh_fast(v[i / 4][i / 2 % 2][i % 2]);
 }
 // With neither gate nor positions, and with an activation only where nothing is added.
-template <typename T, int COLUMNS>
-GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const WgmmaParams &p, const Outputs &o,
+template <typename T, int COLUMNS, class P>
+GPU_FN void store_plain(uint8_t *shared, uint32_t base, const gpu::TensorMap *y, const P &p, const Outputs &o,
                         const float (&sum)[COLUMNS / 2], Turn<WgmmaTile<COLUMNS>::STAGES> &turn, uint32_t &buffers) {
     typedef float Part[PART][2][2];
     typedef const float Channels[PART][2];
@@ -286,7 +286,7 @@ GPU_FN void spread_pass(const Outputs &o, const float *sum, uint8_t *buffer) {
             *(float2 *)(buffer + pass_at<float>(first + 8 * h, 8 * j + (lane & 3) * 2)) = make_float2(s[0], s[1]);
         }
 }
-template <bool MORE> GPU_FN void finish_runs(const WgmmaParams &p, const Outputs &o, uint8_t *buffer, int k0) {
+template <bool MORE, class P> GPU_FN void finish_runs(const P &p, const Outputs &o, uint8_t *buffer, int k0) {
     const int column = o.t % 8 * 8, k = k0 + column;
     if (k >= p.end.k) return;
     float bias[8];
@@ -305,7 +305,7 @@ template <bool MORE> GPU_FN void finish_runs(const WgmmaParams &p, const Outputs
         store_run(q, v);
     }
 }
-template <int COLUMNS> GPU_FN void store_any(uint8_t *shared, const WgmmaParams &p, const Outputs &o, const float (&sum)[COLUMNS / 2]) {
+template <int COLUMNS, class P> GPU_FN void store_any(uint8_t *shared, const P &p, const Outputs &o, const float (&sum)[COLUMNS / 2]) {
     typedef WgmmaTile<COLUMNS> Tile;
     uint8_t *const buffer = shared + Tile::OUTPUTS + o.group * Tile::OUTPUT_BYTES;
     const int passes = passes_of<COLUMNS>(p, o.tile.column);

@@ -28,6 +28,7 @@ template <int COLUMNS> struct WgmmaTile {
     static_assert((int)SHARED_BYTES <= 227 << 10, "a block's shared memory");
 };
 struct WgmmaParams {
+    enum { LOG_UP = 0 };
     void *y;
     float2 *stats; // of y, by segments of all images; NULL: none
     Epilogue end;
@@ -36,13 +37,15 @@ struct WgmmaParams {
     int across, down, pixel_tiles, tiles;             // across, down: of an image; tiles: of all pixels and columns
     int filter_width, top, left, chunks, taps, steps; // chunks: steps of a tap
     int phase_channels;                               // of x where it is read by phases: even and odd lines and columns apart; else 0
-    int log_up;                                       // 1: tiles are cut from the outputs of one such phase (ConvArgs.up); else 0
     int phase_taps;                                   // taps of the weights of one phase; 0: all phases have the same weights
-    int phase_pixels;                                 // of an image, where log_up is 1; else 0
     int add_channels;                                 // of a residual that is read by phases; else 0
     int skip_chunks[2];                               // steps of each input of a skip, which are the last of `steps`
     int add_columns;                                  // of a box of what is added, two of which are a stage; 0: it does not come by TMA
     bool plain;                                       // outputs go through TMA (store_plain); else they are stored by threads
+};
+
+struct UpParams : WgmmaParams { // of tiles that are cut from the outputs of one phase (ConvArgs.up), even or odd lines and columns
+    enum { LOG_UP = 1 };
 };
 
 // Where a tile begins.
@@ -50,14 +53,14 @@ struct TilePlace {
     int w, h, image, column;
     int phase; // of its pixels: odd columns, and 2 of odd lines
 };
-template <int COLUMNS> GPU_FN TilePlace tile_place(const WgmmaParams &p, int tile) {
+template <int COLUMNS, class P> GPU_FN TilePlace tile_place(const P &p, int tile) {
     const int column_tiles = p.tiles / p.pixel_tiles, band = tile / (BAND * column_tiles), in_band = tile - band * BAND * column_tiles;
     const int rows = p.pixel_tiles - band * BAND < BAND ? p.pixel_tiles - band * BAND : BAND;
     const int pixels = band * BAND + in_band % rows, line = pixels / p.across;
     TilePlace at;
     at.w = pixels % p.across << p.log_width, at.h = line % p.down << p.log_height;
-    at.image = line / p.down * (ROWS >> (p.log_width + p.log_height)), at.column = (in_band / rows >> 2 * p.log_up) * COLUMNS;
-    at.phase = in_band / rows & ((1 << 2 * p.log_up) - 1);
+    at.image = line / p.down * (ROWS >> (p.log_width + p.log_height)), at.column = (in_band / rows >> 2 * P::LOG_UP) * COLUMNS;
+    at.phase = in_band / rows & ((1 << 2 * P::LOG_UP) - 1);
     return at;
 }
 // Where pixel `r` of a tile that begins here lies; it may lie outside.
@@ -70,17 +73,17 @@ GPU_FN bool is_inside(const WgmmaParams &p, const TilePlace &at) {
     return at.w < p.out_width && at.h < p.out_height && at.image < p.images;
 }
 // Its row in y, counted over all images; -1: there is none.
-GPU_FN int row_of(const WgmmaParams &p, const TilePlace &tile, int r) {
+template <class P> GPU_FN int row_of(const P &p, const TilePlace &tile, int r) {
     const TilePlace at = pixel_place(p, tile, r);
-    const int line = (at.image * p.out_height + at.h) << p.log_up | at.phase >> 1;
-    return is_inside(p, at) ? line * (p.out_width << p.log_up) + (at.w << p.log_up | (at.phase & 1)) : -1;
+    const int line = (at.image * p.out_height + at.h) << P::LOG_UP | at.phase >> 1;
+    return is_inside(p, at) ? line * (p.out_width << P::LOG_UP) + (at.w << P::LOG_UP | (at.phase & 1)) : -1;
 }
 // The segment of y whose statistics are those of 64 pixels from that one on; -1: there is none. An image's are those of its phases, one
 // behind the other: a norm joins them all.
-GPU_FN int segment_of(const WgmmaParams &p, const TilePlace &tile, int r) {
+template <class P> GPU_FN int segment_of(const P &p, const TilePlace &tile, int r) {
     const TilePlace at = pixel_place(p, tile, r);
-    const int pixel = (at.image * p.out_height + at.h) * p.out_width + at.w;
-    return is_inside(p, at) ? (pixel + (3 * at.image + at.phase) * p.phase_pixels) / NORM_SEGMENT : -1;
+    const int pixel = (at.image * p.out_height + at.h) * p.out_width + at.w, more = P::LOG_UP ? 3 * at.image + at.phase : 0;
+    return is_inside(p, at) ? (pixel + more * p.out_height * p.out_width) / NORM_SEGMENT : -1;
 }
 // Columns from `column` on that become outputs, in passes.
 template <int COLUMNS> GPU_FN int passes_of(const WgmmaParams &p, int column) {

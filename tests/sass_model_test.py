@@ -246,7 +246,7 @@ def test_wgmma_launches():
     check("columns of tiles", [wgmma.columns_of(k) for k in (128, 192, 256, 384, 512, 1152)], [128, 192, 256, 192, 256, 192])
     run = wgmma.launches(op(counts.conv(3, 256, 256, 32)))[0]
     check("a grid of all multiprocessors", (run.kernel, run.grid, run.threads, run.shared, run.place),
-          ("conv_wgmma_kernelI6__halfLi256E", (132, 1, 1), 384, 231488, (0, 0, 0)))
+          ("conv_wgmma_kernelI6__halfLi256E11WgmmaParams", (132, 1, 1), 384, 231488, (0, 0, 0)))
     p = run.parameters[-1]
     check("512 tiles of 36 steps", (p.tiles, p.pixel_tiles, p.steps, p.across, p.down, p.plain), (512, 512, 36, 1, 8, True))
     check("4 tiles of the first block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in run.longer[:2]], run.longer[2]), ([(256, 2), (172, 3)], 4))
@@ -294,7 +294,7 @@ def test_half_size_inputs():
     made = {role: launches.launches_of(graph(role), 2, True) for role in of}
     check("the resample is no launch", [(op.up, op.bytes, run) for op, run in (m[0] for m in made.values())], [("out", 0, [])] * 3)
     ps = [m[1][1][0].parameters[-1] for m in made.values()]
-    check("tiles of four phases", [(p.tiles, p.out_width, p.log_up, p.phase_pixels) for p in ps], [(16, 16, 1, 256)] * 3)
+    check("tiles of four phases", [(m[1][1][0].kernel[-9:], p.tiles, p.out_width) for m, p in zip(made.values(), ps)], [("8UpParams", 16, 16)] * 3)
     check("four taps of x, else nine, and a skip's steps", [(p.taps, p.filter_width, p.phase_taps, p.steps, p.phase_channels) for p in ps],
           [(4, 2, 4, 16, 0), (9, 3, 0, 36, 256), (9, 3, 0, 40, 256)])
     check("a residual of half the size is no phase's", [(p.add_channels, p.add_columns) for p in ps], [(256, 64), (0, 64), (0, 0)])

@@ -16,7 +16,7 @@ TIME = {256: 1024, 192: 832, 128: 640}  # of a step, by the columns of a tile
 WgmmaParams = structure("WgmmaParams", pointers("y", "stats"), [("end", Epilogue)],
                         ints("out_width", "out_height", "images", "log_width", "log_height", "across", "down", "pixel_tiles", "tiles",
                              "filter_width", "top", "left", "chunks", "taps", "steps", "phase_channels",
-                             "log_up", "phase_taps", "phase_pixels", "add_channels"),
+                             "phase_taps", "add_channels"),
                         [("skip_chunks", c.c_int * 2), ("add_columns", c.c_int), ("plain", c.c_bool)])
 
 
@@ -131,7 +131,7 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
                     log_width=box[0].bit_length() - 1, log_height=box[1].bit_length() - 1, across=across, down=down, pixel_tiles=pixel_tiles, tiles=tiles,
                     filter_width=2 if op.up == "x" else w.w, top=op.numbers["top"], left=op.numbers["left"], chunks=chunks, taps=taps, steps=taps * chunks,
                     phase_channels=x.c if op.numbers["stride"] == 2 or op.up in ("skip", "add") else 0,
-                    log_up=1 if op.up else 0, phase_taps=taps if op.up == "x" else 0, phase_pixels=width * height if op.up else 0, plain=plain)
+                    phase_taps=taps if op.up == "x" else 0, plain=plain)
     stream = y.type == F32 and add and add.type == F32 and not op.numbers["stats"] and not act
     if kind == OPERAND_FULL and (plain or stream):
         p.add_columns = DEPTH if plain else DEPTH // 2
@@ -153,7 +153,7 @@ def conv(op, multiprocessors, tiles_of_a_block=None):
         moved += y.count * BYTES[x.type] + y.n * y.pixels * w.n // FOLD_COLUMNS * 8 if maker else 0
         launch = Launch("%s%sLb%dE" % (NORM_KERNEL, name, not maker), (grid,), THREADS, shared, maps[:3] + [tensor_map(DEPTH, 16), p, f], moved)
     else:
-        launch = Launch(KERNEL + name, (grid,), THREADS, shared, maps + [p], moved)
+        launch = Launch(KERNEL + name + ("8UpParams" if op.up else "11WgmmaParams"), (grid,), THREADS, shared, maps + [p], moved)
     launch.place = (0, 0, 0)
     return launch
 
