@@ -28,6 +28,7 @@ typedef struct {
         SCALED,
         RELU,
         F32_OUT,
+        F32_RESIDUAL,
         WITH_NORM,
         TWO_READERS,
         KEPT,
@@ -53,6 +54,7 @@ static const Case cases[] = {
     {"x_scaled", "a scale", OF_X, 8, 8, 64, 64, true, .form = SCALED},
     {"x_relu", "an activation", OF_X, 8, 8, 64, 64, true, .form = RELU},
     {"x_f32", "output in f32, stored by threads", OF_X, 8, 8, 64, 64, true, .form = F32_OUT},
+    {"x_f32_residual", "residual and output in f32", OF_X, 8, 8, 64, 128, true, .form = F32_RESIDUAL},
     {"x_norm", "a norm of the outputs, from their statistics", OF_X, 16, 16, 64, 64, true, .form = WITH_NORM},
     {"x_gate", "a gate", OF_X, 8, 8, 64, 64, true, .form = GATE},
     {"x_two", "two convolutions", OF_X, 8, 8, 64, 64, true, .form = TWO_READERS},
@@ -112,9 +114,9 @@ static void finish(Net *n, Tid y) {
     Graph *g = n->g;
     Shape s = shape_of(g, y);
     Tid vector = c->form == VECTOR || c->form == GATE ? input(n, "vector", (Shape){s.n, 1, 1, s.c}) : 0;
-    Tid residual = c->form == RESIDUAL ? input(n, "residual", s)
-                   : c->form == BOTH   ? up(n, input(n, "other", (Shape){s.n, c->h, c->w, s.c}))
-                                       : 0;
+    Tid residual = c->form == RESIDUAL || c->form == F32_RESIDUAL ? input(n, "residual", s)
+                   : c->form == BOTH                              ? up(n, input(n, "other", (Shape){s.n, c->h, c->w, s.c}))
+                                                                  : 0;
     int last = g->nop - 1;
     if (c->form == BOTH) { /* the convolution comes last */
         Op conv = *op_of(n, y), resample = g->op[last];
@@ -126,7 +128,8 @@ static void finish(Net *n, Tid y) {
     else if (vector || residual) op->in[3] = vector ? vector : residual;
     if (c->form == SCALED || c->form == VECTOR) op->conv.scale = .5f;
     if (c->form == RELU) op->conv.act = ACT_RELU;
-    if (c->form == F32_OUT) g_f32(g, y);
+    if (c->form == F32_RESIDUAL && g->precision.act != DG_F64) g->t[residual].dtype = DG_F32;
+    if (c->form == F32_OUT || c->form == F32_RESIDUAL) g_f32(g, y);
 }
 static Net net_build(const Case *c, Precision precision, int images) {
     Net n = {.c = c, .g = graph_new(precision)};
