@@ -72,7 +72,7 @@ LINK_STAMP := $(BUILD)/config-link
 
 # ---- the library: everything but main.c --------------------------------------------------------------------------------
 # compiled for CUDA, or for its emulation (kernels/rules.mk)
-CUDA_HOST := $(addprefix device/cuda/,backend ops norm_folded upsampled_ops device replay span_events choice providers provider_cudnn provider_cublaslt)
+CUDA_HOST := $(addprefix device/cuda/,backend ops norm_folded upsampled_ops pooled_ops device replay span_events choice providers provider_cudnn provider_cublaslt)
 HOST_SRC := $(wildcard host/*/*.c host/*/*/*.c)
 SRC := $(filter-out host/program/main.c host/device/ref.c $(CUDA_HOST:%=host/%.c) host/device/device.c,$(HOST_SRC)) \
        $(wildcard models/*.c weights_tools/*.c)

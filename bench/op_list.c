@@ -5,10 +5,11 @@
  * "guide" for extractor and head with the gradient, or "decoder". Of a preset: `calls` of a run, in which each image takes `rows` rows;
  * `most`: images that a call takes at a time, 0 where that is the batch. Of an op: its kind, the tensors it reads (0: none) and writes, the numbers that decide how it is launched; `stats` of a
  * convolution: it leaves statistics for a norm; `stats` of a norm: the channels whose statistics others have left; `maker` of a pixel norm: the op that may leave its products, so
- * that it need not run, or -1; `candidate` of a resample: convolutions may read its input instead.              */
+ * that it need not run, or -1; `candidate` of a resample: convolutions may read its input instead; `pooled` of a norm or its gradient: the resamples that it may do. */
 #include "base/json.h"
 #include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
+#include "device/cuda/pooled.h"
 #include "device/cuda/upsampled.h"
 #include "files/safetensors.h"
 #include "program/bench.h"
@@ -39,6 +40,12 @@ static void print_numbers(const Graph *g, int i) {
         printf(", \"groups\": %d, \"eps\": %.9g, \"silu\": %s, \"stats\": [", op->norm.groups, (double)op->norm.eps, truth[op->norm.silu]);
         bool left = cuda_stats_sources(g, i, from);
         for (int k = 0; k < 2 && left && from[k] >= 0; k++) printf("%s%d", k ? ", " : "", shape_of(g, g->op[from[k]].out).c);
+        Pooled p;
+        bool candidate = cuda_pooled_candidate(g, i, &p);
+        printf("], \"pooled\": [");
+        const int by[] = {p.down, p.of_dy, p.of_add};
+        for (int k = 0, n = 0; k < 3 && candidate; k++)
+            if (by[k] >= 0) printf("%s%d", n++ ? ", " : "", by[k]);
         printf("]");
     }
     if (op->kind == OP_ATTN || op->kind == OP_ATTN_BWD) printf(", \"heads\": %d", op->attn.heads);

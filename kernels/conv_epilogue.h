@@ -6,19 +6,6 @@
 #define DG_CONV_EPILOGUE_H
 #include "kernels/values.h"
 
-// n / d for 0 <= n < 2^31, by a product: a division takes some twenty instructions (Granlund and Montgomery, PLDI 1994).
-struct Divider {
-    uint32_t factor;
-    int shift;
-};
-inline Divider divider(int d) {
-    Divider q = {0, 0};
-    while ((int64_t)1 << q.shift < d) q.shift++;
-    q.factor = (uint32_t)((((uint64_t)1 << (31 + q.shift)) + (uint64_t)d - 1) / (uint64_t)d);
-    return q;
-}
-GPU_FN int divide(int n, Divider d) { return (int)((uint32_t)((uint64_t)(2 * (uint32_t)n) * d.factor >> 32) >> d.shift); }
-
 struct Epilogue {
     const void *add;
     const float *bias, *gate;

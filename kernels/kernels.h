@@ -110,7 +110,11 @@ typedef struct {                             /* OP_NORM, and OP_NORM_BWD with dy
     int stats_c[2];
     const float *moments; /* optional, backward only: the workspace of a forward norm of the same x, groups and eps that
                               ran before: it starts with mean and 1/deviation of each {image, group} */
+    float down;           /* forward only: 0, or y is {n,height/2,width/2,c}, this times the sum of each four pixels */
+    float up;             /* backward only: 0, or dy and add are {n,height/2,width/2,c}, and each of four pixels gets this times theirs */
 } NormArgs;
+/* Whether down or up may be set: 16 bits, one type, channels in whole runs. */
+bool cuda_norm_resamples(const NormArgs *a);
 size_t cuda_norm_workspace(const NormArgs *a);
 int cuda_norm(const NormArgs *a, void *stream);
 int cuda_norm_bwd(const NormArgs *a, void *stream);

@@ -6,6 +6,7 @@
 //         slice's groups while its first rows come, then walks over its part of the pixels, 8 loads of 16 bytes a thread at once.
 // Order:  rows within a thread in fours, lanes of a block in order; then norm_slices.h. Sums of squares are always about a mean.
 // Limits: none on sizes; channels that do not come in whole runs of 8 are handled one by one.
+//         With `down` a thread takes fours of pixels, and their mean leaves instead of them.
 // Speed:  bandwidth bound: x read twice (once with given statistics), y written once; 16-bit results take SiLU by tanh.
 #include "kernels/norm_slices.h"
 
@@ -76,10 +77,17 @@ __global__ void __launch_bounds__(NORM_THREADS, 4) norm_moments_kernel(NormParam
         if (real && member == 0) p.own_moments[(size_t)image * (size_t)p.groups + (size_t)group] = m;
     });
 }
+// x becomes y.
+template <class T, int V> GPU_FN void norm_values(const NormParams &p, const Channels<T, V> &k, float (&v)[V]) {
+    enum { FAST = NormType<T>::FAST };
+    GPU_FOR (int e = 0; e < V; e++) v[e] = fmaf(k.from_mean(v[e], e), k.factor[e], k.shift[e]);
+    if (p.silu) // h + h tanh(h), h = u/2; or u sigmoid(u)
+        GPU_FOR (int e = 0; e < V; e++) v[e] = FAST ? fmaf(v[e], gpu::tanh_approx(v[e]), v[e]) : v[e] * sigmoid(v[e]);
+}
 template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) norm_apply_kernel(NormParams p, Slices s) {
     gpu::grid_enter();
     DYN_SHARED(memory);
-    enum { ROWS = NormType<T>::ROWS, FAST = NormType<T>::FAST };
+    enum { ROWS = NormType<T>::ROWS };
     float4 *constants = (float4 *)memory;
     NormPlace at = norm_place<V>(p, s);
     const size_t step = (size_t)s.lanes * (size_t)p.c;
@@ -99,13 +107,53 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) nor
             if (r * s.lanes >= left) break;
             float v[V];
             x[r].get(v);
-            GPU_FOR (int e = 0; e < V; e++) v[e] = fmaf(k.from_mean(v[e], e), k.factor[e], k.shift[e]);
-            if (p.silu) // h + h tanh(h), h = u/2; or u sigmoid(u)
-                GPU_FOR (int e = 0; e < V; e++) v[e] = FAST ? fmaf(v[e], gpu::tanh_approx(v[e]), v[e]) : v[e] * sigmoid(v[e]);
+            norm_values<T>(p, k, v);
             x[r].set(v);
             x[r].store(p.y, p.y_type, place);
         }
         left -= ROWS * s.lanes;
+        fetch(left);
+    }
+}
+// The same, of which each four pixels become one.
+enum { QUADS = (int)NormType<__half>::ROWS / 4 }; // of a thread at once
+template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 3) norm_pool_kernel(NormParams p, Slices s) {
+    gpu::grid_enter();
+    DYN_SHARED(memory);
+    float4 *constants = (float4 *)memory;
+    const NormPlace at = norm_place<V>(p, s, p.pixels / 4);
+    HeldRun<T, V> x[QUADS][4];
+    auto fetch = [&](int left) { // the fours from `left` outputs before the end on
+        const Input from(p, at.channel);
+        GPU_FOR (int q = 0; q < QUADS; q++) {
+            if (q * s.lanes >= left) break;
+            const int pixel = at.end - left + q * s.lanes, line = divide(pixel, p.by_half);
+            const size_t first = from.element(p, at.image, 2 * (pixel + line * (p.width / 2)));
+            GPU_FOR (int i = 0; i < 4; i++) x[q][i].load(from.x, p.x_type, first + (size_t)(i / 2 * p.width + i % 2) * (size_t)from.c);
+        }
+    };
+    if (at.active) fetch(at.end - at.pixel);
+    slice_constants<V>(constants, p, s, at.image);
+    __syncthreads();
+    if (!at.active) return;
+    const Channels<T, V> k(constants, p, s, at.run);
+    const size_t step = (size_t)s.lanes * (size_t)p.c;
+    size_t place = ((size_t)at.image * (size_t)(p.pixels / 4) + (size_t)at.pixel) * (size_t)p.c + (size_t)at.channel;
+    for (int left = at.end - at.pixel; left > 0;) {
+        GPU_FOR (int q = 0; q < QUADS; q++, place += step) {
+            if (q * s.lanes >= left) break;
+            float sum[V];
+            GPU_FOR (int i = 0; i < 4; i++) {
+                float v[V];
+                x[q][i].get(v);
+                norm_values<T>(p, k, v);
+                GPU_FOR (int e = 0; e < V; e++) sum[e] = i ? sum[e] + v[e] : v[e];
+            }
+            GPU_FOR (int e = 0; e < V; e++) sum[e] *= p.down;
+            x[q][0].set(sum);
+            x[q][0].store(p.y, p.y_type, place);
+        }
+        left -= QUADS * s.lanes;
         fetch(left);
     }
 }
@@ -138,10 +186,16 @@ extern "C" int cuda_norm(const NormArgs *a, void *stream) {
     }
     if (error) return error;
     Slices s = slices_of(p, walk_channels(p, norm_rows(p)), NORM_THREADS, 0);
-    const int rows = norm_rows(p) * s.lanes;
+    const int rows = (a->down ? (int)QUADS : norm_rows(p)) * s.lanes, outputs = a->down ? p.pixels / 4 : p.pixels;
     // Long parts read the statistics less often, where that leaves enough blocks; the result is the same.
     s.part = WALKS * rows;
-    while (s.part > rows && (size_t)p.n * (size_t)(ceil_div(p.c, s.channels) * ceil_div(p.pixels, s.part)) < FEW_BLOCKS) s.part /= 2;
-    return gpu::launch_dependent(norm_kernel(p, apply), slice_grid(p, s), dim3(NORM_THREADS), (size_t)s.channels * sizeof(float4),
+    while (s.part > rows && (size_t)p.n * (size_t)(ceil_div(p.c, s.channels) * ceil_div(outputs, s.part)) < FEW_BLOCKS) s.part /= 2;
+    const dim3 grid((unsigned)ceil_div(p.c, s.channels), (unsigned)ceil_div(outputs, s.part), (unsigned)p.n);
+    const NormKernel pool = p.y_type == DG_F16 ? norm_pool_kernel<__half, RUN> : norm_pool_kernel<__nv_bfloat16, RUN>;
+    return gpu::launch_dependent(a->down ? pool : apply[norm_kernel_of(p)], grid, dim3(NORM_THREADS), (size_t)s.channels * sizeof(float4),
                                  (cudaStream_t)stream, p, s);
+}
+extern "C" bool cuda_norm_resamples(const NormArgs *a) {
+    const NormParams p = norm_params(a);
+    return one_type(p) && p.y_type != DG_F32 && a->height % 2 == 0 && a->width % 2 == 0;
 }

@@ -30,12 +30,27 @@ template <class T, int V> GPU_FN void backward_values(const NormParams &p, const
         d[e] *= NormType<T>::FAST ? twice_slope(u) : silu_slope(u);
     }
 }
+// dy, or what is added, where it is stored at half the size.
+template <bool HALF, int V> GPU_FN void scale_half(float (&v)[V], float up) {
+    if (HALF)
+        GPU_FOR (int e = 0; e < V; e++) v[e] *= up;
+}
+// Rows of such a tensor as hold_rows takes them: from `pixel` on, `lanes` pixels from each other.
+template <bool HALF, class T, int V, int R>
+GPU_FN void hold_gradient(HeldRun<T, V> (&h)[R], const void *from, DType type, const NormParams &p, const NormPlace &at, int pixel,
+                          size_t first, size_t step, int lanes, int left, int apart) {
+    if (!HALF) hold_rows(h, from, type, first, step, lanes, left);
+    else
+        GPU_FOR (int r = 0; r < R; r++)
+            if (r * lanes < left) h[r].load(from, type, half_element(p, at, pixel + r * apart));
+}
 // Of a thread's channels, over its rows.
 template <int V> struct Sums { float g[V], g_x[V]; };
-template <class T, int V>
+template <bool HALF, class T, int V>
 GPU_FN void add_row(Sums<V> &sum, const NormParams &p, const Channels<T, V> &k, const HeldRun<T, V> &x, const HeldRun<T, V> &d) {
     float xv[V], dv[V];
     x.get(xv), d.get(dv);
+    scale_half<HALF>(dv, p.up);
     backward_values<T>(p, k, xv, dv);
     GPU_FOR (int e = 0; e < V; e++) sum.g[e] += dv[e], sum.g_x[e] = fmaf(dv[e], xv[e], sum.g_x[e]);
 }
@@ -78,15 +93,17 @@ template <int V> struct Slopes {
     }
 };
 // x becomes dx: plus `add`, where there is any.
-template <class T, int V>
+template <bool HALF, class T, int V>
 GPU_FN void make_row(HeldRun<T, V> &x, const NormParams &p, const Channels<T, V> &k, const Slopes<V> &slope, const HeldRun<T, V> &d,
                      const HeldRun<T, V> &add) {
     float xv[V], dv[V];
     x.get(xv), d.get(dv);
+    scale_half<HALF>(dv, p.up);
     backward_values<T>(p, k, xv, dv);
     GPU_FOR (int e = 0; e < V; e++) dv[e] = fmaf(-xv[e], slope.of[e].y, fmaf(dv[e], k.factor[e], -slope.of[e].x));
     if (p.add) {
         add.get(xv);
+        scale_half<HALF>(xv, p.up);
         GPU_FOR (int e = 0; e < V; e++) dv[e] += xv[e];
     }
     x.set(dv);
@@ -121,12 +138,12 @@ GPU_FN void wait_for_all_but(int copies) {
     else if (copies == 1) gpu::cp_async_wait<1>();
     else gpu::cp_async_wait<0>();
 }
-template <class T, int V>
+template <class T, int V, bool HALF>
 __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 3 : 1) norm_bwd_whole_kernel(NormParams p, Slices s) {
     gpu::grid_enter();
     DYN_SHARED(memory);
     typedef Kept<T, V> Run;
-    enum { ROW = WHOLE_THREADS * Run::BYTES };
+    enum { ROW = WHOLE_THREADS * Run::BYTES, ADDED = HALF ? ADDED_ROWS / 2 : ADDED_ROWS }; // HALF: registers go into addresses
     float4 *constants = (float4 *)memory;
     float2 *slopes = (float2 *)(constants + s.channels), *entries = slopes + s.channels;
     uint8_t *kept = (uint8_t *)(entries + V * s.pitch) + threadIdx.x * Run::BYTES; // x and dy of a thread's first row, then of the next
@@ -139,7 +156,7 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 3 : 1)
     for (int first = 0, r = 0; first < COPIES * part; first += part, gpu::cp_async_commit())
         for (; r < min(first + part, rows); r++, place += step) {
             Run::copy(kept + 2 * r * ROW, p.x, p.x_type, place);
-            Run::copy(kept + (2 * r + 1) * ROW, p.dy, p.dy_type, place);
+            Run::copy(kept + (2 * r + 1) * ROW, p.dy, p.dy_type, HALF ? half_element(p, at, at.pixel + r * s.lanes) : place);
         }
     __syncthreads();
     const int run = at.active ? at.run : 0;
@@ -149,7 +166,7 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 3 : 1)
     for (int r = 0, later = COPIES; r < rows;) { // while the rest comes; each thread reads what it has copied itself
         wait_for_all_but(--later);
         for (const int end = min(r + part, rows); r < end; r++)
-            add_row(sum, p, k, Run::get(kept + 2 * r * ROW), Run::get(kept + (2 * r + 1) * ROW));
+            add_row<HALF>(sum, p, k, Run::get(kept + 2 * r * ROW), Run::get(kept + (2 * r + 1) * ROW));
     }
     put_sums(entries, constants, p, s, run, k, sum);
     __syncthreads();
@@ -167,20 +184,20 @@ __global__ void __launch_bounds__(WHOLE_THREADS, NormType<T>::ROWS == 8 ? 3 : 1)
     const Slopes<V> slope(slopes, s, run);
     place -= (size_t)rows * step;
 #pragma unroll 1
-    for (int r = 0; r < rows; r += ADDED_ROWS) {
-        HeldRun<T, V> add[ADDED_ROWS];
-        if (p.add) hold_rows(add, p.add, p.add_type, place, step, 1, rows - r);
-        GPU_FOR (int i = 0; i < ADDED_ROWS; i++, place += step) {
+    for (int r = 0; r < rows; r += ADDED) {
+        HeldRun<T, V> add[ADDED];
+        if (p.add) hold_gradient<HALF>(add, p.add, p.add_type, p, at, at.pixel + r * s.lanes, place, step, 1, rows - r, s.lanes);
+        GPU_FOR (int i = 0; i < ADDED; i++, place += step) {
             if (r + i >= rows) break;
             HeldRun<T, V> x = Run::get(kept + 2 * (r + i) * ROW);
-            make_row(x, p, k, slope, Run::get(kept + (2 * (r + i) + 1) * ROW), add[i]);
+            make_row<HALF>(x, p, k, slope, Run::get(kept + (2 * (r + i) + 1) * ROW), add[i]);
             x.store(p.y, p.y_type, place);
         }
     }
 }
 
 // The sums of g and of g * xhat of a part of the pixels, by channel.
-template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_partial_kernel(NormParams p, Slices s) {
+template <class T, int V, bool HALF> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_partial_kernel(NormParams p, Slices s) {
     gpu::grid_enter();
     DYN_SHARED(memory);
     enum { ROWS = rows_of_two<T>() };
@@ -192,7 +209,7 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
     int left = at.active ? at.end - at.pixel : 0;
     HeldRun<T, V> x[ROWS], d[ROWS];
     hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
-    hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+    hold_gradient<HALF>(d, p.dy, p.dy_type, p, at, at.end - left, place, step, s.lanes, left, s.lanes);
     slice_constants<V>(constants, p, s, at.image);
     __syncthreads();
     const int run = at.active ? at.run : 0;
@@ -200,10 +217,10 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
     Sums<V> sum = {};
     while (left > 0) {
         GPU_FOR (int r = 0; r < ROWS; r++)
-            if (r * s.lanes < left) add_row(sum, p, k, x[r], d[r]);
+            if (r * s.lanes < left) add_row<HALF>(sum, p, k, x[r], d[r]);
         left -= ROWS * s.lanes, place += ROWS * step;
         hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
-        hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+        hold_gradient<HALF>(d, p.dy, p.dy_type, p, at, at.end - left, place, step, s.lanes, left, s.lanes);
     }
     put_sums(entries, constants, p, s, run, k, sum);
     __syncthreads();
@@ -215,7 +232,7 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
         p.partial[((size_t)at.image * (size_t)p.parts + (size_t)blockIdx.y) * (size_t)p.c + (size_t)(first + i)] = all;
     }
 }
-template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_apply_kernel(NormParams p, Slices s) {
+template <class T, int V, bool HALF> __global__ void __launch_bounds__(NORM_THREADS, 2) norm_bwd_apply_kernel(NormParams p, Slices s) {
     gpu::grid_enter();
     DYN_SHARED(memory);
     enum { ROWS = rows_of_two<T>() };
@@ -227,7 +244,7 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
     int left = at.active ? at.end - at.pixel : 0;
     HeldRun<T, V> x[ROWS], d[ROWS];
     hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
-    hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+    hold_gradient<HALF>(d, p.dy, p.dy_type, p, at, at.end - left, place, step, s.lanes, left, s.lanes);
     slice_constants<V>(constants, p, s, at.image);
     for_groups(p, s, [&](int group, int member, bool real) {
         float2 sum = make_float2(0, 0);
@@ -243,15 +260,15 @@ template <class T, int V> __global__ void __launch_bounds__(NORM_THREADS, 2) nor
     const Slopes<V> slope(slopes, s, run);
     while (left > 0) {
         HeldRun<T, V> add[ROWS];
-        if (p.add) hold_rows(add, p.add, p.add_type, place, step, s.lanes, left);
+        if (p.add) hold_gradient<HALF>(add, p.add, p.add_type, p, at, at.end - left, place, step, s.lanes, left, s.lanes);
         GPU_FOR (int r = 0; r < ROWS; r++, place += step) {
             if (r * s.lanes >= left) break;
-            make_row(x[r], p, k, slope, d[r], add[r]);
+            make_row<HALF>(x[r], p, k, slope, d[r], add[r]);
             x[r].store(p.y, p.y_type, place);
         }
         left -= ROWS * s.lanes;
         hold_rows(x, p.x, p.x_type, place, step, s.lanes, left);
-        hold_rows(d, p.dy, p.dy_type, place, step, s.lanes, left);
+        hold_gradient<HALF>(d, p.dy, p.dy_type, p, at, at.end - left, place, step, s.lanes, left, s.lanes);
     }
 }
 
@@ -294,27 +311,32 @@ size_t norm_bwd_workspace(const NormArgs *a) {
     return (stats_pairs(a) + (size_t)p.n * parts * (size_t)p.c) * sizeof(float2);
 }
 extern "C" int cuda_norm_bwd(const NormArgs *a, void *stream) {
-    static const NormKernel whole[5] = {norm_bwd_whole_kernel<__half, RUN>, norm_bwd_whole_kernel<__nv_bfloat16, RUN>,
-                                        norm_bwd_whole_kernel<float, 4>, norm_bwd_whole_kernel<Mixed, RUN>,
-                                        norm_bwd_whole_kernel<Mixed, 1>};
-    static const NormKernel partial[5] = {norm_bwd_partial_kernel<__half, RUN>, norm_bwd_partial_kernel<__nv_bfloat16, RUN>,
-                                          norm_bwd_partial_kernel<float, 4>, norm_bwd_partial_kernel<Mixed, RUN>,
-                                          norm_bwd_partial_kernel<Mixed, 1>};
-    static const NormKernel apply[5] = {norm_bwd_apply_kernel<__half, RUN>, norm_bwd_apply_kernel<__nv_bfloat16, RUN>,
-                                        norm_bwd_apply_kernel<float, 4>, norm_bwd_apply_kernel<Mixed, RUN>,
-                                        norm_bwd_apply_kernel<Mixed, 1>};
+    // of NormKernel's five, and two that read gradients at half the size
+    static const NormKernel whole[7] = {norm_bwd_whole_kernel<__half, RUN, false>,      norm_bwd_whole_kernel<__nv_bfloat16, RUN, false>,
+                                        norm_bwd_whole_kernel<float, 4, false>,         norm_bwd_whole_kernel<Mixed, RUN, false>,
+                                        norm_bwd_whole_kernel<Mixed, 1, false>,         norm_bwd_whole_kernel<__half, RUN, true>,
+                                        norm_bwd_whole_kernel<__nv_bfloat16, RUN, true>};
+    static const NormKernel partial[7] = {
+        norm_bwd_partial_kernel<__half, RUN, false>,      norm_bwd_partial_kernel<__nv_bfloat16, RUN, false>,
+        norm_bwd_partial_kernel<float, 4, false>,         norm_bwd_partial_kernel<Mixed, RUN, false>,
+        norm_bwd_partial_kernel<Mixed, 1, false>,         norm_bwd_partial_kernel<__half, RUN, true>,
+        norm_bwd_partial_kernel<__nv_bfloat16, RUN, true>};
+    static const NormKernel apply[7] = {norm_bwd_apply_kernel<__half, RUN, false>,      norm_bwd_apply_kernel<__nv_bfloat16, RUN, false>,
+                                        norm_bwd_apply_kernel<float, 4, false>,         norm_bwd_apply_kernel<Mixed, RUN, false>,
+                                        norm_bwd_apply_kernel<Mixed, 1, false>,         norm_bwd_apply_kernel<__half, RUN, true>,
+                                        norm_bwd_apply_kernel<__nv_bfloat16, RUN, true>};
     NormParams p = norm_params(a);
     const BackwardPlan plan = backward_plan(p);
     const Slices &s = plan.s;
+    const int which = a->up ? 5 + (p.y_type == DG_BF16) : norm_kernel_of(p);
     const cudaStream_t to = (cudaStream_t)stream;
     int error = a->moments || a->stats[0] ? 0 : norm_partial(&p, (float2 *)a->workspace, to);
     if (error) return error;
-    if (plan.whole)
-        return gpu::launch_dependent(norm_kernel(p, whole), slice_grid(p, s), dim3(WHOLE_THREADS), whole_shared(p, s), to, p, s);
+    if (plan.whole) return gpu::launch_dependent(whole[which], slice_grid(p, s), dim3(WHOLE_THREADS), whole_shared(p, s), to, p, s);
     p.partial = (float2 *)a->workspace + stats_pairs(a), p.parts = ceil_div(p.pixels, s.part);
     const size_t constants = (size_t)s.channels * sizeof(float4), entries = (size_t)(RUN * (NORM_THREADS + PAD)) * sizeof(float2);
-    error = gpu::launch_dependent(norm_kernel(p, partial), slice_grid(p, s), dim3(NORM_THREADS), constants + entries, to, p, s);
+    error = gpu::launch_dependent(partial[which], slice_grid(p, s), dim3(NORM_THREADS), constants + entries, to, p, s);
     return error ? error
-                 : gpu::launch_dependent(norm_kernel(p, apply), slice_grid(p, s), dim3(NORM_THREADS),
+                 : gpu::launch_dependent(apply[which], slice_grid(p, s), dim3(NORM_THREADS),
                                          constants + (size_t)s.channels * sizeof(float2), to, p, s);
 }

@@ -17,7 +17,9 @@ struct NormParams {
     const float *gamma, *beta, *scale_shift;
     DType x_type, dy_type, add_type, y_type;
     int pixels, c, x_c, groups, per_group, segments, parts, n; // parts: as `segments`, of the gradient's sums
-    float eps, share;                                          // share: 1 / values of a group
+    int width;                                                 // of an image
+    Divider by_width, by_half;                                 // by_half: by the width of an image that is half as large
+    float eps, share, down, up;                                // share: 1 / values of a group; down, up: as in NormArgs
     bool silu;
     const float2 *stats[2]; // [image][segment][channel]: mean and sum of squares about it
     int stats_c[2];
@@ -97,11 +99,12 @@ struct NormPlace {
     int image, run, lane, channel, pixel, end; // pixel: the thread's first of the block's part, which ends before `end`
     bool active;
 };
-template <int V> GPU_FN NormPlace norm_place(const NormParams &p, const Slices &s) {
+template <int V> GPU_FN NormPlace norm_place(const NormParams &p, const Slices &s, int pixels) {
     const int t = (int)threadIdx.x, lane = t * s.of_across >> ACROSS_BITS, run = t - lane * s.across;
     const int channel = (int)blockIdx.x * s.channels + run * V, first = (int)blockIdx.y * s.part;
-    return {(int)blockIdx.z, run, lane, channel, first + lane, min(first + s.part, p.pixels), lane < s.lanes && channel < p.c};
+    return {(int)blockIdx.z, run, lane, channel, first + lane, min(first + s.part, pixels), lane < s.lanes && channel < p.c};
 }
+template <int V> GPU_FN NormPlace norm_place(const NormParams &p, const Slices &s) { return norm_place<V>(p, s, p.pixels); }
 // Where a channel of the norm's input stands: it may have two tensors.
 struct Input {
     const void *x;
@@ -117,6 +120,11 @@ struct Input {
 };
 GPU_FN size_t element(const NormParams &p, int image, int pixel, int channel) {
     return ((size_t)image * (size_t)p.pixels + (size_t)pixel) * (size_t)p.c + (size_t)channel;
+}
+// The place of a pixel's value in an image that is half as large.
+GPU_FN size_t half_element(const NormParams &p, const NormPlace &at, int pixel) {
+    const int line = divide(pixel, p.by_width), half = (line >> 1) * (p.width >> 1) + ((pixel - line * p.width) >> 1);
+    return ((size_t)at.image * (size_t)(p.pixels >> 2) + (size_t)half) * (size_t)p.c + (size_t)at.channel;
 }
 
 // ---- sums over groups --------------------------------------------------------------------------------------------------------------
@@ -230,7 +238,8 @@ inline NormParams norm_params(const NormArgs *a) {
     p.x_type = a->x_type, p.dy_type = a->dy ? a->dy_type : a->y_type, p.add_type = a->add ? a->add_type : a->y_type, p.y_type = a->y_type;
     p.pixels = a->height * a->width, p.c = a->c, p.groups = a->groups, p.per_group = a->c / a->groups, p.segments = norm_segments(a);
     p.n = a->n, p.eps = a->eps, p.silu = a->silu, p.share = (float)(1 / ((double)p.pixels * p.per_group));
-    p.moments = (const float2 *)a->moments;
+    p.moments = (const float2 *)a->moments, p.down = a->down, p.up = a->up;
+    p.width = a->width, p.by_width = divider(a->width), p.by_half = divider(a->width > 1 ? a->width / 2 : 1);
     for (int i = 0; i < 2; i++) p.stats[i] = (const float2 *)a->stats[i], p.stats_c[i] = a->stats_c[i];
     return p;
 }
@@ -279,11 +288,11 @@ inline int walk_channels(const NormParams &p, int rows) {
 inline dim3 slice_grid(const NormParams &p, const Slices &s) {
     return dim3((unsigned)ceil_div(p.c, s.channels), (unsigned)ceil_div(p.pixels, s.part), (unsigned)p.n);
 }
-// The kernel for these tensors of five: all f16, all bf16, all f32, mixed in whole runs, mixed.
 typedef void (*NormKernel)(NormParams, Slices);
-inline NormKernel norm_kernel(const NormParams &p, const NormKernel (&of)[5]) {
-    if (!one_type(p)) return of[channel_run(p) == RUN ? 3 : 4];
-    return of[p.y_type == DG_F16 ? 0 : p.y_type == DG_BF16 ? 1 : 2];
+// The kernel for these tensors, of five: all f16, all bf16, all f32, mixed in whole runs, mixed.
+inline int norm_kernel_of(const NormParams &p) {
+    if (!one_type(p)) return channel_run(p) == RUN ? 3 : 4;
+    return p.y_type == DG_F16 ? 0 : p.y_type == DG_BF16 ? 1 : 2;
 }
 size_t norm_bwd_workspace(const NormArgs *a);
 int norm_partial(NormParams *p, float2 *partial, cudaStream_t stream); // makes `stats`

@@ -54,6 +54,19 @@ template <class F> GPU_FN void with_type(const void *p, DType type, const F &f) 
 }
 GPU_FN float as_stored(float v, DType type) { return type == DG_F32 ? v : type == DG_F16 ? (float)(__half)v : (float)(__nv_bfloat16)v; }
 
+// n / d for 0 <= n < 2^31, by a product: a division takes some twenty instructions (Granlund and Montgomery, PLDI 1994).
+struct Divider {
+    uint32_t factor;
+    int shift;
+};
+inline Divider divider(int d) {
+    Divider q = {0, 0};
+    while ((int64_t)1 << q.shift < d) q.shift++;
+    q.factor = (uint32_t)((((uint64_t)1 << (31 + q.shift)) + (uint64_t)d - 1) / (uint64_t)d);
+    return q;
+}
+GPU_FN int divide(int n, Divider d) { return (int)((uint32_t)((uint64_t)(2 * (uint32_t)n) * d.factor >> 32) >> d.shift); }
+
 // ---- blocks over rows (pixels) of c channels ----------------------------------------------------------------------------
 // A block's threads stand `across` side by side, a run of V channels each, `lanes` rows deep; threads left over rest.
 // blockIdx.y counts the blocks side by side where one does not span all channels.

@@ -61,9 +61,13 @@ static inline bool written(Exec *e, Poison kind, Tid t, int rows, size_t *where)
     free(host);
     return ok;
 }
-/* Whether a device has left op i out, as it may a resample whose readers read its input (device/cuda/upsampled.h): nothing is written. */
+/* Whether a device has left op i out, as it may a resample by a box filter (device/cuda/upsampled.h, pooled.h), or written another output
+ * than its own, as it may a norm before one: nothing is written. */
 static inline bool is_left_out(Exec *e, int i, size_t *where) {
-    return is_nearest_up(&e->g->op[i]) && written(e, UNWRITTEN, e->g->op[i].out, 0, where);
+    const Graph *g = e->g;
+    bool may = box_factor(&g->op[i]) != 0;
+    for (int j = i + 1; j < g->nop && !may; j++) may = g->op[i].kind == OP_NORM && box_factor(&g->op[j]) && g->op[j].in[0] == g->op[i].out;
+    return may && written(e, UNWRITTEN, g->op[i].out, 0, where);
 }
 /* False: err names the op that wrote into a guard band or into an image that is not among the `rows`, or left part of its output
  * unwritten. The inputs of those other images are lost.                                                                     */

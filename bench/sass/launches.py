@@ -90,6 +90,7 @@ class Op:
         read = [self.out] if self.kind in ("slice", "first_token") else self.inputs
         self.bytes = sum(t.bytes for t in read + [self.out] if t)
         self.hopper = False  # whether the kernels that sm_90a alone has are there to take it
+        self.pooled = []  # of a norm or its gradient: the resamples that it does, by a box filter
         self.up = None  # "x", "skip", "add": what a convolution reads at half the size; "out": a resample that is not run for that
         self.fold = op.get("fold")  # "norm": a pixel norm that is not run; "maker", "reader": a convolution before or after one
 
@@ -106,7 +107,7 @@ class Op:
             return "conv %dx%d%s %d->%d %dx%d%s%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
                                                       " + in3" if self.inputs[3] else "", skip, act)
         if self.kind in ("norm", "norm_bwd"):
-            return "%s%s%s %d %dx%d%s" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", o.c, o.h, o.w,
+            return "%s%s%s%s %d %dx%d%s" % (self.kind, " pooled" if self.pooled else "", " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", o.c, o.h, o.w,
                                       " + in5" if self.inputs[5] else "")
         if self.kind in ("attn", "attn_bwd"):
             return "%s %d heads of %d, %d tokens" % (self.kind, numbers["heads"], a.c // 3 // numbers["heads"], a.pixels)
@@ -341,7 +342,11 @@ def norm(op, forward_before=False):
     added = add.bytes if add else 0
     groups = op.numbers["groups"]
     segments = ceil_div(x.pixels, NORM_SEGMENT)
-    p = NormParams(x=address(0), more=address(8) if more else 0, x_c=op.inputs[0].c, dy=address(1) if backward else 0, add=address(11) if add else 0, y=address(2), gamma=address(3), beta=address(4),
+    if op.pooled and backward:
+        dy, add = op.pooled[0].inputs[0], op.pooled[1].inputs[0] if add else None
+        added = add.bytes if add else 0
+    y = op.pooled[0].out if op.pooled and not backward else op.out
+    p = NormParams(width=x.w, by_width=divider(x.w), by_half=divider(max(1, x.w // 2)), down=.25 if op.pooled and not backward else 0, up=.25 if op.pooled and backward else 0, x=address(0), more=address(8) if more else 0, x_c=op.inputs[0].c, dy=address(1) if backward else 0, add=address(11) if add else 0, y=address(2), gamma=address(3), beta=address(4),
                    scale_shift=address(5) if op.inputs[3] else 0, x_type=x.type, dy_type=dy.type if backward else op.out.type,
                    add_type=add.type if add else op.out.type, y_type=op.out.type,
                    pixels=x.pixels, c=x.c, groups=groups, per_group=x.c // groups, segments=segments, n=x.n, eps=1e-6, silu=op.numbers["silu"],
@@ -353,8 +358,9 @@ def norm(op, forward_before=False):
         raise Unreadable("a norm of mixed types or channels in no whole runs: the model knows the kernels for one type only")
     size = BYTES[x.type]
     run = 16 // size
+    half = "Lb%dE" % bool(op.pooled) if backward else ""
     made = lambda name, s, threads, shared, moved: Launch(
-        "%sI%sLi%dE" % (name, MANGLED[x.type], run), (ceil_div(x.c, s.channels), ceil_div(x.pixels, s.part), x.n), threads, shared, [p, s], moved)
+        "%sI%sLi%d%s" % (name, MANGLED[x.type], run, "E" + half), (ceil_div(x.c, s.channels), ceil_div(x.pixels, s.part), x.n), threads, shared, [p, s], moved)
     launches = []
     if not given and not forward_before:
         b = row_block(x.c, row_run(x.c), ROW_THREADS)
@@ -368,6 +374,13 @@ def norm(op, forward_before=False):
     rows = HELD_ROWS // 2 if backward else HELD_ROWS
     walk = slices_of(p, walk_channels(p, run, size, rows), run, NORM_THREADS, 0)
     walk.part = WALKS * rows * walk.lanes
+    if op.pooled and not backward:
+        rows = HELD_ROWS // 4
+        walk.part = WALKS * rows * walk.lanes
+        while walk.part > rows * walk.lanes and x.n * ceil_div(x.c, walk.channels) * ceil_div(y.pixels, walk.part) < FEW_BLOCKS:
+            walk.part //= 2
+        grid = (ceil_div(x.c, walk.channels), ceil_div(y.pixels, walk.part), x.n)
+        return launches + [Launch("norm_pool_kernelI%sLi%dE" % (MANGLED[x.type], run), grid, NORM_THREADS, walk.channels * 16, [p, walk], x.bytes + y.bytes)]
     if not backward:
         while walk.part > rows * walk.lanes and x.n * ceil_div(x.c, walk.channels) * ceil_div(x.pixels, walk.part) < FEW_BLOCKS:
             walk.part //= 2
@@ -539,7 +552,7 @@ def slice_channels(op):
 
 
 def resample(op):
-    if op.up:
+    if op.up or op.pooled:
         return []
     x, y, n = op.inputs[0], op.out, op.numbers
     p = ResampleArgs(x=address(0), y=address(1), x_type=x.type, y_type=y.type, n=x.n, height=x.h, width=x.w, out_height=y.h, out_width=y.w, c=x.c,
@@ -621,6 +634,11 @@ def launches_of(graph, batch, hopper=False):
     out, norms = [], set()
     differentiated = {op["in"][0] for op in graph["ops"] if op["kind"] == "attn_bwd"}
     ops = [Op(graph, numbers, batch) for numbers in graph["ops"]]
+    for op in ops:
+        if op.kind in ("norm", "norm_bwd") and op.numbers["pooled"] and op.inputs[0].type != F32 and op.inputs[0].c % 8 == 0:
+            op.pooled = [ops[k] for k in op.numbers["pooled"]]
+            for done in op.pooled:
+                done.pooled = [op]
     if hopper:
         wgmma.fold_norms(ops)
         wgmma.go_up(ops)

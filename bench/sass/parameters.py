@@ -38,7 +38,7 @@ LinearParams = structure("LinearParams", pointers("x", "w", "bias", "gate", "add
 LINEAR_LAYERS = 48
 LinearGroup = structure("LinearGroup", [("layer", LinearParams * LINEAR_LAYERS)])
 NormParams = structure("NormParams", pointers("x", "more", "dy", "add", "y", "gamma", "beta", "scale_shift"), ints("x_type", "dy_type", "add_type", "y_type"),
-                       ints("pixels", "c", "x_c", "groups", "per_group", "segments", "parts", "n"), floats("eps", "share"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
+                       ints("pixels", "c", "x_c", "groups", "per_group", "segments", "parts", "n", "width"), [("by_width", Divider), ("by_half", Divider)], floats("eps", "share", "down", "up"), [("silu", c.c_bool), ("stats", c.c_void_p * 2)],
                        [("stats_c", c.c_int * 2)], pointers("moments", "own_moments", "partial"))
 Slices = structure("Slices",
                    ints("channels", "groups", "across", "lanes", "of_across", "part", "team_bits", "side_bits", "teams", "sums", "pitch"),

@@ -26,7 +26,7 @@ PRESETS = [  # name, preset of the program that says its networks, batch
     # Hopper's tiles; whole tiles of 64 vectors
     ("ImageNet 256x256, DiT-XL/2-G++", "dit-xl-2-256-dg", 256),
 ]
-CATEGORIES = [("convolutions", "conv_"), ("linear layers", "linear"), ("pixel norm", ("pixel_norm", "fold_")), ("gates", "gate"), ("norm: apply", "norm_apply"),
+CATEGORIES = [("convolutions", "conv_"), ("linear layers", "linear"), ("pixel norm", ("pixel_norm", "fold_")), ("gates", "gate"), ("norm: apply", ("norm_apply", "norm_pool")),
               ("norm: gradient", "norm_bwd"), ("norm: statistics", "norm_"), ("attention", ("attn_mma", "attn_wgmma", "attn_wide", "attn_f32")),
               ("attention, gradient", "attn_"), ("concatenation and copies", "copy_channels"), ("addition", "add_"), ("resampling", "resample"),
               ("the rest", "")]

@@ -255,11 +255,12 @@ static Tid resample(Graph *g, Tid x, bool up, const float *tap, int taps, int pa
 }
 Tid g_up(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) { return resample(g, x, true, tap, taps, pad, scale); }
 Tid g_down(Graph *g, Tid x, const float *tap, int taps, int pad, float scale) { return resample(g, x, false, tap, taps, pad, scale); }
-bool is_nearest_up(const Op *op) {
+float box_factor(const Op *op) {
     const float *tap = op->resample.tap;
-    return op->kind == OP_RESAMPLE && op->resample.up && op->resample.taps == 2 && !op->resample.pad &&
-           op->resample.scale * tap[0] * tap[0] == 1;
+    bool box = op->kind == OP_RESAMPLE && op->resample.taps == 2 && !op->resample.pad && tap[0] == tap[1];
+    return box ? op->resample.scale * tap[0] * tap[0] : 0;
 }
+bool is_nearest_up(const Op *op) { return box_factor(op) == 1 && op->resample.up; }
 Tid g_pool_tokens(Graph *g, Tid x, Tid embedding) {
     Shape s = shape_of(g, x), out = {s.n, 1, s.h * s.w + 1, s.c};
     GRAPH_CHECK(shape_eq(shape_of(g, embedding), (Shape){1, 1, out.w, s.c}), "pool %s: wants %d tokens of %d channels",

@@ -24,13 +24,15 @@ static void around_norms(Graph *g) {
         if (g->op[i].in[3] && shift_scale->last < out->last) shift_scale->last = out->last;
     }
 }
-/* And a resample's (device/cuda/upsampled.c): what reads its output then reads its input. */
+/* And a resample's by a box filter (device/cuda/upsampled.c, pooled.c): what reads the output of one that goes up then reads its input; the
+ * norm before one that goes down begins its output. */
 static void around_resamples(Graph *g) {
     if (g->precision.act != DG_F16 && g->precision.act != DG_BF16) return;
     for (int i = 0; i < g->nop; i++) {
-        Tensor *in = &g->t[g->op[i].in[0]];
-        const Tensor *out = &g->t[g->op[i].out];
-        if (is_nearest_up(&g->op[i]) && in->last < out->last) in->last = out->last;
+        if (!box_factor(&g->op[i])) continue;
+        Tensor *in = &g->t[g->op[i].in[0]], *out = &g->t[g->op[i].out];
+        if (g->op[i].resample.up && in->last < out->last) in->last = out->last;
+        if (!g->op[i].resample.up && in->producer >= 0 && g->op[in->producer].kind == OP_NORM) out->first = in->producer;
     }
 }
 /* An output lives from its op, an input from the start to the end (it stays set between runs), both to the last reader. */

@@ -2,6 +2,7 @@
 #include "device/cuda/ops.h"
 #include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
+#include "device/cuda/pooled.h"
 #include "device/cuda/upsampled.h"
 #include <cuda_runtime_api.h>
 #include <string.h>
@@ -97,7 +98,7 @@ static int run_conv(const Exec *e, int i, int ops, void *stream) {
     cuda_up_args(e, i, &a);
     return op_choice(e, i) ? conv_choice_run(op_choice(e, i), &a, stream) : cuda_conv(&a, stream);
 }
-static NormArgs norm_args(const Exec *e, int i) {
+NormArgs cuda_norm_args(const Exec *e, int i) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->out);
     NormArgs a = {.x = data(e, op->in[0]),
@@ -126,10 +127,11 @@ static NormArgs norm_args(const Exec *e, int i) {
     if (cuda_stats_sources(e->g, i, from))
         for (int k = 0; k < 2; k++)
             if (from[k] >= 0) a.stats[k] = op_workspace(e, from[k]), a.stats_c[k] = shape(e, op_at(e, from[k])->out).c;
+    cuda_pooled_args(e, i, &a);
     return a;
 }
 static int run_norm(const Exec *e, int i, void *stream) {
-    NormArgs a = norm_args(e, i);
+    NormArgs a = cuda_norm_args(e, i);
     return a.dy ? cuda_norm_bwd(&a, stream) : cuda_norm(&a, stream);
 }
 static bool same_norm(const Op *a, const Op *b) { return a->norm.groups == b->norm.groups && a->norm.eps == b->norm.eps; }
@@ -240,7 +242,7 @@ static int run_slice(const Exec *e, int i, void *stream) {
 }
 static int run_resample(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
-    if (cuda_up_left_out(e, i)) return 0;
+    if (cuda_up_left_out(e, i) || cuda_pooled_left_out(e, i)) return 0;
     Shape x = shape(e, op->in[0]), y = shape(e, op->out);
     ResampleArgs a = {.x = data(e, op->in[0]),
                       .y = data(e, op->out),
@@ -414,7 +416,7 @@ size_t cuda_workspace_bytes(const Exec *e, int i) {
     static const float there; /* stands for memory that is not allocated yet: only whether there will be some matters */
     const Op *op = op_at(e, i);
     if (op->kind == OP_NORM || op->kind == OP_NORM_BWD) {
-        NormArgs a = norm_args(e, i);
+        NormArgs a = cuda_norm_args(e, i);
         int from[2];
         a.dy = op->in[4] ? &there : NULL, a.add = op->in[5] ? &there : NULL;
         a.stats[0] = cuda_stats_sources(e->g, i, from) ? &there : NULL;
