@@ -18,6 +18,7 @@ typedef struct Device {
     const Backend *be;
     int index;               /* which GPU */
     Precision precision;     /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
+    bool leaves_norms;       /* set by open: the own kernels can do the work of a pixel norm that is left out (graph_norm_fold) */
     DeviceProvider provider; /* set by device_provide: exec_new may choose a library for a layer, by measurement */
     Spans *spans;            /* set after opening: records the ranges; NULL: nobody does. It outlives the device */
     void *impl;              /* the backend's own: streams, handles, caches */
