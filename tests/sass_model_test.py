@@ -388,6 +388,13 @@ def test_preset():
         [launch.kernel.split("I")[0] for launch in of] for _, of in made], [
             ["conv_wgmma_norm_kernel", "fold_moments_kernel"], [], ["fold_rows_kernel", "conv_wgmma_kernel", "conv_wgmma_norm_kernel"]])
     check("of 8 rows", [made[2][1][1].parameters[-1].out_width, made[0][1][1].parameters[0].parts, made[0][1][1].parameters[0].rows], [8, 18, 1024])
+    ops = [launches.Op(block, numbers, 4) for numbers in block["ops"]]
+    own = [op.bytes for op in ops]
+    wgmma.fold_norms(ops)
+    image, rows, vector = 4 * 256 * 1152 * 2, 4 * 256, 4 * 2304 * 4
+    check("which moves nothing; the convolutions move its copy, moments, scale and shift", [op.bytes - own[k] for k, op in enumerate(ops)],
+          [image + 8 * rows + vector // 2, -own[1], 8 * rows + vector])
+    check("and is named so", ops[1].describe(), "pixel_norm shift-scale 1152 16x16 left out")
     block["ops"][0]["stats"] = True
     check("not where statistics are wanted", [len(of) for _, of in launches.launches_of(block, 4, True)], [1, 1, 1])
     check("and not without Hopper's kernels", len(launches.launches_of(stream_and_norm(), 4)[1][1]), 1)

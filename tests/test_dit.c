@@ -6,15 +6,11 @@
 #include "run/net.h"
 #include "check.h"
 #include "exec_compare.h"
+#include "tiny_model.h"
 #include <float.h>
 #include <string.h>
 
 enum { BATCH = 2, NORMS = 5, LEFT_OUT = 3 };
-/* 64 tokens, heads of 64. Of its norms the first reads patches and positions, and what reads the last makes too few channels. */
-static const char config[] =
-    "{\"kind\": \"dit\", \"input_size\": 16, \"patch_size\": 2, \"hidden_size\": 128, \"depth\": 2, \"num_heads\": 2, "
-    "\"num_classes\": 3}";
-
 static Net *build(const Json *j, Precision precision) {
     Error e = {""};
     Net *n = net_new(SPAN_NETWORK, precision, BATCH, true);
@@ -108,7 +104,7 @@ int main(int argc, char **argv) {
     static const char *const specs[] = {"emu", "cuda"}, *const precisions[] = {"fp16", "bf16"};
     bool any = false;
     Error e = {""};
-    Json *j = json_parse(config, strlen(config), &e);
+    Json *j = json_parse(small_dit_config, strlen(small_dit_config), &e);
     DG_CHECK(j, "%s", e.text);
     test_plan();
     for (int i = 0; i < 2; i++)

@@ -187,6 +187,25 @@ static double *peek(Net *n, Tid t, size_t *count) {
     n->g->t[t].keep = keep;
     return v;
 }
+/* Bytes that ops are said to move: of a norm that is run its operands, of one that is not nothing, but the copy, a row's two moments, scale and
+ * shift where they are written or read.                                                                                        */
+static void check_bytes(const Net *n, int norm, bool folded) {
+    const Graph *g = n->g;
+    const Backend *be = n->e->dev->be;
+    const Op *op = &g->op[norm];
+    int maker = g->t[op->in[0]].producer;
+    double image = (double)tensor_bytes(&g->t[op->out]), vector = (double)tensor_bytes(&g->t[op->in[3]]);
+    double moments = (double)shape_count(shape_of(g, op->out)) / n->c->k * 8;
+    double more = be->bytes(n->e, maker) - op_bytes(g, maker), wanted = folded ? image + moments + vector / 2 : 0;
+    CHECK(be->bytes(n->e, norm) == (folded ? 0 : op_bytes(g, norm)), "%s: norm %d moves %g bytes", n->c->name, norm, be->bytes(n->e, norm));
+    CHECK(more == wanted, "%s: what makes norm %d moves %g bytes more, not %g", n->c->name, norm, more, wanted);
+    wanted = folded ? moments + vector : 0;
+    for (int i = 0; i < g->nop; i++) {
+        if (g->op[i].kind != OP_CONV || g->op[i].in[0] != op->out) continue;
+        more = be->bytes(n->e, i) - op_bytes(g, i);
+        CHECK(more == wanted, "%s: a reader of norm %d moves %g bytes more, not %g", n->c->name, norm, more, wanted);
+    }
+}
 /* Where a norm is folded, its op is none: what lies in its output is the stream's products, from the op before it, and stays. Elsewhere it
  * writes its output.                                                                                                              */
 static void check_left_out(const Case *c, Device *d, const char *precision) {
@@ -203,6 +222,7 @@ static void check_left_out(const Case *c, Device *d, const char *precision) {
         size_t image = count / BATCH, channels = (size_t)c->k;
         for (size_t i = 0; i < count; i++) products[i] = of_copy(stream[i], m[i / image * 2 * channels + channels + i % channels]);
         double apart = rel_l2(before, products, count);
+        if (op->in[3]) check_bytes(&n, n.norm[k], folded);
         if (folded) CHECK(apart < 0x1p-7, "%s %s: what is left for norm %d differs by %.3g", c->name, precision, k, apart);
         NormFold f;
         if (folded) CHECK(graph_norm_fold(n.g, n.norm[k], &f) && n.g->op[f.maker].out == op->in[0], "%s: who makes it", c->name);

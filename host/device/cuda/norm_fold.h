@@ -12,6 +12,8 @@ bool cuda_fold_reader(const Exec *e, int i, NormFold *f);
 /* Device memory of op i, for e->rows images. Kept: from the maker to the last reader; scratch: of the op alone. */
 size_t cuda_fold_kept_bytes(const Exec *e, int i);
 size_t cuda_fold_scratch_bytes(const Exec *e, int i);
+/* What op i reads and writes on the whole batch: nothing, of a norm that is not run; its convolutions' parts of it are with them. */
+double cuda_fold_bytes(const Exec *e, int i);
 /* Op i, a maker or a reader, whose own arguments are `a`: all of its launches. */
 int cuda_run_fold_maker(const Exec *e, const NormFold *f, ConvArgs a, void *stream);
 int cuda_run_fold_reader(const Exec *e, int i, const NormFold *f, ConvArgs a, void *stream);

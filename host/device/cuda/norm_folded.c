@@ -44,6 +44,18 @@ size_t cuda_fold_scratch_bytes(const Exec *e, int i) {
     return modulation_bytes(&a) + (size_t)a.n * 2 * (size_t)a.k * sizeof(float);
 }
 
+/* The maker writes the copy and the moments of its rows, and reads the scale; a reader reads those moments, and shift and scale. */
+double cuda_fold_bytes(const Exec *e, int i) {
+    const Graph *g = e->g;
+    NormFold f;
+    bool maker = cuda_fold_maker(e, i, &f);
+    if (!maker && cuda_norm_folded(e, i, &f)) return 0;
+    if (!maker && !cuda_fold_reader(e, i, &f)) return op_bytes(g, i);
+    const Op *norm = op_at(e, f.norm);
+    double shift_scale = (double)tensor_bytes(&g->t[norm->in[3]]), moments = (double)rows_of(shape_of(g, norm->out)) * 2 * sizeof(float);
+    return op_bytes(g, i) + moments + (maker ? (double)tensor_bytes(&g->t[norm->out]) + shift_scale / 2 : shift_scale);
+}
+
 /* ---- launches -------------------------------------------------------------------------------------------------------------- */
 int cuda_run_fold_maker(const Exec *e, const NormFold *f, ConvArgs a, void *stream) {
     const Op *norm = op_at(e, f->norm);
