@@ -1,7 +1,8 @@
 /* test_dit.c -- a small DiT with made-up weights, whole: its output against the reference in double, how many of its pixel norms a device
  * leaves out (graph_norm_fold), and the memory that is planned for that.
  *   test_dit [DEVICE [PRECISION]]     default: each of emu and cuda that this build has, in fp16 and bf16
- * Without a device: the memory that is planned for DiT-XL/2 with and without. On compute capability 9.0 norms are left out (EMU_CC=90), elsewhere none is.
+ * On compute capability 9.0 norms are left out (EMU_CC=90), elsewhere none is. Without a device: the memory that is planned for DiT-XL/2 with
+ * and without.
  * Tolerance: relative L2 error <= 3 x that of device "rounded" in the same precision, + 4 eps of float.                     */
 #include "run/net.h"
 #include "check.h"
@@ -81,8 +82,8 @@ static size_t most_live(const Graph *g) {
     }
     return most;
 }
-/* The memory of DiT-XL/2 for two images, in units of what 16 bits of each token's channels take. When it is fullest there are the MLP's hidden
- * layer, 4 units, and the stream before and behind it in f32, 2 units each; and, where a norm is left out, a copy of the stream. */
+/* The memory of DiT-XL/2 for two images, in units of what 16 bits of each token's channels take. When it is fullest there are the MLP's
+ * hidden layer, 4 units, and the stream before and behind it in f32, 2 units each; and, where a norm is left out, a copy of the stream. */
 static void test_plan(void) {
     static const char xl[] = "{\"kind\": \"dit\"}";
     Error e = {""};

@@ -1,4 +1,4 @@
-/* plan.c -- lifetimes, then offsets: the biggest tensor first, at the lowest place that is free while it lives; of two orders the better. */
+/* plan.c -- lifetimes, then offsets: the biggest tensor first, at the lowest place that is free while it lives; in two orders. */
 #include "graph/graph.h"
 #include <stdlib.h>
 

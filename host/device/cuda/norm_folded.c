@@ -1,4 +1,4 @@
-/* norm_folded.c -- the pixel norms of graph/norm_fold.c on a device: which are left out, the memory that this takes, the launches around them. */
+/* norm_folded.c -- the pixel norms of graph/norm_fold.c on a device: which are left out, the memory that this takes, the launches around. */
 #include "device/cuda/norm_fold.h"
 #include "device/cuda/norm_stats.h"
 #include "device/cuda/ops.h"
