@@ -1,13 +1,15 @@
 // conv.cu -- convolution of any filter size, padding and stride, as an implicit GEMM; NHWC.
 //   y = act(scale * ((conv(x, w) + bias) * gate + add)):  rows are output pixels, columns output channels, the sum runs over pieces:
 //   16 bytes of channels of one filter tap, taps in order, channels in order within a tap.
-// Work:   f16 and bf16 on Hopper: conv_sm90.cu; f16, bf16 and tf32 on all tensor cores: conv_mma.h. Strict f32 here: a block makes
-//         128 pixels x 64 channels, 8x4 products a thread from two buffers. Out-of-image pixels and channels past the last are zeros, never reads.
+// Work:   f16 and bf16 on Hopper: conv_sm90.cu, conv_narrow_sm90.cu; f16, bf16 and tf32 on all tensor cores: conv_mma.h. Strict f32 here: a
+//         block makes 128 pixels x 64 channels, 8x4 products a thread from two buffers. Out-of-image pixels and channels past the last are
+//         zeros, never reads.
 // Order:  one accumulator per output, in the order above: independent of the tile, the batch and the place in it. Statistics of the
 //         outputs for a norm that follows are made of the stored values, by whole segments of an image.
 // Limits: none on sizes. Channels that do not fill whole pieces are gathered one by one; outputs are stored one by one where k % 8.
 // The input gradient is the same operator with the flipped weight (graph.h, WeightView.flip).
 #include "kernels/conv_mma.h"
+#include "kernels/conv_narrow_sm90.h"
 #include "kernels/conv_sm90.h"
 #include <string.h>
 
@@ -178,6 +180,7 @@ static int conv_in_turn(const ConvArgs *a, void *stream) {
 }
 extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
     if (conv_sm90_takes(a)) return conv_sm90(a, stream);
+    if (conv_narrow_takes(a)) return conv_narrow(a, stream);
     if (a->skip[0]) return conv_in_turn(a, stream);
     const int per_piece = piece_values(a->x_type);
     ConvParams p = {};
@@ -193,6 +196,7 @@ extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
 }
 extern "C" double cuda_conv_waves(const ConvArgs *a) {
     if (conv_sm90_takes(a)) return conv_sm90_waves(a);
+    if (conv_narrow_takes(a)) return 0; // blocks walk over images: no waves
     if (a->skip[0]) return 0; // several launches, each with waves of its own
     const bool mma = a->x_type != DG_F32 || a->tf32;
     const int columns = !mma ? (int)F32Tile::COLUMNS : a->k > 64 ? 128 : 64;

@@ -9,6 +9,7 @@ multiprocessor.py  times those traces: schedulers, pipes, shared-memory port, ba
 parameters.py      the kernels' parameter blocks
 launches.py        from an op of a network to the launches that kernels/*.cu makes of it
 wgmma.py           the same for kernels/conv_sm90.cu
+narrow.py          the same for kernels/conv_narrow_sm90.cu
 counts.py          the counted table of the hot loops, and what is worse than the table kept
 predict.py         time of every op, of a network call, of a guided run
 report.py          a prediction as text

@@ -256,6 +256,8 @@ def conv(op):
         return linear(op)
     if op.hopper and wgmma.layer_of(op):
         return wgmma.launches(op)
+    if op.hopper and narrow.takes(op):
+        return narrow.launches(op)
     if op.inputs[7]:
         return [launch for part in in_turn(op) for launch in conv(part)]
     launch = conv_launch(op)
@@ -635,7 +637,7 @@ def launches_of(graph, batch, hopper=False):
     return together(out)
 
 
-from . import attention_wgmma, wgmma, wgmma_attention  # noqa: E402  (they need what is above)
+from . import attention_wgmma, narrow, wgmma, wgmma_attention  # noqa: E402  (they need what is above)
 
 
 def has_hopper(functions):
