@@ -60,8 +60,8 @@ static void print_numbers(const Graph *g, int i) {
                op->pool.width, op->pool.stride, op->pool.pad);
     if (op->kind == OP_RESIZE) printf(", \"u8\": %s", truth[op->resize.u8]);
     if (op->kind == OP_PIXEL_NORM) {
-        Fold f;
-        printf(", \"rms\": %s, \"maker\": %d", truth[op->pixel_norm.rms], cuda_fold_candidate(g, i, &f) ? f.maker : -1);
+        NormFold f;
+        printf(", \"rms\": %s, \"maker\": %d", truth[op->pixel_norm.rms], graph_norm_fold(g, i, &f) ? f.maker : -1);
     }
     if (op->kind == OP_DEPTH_TO_SPACE) printf(", \"p\": %d", op->depth_to_space.p);
     if (op->kind == OP_SOFTMAX) printf(", \"log\": %s", truth[op->softmax.log]);
@@ -176,7 +176,7 @@ int main(int argc, char **argv) {
     for (int i = 2; i < argc; i++) {
         if (i > 2) printf(",\n");
         bool preset = !strcmp(argv[i], "--preset") && i + 1 < argc;
-        if (!(preset ? list_preset(argv[++i], (Precision){.act = act}, &e) : list_case(argv[i], (Precision){.act = act}, &e))) {
+        if (!(preset ? list_preset(argv[++i], (Precision){.act = act, .leaves_norms = true}, &e) : list_case(argv[i], (Precision){.act = act}, &e))) {
             fprintf(stderr, "op_list: %s\n", e.text);
             return 1;
         }

@@ -10,6 +10,8 @@
                                                (dit: the preset dit-xl-2-256-dg); FILE holds measured values of the five parameters that
                                                bench/first_light.sh measures;
                                                BENCH.json, of `dg_cuda bench --ops --json`: its ops beside the prediction
+  bench/sass_model.py chunks [--network NAME]  the top level of CIFAR-10's network, or of NAME's, for the whole batch at once and in chunks of
+                                               images whose tensors may stay in L2
   bench/sass_model.py tools                    where the disassemblers are
 
 nvcc compiles kernels/*.cu for sm_90a; cuobjdump and nvdisasm are looked for on the PATH and among Python's packages (the wheels
@@ -25,7 +27,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-from sass import counts, predict, report  # noqa: E402
+from sass import chunks, counts, predict, report  # noqa: E402
 from sass.decode import Unreadable, disassemble, find_tool  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -33,6 +35,7 @@ RESULTS = os.path.join("bench", "results")
 COUNTED, PREDICTED = os.path.join(RESULTS, "kernels-counted"), os.path.join(RESULTS, "kernels-predicted")
 SOURCES = ("conv", "conv_narrow_sm90", "conv_sm90", "linear", "linear_mma", "norm", "norm_bwd", "attention", "attention_sm90", "attention_wide", "attention_bwd", "attention_bwd_sm90", "elementwise", "pool", "pixel_norm", "norm_fold", "softmax")
 CANNOT_TELL = 3
+CHUNKS = (16, 33, 66, 132)  # images; 16: nearly each multiprocessor has one tile of 128 pixels at 32x32, 33: each has two
 
 
 class Missing(Exception):
@@ -166,9 +169,20 @@ def print_prediction(calibration_file, measured_file, network):
     return 0
 
 
+def print_chunks(network):
+    entry = next((n for n in predict.NETWORKS if predict.chosen(n, network)), None)
+    if not entry:
+        raise Missing("--network %s: is none of %s" % (network, "; ".join(n[0] for n in predict.NETWORKS)))
+    name, case, batch = entry[0], entry[1], entry[4]
+    predictor, graph = predict.Predictor(functions_of_kernels(), {}), graphs_of(name)[case]
+    compared = chunks.compare(predictor, graph, batch, [n for n in CHUNKS if n < batch])
+    print(chunks.markdown(compared, predict.mean(predictor.graph(graph, batch)["ms"]), name))
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("renew", "check", "predict", "tools"))
+    parser.add_argument("action", choices=("renew", "check", "predict", "chunks", "tools"))
     parser.add_argument("--calibration", metavar="FILE")
     parser.add_argument("--measured", metavar="BENCH.json")
     parser.add_argument("--network", metavar="NAME", default="")
@@ -182,6 +196,8 @@ def main():
             return 0
         if options.action == "predict":
             return print_prediction(options.calibration, options.measured, options.network)
+        if options.action == "chunks":
+            return print_chunks(options.network)
         return renew() if options.action == "renew" else check()
     except (Missing, Unreadable, OSError, ValueError) as e:
         print("sass_model: %s" % e, file=sys.stderr)

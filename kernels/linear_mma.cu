@@ -1,8 +1,8 @@
 // linear_mma.cu -- large linear layers on vectors by tensor cores (mma.sync): products of f32 to f32's own accuracy.
 // Work:   a block makes 64 features for 64 vectors, each of its 4 warps 32 x 32, from stages of 32 channels of both in shared memory.
 //         A value is split into two of tf32, high (rounded to nearest) and low (what is left, to 2^-22 of the value), and three products
-//         are made of the four: low x low is below 2^-24. Values below 2^128 (1 - 2^-12) will do; larger ones
-//         and infinities become NaN.
+//         are made of the four: low x low is below 2^-24. Values from 2^128 (1 - 2^-12) on and infinities become NaN so, and products
+//         that overflow may: such sums are made once more from the values themselves.
 // Bytes:  weights 4 k c for each 64 vectors, vectors 4 n c for each 64 features, from the L2 cache; outputs 4 n k.
 //         Neighbours in the grid read the same weights, which come from memory once.
 // Order:  the same for any number of vectors: within a stage the tensor cores' own, eight channels at a time; stages are added in f32, in
@@ -76,6 +76,19 @@ GPU_FN void multiply_split(float (&sum)[MT][NT][4], uint32_t a_at, uint32_t b_at
     gpu::mma_m16n8k8_tf32(sum, a, b);
 }
 
+// Four sums, of which those that have become NaN are made without halves: numbers, infinities or NaN, as linear.cu has them.
+GPU_FN float4 sum_plainly(const LinearParams &p, float4 sum, int vector, int k) {
+    float v[PIECE] = {sum.x, sum.y, sum.z, sum.w};
+    const float *const x = p.x + (size_t)vector * (size_t)p.c;
+    GPU_FOR (int e = 0; e < PIECE; e++) {
+        if (!isnan(v[e]) || k + e >= p.k) continue;
+        const float *const w = p.w + (size_t)(k + e) * (size_t)p.c;
+        v[e] = 0;
+        GPU_LOOP (int c = 0; c < p.c; c++) v[e] = fmaf(x[c], w[c], v[e]);
+    }
+    return make_float4(v[0], v[1], v[2], v[3]);
+}
+
 __global__ void __launch_bounds__(THREADS, BLOCKS) linear_mma_kernel(const __grid_constant__ LinearGroup g) {
     gpu::grid_enter();
     const LinearParams &p = g.layer[blockIdx.z];
@@ -132,8 +145,10 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) linear_mma_kernel(const __gri
     __syncthreads(); // the sums are complete
     GPU_LOOP (int i = t; i < SIDE * SIDE / PIECE; i += THREADS) {
         const int own_vector = i / (SIDE / PIECE), own_k = i % (SIDE / PIECE) * PIECE;
-        if (vector0 + own_vector < p.n)
-            store_features(p, *(const float4 *)(patch + own_vector * PITCH + own_k), vector0 + own_vector, k0 + own_k);
+        float4 four = *(const float4 *)(patch + own_vector * PITCH + own_k);
+        if (vector0 + own_vector >= p.n) continue;
+        if (isnan((four.x + four.y) + (four.z + four.w))) four = sum_plainly(p, four, vector0 + own_vector, k0 + own_k);
+        store_features(p, four, vector0 + own_vector, k0 + own_k);
     }
 }
 int linear_mma(const LinearGroup &g, int layers, cudaStream_t stream) {

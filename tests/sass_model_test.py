@@ -12,7 +12,7 @@ from types import SimpleNamespace
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
-from sass import counts, decode, launches, machine, multiprocessor, operands, predict, report, wgmma, wgmma_attention  # noqa: E402
+from sass import chunks, counts, decode, launches, machine, multiprocessor, operands, predict, report, wgmma, wgmma_attention  # noqa: E402
 
 passed = failed = 0
 
@@ -414,6 +414,13 @@ def test_preset():
         [launch.kernel.split("I")[0] for launch in of] for _, of in made], [
             ["conv_wgmma_norm_kernel", "fold_moments_kernel"], [], ["fold_rows_kernel", "conv_wgmma_kernel", "conv_wgmma_norm_kernel"]])
     check("of 8 rows", [made[2][1][1].parameters[-1].out_width, made[0][1][1].parameters[0].parts, made[0][1][1].parameters[0].rows], [8, 18, 1024])
+    ops = [launches.Op(block, numbers, 4) for numbers in block["ops"]]
+    own = [op.bytes for op in ops]
+    wgmma.fold_norms(ops)
+    image, rows, vector = 4 * 256 * 1152 * 2, 4 * 256, 4 * 2304 * 4
+    check("which moves nothing; the convolutions move its copy, moments, scale and shift", [op.bytes - own[k] for k, op in enumerate(ops)],
+          [image + 8 * rows + vector // 2, -own[1], 8 * rows + vector])
+    check("and is named so", ops[1].describe(), "pixel_norm shift-scale 1152 16x16 left out")
     block["ops"][0]["stats"] = True
     check("not where statistics are wanted", [len(of) for _, of in launches.launches_of(block, 4, True)], [1, 1, 1])
     check("and not without Hopper's kernels", len(launches.launches_of(stream_and_norm(), 4)[1][1]), 1)
@@ -435,6 +442,26 @@ def test_preset():
     part = counts.graph_of("slice", [(1, 1, 1, 6912, "fp32")], (1, 1, 1, 1152, "fp32"), first=2304)
     check("of a slice its part counts", launches.Op(part, part["ops"][0], 2).bytes, 2 * 2 * 1152 * 4)
     check("a name or its preset's start", [predict.chosen(predict.PRESETS[0], s) for s in ("dit", "ImageNet 256", "", "vae")], [True, True, True, False])
+
+
+def test_chunks():
+    graph = counts.graph_of("add", [counts.image(256, 32)] * 2, counts.image(256, 32))
+    graph["tensors"] += [list(graph["tensors"][1][:1]) + [16, 16] + list(graph["tensors"][1][3:])] * 2
+    graph["ops"].append(dict(graph["ops"][0], **{"in": [4, 0], "out": 5}))
+    image = 3 * 256 * 1024 * 2  # bytes that the addition at the top moves
+    predictor = predict.Predictor({}, {})
+    predictor.seconds, predictor.gap = lambda launch, name: 1.0 + launch.moved / image, lambda launch, before: 0.5 if before else 0.25
+    rows, count = chunks.level(predictor, graph, 10)
+    check("the top level is one launch of ten images", (rows, count), ({"add 256 32x32": 11.25}, 1))
+    rows, count = chunks.level(predictor, graph, 10, True)
+    check("which moves nothing if all stays in L2", (rows, count), ({"add 256 32x32": 1.25}, 1))
+    whole, parts = chunks.compare(predictor, graph, 10, [4])
+    check("ten images at once", whole, (10, 1, {"add 256 32x32": 11.25}, {"add 256 32x32": 11.25}))
+    check("or four, four and two", parts, (4, 3, {"add 256 32x32": 2 * 5.25 + 3.25}, {"add 256 32x32": 3 * 1.25}))
+    text = chunks.markdown([whole, parts], 20e3, "a network")
+    check("in the table: 2.5 seconds more or 7.5 less, of 20", [line in text for line in (
+        "| 10 | 1 | 11250.00 | +0.0% | 11250.00 | +0.0% |", "| 4 | 3 | 13750.00 | +12.5% | 3750.00 | -37.5% |",
+        "| add 256 32x32 | 1125000.00 | 1375000.00 / 375000.00 |")], [True] * 3)
 
 
 def test_op_list():
@@ -490,7 +517,7 @@ def test_program():
 
 
 not_run = 0
-for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_half_size_inputs, test_wgmma_attention, test_launches, test_bf16_and_wide_heads, test_preset, test_op_list, test_program):
+for test in (test_decoder, test_machine, test_multiprocessor, test_hopper_machine, test_hopper_multiprocessor, test_wgmma_launches, test_half_size_inputs, test_wgmma_attention, test_launches, test_bf16_and_wide_heads, test_preset, test_chunks, test_op_list, test_program):
     not_run += test() or 0
 print("test_sass_model: %d passed, %d failed, %d not run" % (passed, failed, not_run))
 sys.exit(failed > 0)

@@ -5,6 +5,7 @@
 #include "models/edm.h"
 #include "program/ceilings.h"
 #include "program/networks.h"
+#include "program/shares.h"
 #include "base/progress.h"
 #include "program.h"
 #include "tiny_model.h"
@@ -290,7 +291,33 @@ static void golden_configurations(const Setup *s, const char *golden) {
     snprintf(args, sizeof args, "bench fid --synthetic %s/imagenet/vae_tiny.safetensors", golden);
     fails(run(s, args), "an autoencoder makes no images", 1, "it needs a score network");
 }
-/* Blocks of a layer, counted by hand: 3x3, 64 to 64 channels of 16x16 pixels, 4 multiprocessors. */
+/* ---- waves ------------------------------------------------------------------------------------------------------------------------- */
+/* A layer: 3x3, 64 to 64 channels of 16x16 pixels, on 4 multiprocessors of the device that is emulated. */
+typedef struct {
+    Device *d;
+    Graph *g;
+    Tid y;
+    Exec *exec;
+} Layer;
+static Layer layer_new(const char *capability, int images) {
+    Error e = {""};
+    Layer l = {0};
+    setenv("EMU_CC", capability, 1), setenv("EMU_SMS", "4", 1);
+    l.d = device_open("emu", "fp16", &e);
+    l.g = graph_new((Precision){DG_F16, false});
+    Tid x = g_input(l.g, "x", (Shape){images, 16, 16, 64});
+    l.y = g_conv(l.g, x, g_weight(l.g, "w", (Shape){64, 3, 3, 64}, (WeightView){.kind = VIEW_CONV}), 0, 1);
+    l.g->t[l.y].keep = true;
+    graph_plan(l.g);
+    Weights *w = weights_synthetic(1, NULL);
+    if (CHECK(l.d, "%s", e.text)) l.exec = exec_new(l.g, l.d, weights_alone(w), &e);
+    CHECK(l.exec, "%s", e.text);
+    weights_free(w);
+    unsetenv("EMU_CC"), unsetenv("EMU_SMS");
+    return l;
+}
+static void layer_free(Layer *l) { exec_free(l->exec), graph_free(l->g), device_close(l->d); }
+/* Its blocks, counted by hand. */
 static void waves(void) {
     static const struct {
         const char *capability;
@@ -298,25 +325,89 @@ static void waves(void) {
     } row[] = {{"80", 2. / 16}, /* blocks of 128 pixels and 64 channels, four at once on a multiprocessor */
                {"90", 2. / 4}}; /* tiles of 128 pixels and 128 channels, one at once */
     for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
-        Error e = {""};
-        setenv("EMU_CC", row[k].capability, 1), setenv("EMU_SMS", "4", 1);
-        Device *d = device_open("emu", "fp16", &e);
-        Json *config = json_parse(tiny_network_config, strlen(tiny_network_config), &e);
-        Graph *g = graph_new((Precision){DG_F16, false});
-        Tid x = g_input(g, "x", (Shape){2, 16, 16, 64});
-        Tid y = g_conv(g, x, g_weight(g, "w", (Shape){64, 3, 3, 64}, (WeightView){.kind = VIEW_CONV}), 0, 1);
-        g->t[y].keep = true;
-        graph_plan(g);
-        Weights *w = weights_synthetic(1, config);
-        Exec *exec = exec_new(g, d, weights_alone(w), &e);
-        if (CHECK(exec, "%s", e.text))
-            for (int rows = 1; rows <= 9; rows += 4) {
-                double n = d->be->waves(exec, g->t[y].producer, rows);
-                CHECK(n == rows * row[k].of_image, "capability %s, %d images: %g waves", row[k].capability, rows, n);
-            }
-        exec_free(exec), weights_free(w), graph_free(g), json_free(config), device_close(d);
+        Layer l = layer_new(row[k].capability, 2);
+        for (int rows = 1; l.exec && rows <= 9; rows += 4) {
+            double n = l.d->be->waves(l.exec, l.g->t[l.y].producer, rows);
+            CHECK(n == rows * row[k].of_image, "capability %s, %d images: %g waves", row[k].capability, rows, n);
+        }
+        layer_free(&l);
     }
-    unsetenv("EMU_CC"), unsetenv("EMU_SMS");
+}
+/* What waves_print prints. */
+static void printed_waves(const SampleNetworks *n, int batch, Text *json, char *out, size_t size) {
+    SampleCounts counts = {0};
+    FILE *f = tmpfile();
+    fflush(stdout);
+    int own = dup(STDOUT_FILENO);
+    if (!CHECK(f && own >= 0 && dup2(fileno(f), STDOUT_FILENO) >= 0, "no file for what is printed")) return;
+    waves_print(n, &counts, batch, json);
+    fflush(stdout);
+    dup2(own, STDOUT_FILENO), close(own);
+    rewind(f);
+    size_t got = fread(out, 1, size - 1, f);
+    out[got] = 0;
+    fclose(f);
+}
+/* An eighth of a wave for each image of a pass: from three quarters to five quarters of a batch, the first one of the fullest. */
+static void better_batch(void) {
+    static const struct {
+        int batch, passes, best;
+        double share, best_share;
+        const char *line;
+    } row[] = {{12, 1, 15, .75, .9375, " 75.0 % of the convolutions' time has work for all multiprocessors; --batch 15 has 93.8 %\n"},
+               {20, 1, 16, 2.5 / 3, 1, " 83.3 % of the convolutions' time has work for all multiprocessors; --batch 16 has 100.0 %\n"},
+               {16, 1, 16, 1, 1, " 100.0 % of the convolutions' time has work for all multiprocessors; no batch from 12 to 20 has more\n"},
+               {10, 2, 8, 2.5 / 3, 1, " 83.3 % of the convolutions' time has work for all multiprocessors; --batch 8 has 100.0 %\n"},
+               {3, 1, 3, .375, .375, " 37.5 % of the convolutions' time has work for all multiprocessors\n"}};
+    for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
+        Layer l = layer_new("80", row[k].batch * row[k].passes);
+        Net net = {.exec = l.exec};
+        Predictor p = {.net = &net};
+        Text text = {0};
+        Error e = {""};
+        char out[256] = "";
+        if (l.exec) printed_waves(&(SampleNetworks){.network = &p}, row[k].batch, &text, out, sizeof out);
+        text_printf(&text, "}");
+        text.text[0] = '{'; /* for the comma after the member before */
+        Json *j = json_parse(text.text, text.len, &e);
+        const Json *w = json_get(j, "waves");
+        CHECK(w && near(number(w, "share"), row[k].share) && number(w, "batch") == row[k].best &&
+                  near(number(w, "batch_share"), row[k].best_share),
+              "batch %d: %s%s", row[k].batch, text.text, e.text);
+        const char *tail = strstr(out, row[k].line);
+        CHECK(!strncmp(out, "waves ", 6) && tail && !strcmp(tail, row[k].line), "batch %d: \"%s\", want \"%s\"", row[k].batch, out,
+              row[k].line);
+        json_free(j);
+        text_free(&text);
+        layer_free(&l);
+    }
+}
+/* Norms that are not run move nothing, and are rows of their own. */
+static void left_out(const Setup *s) {
+    static const char *const name[] = {"pixel_norm shift-scale 128 8x8 left out", "pixel_norm shift-scale 128 8x8"};
+    static const double count[] = {3, 2};
+    Error e = {""};
+    CHECK(tiny_write(at(s, "dit.safetensors"), small_dit_config, 1, &e), "%s", e.text);
+    setenv("EMU_CC", "90", 1);
+    Result *r = run(
+        s, "bench --device emu --dtype fp16 --batch 1 --warmup 0 --repeats 1 --steps 2 --ops --json dit.json --network dit.safetensors");
+    unsetenv("EMU_CC");
+    if (!succeeds(r, "bench of a DiT")) return;
+    Json *j = json_parse_file(at(s, "dit.json"), &e);
+    const Json *ops = json_get(j, "network ops");
+    int found[2] = {0};
+    for (const Json *op = ops ? ops->child : NULL; op; op = op->next) {
+        const char *what = "";
+        json_get_string(op, "op", "", &what, &e);
+        for (int k = 0; k < 2; k++) {
+            if (strcmp(what, name[k])) continue;
+            found[k]++;
+            CHECK(number(op, "count") == count[k] && (number(op, "gbytes") > 0) == k && !json_get(op, "of_ceiling") == !k,
+                  "%s: %g of them, %g GB/s", what, number(op, "count"), number(op, "gbytes"));
+        }
+    }
+    CHECK(found[0] == 1 && found[1] == 1, "rows of norms: %d left out, %d run%s", found[0], found[1], e.text);
+    json_free(j);
 }
 int main(int argc, char **argv) {
     const char *device = argc > 1 ? argv[1] : "cpu";
@@ -342,7 +433,7 @@ int main(int argc, char **argv) {
               "%s", e.text)) {
         table(&s, precision);
         fid(&s);
-        if (emu) no_ceilings(&s), waves();
+        if (emu) no_ceilings(&s), waves(), better_batch(), left_out(&s);
         char *golden = realpath("tests/golden", NULL);
         if (golden) golden_configurations(&s, golden);
         else not_run("bench --synthetic: tests/golden is not here");

@@ -28,6 +28,10 @@ static const char tiny_head_config[] =
 /* A DiT on latents of 8x8x4, and the autoencoder that makes pictures of 16x16 of them. */
 __attribute__((unused)) static const char tiny_dit_config[] =
     "{\"kind\": \"dit\", \"input_size\": 8, \"patch_size\": 2, \"hidden_size\": 16, \"depth\": 1, \"num_heads\": 2, \"num_classes\": 3}";
+/* One of 64 tokens with heads of 64, of whose five pixel norms Hopper leaves out three: the first reads patches and positions, and what
+ * reads the last makes too few channels.                                                                                             */
+__attribute__((unused)) static const char small_dit_config[] =
+    "{\"kind\": \"dit\", \"input_size\": 16, \"patch_size\": 2, \"hidden_size\": 128, \"depth\": 2, \"num_heads\": 2, \"num_classes\": 3}";
 __attribute__((unused)) static const char tiny_vae_config[] =
     "{\"kind\": \"vae\", \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"latent_channels\": 4, "
     "\"norm_num_groups\": 4, \"sample_size\": 32}";

@@ -118,7 +118,8 @@ class Op:
         if self.kind == "resize":
             return "resize%s %d %dx%d->%dx%d" % (" u8" if numbers["u8"] else "", o.c, a.h, a.w, o.h, o.w)
         if self.kind == "pixel_norm":
-            return "pixel_norm%s%s %d %dx%d" % (" rms" if numbers["rms"] else "", " shift-scale" if self.inputs[3] else "", o.c, o.h, o.w)
+            return "pixel_norm%s%s %d %dx%d%s" % (" rms" if numbers["rms"] else "", " shift-scale" if self.inputs[3] else "", o.c, o.h, o.w,
+                                                  " left out" if self.fold else "")
         return "%s %d %dx%d" % (self.kind, o.c, o.h, o.w)
 
 

@@ -186,8 +186,12 @@ def fold_norms(ops):
         readers = [reader for reader in ops if reader.kind == "conv" and reader.numbers["in"][0] == op.numbers["out"]]
         if all(folds(reader) for reader in readers):
             op.fold, ops[maker].fold = "norm", "maker"
+            moments, shift_scale = op.out.n * op.out.pixels * 8, op.inputs[3].bytes
+            op.bytes = 0  # as host/device/cuda/norm_folded.c: each tensor at the convolution that reads or writes it
+            ops[maker].bytes += moments + op.out.bytes + shift_scale // 2
             for reader in readers:
                 reader.fold = "reader"
+                reader.bytes += moments + shift_scale
 
 
 def around_norm(op):

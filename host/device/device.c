@@ -28,6 +28,7 @@ bool device_precision(const Device *d, const char *precision, Precision *p, Erro
         const char *name = precision_name(be->takes[i]), *before = i == 0 ? "" : i + 1 < be->precisions ? ", " : " or ";
         if (!precision || !strcmp(precision, name)) {
             *p = be->takes[i];
+            p->leaves_norms = d->leaves_norms && d->provider == DEVICE_OWN;
             return true;
         }
         snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", before, name);
@@ -55,7 +56,7 @@ Device *device_open(const char *spec, const char *precision, Error *e) {
     }
     Device *d = dg_alloc(sizeof *d);
     d->be = be, d->index = (int)index;
-    if (!device_precision(d, precision, &d->precision, e) || !be->open(d, e)) {
+    if (!device_precision(d, precision, &d->precision, e) || !be->open(d, e) || !device_precision(d, precision, &d->precision, e)) {
         free(d);
         return NULL;
     }
@@ -64,7 +65,7 @@ Device *device_open(const char *spec, const char *precision, Error *e) {
 bool device_provide(Device *d, DeviceProvider p, Error *e) {
     DeviceProvider before = d->provider;
     d->provider = p;
-    if (d->be->open_provider(d, e)) return true;
+    if (d->be->open_provider(d, e)) return device_precision(d, precision_name(d->precision), &d->precision, e);
     d->provider = before;
     return false;
 }

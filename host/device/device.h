@@ -18,6 +18,7 @@ typedef struct Device {
     const Backend *be;
     int index;               /* which GPU */
     Precision precision;     /* what graphs are built in when nothing else is asked for: graph_new(device->precision) */
+    bool leaves_norms;       /* set by open: the own kernels can do the work of a pixel norm that is left out (graph_norm_fold) */
     DeviceProvider provider; /* set by device_provide: exec_new may choose a library for a layer, by measurement */
     Spans *spans;            /* set after opening: records the ranges; NULL: nobody does. It outlives the device */
     void *impl;              /* the backend's own: streams, handles, caches */
@@ -123,6 +124,7 @@ struct Backend {
     const char *(*implementation)(const Exec *e, int i);
     /* How many times op i on `rows` images would fill the device's multiprocessors: whole numbers waste nothing. 0: not known. */
     double (*waves)(const Exec *e, int i, int rows);
+    double (*bytes)(const Exec *e, int i); /* that op i reads and writes on the whole batch: op_bytes, but 0 of an op that is left out */
     /* What was chosen so far, for the manifest, as JSON: {layer: implementation}, and how it was measured (autotune.h). False, and
      * nothing written: this device has no choice.                                                                        */
     bool (*choices)(const Device *d, struct Text *chosen, struct Text *measured);

@@ -70,6 +70,7 @@ double host_waves(const Exec *e, int i, int rows) {
     (void)e, (void)i, (void)rows;
     return 0;
 }
+double host_bytes(const Exec *e, int i) { return op_bytes(e->g, i); }
 bool host_choices(const Device *d, struct Text *chosen, struct Text *measured) {
     (void)d, (void)chosen, (void)measured;
     return false;

@@ -25,6 +25,7 @@ void host_profile(Exec *e, int repeats, double *seconds);
 bool host_open_provider(Device *d, Error *e);
 const char *host_implementation(const Exec *e, int i);
 double host_waves(const Exec *e, int i, int rows); /* not known */
+double host_bytes(const Exec *e, int i);
 bool host_choices(const Device *d, struct Text *chosen, struct Text *measured);
 void host_combine(Device *d, void *out, DType out_type, int n, size_t per_sample, const Term *term, int terms);
 void host_randn(Device *d, double *out, int n, size_t per_sample, const uint64_t *seed, const uint32_t *step);
@@ -37,6 +38,6 @@ void host_to_u8(Device *d, uint8_t *out, const void *x, DType type, int n, size_
     .alloc_host = host_alloc, .release_host = host_release, .download_async = host_download_async, .mark = host_mark, .wait = host_mark,   \
     .replay = host_replay, .replay_free = host_replay_free, .range_push = host_range_push, .range_pop = host_range_pop,                    \
     .profiler = host_profiler, .profile = host_profile, .open_provider = host_open_provider, .implementation = host_implementation,        \
-    .waves = host_waves, .choices = host_choices, .combine = host_combine, .randn = host_randn, .posterior = host_posterior,               \
-    .to_u8 = host_to_u8
+    .waves = host_waves, .bytes = host_bytes, .choices = host_choices, .combine = host_combine, .randn = host_randn,                       \
+    .posterior = host_posterior, .to_u8 = host_to_u8
 #endif

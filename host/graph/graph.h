@@ -65,10 +65,12 @@ typedef struct {
     size_t offset;   /* plan: bytes from the start of the arena, a multiple of DG_ALIGN */
 } Tensor;
 enum { DG_ALIGN = 256 };
-/* What a graph computes in. Graphs of different precision may run side by side on one device that takes them. */
+/* What a graph computes in, and what its device asks of its plan. Graphs of different precision may run side by side on one device that
+ * takes them.                                                                                                                 */
 typedef struct {
-    DType act; /* storage of images and feature maps; vectors are f32 (f64 where act is) */
-    bool tf32; /* act is f32: products on tensor cores, of operands rounded to tf32 */
+    DType act;         /* storage of images and feature maps; vectors are f32 (f64 where act is) */
+    bool tf32;         /* act is f32: products on tensor cores, of operands rounded to tf32 */
+    bool leaves_norms; /* the device may leave out a pixel norm (graph_norm_fold): the plan makes room for that */
 } Precision;
 
 /* ---- ops: a kind, inputs, an output, and the kind's own named parameters ------------------------------------------ */
@@ -267,6 +269,12 @@ Tid graph_backward(Graph *g, Tid y, Tid dy, Tid x); /* appends; returns d(y.dy)/
 bool grad_has_rule(OpKind k);                       /* false: a forward-only op, which graph_backward refuses */
 void graph_gather(Graph *g);                        /* linear layers of one vector come together; the last before graph_plan */
 size_t graph_plan(Graph *g);                        /* returns arena_bytes; nothing is allocated yet */
+/* A pixel norm that a device may leave out, because the convolutions around it can do its work. */
+typedef struct {
+    int maker, norm; /* ops: the convolution that writes what the norm reads; the norm */
+} NormFold;
+/* Whether op i is one, in a graph whose precision leaves_norms; its output then lives from the maker on. *f: the two. */
+bool graph_norm_fold(const Graph *g, int i, NormFold *f);
 
 #ifdef __cplusplus
 }

@@ -1,27 +1,28 @@
-/* plan.c -- lifetimes, then offsets: the biggest tensor first, at the lowest place that is free while it lives. */
+/* plan.c -- lifetimes, then offsets: the biggest tensor first, at the lowest place that is free while it lives; in two orders. */
 #include "graph/graph.h"
 #include <stdlib.h>
 
 typedef struct {
     Tid t;
     size_t bytes; /* rounded up, guards included */
+    bool first;   /* placed before those that are not */
 } Item;
 
 static int by_size(const void *a, const void *b) {
     const Item *x = a, *y = b;
+    if (x->first != y->first) return x->first ? -1 : 1;
     return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes) : x->t - y->t;
 }
 
-/* In 16 bits a device may leave out a pixel norm's own pass (device/cuda/norm_fold.c): the op that makes its input then begins its output,
- * and those that read that read its shift and scale too. */
+/* Where a pixel norm may be left out (norm_fold.c), the op that makes its input begins its output, and those that read that read its shift
+ * and scale too. */
 static void around_norms(Graph *g) {
-    if (g->precision.act != DG_F16 && g->precision.act != DG_BF16) return;
+    NormFold f;
     for (int i = 0; i < g->nop; i++) {
-        if (g->op[i].kind != OP_PIXEL_NORM) continue;
+        if (!graph_norm_fold(g, i, &f)) continue;
         Tensor *out = &g->t[g->op[i].out], *shift_scale = &g->t[g->op[i].in[3]];
-        int maker = g->t[g->op[i].in[0]].producer;
-        if (maker >= 0 && g->op[maker].kind == OP_CONV) out->first = maker;
-        if (g->op[i].in[3] && shift_scale->last < out->last) shift_scale->last = out->last;
+        out->first = f.maker;
+        if (shift_scale->last < out->last) shift_scale->last = out->last;
     }
 }
 /* And a resample's by a box filter (device/cuda/upsampled.c, pooled.c): what reads the output of one that goes up then reads its input; the
@@ -53,15 +54,9 @@ static void lifetimes(Graph *g) {
     around_norms(g);
     around_resamples(g);
 }
-size_t graph_plan(Graph *g) {
-    lifetimes(g);
+/* Gives the items their places; returns where the last one ends. */
+static size_t place(Graph *g, Item *item, int n) {
     size_t guard = align_up(g->guard_bytes), end = 0;
-    Item *item = dg_alloc((size_t)g->nt * sizeof *item);
-    int n = 0;
-    for (Tid t = 1; t < g->nt; t++) {
-        const Tensor *a = &g->t[t];
-        if (in_arena(a) && a->first <= a->last) item[n++] = (Item){t, align_up(tensor_bytes(a)) + 2 * guard};
-    }
     qsort(item, (size_t)n, sizeof *item, by_size);
     for (int i = 0; i < n; i++) {
         Tensor *a = &g->t[item[i].t];
@@ -78,6 +73,39 @@ size_t graph_plan(Graph *g) {
         a->offset = begin + guard;
         if (begin + item[i].bytes > end) end = begin + item[i].bytes;
     }
+    return end;
+}
+static bool lives_at(const Graph *g, Tid t, int op) { return g->t[t].first <= op && g->t[t].last >= op; }
+/* The op at which the items that live are the most bytes. */
+static int fullest(const Graph *g, const Item *item, int n) {
+    size_t most = 0;
+    int at = 0;
+    for (int op = 0; op < g->nop; op++) {
+        size_t live = 0;
+        for (int i = 0; i < n; i++) live += lives_at(g, item[i].t, op) ? item[i].bytes : 0;
+        if (live > most) most = live, at = op;
+    }
+    return at;
+}
+/* By size alone a stream that hands on from block to block can lie where nothing fits beside it when memory is fullest: that moment's
+ * tensors first is another try, and the smaller arena is taken.                                                                 */
+size_t graph_plan(Graph *g) {
+    lifetimes(g);
+    size_t guard = align_up(g->guard_bytes);
+    Item *item = dg_alloc((size_t)g->nt * sizeof *item);
+    int n = 0;
+    for (Tid t = 1; t < g->nt; t++) {
+        const Tensor *a = &g->t[t];
+        if (in_arena(a) && a->first <= a->last) item[n++] = (Item){t, align_up(tensor_bytes(a)) + 2 * guard, false};
+    }
+    size_t by_size_alone = place(g, item, n);
+    int at = fullest(g, item, n);
+    for (int i = 0; i < n; i++) item[i].first = lives_at(g, item[i].t, at);
+    g->arena_bytes = place(g, item, n);
+    if (g->arena_bytes >= by_size_alone) {
+        for (int i = 0; i < n; i++) item[i].first = false;
+        g->arena_bytes = place(g, item, n);
+    }
     free(item);
-    return g->arena_bytes = end;
+    return g->arena_bytes;
 }

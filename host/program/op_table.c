@@ -41,6 +41,7 @@ static void describe(const Exec *x, int i, char *out, size_t size) {
     const char *by = x->dev->be->implementation(x, i);
     size_t n = strlen(out);
     if (strcmp(by, "own")) snprintf(out + n, size - n, " by %s", by);
+    if (!(x->dev->be->bytes(x, i) > 0)) snprintf(out + n, size - n, " left out");
 }
 static int slower_first(const void *a, const void *b) {
     const Row *x = a, *y = b;
@@ -74,7 +75,7 @@ void op_table(const char *name, Exec *x, int repeats, const Ceilings *ceilings, 
         int r = 0;
         while (r < rows && strcmp(row[r].what, what)) r++;
         if (r == rows) memcpy(row[rows++].what, what, sizeof what);
-        row[r].count++, row[r].seconds += seconds[i], row[r].flops += op_flops(g, i), row[r].bytes += op_bytes(g, i);
+        row[r].count++, row[r].seconds += seconds[i], row[r].flops += op_flops(g, i), row[r].bytes += x->dev->be->bytes(x, i);
         total += seconds[i];
     }
     qsort(row, (size_t)rows, sizeof *row, slower_first);

@@ -339,6 +339,7 @@ const Backend backend_cuda = {
     .open_provider = cuda_choices_open,
     .implementation = cuda_implementation,
     .waves = cuda_waves,
+    .bytes = cuda_fold_bytes,
     .choices = cuda_choices,
     .run_op = cuda_run_op,
     .combine = state_combine,

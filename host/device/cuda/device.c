@@ -55,6 +55,7 @@ bool cuda_open(Device *d, Error *e) {
     for (int i = 0; i < STAGING_HALVES; i++) new_event(&c->left[i]);
     new_event(&c->ready);
     d->impl = c;
+    d->leaves_norms = c->capability == 90; /* Hopper's convolutions */
     return true;
 }
 void cuda_close(Device *d) {

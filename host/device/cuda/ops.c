@@ -92,7 +92,7 @@ static int run_conv(const Exec *e, int i, int ops, void *stream) {
         return cuda_linear(a, ops, stream);
     }
     ConvArgs a = cuda_conv_args(e, i);
-    Fold f;
+    NormFold f;
     if (cuda_fold_maker(e, i, &f)) return cuda_run_fold_maker(e, &f, a, stream);
     if (cuda_fold_reader(e, i, &f)) return cuda_run_fold_reader(e, i, &f, a, stream);
     cuda_up_args(e, i, &a);
@@ -332,7 +332,7 @@ static int run_resize(const Exec *e, int i, void *stream) {
 static int run_pixel_norm(const Exec *e, int i, void *stream) {
     const Op *op = op_at(e, i);
     Shape x = shape(e, op->in[0]);
-    Fold f;
+    NormFold f;
     if (cuda_norm_folded(e, i, &f)) return 0;
     PixelNormArgs a = {.x = data(e, op->in[0]),
                        .gamma = data(e, op->in[1]),
