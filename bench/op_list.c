@@ -176,7 +176,8 @@ int main(int argc, char **argv) {
     for (int i = 2; i < argc; i++) {
         if (i > 2) printf(",\n");
         bool preset = !strcmp(argv[i], "--preset") && i + 1 < argc;
-        if (!(preset ? list_preset(argv[++i], (Precision){.act = act, .leaves_norms = true}, &e) : list_case(argv[i], (Precision){.act = act}, &e))) {
+        const Precision p = {.act = act, .leaves_norms = true};
+        if (!(preset ? list_preset(argv[++i], p, &e) : list_case(argv[i], p, &e))) {
             fprintf(stderr, "op_list: %s\n", e.text);
             return 1;
         }

@@ -421,6 +421,10 @@ def test_preset():
     check("which moves nothing; the convolutions move its copy, moments, scale and shift", [op.bytes - own[k] for k, op in enumerate(ops)],
           [image + 8 * rows + vector // 2, -own[1], 8 * rows + vector])
     check("and is named so", ops[1].describe(), "pixel_norm shift-scale 1152 16x16 left out")
+    call = {"rows": {"a": {"ms": [1.0, 3.0]}, "a left out": {"ms": [0.0, 0.0]}}}
+    text = report.beside(call, [{"op": name, "count": 1, "ms": 4.0} for name in ("a by cudnn", "a left out", "b")])
+    check("measured rows beside it, of launches, of none, and unknown ones", text.splitlines()[2:],
+          ["| a by cudnn | 1 | 1.000..3.000 | 4.000 | 2.00 |", "| a left out | 1 | 0.000 | 4.000 |  |", "| b | 1 |  | 4.000 | not predicted |"])
     block["ops"][0]["stats"] = True
     check("not where statistics are wanted", [len(of) for _, of in launches.launches_of(block, 4, True)], [1, 1, 1])
     check("and not without Hopper's kernels", len(launches.launches_of(stream_and_norm(), 4)[1][1]), 1)

@@ -98,5 +98,5 @@ def beside(call, measured):
         name = row["op"].split(" by ")[0]
         ms = call["rows"].get(name, {}).get("ms")
         lines.append("| %s | %d | %s | %.3f | %s |" % (row["op"], row["count"], span(ms, "%.3f") if ms else "", row["ms"],
-                                                    "%.2f" % (row["ms"] / mean(ms)) if ms else "not predicted"))
+                                                    "%.2f" % (row["ms"] / mean(ms)) if ms and mean(ms) else "" if ms else "not predicted"))
     return "\n".join(lines) + "\n"
