@@ -197,7 +197,7 @@ extern "C" int cuda_conv(const ConvArgs *a, void *stream) {
 extern "C" double cuda_conv_waves(const ConvArgs *a) {
     if (conv_sm90_takes(a)) return conv_sm90_waves(a);
     if (conv_narrow_takes(a)) return 0; // blocks walk over images: no waves
-    if (a->skip[0]) return 0; // several launches, each with waves of its own
+    if (a->skip[0]) return 0;           // several launches, each with waves of its own
     const bool mma = a->x_type != DG_F32 || a->tf32;
     const int columns = !mma ? (int)F32Tile::COLUMNS : a->k > 64 ? 128 : 64;
     const int resident = !mma ? F32_BLOCKS : columns == 128 ? (int)MmaTile<128>::BLOCKS : (int)MmaTile<64>::BLOCKS;

@@ -105,6 +105,7 @@ typedef struct {                             /* OP_NORM, and OP_NORM_BWD with dy
     int n, height, width, c, x_c, groups;
     float eps;
     bool silu;
+    int multiprocessors;   /* of the device */
     void *workspace;       /* cuda_norm_workspace(a) bytes: of this op alone */
     const float *stats[2]; /* optional: statistics of x's channels [0, stats_c[0]) as ConvArgs.stats, then of the rest */
     int stats_c[2];

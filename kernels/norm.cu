@@ -12,8 +12,8 @@
 
 // ---- device code ------------------------------------------------------------------------------------------------------
 
-enum { ROWS_AT_ONCE = 4, WALKS = 4, FEW_BLOCKS = 512 };
-enum { LANE_PITCH = ROW_THREADS + 2 }; // of a value's entries in shared memory: no two threads of a warp meet in a bank
+enum { ROWS_AT_ONCE = 4, WALKS = 4, BLOCKS_EACH = 4 }; // BLOCKS_EACH: of a multiprocessor, before a block takes more of an image
+enum { LANE_PITCH = ROW_THREADS + 2 };                 // of a value's entries in shared memory: no two threads of a warp meet in a bank
 
 // How many of rows first, first + apart, ... lie below `rows`, and at most `most`.
 GPU_FN int rows_from(int first, int apart, int rows, int most) { return first < rows ? min((rows - first - 1) / apart + 1, most) : 0; }
@@ -189,7 +189,8 @@ extern "C" int cuda_norm(const NormArgs *a, void *stream) {
     const int rows = (a->down ? (int)QUADS : norm_rows(p)) * s.lanes, outputs = a->down ? p.pixels / 4 : p.pixels;
     // Long parts read the statistics less often, where that leaves enough blocks; the result is the same.
     s.part = WALKS * rows;
-    while (s.part > rows && (size_t)p.n * (size_t)(ceil_div(p.c, s.channels) * ceil_div(outputs, s.part)) < FEW_BLOCKS) s.part /= 2;
+    const size_t enough = (size_t)(BLOCKS_EACH * a->multiprocessors);
+    while (s.part > rows && (size_t)p.n * (size_t)(ceil_div(p.c, s.channels) * ceil_div(outputs, s.part)) < enough) s.part /= 2;
     const dim3 grid((unsigned)ceil_div(p.c, s.channels), (unsigned)ceil_div(outputs, s.part), (unsigned)p.n);
     const NormKernel pool = p.y_type == DG_F16 ? norm_pool_kernel<__half, RUN> : norm_pool_kernel<__nv_bfloat16, RUN>;
     return gpu::launch_dependent(a->down ? pool : apply[norm_kernel_of(p)], grid, dim3(NORM_THREADS), (size_t)s.channels * sizeof(float4),

@@ -44,7 +44,7 @@ SM90_LONG = "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16 con
             "$(SM90) $(BUILD)/race/tests/test_ops emu fp16 conv" "$(SM90) $(BUILD)/race/tests/test_stats emu fp16" \
             "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_stats emu bf16" "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_norm_fold emu fp16" \
             "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_norm_fold emu bf16" "$(SM90) EMU_SCHED=rev $(EMU)/test_norm_fold emu bf16" "$(SM90) $(BUILD)/race/tests/test_norm_fold emu" "$(SM90) $(EMU)/test_batch emu=fp16" \
-            "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_upsampled emu fp16" "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_upsampled emu bf16" "$(SM90) $(BUILD)/race/tests/test_upsampled emu" "$(SM90) $(EMU)/test_upsampled emu bf16" "$(EMU)/test_upsampled emu" "$(EMU)/test_pooled emu bf16" "env EMU_SCHED=rev $(EMU)/test_pooled emu fp16" "$(BUILD)/race/tests/test_pooled emu"
+            "$(SM90) EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_upsampled emu fp16" "$(SM90) EMU_SCHED=rand EMU_ASYNC=rand $(EMU)/test_upsampled emu bf16" "$(SM90) $(BUILD)/race/tests/test_upsampled emu" "$(SM90) $(EMU)/test_upsampled emu bf16" "$(EMU)/test_upsampled emu" "$(EMU)/test_pooled emu bf16" "env EMU_SMS=1 $(EMU)/test_ops emu fp16 norm" "env EMU_SMS=1 $(EMU)/test_pooled emu fp16" "env EMU_SCHED=rev $(EMU)/test_pooled emu fp16" "$(BUILD)/race/tests/test_pooled emu"
 # hours
 WHOLE = "$(BUILD)/tests/test_golden ref sample" "$(BUILD)/tests/test_golden cpu large" $(RANDOM_WHOLE) $(EMU_WHOLE) "tests/mutate.sh kernels" "tests/mutate.sh core"
 RANDOM_WHOLE = \

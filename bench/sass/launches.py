@@ -282,7 +282,7 @@ def row_block(channels, run, most):
     return RowBlock(c=channels, across=across, lanes=ROW_THREADS // across)
 
 
-NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, THIRD_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 256, 99 * 1024, 75 * 1024, 2, 4, 512, 8
+NORM_THREADS, WHOLE_THREADS, WHOLE_SHARED, THIRD_SHARED, PAD, WALKS, FEW_BLOCKS, HELD_ROWS = 256, 256, 99 * 1024, 75 * 1024, 2, 4, 4 * MULTIPROCESSORS, 8
 
 
 def slice_unit(p, run):

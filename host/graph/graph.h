@@ -256,7 +256,7 @@ typedef enum { OPERAND_NONE, OPERAND_FULL, OPERAND_VECTOR, OPERAND_POSITIONS } O
 Operand operand_of(const Graph *g, Tid operand, Tid out);
 size_t tensor_bytes(const Tensor *t);
 static inline bool in_arena(const Tensor *t) { return t->kind == T_INPUT || t->kind == T_ACT; } /* else it has memory of its own */
-float box_factor(const Op *op); /* of a resample by a box filter: what it multiplies each pixel, or a sum of four, by; 0: another op */
+float box_factor(const Op *op);   /* of a resample by a box filter: what it multiplies each pixel, or a sum of four, by; 0: another op */
 bool is_nearest_up(const Op *op); /* a resample that gives each pixel four times, exactly */
 static inline size_t align_up(size_t bytes) { return (bytes + DG_ALIGN - 1) & ~(size_t)(DG_ALIGN - 1); }
 double op_flops(const Graph *g, int i); /* of op i; 2 per multiply-add of convs and attention, 0 for lookups and the rest */

@@ -121,6 +121,7 @@ NormArgs cuda_norm_args(const Exec *e, int i) {
                   .groups = op->norm.groups,
                   .eps = op->norm.eps,
                   .silu = op->norm.silu,
+                  .multiprocessors = ((const Cuda *)e->dev->impl)->multiprocessors,
                   .workspace = op_workspace(e, i),
                   .moments = op_forward(e, i)};
     int from[2];
