@@ -31,7 +31,7 @@ from sass.decode import Unreadable, disassemble, find_tool  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join("bench", "results")
 COUNTED, PREDICTED = os.path.join(RESULTS, "kernels-counted"), os.path.join(RESULTS, "kernels-predicted")
-SOURCES = ("conv", "conv_sm90", "linear", "linear_mma", "norm", "norm_bwd", "attention", "attention_sm90", "attention_wide", "attention_bwd", "attention_bwd_sm90", "elementwise", "pool", "pixel_norm", "norm_fold", "softmax")
+SOURCES = ("conv", "conv_sm90", "linear", "linear_mma", "norm", "norm_bwd", "attention", "attention_sm90", "attention_wide", "attention_bwd", "attention_bwd_sm90", "attention_bwd_heads_sm90", "elementwise", "pool", "pixel_norm", "norm_fold", "softmax")
 CANNOT_TELL = 3
 
 
