@@ -1,29 +1,34 @@
 // attention_bwd_heads_sm90.cu -- the gradient of attention_bwd_sm90.cu for at most 256 tokens, in one kernel: a head's queries, keys, values
 // and dy lie in shared memory whole and are read once.
 // Work:   a block per multiprocessor makes head after head. Of its three groups of 4 warps the first two own 64 rows at a time. First these
-//         are queries (D, then dq, and the statistics that keys want to know), then, behind a barrier, keys (dk and dv). In the third group a
-//         thread fills shared memory by TMA and runs into the next head: in a ring of pairs of tensors, keys with values, queries with
-//         dy, keys and values are free as soon as the last of them are in registers. With up to 64 tokens a group has heads of its own,
-//         and its own ring.
+//         are queries (D, then dq, and the statistics that keys want to know), then, behind a barrier, keys (dk and dv). In the third
+//         group a thread fills shared memory by TMA, warps bring what the forward left, and all run into the next heads. Tensors lie
+//         there in a ring of pairs: keys with values, queries with dy. Keys and values are free as soon as the last of them are in
+//         registers. With up to 64 tokens a group has heads of its own, and its own ring.
 // Edges:  TMA reads zeros past the last token, where dP and so D are zeros too.
-// Order:  the others in order, 64 at a time: independent of the batch and the place in it.
+// Order:  the others 64 at a time, for dq the last of them first, whose weights are there when D is known: independent of the batch and the
+//         place in it.
 // Limits: attn_bwd_heads_fits, and attn_bwd_sm90_takes. Of what AttnParams says of the forward it wants the scores alone.
 #include "kernels/attention_bwd_sm90.h"
 #include "kernels/attention_bwd_sm90_tile.h"
 
-// Shared memory: rings of pairs of tensors of a head, TILES tiles each; of each ring the statistics of two heads' queries, and what |dP|
-// cannot exceed; barriers.
+// Shared memory: rings of pairs of tensors of a head, TILES tiles each; outputs; of each ring the statistics of some heads' queries,
+// and what |dP| cannot exceed; barriers.
 template <int TILES> struct HeadMemory {
     enum {
         RINGS = TILES == 1 ? GROUPS : 1,
+        SCORE_WARPS = GROUPS / RINGS,
         RING_WARPS = GROUPS * GROUP_WARPS / RINGS, // that use one
         BUFFERS = TILES == 1 ? 6 : 3,
+        HEADS = (BUFFERS + 1) / 2, // whose statistics lie there
         PAIR_BYTES = 2 * TILES * TILE_BYTES,
-        STATISTICS = RINGS * BUFFERS * PAIR_BYTES,
-        BOUNDS = STATISTICS + 2 * RINGS * TILES * STATISTICS_BYTES,
-        FULL = BOUNDS + 2 * RINGS * TILES * GROUP_WARPS * (int)sizeof(float),
+        OUTPUTS = RINGS * BUFFERS * PAIR_BYTES,
+        STATISTICS = OUTPUTS + OUTPUT_BYTES,
+        BOUNDS = STATISTICS + HEADS * RINGS * TILES * STATISTICS_BYTES,
+        FULL = BOUNDS + HEADS * RINGS * TILES * GROUP_WARPS * (int)sizeof(float),
         EMPTY = FULL + 8 * RINGS * BUFFERS,
-        SHARED_BYTES = EMPTY + 8 * RINGS * BUFFERS
+        SCORED = EMPTY + 8 * RINGS * BUFFERS,
+        SHARED_BYTES = SCORED + 8 * RINGS * HEADS
     };
     static_assert((int)SHARED_BYTES <= 227 << 10, "a block's shared memory");
 };
@@ -58,13 +63,14 @@ template <int TILES> struct Ring {
         __syncwarp();
         if (threadIdx.x % 32 == 0) gpu::mbar_arrive(empty(pair));
     }
-    // Of the n-th head; two lie there in turn: a group may be at the next one's queries while the other is at this one's keys.
+    // Of the n-th head. Several lie there in turn: the place is free when the buffer for its queries is, for then all warps have done with the
+    // head before the one before (or with the third before, in a ring of 6 buffers).
+    GPU_FN int head(uint32_t n) const { return number * Memory::HEADS + (int)(n % Memory::HEADS); }
     GPU_FN float4 *statistics(uint8_t *shared, uint32_t n) const {
-        return (float4 *)(shared + Memory::STATISTICS) + ((int)(n % 2) * Memory::RINGS + number) * TILES * TILE_ROWS;
+        return (float4 *)(shared + Memory::STATISTICS) + head(n) * TILES * TILE_ROWS;
     }
-    GPU_FN float *bounds(uint8_t *shared, uint32_t n) const {
-        return (float *)(shared + Memory::BOUNDS) + ((int)(n % 2) * Memory::RINGS + number) * TILES * GROUP_WARPS;
-    }
+    GPU_FN float *bounds(uint8_t *shared, uint32_t n) const { return (float *)(shared + Memory::BOUNDS) + head(n) * TILES * GROUP_WARPS; }
+    GPU_FN uint32_t scored(uint32_t n) const { return base + Memory::SCORED + 8 * (uint32_t)head(n); }
     // Calls f(n, its place) for every head of this ring.
     template <class F> GPU_FN void walk(const HeadParams &p, const F &f) const {
         uint32_t n = 0;
@@ -91,6 +97,28 @@ GPU_FN void load_heads(const Ring<TILES> &ring, const gpu::TensorMap *qkv, const
     });
 }
 
+// Beside it: warps of each ring that bring what the forward left of the queries, each of a part of them; their D is added when it is known.
+template <typename T, int TILES> GPU_FN void load_scores(const Ring<TILES> &ring, int part, uint8_t *shared, const HeadParams &g) {
+    const AttnParams &p = g.attn;
+    ring.walk(g, [&](uint32_t n, AttnPlace at) {
+        enum { QUERIES = TILES * TILE_ROWS / HeadMemory<TILES>::SCORE_WARPS / 32 }; // of a lane
+        const int first = part * QUERIES * 32 + (int)threadIdx.x % 32;
+        float2 score[QUERIES];
+        GPU_FOR (int i = 0; i < QUERIES; i++) {
+            const int query = first + 32 * i;
+            score[i] = query < p.tokens ? p.scores[row_number(p, at) + (size_t)query] : make_float2(0, 0);
+        }
+        gpu::mbar_wait(ring.empty(2 * n + 1), ring.phase(2 * n + 1) ^ 1);
+        GPU_FOR (int i = 0; i < QUERIES; i++) {
+            float4 statistics = query_statistics<T>(score[i], 0);
+            statistics.w = score[i].y;
+            ring.statistics(shared, n)[first + 32 * i] = statistics;
+        }
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) gpu::mbar_arrive(ring.scored(n));
+    });
+}
+
 // What 64 keys add to D, the sum of probability times dP, and the largest |dP|. The difference of scores is taken before it is scaled: a key
 // that takes all has the probability 1 exactly, and a D that is its dP.
 template <typename T>
@@ -109,17 +137,17 @@ GPU_FN void add_dots(float (&dot)[2], float (&most)[2], float (&s)[SUMS], float 
 
 // dq of a tile of the n-th head, whose first row `at` says.
 template <typename T, int TILES>
-GPU_FN void own_queries(const Ring<TILES> &ring, uint8_t *shared, uint32_t n, AttnPlace at, const HeadParams &g, const GroupThread &t) {
+GPU_FN void own_queries(const Ring<TILES> &ring, const Outputs &to, uint8_t *shared, uint32_t n, AttnPlace at, const HeadParams &g,
+                        const GroupThread &t) {
     const AttnParams &p = g.attn;
     const int tile = at.first / TILE_ROWS;
-    float2 score[2];
-    GPU_FOR (int h = 0; h < 2; h++) {
-        const int query = at.first + t.row(h);
-        score[h] = query < p.tokens ? p.scores[row_number(p, at) + (size_t)query] : make_float2(0, 0);
-    }
     OwnQueries own;
     float most[1][2] = {{0, 0}}, dq[SUMS], s[SUMS], dp[SUMS];
     own.dot[0] = own.dot[1] = 0;
+    float4 *const statistics = ring.statistics(shared, n) + at.first;
+    float2 score[2];
+    gpu::mbar_wait(ring.scored(n), n / HeadMemory<TILES>::HEADS & 1);
+    GPU_FOR (int h = 0; h < 2; h++) score[h] = make_float2(statistics[t.row(h)].x, statistics[t.row(h)].w);
     ring.wait(2 * n + 1);
     keep_rows(own.query, ring.base + ring.tile_at(2 * n + 1, 0, tile), t);
     keep_rows(own.dy, ring.base + ring.tile_at(2 * n + 1, 1, tile), t);
@@ -134,24 +162,23 @@ GPU_FN void own_queries(const Ring<TILES> &ring, uint8_t *shared, uint32_t n, At
         }
     find_range<T>(own, score, most[0], p);
     if ((t.lane & 3) == 0)
-        GPU_FOR (int h = 0; h < 2; h++) ring.statistics(shared, n)[at.first + t.row(h)] = query_statistics<T>(score[h], own.dot[h]);
+        GPU_FOR (int h = 0; h < 2; h++) statistics[t.row(h)].z = own.dot[h];
     if (IsHalf<T>::VALUE) leave_largest(ring.bounds(shared, n), p.tokens, at.first + 16 * t.warp, most);
 
-    auto nothing = [] {};
-    auto add = [&](int step, bool last) {
-        add_keys<T>(dq, s, dp, own, ring.tile_of(2 * n, 0, step), ring.tile_of(2 * n, 1, step), last, p.tokens - step * TILE_ROWS,
-                    p.log2_scale, nothing, nothing);
-    };
     clear(dq);
-    for (int step = 0; step < g.tiles - 1; step++) add(step, false);
-    add(g.tiles - 1, true);
+    GPU_FOR (int i = 0; i < SUMS; i++) s[i] *= p.scale / own.unscale[i / 2 % 2]; // the last keys' probabilities and dP are there
+    add_slopes<T>(dq, s, dp, own.dot, ring.tile_of(2 * n, 0, g.tiles - 1));
+    auto nothing = [] {};
+    for (int step = 0; step < g.tiles - 1; step++)
+        add_keys<T>(dq, s, dp, own, ring.tile_of(2 * n, 0, step), ring.tile_of(2 * n, 1, step), false, TILE_ROWS, p.log2_scale, nothing,
+                    nothing);
     wait_products<0>(dq, s, dp);
-    store_rows<T>(p, dq, own.unscale, at, QUERY, t.warp, t.lane);
+    store_rows<T>(to, p, dq, own.unscale, at, QUERY, t);
 }
 // dk and dv of a tile; all warps of the ring have left their queries' statistics. last: no further keys of the head are the warp's. (Every
 // group has some: a head that two share has more than 64.)
 template <typename T, int TILES>
-GPU_FN void own_keys(const Ring<TILES> &ring, uint8_t *shared, uint32_t n, AttnPlace at, bool last, const HeadParams &g,
+GPU_FN void own_keys(const Ring<TILES> &ring, const Outputs &to, uint8_t *shared, uint32_t n, AttnPlace at, bool last, const HeadParams &g,
                      const GroupThread &t) {
     const AttnParams &p = g.attn;
     const int tile = at.first / TILE_ROWS;
@@ -168,27 +195,31 @@ GPU_FN void own_keys(const Ring<TILES> &ring, uint8_t *shared, uint32_t n, AttnP
         add_queries<T>(dk, dv, s, dp, own, ring.tile_of(2 * n + 1, 0, step), ring.tile_of(2 * n + 1, 1, step),
                        (const uint8_t *)(ring.statistics(shared, n) + step * TILE_ROWS), p.log2_scale, nothing, nothing);
     wait_products<0>(dk, dv, s, dp);
-    store_keys<T>(p, dk, dv, own, at, t);
+    store_keys<T>(to, p, dk, dv, own, at, t);
 }
-template <typename T, int TILES> GPU_FN void grad_heads(uint8_t *shared, uint32_t base, const HeadParams &g) {
+template <typename T, int TILES>
+GPU_FN void grad_heads(uint8_t *shared, uint32_t base, const gpu::TensorMap *outputs, const HeadParams &g) {
     typedef HeadMemory<TILES> Memory;
     const GroupThread t;
     const bool alone = Memory::RINGS > 1; // with its head
     const Ring<TILES> ring = {base, alone ? t.group : 0};
+    const Outputs to = {outputs, base + Memory::OUTPUTS + threadIdx.x / 32 * WARP_BYTES};
     const int first = alone ? 0 : t.group, apart = alone ? 1 : GROUPS;
     ring.walk(g, [&](uint32_t n, AttnPlace at) {
-        for (int tile = first; tile < g.tiles; tile += apart) own_queries<T>(ring, shared, n, {at.image, at.head, tile * TILE_ROWS}, g, t);
+        for (int tile = first; tile < g.tiles; tile += apart)
+            own_queries<T>(ring, to, shared, n, {at.image, at.head, tile * TILE_ROWS}, g, t);
         gpu::bar_sync(1 + ring.number, 32 * Memory::RING_WARPS);
         for (int tile = first; tile < g.tiles; tile += apart)
-            own_keys<T>(ring, shared, n, {at.image, at.head, tile * TILE_ROWS}, tile + apart >= g.tiles, g, t);
+            own_keys<T>(ring, to, shared, n, {at.image, at.head, tile * TILE_ROWS}, tile + apart >= g.tiles, g, t);
         ring.release(2 * n + 1);
     });
+    if (t.lane == 0) gpu::bulk_wait_read<0>();
 }
 
 template <typename T, int TILES>
 __global__ void __launch_bounds__(THREADS, 1)
     attn_grad_heads_kernel(const __grid_constant__ gpu::TensorMap qkv, const __grid_constant__ gpu::TensorMap dy,
-                           const __grid_constant__ HeadParams p) {
+                           const __grid_constant__ gpu::TensorMap outputs, const __grid_constant__ HeadParams p) {
     typedef HeadMemory<TILES> Memory;
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
@@ -197,18 +228,21 @@ __global__ void __launch_bounds__(THREADS, 1)
             gpu::mbar_init(base + Memory::FULL + 8 * buffer, 1);
             gpu::mbar_init(base + Memory::EMPTY + 8 * buffer, Memory::RING_WARPS);
         }
+        for (int head = 0; head < Memory::RINGS * Memory::HEADS; head++)
+            gpu::mbar_init(base + Memory::SCORED + 8 * head, Memory::SCORE_WARPS);
         gpu::fence_barrier_init();
     }
     __syncthreads();
     gpu::grid_enter(); // all: the kernel before may have written what is loaded and may still read what is written
     if (threadIdx.x >= GROUPS * GROUP_THREADS) {
-        gpu::setmaxnreg_dec<24>();
+        gpu::setmaxnreg_dec<32>();
         const int warp = (int)threadIdx.x / 32 - GROUPS * GROUP_WARPS;
         if (warp < Memory::RINGS && threadIdx.x % 32 == 0) load_heads<TILES>({base, warp}, &qkv, &dy, p);
+        if (warp >= GROUPS) load_scores<T, TILES>({base, warp % Memory::RINGS}, (warp - GROUPS) / Memory::RINGS, shared, p);
         __syncwarp();
     } else {
         gpu::setmaxnreg_inc<240>();
-        grad_heads<T, TILES>(shared, base, p);
+        grad_heads<T, TILES>(shared, base, &outputs, p);
     }
 }
 
@@ -217,13 +251,15 @@ __global__ void __launch_bounds__(THREADS, 1)
 template <typename T, int TILES> static int launch_tiles(const AttnArgs *a, cudaStream_t stream) {
     typedef HeadMemory<TILES> Memory;
     HeadParams p = {attn_params(a), a->n * a->heads, ceil_div(a->tokens, TILE_ROWS)};
-    gpu::TensorMap qkv, dy;
+    gpu::TensorMap qkv, dy, outputs;
     int failed = attn_rows_map(&qkv, a, a->qkv, 3 * a->heads, a->n, HEAD, gpu::SWIZZLE_128B);
     failed |= attn_rows_map(&dy, a, a->dy, a->heads, a->n, HEAD, gpu::SWIZZLE_128B);
+    failed |= output_map(&outputs, a);
     if (failed) return cudaErrorInvalidValue;
     const int blocks = ceil_div(p.problems, Memory::RINGS), most = a->multiprocessors > 0 ? a->multiprocessors : 1;
     const dim3 grid((unsigned)(blocks < most ? blocks : most));
-    return gpu::launch_dependent(attn_grad_heads_kernel<T, TILES>, grid, dim3(THREADS), (size_t)Memory::SHARED_BYTES, stream, qkv, dy, p);
+    return gpu::launch_dependent(attn_grad_heads_kernel<T, TILES>, grid, dim3(THREADS), (size_t)Memory::SHARED_BYTES, stream, qkv, dy,
+                                 outputs, p);
 }
 template <typename T> static int launch_type(const AttnArgs *a, cudaStream_t stream) {
     return a->tokens <= TILE_ROWS ? launch_tiles<T, 1>(a, stream) : launch_tiles<T, MOST_TILES>(a, stream);

@@ -22,7 +22,8 @@ template <bool OWN_KEYS> struct GradMemory {
         OWN_BYTES = OWN_TILES * TILE_BYTES,
         STAGE_BYTES = 2 * TILE_BYTES + (OWN_KEYS ? (int)STATISTICS_BYTES : 0),
         FIRST_STAGE = GROUPS * OWN_BYTES,
-        OWN_FULL = FIRST_STAGE + STAGES * STAGE_BYTES,
+        OUTPUTS = FIRST_STAGE + STAGES * STAGE_BYTES,
+        OWN_FULL = OUTPUTS + OUTPUT_BYTES,
         OWN_EMPTY = OWN_FULL + 8 * GROUPS,
         FULL = OWN_EMPTY + 8 * GROUPS,
         EMPTY = FULL + 8 * STAGES,
@@ -111,6 +112,7 @@ template <bool OWN_KEYS> struct Owner : GroupThread {
         first_stage = (uint32_t)gpu::wgmma_desc_sw128(base + Memory::FIRST_STAGE);
         gpu::hold(base), gpu::hold(first_stage);
     }
+    GPU_FN Outputs outputs(const gpu::TensorMap *map) const { return {map, base + Memory::OUTPUTS + threadIdx.x / 32 * WARP_BYTES}; }
     // The lower word of the matrix descriptor of a stage's tile.
     GPU_FN uint32_t stage_tile(uint32_t count, int tile) const {
         return first_stage + (count % STAGES * Memory::STAGE_BYTES + (uint32_t)(tile * TILE_BYTES)) / 16;
@@ -161,7 +163,7 @@ template <typename T> GPU_FN void query_dots(const Owner<false> &o, const uint32
     add_diagonal(bound, square, o.warp, o.lane);
 }
 
-template <typename T> GPU_FN void grad_queries(const uint8_t *shared, uint32_t base, const GradParams &g) {
+template <typename T> GPU_FN void grad_queries(const uint8_t *shared, uint32_t base, const gpu::TensorMap *outputs, const GradParams &g) {
     typedef Owner<false> O;
     const AttnParams &p = g.attn;
     const O o(base);
@@ -208,11 +210,12 @@ template <typename T> GPU_FN void grad_queries(const uint8_t *shared, uint32_t b
         add(g.steps - 1, true);
         wait_products<0>(dq, s, dp);
         o.release_stage(count - 1);
-        store_rows<T>(p, dq, own.unscale, at, QUERY, o.warp, o.lane);
+        store_rows<T>(o.outputs(outputs), p, dq, own.unscale, at, QUERY, o);
     }
+    if (o.lane == 0) gpu::bulk_wait_read<0>();
 }
 
-template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base, const GradParams &g) {
+template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base, const gpu::TensorMap *outputs, const GradParams &g) {
     typedef Owner<true> O;
     const AttnParams &p = g.attn;
     const O o(base);
@@ -242,14 +245,16 @@ template <typename T> GPU_FN void grad_keys(const uint8_t *shared, uint32_t base
         }
         wait_products<0>(dk, dv, s, dp);
         o.release_stage(count - 1);
-        store_keys<T>(p, dk, dv, own, at, o);
+        store_keys<T>(o.outputs(outputs), p, dk, dv, own, at, o);
     }
+    if (o.lane == 0) gpu::bulk_wait_read<0>();
 }
 
 template <typename T, bool OWN_KEYS>
 __global__ void __launch_bounds__(THREADS, 1)
     attn_grad_wgmma_kernel(const __grid_constant__ gpu::TensorMap qkv, const __grid_constant__ gpu::TensorMap dy,
-                           const __grid_constant__ gpu::TensorMap left, const __grid_constant__ GradParams p) {
+                           const __grid_constant__ gpu::TensorMap left, const __grid_constant__ gpu::TensorMap outputs,
+                           const __grid_constant__ GradParams p) {
     typedef GradMemory<OWN_KEYS> Memory;
     DYN_SHARED(shared);
     const uint32_t base = gpu::smem_u32(shared);
@@ -274,8 +279,8 @@ __global__ void __launch_bounds__(THREADS, 1)
         __syncwarp();
     } else {
         gpu::setmaxnreg_inc<240>();
-        if constexpr (OWN_KEYS) grad_keys<T>(shared, base, p);
-        else grad_queries<T>(shared, base, p);
+        if constexpr (OWN_KEYS) grad_keys<T>(shared, base, &outputs, p);
+        else grad_queries<T>(shared, base, &outputs, p);
     }
 }
 
@@ -298,19 +303,20 @@ template <typename T> static int launch_type(const AttnArgs *a, cudaStream_t str
     p.attn.blocks = ceil_div(a->tokens, GROUPS * TILE_ROWS);
     p.items = problems * p.attn.blocks;
     p.steps = ceil_div(a->tokens, TILE_ROWS);
-    Map qkv, dy, parts, statistics;
+    Map qkv, dy, parts, statistics, outputs;
     int failed = attn_rows_map(&qkv, a, a->qkv, 3 * a->heads, a->n, HEAD, gpu::SWIZZLE_128B);
     failed |= attn_rows_map(&dy, a, a->dy, a->heads, a->n, HEAD, gpu::SWIZZLE_128B);
     failed |= attn_rows_map(&parts, a, p.attn.y_parts, 2, problems, HEAD, gpu::SWIZZLE_128B);
     failed |= statistics_map(&statistics, a, p.attn.query_stats, problems);
+    failed |= output_map(&outputs, a);
     if (failed) return cudaErrorInvalidValue;
     const int most = a->multiprocessors > 0 ? a->multiprocessors : 1;
     const dim3 grid((unsigned)(p.items < most ? p.items : most));
     const int error = gpu::launch_dependent(attn_grad_wgmma_kernel<T, false>, grid, dim3(THREADS), (size_t)GradMemory<false>::SHARED_BYTES,
-                                            stream, qkv, dy, parts, p);
+                                            stream, qkv, dy, parts, outputs, p);
     return error ? error
                  : gpu::launch_dependent(attn_grad_wgmma_kernel<T, true>, grid, dim3(THREADS), (size_t)GradMemory<true>::SHARED_BYTES,
-                                         stream, qkv, dy, statistics, p);
+                                         stream, qkv, dy, statistics, outputs, p);
 }
 int attn_bwd_sm90(const AttnArgs *a, void *stream) {
     if (attn_bwd_heads_fits(a)) return attn_bwd_heads_sm90(a, stream);

@@ -10,6 +10,7 @@
 
 enum { HEAD = 64, TILE_ROWS = ROWS_OF_MAP, ROW_BYTES = HEAD * 2, TILE_BYTES = TILE_ROWS * ROW_BYTES }; // a tile: 128-byte-swizzled
 enum { GROUPS = 2, GROUP_WARPS = 4, GROUP_THREADS = 32 * GROUP_WARPS, THREADS = (GROUPS + 1) * GROUP_THREADS };
+enum { WARP_BYTES = TILE_BYTES / GROUP_WARPS, OUTPUT_BYTES = GROUPS * TILE_BYTES }; // a warp's outputs; a block's
 enum { STEPS = HEAD / 16, SUMS = TILE_ROWS / 2, STATISTICS_BYTES = TILE_ROWS * (int)sizeof(float4) };
 
 // Where a thread of a group stands. warp: of the group.
@@ -51,35 +52,38 @@ template <int PENDING, class... S> GPU_FN void wait_products(S &...sums) {
     (gpu::fence_operand(sums), ...);
 }
 
-// sum * factor (of row h) to the group's rows of a part of d qkv. The four lanes of a row exchange pairs of channels, so that each
-// stores 8 in a row.
+// Where a warp's outputs go: by TMA, 16 rows of a head at a time, none of them past the last token, from a place of its own.
+struct Outputs {
+    const gpu::TensorMap *map;
+    uint32_t from; // the place: 128-byte-swizzled
+};
+// sum * factor (of row h) to the warp's rows of a part of d qkv.
 template <typename T>
-GPU_FN void store_rows(const AttnParams &p, const float (&sum)[SUMS], const float (&factor)[2], AttnPlace at, Part part, int warp,
-                       int lane) {
-    const HeadRows y = head_rows(p, at, part);
-    uint32_t v[2][HEAD / 8]; // of a block of 8 channels the lane's two; then of every fourth block all
-    GPU_FOR (int h = 0; h < 2; h++)
-        GPU_FOR (int n = 0; n < HEAD / 8; n++) {
-            float low = factor[h] * sum[4 * n + 2 * h], high = factor[h] * sum[4 * n + 2 * h + 1];
-            v[h][n] = pack<T>(low, high);
+GPU_FN void store_rows(const Outputs &to, const AttnParams &p, const float (&sum)[SUMS], const float (&factor)[2], AttnPlace at, Part part,
+                       const GroupThread &t) {
+    if (t.lane == 0) gpu::bulk_wait_read<0>(); // what was stored before
+    __syncwarp();
+    const int row = t.lane & 15; // that this lane names of a pair of blocks of 8 channels
+    GPU_FOR (int n = 0; n < HEAD / 8; n += 2) {
+        uint32_t v[4];
+        GPU_FOR (int k = 0; k < 4; k++) { // rows 8 apart, then the next block
+            const int i = 4 * (n + k / 2) + 2 * (k % 2);
+            float low = factor[k % 2] * sum[i], high = factor[k % 2] * sum[i + 1];
+            v[k] = pack<T>(low, high);
         }
-    GPU_FOR (int apart = 1; apart <= 2; apart *= 2)
-        GPU_FOR (int h = 0; h < 2; h++)
-            GPU_FOR (int n = 0; n < HEAD / 8; n++) {
-                if (n & apart) continue;
-                const bool upper = lane & apart;
-                const uint32_t got = __shfl_xor_sync(~0u, upper ? v[h][n] : v[h][n + apart], apart);
-                if (upper) v[h][n] = got;
-                else v[h][n + apart] = got;
-            }
-    GPU_FOR (int h = 0; h < 2; h++) {
-        const int token = at.first + 16 * warp + 8 * h + (lane >> 2);
-        T *const row = (T *)p.y + y.first + (size_t)token * y.stride + (size_t)(8 * (lane & 3));
-        if (token < p.tokens)
-            GPU_FOR (int n = 0; n < HEAD / 8; n += 4) gpu::store16(row + 8 * n, make_uint4(v[h][n], v[h][n + 1], v[h][n + 2], v[h][n + 3]));
+        gpu::stmatrix(to.from + (uint32_t)(row * ROW_BYTES + (((n + (t.lane >> 4)) ^ (row & 7)) << 4)), v);
+    }
+    gpu::fence_proxy_async();
+    __syncwarp();
+    if (t.lane == 0) {
+        gpu::tma_store(to.map, to.from, 0, part * p.heads + at.head, at.first + 16 * t.warp, at.image);
+        gpu::bulk_commit();
     }
 }
 
+static inline int output_map(gpu::TensorMap *m, const AttnArgs *a) {
+    return attn_rows_map(m, a, a->y, 3 * a->heads, a->n, HEAD, gpu::SWIZZLE_128B, TILE_ROWS / GROUP_WARPS);
+}
 // Begins two groups of products: scores, and dP.
 template <typename T>
 GPU_FN void multiply_both(float (&s)[SUMS], float (&dp)[SUMS], const uint32_t (&of_scores)[STEPS][4], const uint32_t (&of_dp)[STEPS][4],
@@ -117,6 +121,20 @@ GPU_FN void mask_keys(float (&s)[SUMS], int present) {
         GPU_FOR (int i = 0; i < SUMS; i++)
             if (i / 4 * 8 + ((int)threadIdx.x & 3) * 2 + i % 2 >= present) s[i] = -INFINITY;
 }
+// Begins to add to dq what 64 keys make, whose weights and dP are there.
+template <typename T>
+GPU_FN void add_slopes(float (&dq)[SUMS], const float (&weight)[SUMS], const float (&dp)[SUMS], const float (&dot)[2], uint32_t keys) {
+    uint32_t slopes[STEPS][4];
+    GPU_FOR (int n = 0; n < TILE_ROWS / 8; n++)
+        GPU_FOR (int h = 0; h < 2; h++) {
+            const int k = 4 * n + 2 * h;
+            float slope[2] = {weight[k] * (dp[k] - dot[h]), weight[k + 1] * (dp[k + 1] - dot[h])};
+            slopes[n / 2][n % 2 * 2 + h] = pack<T>(slope[0], slope[1]);
+        }
+    begin_products(dq);
+    multiply_columns<T>(dq, slopes, keys);
+    gpu::wgmma_commit();
+}
 // Adds to dq what 64 keys and their values, in tiles whose descriptors' lower words are given, make; there are `present` of them. s, dp: space.
 // under_way() is called behind the first products; scores_there() when they are done, and with them the products of the call before.
 template <typename T, class UnderWay, class ScoresThere>
@@ -129,16 +147,7 @@ GPU_FN void add_keys(float (&dq)[SUMS], float (&s)[SUMS], float (&dp)[SUMS], con
     if (last) mask_keys(s, present);
     GPU_FOR (int i = 0; i < SUMS; i++) s[i] = gpu::exp2_approx(fmaf(s[i], log2_scale, -q.offset[i / 2 % 2]));
     wait_products<0>(dp);
-    uint32_t slopes[STEPS][4];
-    GPU_FOR (int n = 0; n < TILE_ROWS / 8; n++)
-        GPU_FOR (int h = 0; h < 2; h++) {
-            const int k = 4 * n + 2 * h;
-            float slope[2] = {s[k] * (dp[k] - q.dot[h]), s[k + 1] * (dp[k + 1] - q.dot[h])};
-            slopes[n / 2][n % 2 * 2 + h] = pack<T>(slope[0], slope[1]);
-        }
-    begin_products(dq);
-    multiply_columns<T>(dq, slopes, keys);
-    gpu::wgmma_commit();
+    add_slopes<T>(dq, s, dp, q.dot, keys);
 }
 
 // ---- own keys ---------------------------------------------------------------------------------------------------------------
@@ -196,11 +205,11 @@ GPU_FN void add_queries(float (&dk)[SUMS], float (&dv)[SUMS], float (&s)[SUMS], 
 }
 // dk and dv of the own keys to memory.
 template <typename T>
-GPU_FN void store_keys(const AttnParams &p, const float (&dk)[SUMS], const float (&dv)[SUMS], const OwnKeys &own, AttnPlace at,
-                       const GroupThread &t) {
+GPU_FN void store_keys(const Outputs &to, const AttnParams &p, const float (&dk)[SUMS], const float (&dv)[SUMS], const OwnKeys &own,
+                       AttnPlace at, const GroupThread &t) {
     const float p_unit = 1.0f / (1 << Range<T>::P_EXPONENT), unscale[2] = {p.scale / own.factor, p.scale / own.factor},
                 unit[2] = {p_unit, p_unit};
-    store_rows<T>(p, dk, unscale, at, KEY, t.warp, t.lane);
-    store_rows<T>(p, dv, unit, at, VALUE, t.warp, t.lane);
+    store_rows<T>(to, p, dk, unscale, at, KEY, t);
+    store_rows<T>(to, p, dv, unit, at, VALUE, t);
 }
 #endif

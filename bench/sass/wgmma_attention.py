@@ -6,6 +6,7 @@ from .wgmma import TensorMap, tensor_map
 KERNEL, HEADS_KERNEL = "attn_grad_wgmma_kernel", "attn_grad_heads_kernel"
 HEAD, TILE_ROWS, GROUPS, THREADS, STAGES = 64, 64, 2, 384, 8
 TILE_BYTES, STATISTICS_BYTES = 2 * HEAD * TILE_ROWS, 16 * TILE_ROWS
+OUTPUT_BYTES, OUTPUTS = GROUPS * TILE_BYTES, tensor_map(HEAD, 16)  # of a warp
 MOST_TILES = 4  # of a head that lies in shared memory whole
 
 GradParams = structure("GradParams", [("attn", AttnParams)], ints("items", "steps"))
@@ -26,8 +27,8 @@ def launch(op, own_keys, multiprocessors, items_of_a_block=None):
     items = problems * attn.blocks
     p = GradParams(attn=attn, items=items, steps=ceil_div(qkv.pixels, TILE_ROWS))
     stage = 2 * TILE_BYTES + (STATISTICS_BYTES if own_keys else 0)
-    shared = GROUPS * (2 if own_keys else 4) * TILE_BYTES + STAGES * stage + 16 * (GROUPS + STAGES) + 4 * GROUPS
-    maps = [tensor_map(HEAD, TILE_ROWS)] * 2 + [TensorMap(box_bytes=STATISTICS_BYTES) if own_keys else tensor_map(HEAD, TILE_ROWS)]
+    shared = GROUPS * (2 if own_keys else 4) * TILE_BYTES + STAGES * stage + OUTPUT_BYTES + 16 * (GROUPS + STAGES) + 4 * GROUPS
+    maps = [tensor_map(HEAD, TILE_ROWS)] * 2 + [TensorMap(box_bytes=STATISTICS_BYTES) if own_keys else tensor_map(HEAD, TILE_ROWS), OUTPUTS]
     rows = problems * (qkv.pixels * 16 + ceil_div(qkv.pixels, 16) * 4)
     moved = qkv.bytes + dy.bytes + rows + (op.out.bytes * 2 // 3 if own_keys else kept_bytes(qkv, heads) + op.out.bytes // 3)
     grid = ceil_div(items, items_of_a_block) if items_of_a_block else min(items, multiprocessors)
@@ -45,10 +46,10 @@ def of_heads(op, multiprocessors, heads_of_a_ring=None):
     attn.blocks = 0
     problems = qkv.n * heads
     p = HeadParams(attn=attn, problems=problems, tiles=ceil_div(qkv.pixels, TILE_ROWS))
-    shared = rings * (buffers * (2 * tiles * TILE_BYTES + 16) + 2 * tiles * (STATISTICS_BYTES + 16))
+    shared = rings * (buffers * (2 * tiles * TILE_BYTES + 16) + (buffers + 1) // 2 * (tiles * (STATISTICS_BYTES + 16) + 8)) + OUTPUT_BYTES
     blocks = ceil_div(problems, rings)
     grid = ceil_div(blocks, heads_of_a_ring) if heads_of_a_ring else min(blocks, multiprocessors)
-    made = Launch("%sI%sLi%dE" % (HEADS_KERNEL, MANGLED[qkv.type], tiles), (grid,), THREADS, shared, [tensor_map(HEAD, TILE_ROWS)] * 2 + [p],
+    made = Launch("%sI%sLi%dE" % (HEADS_KERNEL, MANGLED[qkv.type], tiles), (grid,), THREADS, shared, [tensor_map(HEAD, TILE_ROWS)] * 2 + [OUTPUTS, p],
                   qkv.bytes + dy.bytes + problems * qkv.pixels * 8 + op.out.bytes)
     made.place = (0, 0, 0)
     return made
