@@ -8,7 +8,7 @@
 //         channels wide, of which TMA fills the last 8 with zeros; of values 8 wide.
 // Sums:   that of the weights as rounded is one more column of the values, of ones.
 // Order:  keys in order, 64 at a time: independent of the batch and the place in it.
-// Left for a backward: as attention_tile.h's AttnParams says.
+// Left for a backward: as attention_tile.h's AttnParams says; the scores alone where attn_bwd_heads_fits.
 // Limits: attn_sm90_takes; every other layer is the portable kernels'.
 #include "kernels/attention_bwd_sm90.h"
 #include "kernels/attention_sm90.h"
