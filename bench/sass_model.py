@@ -33,7 +33,7 @@ from sass.decode import Unreadable, disassemble, find_tool  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join("bench", "results")
 COUNTED, PREDICTED = os.path.join(RESULTS, "kernels-counted"), os.path.join(RESULTS, "kernels-predicted")
-SOURCES = ("conv", "conv_narrow_sm90", "conv_sm90", "linear", "linear_mma", "norm", "norm_bwd", "attention", "attention_sm90", "attention_wide", "attention_bwd", "attention_bwd_sm90", "elementwise", "pool", "pixel_norm", "norm_fold", "softmax")
+SOURCES = ("conv", "conv_narrow_sm90", "conv_sm90", "linear", "linear_mma", "norm", "norm_bwd", "attention", "attention_sm90", "attention_wide", "attention_bwd", "attention_bwd_sm90", "elementwise", "pool", "pixel_norm", "norm_fold", "softmax", "attention_bwd_heads_sm90")
 CANNOT_TELL = 3
 CHUNKS = (16, 33, 66, 132)  # images; 16: nearly each multiprocessor has one tile of 128 pixels at 32x32, 33: each has two
 

@@ -351,7 +351,7 @@ static bool backward_on_tensor_cores(const AttnArgs *a) {
 extern "C" int cuda_attn_bwd(const AttnArgs *a, void *stream) {
     if (attn_bwd_sm90_takes(a)) return attn_bwd_sm90(a, stream);
     const AttnParams p = attn_params(a);
-    if (!backward_on_tensor_cores(a) || !a->kept)
+    if (!backward_on_tensor_cores(a) || !a->kept || attn_bwd_heads_fits(a))
         return a->d % 4 == 0 ? launch_f32<4>(p, a->n, (cudaStream_t)stream) : launch_f32<1>(p, a->n, (cudaStream_t)stream);
     if (a->qkv_type == DG_F16) return launch_mma<__half>(p, a->n, (cudaStream_t)stream);
     if (a->qkv_type == DG_BF16) return launch_mma<__nv_bfloat16>(p, a->n, (cudaStream_t)stream);

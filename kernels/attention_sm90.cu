@@ -8,13 +8,14 @@
 //         channels wide, of which TMA fills the last 8 with zeros; of values 8 wide.
 // Sums:   that of the weights as rounded is one more column of the values, of ones.
 // Order:  keys in order, 64 at a time: independent of the batch and the place in it.
-// Left for a backward: as attention_tile.h's AttnParams says.
+// Left for a backward: as attention_tile.h's AttnParams says; the scores alone where attn_bwd_heads_fits.
 // Limits: attn_sm90_takes; every other layer is the portable kernels'.
+#include "kernels/attention_bwd_sm90.h"
 #include "kernels/attention_sm90.h"
+#include "kernels/attention_sm90_maps.h"
 #include "kernels/attention_tile.h"
-#include "kernels/gpu_prims_sm90.h"
 
-enum { ROWS = 64, GROUP_THREADS = 128, GROUP_WARPS = 4 };                  // of a tile of queries, keys or values; of a warpgroup
+enum { ROWS = ROWS_OF_MAP, GROUP_THREADS = 128, GROUP_WARPS = 4 };         // of a tile of queries, keys or values; of a warpgroup
 enum { WIDE = 64, WIDE_ROW = 2 * WIDE, WIDE_BYTES = ROWS * WIDE_ROW };     // channels of a row that are swizzled together
 enum { NARROW_ROW = 32, VALUE_ROW = 16, COLUMN_BYTES = ROWS * VALUE_ROW }; // what is beyond: of queries and keys, of values
 enum { FEW_TOKENS = 128 };                                                 // as many are not worth sharing keys and values
@@ -330,28 +331,26 @@ __global__ void __launch_bounds__(WgmmaTile<D, GROUPS>::THREADS, WgmmaTile<D, GR
         *(uint4 *)(shared + Tile::FIRST_STAGE + i / ROWS * Tile::STAGE_BYTES + Tile::ONES + i % ROWS * 16) = make_uint4(one, one, one, one);
     gpu::fence_proxy_async(); // wgmma reads the ones
     __syncthreads();
+    gpu::grid_enter(); // all: the kernel before may have written what is loaded and may still read what is written
     make_tiles<T, D, GROUPS>(shared, base, {&wide, &beyond, &column}, p, tiles);
 }
 
 // ---- launchers ----------------------------------------------------------------------------------------------------------
-// Of {image, token, part and head, channel}: 64 tokens of one head. Channels past the head's are zeros, and so are tokens past the last.
-static int rows_map(gpu::TensorMap *m, const AttnArgs *a, int channels, int swizzle) {
-    const uint64_t dims[4] = {(uint64_t)a->d, (uint64_t)(3 * a->heads), (uint64_t)a->tokens, (uint64_t)a->n}, head = dims[0] * 2;
-    const uint64_t strides[3] = {head, head * dims[1], head * dims[1] * dims[2]};
-    const uint32_t box[4] = {(uint32_t)channels, 1, ROWS, 1};
-    return gpu::tensor_map(m, a->qkv_type == DG_BF16 ? gpu::MAP_BF16 : gpu::MAP_F16, 4, a->qkv, dims, strides, box, swizzle);
-}
 template <typename T, int D, int GROUPS> static int launch_groups(const AttnArgs *a, cudaStream_t stream) {
     typedef WgmmaTile<D, GROUPS> Tile;
     AttnParams p = attn_params(a);
+    if (attn_bwd_heads_fits(a)) p.y_parts = nullptr; // nobody reads them
     gpu::TensorMap wide, beyond = {}, column = {};
-    int failed = rows_map(&wide, a, WIDE, gpu::SWIZZLE_128B);
-    if (Tile::BEYOND) failed |= rows_map(&beyond, a, 16, gpu::SWIZZLE_32B) | rows_map(&column, a, 8, gpu::SWIZZLE_NONE);
+    auto map = [a](gpu::TensorMap *m, int channels, int swizzle) {
+        return attn_rows_map(m, a, a->qkv, 3 * a->heads, a->n, channels, swizzle);
+    };
+    int failed = map(&wide, WIDE, gpu::SWIZZLE_128B);
+    if (Tile::BEYOND) failed |= map(&beyond, 16, gpu::SWIZZLE_32B) | map(&column, 8, gpu::SWIZZLE_NONE);
     if (failed) return cudaErrorInvalidValue;
     const int tiles = (int)attn_grid(&p, a->n, GROUPS * ROWS, 1).x, most = Tile::BLOCKS * (a->multiprocessors > 0 ? a->multiprocessors : 1);
     const dim3 grid((unsigned)(tiles < most ? tiles : most));
-    return gpu::launch(attn_wgmma_kernel<T, D, GROUPS>, grid, dim3(Tile::THREADS), (size_t)Tile::SHARED_BYTES, stream, wide, beyond, column,
-                       p, tiles);
+    return gpu::launch_dependent(attn_wgmma_kernel<T, D, GROUPS>, grid, dim3(Tile::THREADS), (size_t)Tile::SHARED_BYTES, stream, wide,
+                                 beyond, column, p, tiles);
 }
 template <typename T> static int launch_type(const AttnArgs *a, cudaStream_t stream) {
     const bool few = a->tokens <= FEW_TOKENS;

@@ -178,6 +178,7 @@ static const OpCase op_cases[] = {
     {"attn_129", "one token more than two blocks of 64", OP_ATTN, {1, 1, 129, 3 * 64}, .attn = {1}},
     {"attn_576", "24x24 tokens: many key blocks, many query blocks", OP_ATTN, {1, 24, 24, 3 * 64}, .attn = {1}},
     {"attn_d64_256", "256 tokens, two heads of 64: whole tiles, several blocks of both", OP_ATTN, {1, 16, 16, 3 * 128}, .attn = {2}},
+    {"attn_d64_261", "261 tokens, a head of 64: more than lie in shared memory whole, no multiple of a tile", OP_ATTN, {1, 9, 29, 3 * 64}, .attn = {1}},
     {"attn_d64_odd", "an odd number of heads of 64 with fewer tokens than a tile, many of them", OP_ATTN, {1, 3, 5, 3 * 704}, .attn = {11}},
     {"attn_320", "five times 64 tokens: no multiple of what four warpgroups take", OP_ATTN, {1, 16, 20, 3 * 64}, .attn = {1}},
     {"attn_d72_256", "DiT's 16x16 tokens, two heads of 72", OP_ATTN, {1, 16, 16, 3 * 144}, .attn = {2}},

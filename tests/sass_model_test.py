@@ -308,15 +308,19 @@ def test_wgmma_attention():
     op = lambda heads, tokens, n, d=64: (lambda g: launches.Op(g, g["ops"][0], n))(counts.attention("attn_bwd", heads, d, tokens))
     queries, keys = wgmma_attention.gradient(op(2, 1024, 264))
     check("two kernels, on all multiprocessors", [(made.kernel, made.grid, made.shared) for made in (queries, keys)],
-          [("attn_grad_wgmma_kernelI6__halfLb0E", (132, 1, 1), 65536 + 131072 + 168), ("attn_grad_wgmma_kernelI6__halfLb1E", (132, 1, 1), 32768 + 139264 + 168)])
+          [("attn_grad_wgmma_kernelI6__halfLb0E", (132, 1, 1), 65536 + 131072 + 16384 + 168), ("attn_grad_wgmma_kernelI6__halfLb1E", (132, 1, 1), 32768 + 139264 + 16384 + 168)])
     p = keys.parameters[-1]
-    check("items of 128 keys, steps of 64 queries", (p.problems, p.items, p.steps, p.apart), (528, 4224, 16, False))
+    check("items of 128 keys, steps of 64 queries", (p.items, p.steps), (4224, 16))
     check("32 items of a block are reckoned from 2 and 3", ([(part.grid[0], n) for part, n in keys.longer[:2]], keys.longer[2]), ([(2112, 2), (1408, 3)], 32))
-    p = wgmma_attention.gradient(op(3, 50, 5))[0].parameters[-1]
-    check("few tokens: two heads an item, the last of them alone", (p.problems, p.items, p.steps, p.apart), (15, 8, 2, True))
+    few, more = (wgmma_attention.gradient(op(3, tokens, 5)) for tokens in (50, 256))
+    check("few tokens: one kernel, two heads a block", [(made.kernel, made.grid, made.shared) for made in few], [("attn_grad_heads_kernelI6__halfLi1E", (8, 1, 1), 219472)])
+    check("up to 256: a head a block", [(made.kernel, made.grid, made.shared) for made in more], [("attn_grad_heads_kernelI6__halfLi4E", (15, 1, 1), 221376)])
+    check("heads and tiles", [(made[0].parameters[-1].problems, made[0].parameters[-1].tiles) for made in (few, more)], [(15, 1), (15, 4)])
+    check("8 heads of a block are reckoned from 2 and 3", [n for _, n in wgmma_attention.gradient(op(4, 256, 264))[0].longer[:2]] +
+          wgmma_attention.gradient(op(4, 256, 264))[0].longer[2:], [2, 3, 8])
     check("heads of 72 are the portable kernel's", [wgmma_attention.takes_gradient(op(2, 256, 4, d)) for d in (64, 72)], [True, False])
     graph = counts.attention("attn_bwd", 4, 64, 256)
-    check("taken where it is there", [counts.only_launches(graph, hopper)[0].kernel[:18] for hopper in (True, False)], ["attn_grad_wgmma_ke", "attn_grad_queries_"])
+    check("taken where it is there", [counts.only_launches(graph, hopper)[0].kernel[:18] for hopper in (True, False)], ["attn_grad_heads_ke", "attn_grad_queries_"])
 
 
 def test_launches():

@@ -17,12 +17,19 @@ static const char classifier_config[] =
     "{\"kind\": \"extractor\", \"image_size\": 4, \"in_channels\": 3, \"model_channels\": 32, \"out_channels\": 5, \"num_res_blocks\": 1,"
     " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 32, \"use_scale_shift_norm\": true, "
     "\"resblock_updown\": true, \"pool\": \"attention\"}";
+#define ATTENTION_OF(size)                                                                                                                 \
+    "{\"kind\": \"extractor\", \"image_size\": " size                                                                                      \
+    ", \"in_channels\": 3, \"model_channels\": 64, \"out_channels\": 3, \"num_res_blocks\": 1,"                                            \
+    " \"attention_resolutions\": [1], \"channel_mult\": [1], \"num_head_channels\": 64, \"use_scale_shift_norm\": true, "                  \
+    "\"resblock_updown\": true, \"pool\": \"attention\"}"
 static const char inception_config[] = "{\"kind\": \"inception\", \"num_classes\": 5, \"image_size\": 107, \"depth_multiplier\": 0.01}";
 static const struct {
     const char *name, *config;
     const Model *model;
 } networks[] = {{"a denoiser", tiny_network_config, NULL},
                 {"an extractor and its gradient", tiny_extractor_config, &model_extractor},
+                {"heads of 64 and their gradient", ATTENTION_OF("4"), &model_extractor},
+                {"heads of 64, more than 256 tokens, and their gradient", ATTENTION_OF("17"), &model_extractor},
                 {"a head and its gradient", tiny_head_config, &model_head},
                 {"a classifier", classifier_config, &model_classifier},
                 {"a DiT", tiny_dit_config, &model_dit},

@@ -15,6 +15,12 @@ def takes(op):
     return qkv.type != F32 and d % 8 == 0 and 32 < d <= 72
 
 
+def leaves_scores_alone(op):
+    """Where the gradient is attention_bwd_heads_sm90.cu's."""
+    qkv = op.inputs[0]
+    return qkv.c // 3 // op.numbers["heads"] == 64 and qkv.pixels <= 256
+
+
 def attention(op, kept, multiprocessors=132, tiles_of_a_block=None):
     """kept: a gradient follows. tiles_of_a_block: with a grid that gives the first block so many."""
     qkv = op.inputs[0]
@@ -27,7 +33,9 @@ def attention(op, kept, multiprocessors=132, tiles_of_a_block=None):
     blocks = 1 if groups > 1 else 3 if beyond else 4   # of a multiprocessor
     grid = ceil_div(tiles, tiles_of_a_block) if tiles_of_a_block else min(tiles, blocks * multiprocessors)
     maps = [tensor_map(64, ROWS)] + ([tensor_map(16, ROWS), tensor_map(8, ROWS)] if beyond else [TensorMap(), TensorMap()])
-    moved = qkv.bytes + op.out.bytes + (kept_bytes(qkv, heads) if kept else 0)
+    if kept and leaves_scores_alone(op):
+        p.y_parts = 0
+    moved = qkv.bytes + op.out.bytes + (0 if not kept else qkv.n * heads * qkv.pixels * 8 if leaves_scores_alone(op) else kept_bytes(qkv, heads))
     launch = Launch("%sI%sLi%dELi%dE" % (KERNEL, MANGLED[qkv.type], 72 if beyond else 64, groups), (grid,), groups * GROUP_THREADS, shared,
                     maps + [p, Integer(value=tiles)], moved)
     launch.place = (0, 0, 0)

@@ -37,6 +37,8 @@ def branch(function, i):
     target = function.at[i.target()]
     if "DIV" in i.mods:  # where not all lanes are together
         return lambda w, at, taken: target if w.mask != w.live else at + 1
+    if "CONV" in i.mods:  # where they are
+        return lambda w, at, taken: target if w.mask == w.live else at + 1
     also = arg.predicate(i.operands[0]) if len(i.operands) == 2 else None
 
     def control(w, at, taken):
