@@ -200,6 +200,8 @@ static const OpCase op_cases[] = {
     {"attn_sharp_d256", "the same with a head of 256", OP_ATTN, {1, 9, 9, 3 * 256}, .x_gain = 2048, .dy_gain = 0x1p-8f, .attn = {1}},
     {"attn_sharp_d512", "the same with a head of 512", OP_ATTN, {1, 9, 9, 3 * 512}, .x_gain = 2048, .dy_gain = 0x1p-8f, .attn = {1}},
     {"attn_opposed", "all scores far below 0: so is their maximum", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 16, .attn = {1, OPPOSED}},
+    {"attn_few_261", "a key or two take all, more than 256 tokens", OP_ATTN, {1, 9, 29, 3 * 64}, .x_gain = 64, .attn = {1}},
+    {"attn_opposed_261", "all scores far below 0, more than 256 tokens", OP_ATTN, {1, 9, 29, 3 * 64}, .x_gain = 16, .attn = {1, OPPOSED}},
     {"attn_alike", "one value for all: P sums to 1 as rounded", OP_ATTN, {1, 9, 9, 3 * 64}, .x_gain = 8, .f32_out = true, .attn = {1, ALIKE}},
     {"attn_steep", "f16: dy.v is larger than f16 holds", OP_ATTN, {1, 1, 9, 3 * 64}, .x_gain = 2, .dy_gain = 32768, .attn = {1}},
     {"attn_faint", "f16: d scores are smaller than f16 holds", OP_ATTN, {1, 16, 32, 3 * 8}, .x_gain = 2, .dy_gain = 0x1p-12f, .attn = {1}},
