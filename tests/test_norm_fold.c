@@ -11,6 +11,7 @@
 #include "check.h"
 #include "exec_check.h"
 #include "exec_compare.h"
+#include "made_up.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -67,12 +68,6 @@ static const Case cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases, BATCH = 3, MOST_INPUTS = 8, NORMS = 2 };
 
-static float value(uint64_t key, size_t i) {
-    uint64_t z = (key + 1) * 0xD1342543DE82EF95u + (i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (float)((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1;
-}
 typedef struct {
     const Case *c;
     Graph *g;
@@ -149,7 +144,7 @@ static void fill_all(Net *n, int first) {
         size_t channels = (size_t)shape_of(n->g, n->input[k]).c;
         for (size_t i = 0; i < count; i++) {
             float slant = n->c->form == SLANTED ? 2 * (float)(i % channels) / (float)channels : 1;
-            v[i] = value((uint64_t)k, skip + i) * n->gain[k] + n->offset[k] * slant;
+            v[i] = made_up_value((uint64_t)k, skip + i) * n->gain[k] + n->offset[k] * slant;
         }
         exec_set(n->e, n->input[k], DG_F32, v);
         free(v);

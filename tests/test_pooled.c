@@ -10,6 +10,7 @@
 #include "check.h"
 #include "exec_check.h"
 #include "exec_compare.h"
+#include "made_up.h"
 #include <float.h>
 #include <stdlib.h>
 
@@ -41,12 +42,6 @@ static const Case cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases, BATCH = 3 };
 
-static float value(uint64_t key, size_t i) {
-    uint64_t z = (key + 1) * 0xD1342543DE82EF95u + (i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (float)((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1;
-}
 typedef struct {
     const Case *c;
     Graph *g;
@@ -58,9 +53,6 @@ static Tid input(Net *n, const char *name, Shape s, bool f32) {
     Tid t = g_input(n->g, name, s);
     if (!f32) n->g->t[t].dtype = n->g->precision.act;
     return n->input[n->inputs++] = t;
-}
-static Tid vector_weight(Graph *g, const char *name, int c) {
-    return g_weight(g, name, (Shape){1, 1, 1, c}, (WeightView){.kind = VIEW_VECTOR});
 }
 static Tid down(const Net *n, Tid x, bool sum) {
     static const float box[] = {.5f, .5f}, tent[] = {.125f, .375f, .375f, .125f};
@@ -97,7 +89,7 @@ static void fill_all(Net *n, int first) {
     for (int k = 0; k < n->inputs; k++) {
         size_t count = shape_count(shape_of(n->g, n->input[k])), skip = (size_t)first * (count / (size_t)shape_of(n->g, n->input[k]).n);
         float *v = dg_alloc(count * sizeof *v);
-        for (size_t i = 0; i < count; i++) v[i] = value((uint64_t)k, skip + i);
+        for (size_t i = 0; i < count; i++) v[i] = made_up_value((uint64_t)k, skip + i);
         exec_set(n->e, n->input[k], DG_F32, v);
         free(v);
     }

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "exec_check.h"
 #include "exec_compare.h"
+#include "made_up.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -42,12 +43,6 @@ static const Case cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases, BATCH = 3 };
 
-static float value(uint64_t key, size_t i) {
-    uint64_t z = (key + 1) * 0xD1342543DE82EF95u + (i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (float)((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1;
-}
 typedef struct {
     const Case *c;
     Graph *g;
@@ -72,7 +67,7 @@ static void fill(Net *n, Tid t, uint64_t key, int first, float offset) {
     if (!t) return;
     size_t count = shape_count(shape_of(n->g, t)), skip = (size_t)first * (count / (size_t)shape_of(n->g, t).n);
     float *v = dg_alloc(count * sizeof *v);
-    for (size_t i = 0; i < count; i++) v[i] = value(key, skip + i) + offset;
+    for (size_t i = 0; i < count; i++) v[i] = made_up_value(key, skip + i) + offset;
     exec_set(n->e, t, DG_F32, v);
     free(v);
 }

@@ -11,6 +11,7 @@
 #include "check.h"
 #include "exec_check.h"
 #include "exec_compare.h"
+#include "made_up.h"
 #include <float.h>
 #include <stdlib.h>
 
@@ -78,12 +79,6 @@ static const Case cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases, BATCH = 3, MOST_INPUTS = 6 };
 
-static float value(uint64_t key, size_t i) {
-    uint64_t z = (key + 1) * 0xD1342543DE82EF95u + (i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (float)((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1;
-}
 typedef struct {
     const Case *c;
     Graph *g;
@@ -92,9 +87,6 @@ typedef struct {
     Exec *e;
 } Net;
 static Tid input(Net *n, const char *name, Shape s) { return n->input[n->inputs++] = g_input(n->g, name, s); }
-static Tid vector_weight(Graph *g, const char *name, int c) {
-    return g_weight(g, name, (Shape){1, 1, 1, c}, (WeightView){.kind = VIEW_VECTOR});
-}
 static Tid up(const Net *n, Tid x) {
     static const float box[] = {.5f, .5f}, tent[] = {.125f, .375f, .375f, .125f};
     if (n->c->form == TENT) return g_up(n->g, x, tent, 4, 1, 4);
@@ -167,7 +159,7 @@ static void fill_all(Net *n, int first) {
     for (int k = 0; k < n->inputs; k++) {
         size_t count = shape_count(shape_of(n->g, n->input[k])), skip = (size_t)first * (count / (size_t)shape_of(n->g, n->input[k]).n);
         float *v = dg_alloc(count * sizeof *v);
-        for (size_t i = 0; i < count; i++) v[i] = value((uint64_t)k, skip + i);
+        for (size_t i = 0; i < count; i++) v[i] = made_up_value((uint64_t)k, skip + i);
         exec_set(n->e, n->input[k], DG_F32, v);
         free(v);
     }
