@@ -4,7 +4,7 @@ A loop's figures are the difference between two launches that differ in the numb
 left is outside the loop. Kernels without such a loop are counted whole.                                                        """
 from collections import Counter
 
-from . import attention_wgmma, launches, wgmma, wgmma_attention
+from . import attention_wgmma, launches, narrow, wgmma, wgmma_attention
 from .launches import ceil_div
 from .machine import Block
 from .multiprocessor import DEFAULTS, pipe_of
@@ -111,6 +111,12 @@ HOPPER_CASES = [
 ]
 # Of kernels/attention_bwd_sm90.cu: a turn is a step of 64 keys or queries, outside is an item's rest.
 HOPPER_GRADIENT = ("Hopper: gradient of attention, heads of 64", attention("attn_bwd", 4, 64, 512), attention("attn_bwd", 4, 64, 1024), 8)
+# Of the others: (name, graph, the launch of an op that gives a block one piece of work).
+HOPPER_PIECES = [
+    ("Hopper: gradient of attention, a head of 64, 256 tokens", attention("attn_bwd", 4, 64, 256), lambda op: wgmma_attention.of_heads(op, None, 1)),
+    ("Hopper: gradient of attention, two heads of 64, 64 tokens", attention("attn_bwd", 4, 64, 64), lambda op: wgmma_attention.of_heads(op, None, 1)),
+    ("Hopper: conv 3x3 into 3 channels, 8 lines of 32", conv(3, 256, 3, 32, False, False), lambda op: narrow.launches(op)[0]),
+]
 GROUPS = {"hmma": "hmma", "product": "hgmma", "box": "tma", "sync": "sync", "product_wait": "control", "mufu": "mufu", "fma": "float", "imad": "integer", "alu": "integer", "uniform": "integer", "special": "integer",
           "constant": "integer", "control": "control", "barrier": "control", "group_end": "control", "group_wait": "control"}
 MEMORY = {"LDSM": "ldsm", "STSM": "shared", "LDGSTS": "cp.async", "LDS": "shared", "STS": "shared", "SHFL": "shuffle", "LDG": "global", "STG": "global"}
@@ -199,6 +205,7 @@ def table(functions):
         rows = [row(name, one_tile(graph), one_tile(longer), turns, functions) for name, graph, longer, turns in HOPPER_CASES]
         name, graph, longer, turns = HOPPER_GRADIENT
         rows += [row(name, one_item(graph, own_keys), one_item(longer, own_keys), turns, functions) for own_keys in (False, True)]
+        rows += [row(name, launch(launches.Op(graph, graph["ops"][0], BATCH)), None, 1, functions) for name, graph, launch in HOPPER_PIECES]
     for name, graph, longer, turns in CASES:
         shorter_launches = only_launches(graph)
         longer_launches = only_launches(longer) if longer else [None] * len(shorter_launches)

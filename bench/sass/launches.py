@@ -636,7 +636,7 @@ def launches_of(graph, batch, hopper=False):
     differentiated = {op["in"][0] for op in graph["ops"] if op["kind"] == "attn_bwd"}
     ops = [Op(graph, numbers, batch) for numbers in graph["ops"]]
     for op in ops:
-        if op.kind in ("norm", "norm_bwd") and op.numbers["pooled"] and op.inputs[0].type != F32 and op.inputs[0].c % 8 == 0:
+        if op.kind in ("norm", "norm_bwd") and op.numbers.get("pooled") and op.inputs[0].type != F32 and op.inputs[0].c % 8 == 0:
             op.pooled = [ops[k] for k in op.numbers["pooled"]]
             for done in op.pooled:
                 done.pooled = [op]
