@@ -146,12 +146,25 @@ static bool is_skipped(const Net *n, int i) {
     free(host);
     return skipped;
 }
+/* What bench counts for a resample and the norm that does its work. */
+static void check_bytes(const Net *n, int i, bool left_out) {
+    const Graph *g = n->g;
+    const Backend *be = n->e->dev->be;
+    double moved = be->bytes(n->e, i), small = (double)tensor_bytes(&g->t[g->op[i].resample.up ? g->op[i].in[0] : g->op[i].out]);
+    int norm = cuda_pooled_by(g, i);
+    CHECK(moved == (left_out ? 0 : op_bytes(g, i)), "%s: resample %d moves %g bytes", n->c->name, i, moved);
+    if (!left_out) return;
+    double tensors = 3 * small * (g->op[i].resample.up ? 1 + !n->c->alone : 1), less = op_bytes(g, norm) - be->bytes(n->e, norm);
+    CHECK(less == tensors, "%s: norm %d moves %g bytes less, not %g", n->c->name, norm, less, tensors);
+}
 /* Resamples by a box filter in one direction that are left out, or, without a device, that may be. */
 static int count(const Net *n, bool up) {
     int found = 0;
     for (int i = 0; i < n->g->nop; i++) {
         if (!box_factor(&n->g->op[i]) || n->g->op[i].resample.up != up) continue;
-        found += n->e ? is_skipped(n, i) : cuda_pooled_by(n->g, i) >= 0;
+        bool out = n->e ? is_skipped(n, i) : cuda_pooled_by(n->g, i) >= 0;
+        if (n->e) check_bytes(n, i, out);
+        found += out;
     }
     return found;
 }

@@ -103,16 +103,15 @@ class Op:
             if a.is_vector():
                 return "linear %d->%d%s%s" % (w.c, w.n, gate, act)
             skip = " + skip %d" % self.inputs[7].c if self.inputs[7] else ""
-            act += " of half-size %s" % self.up if self.up else ""
             return "conv %dx%d%s %d->%d %dx%d%s%s%s%s%s" % (w.h, w.w, stride, w.c, w.n, o.h, o.w, "" if self.inputs[2] else " no bias", gate,
                                                       " + in3" if self.inputs[3] else "", skip, act)
         if self.kind in ("norm", "norm_bwd"):
-            return "%s%s%s%s %d %dx%d%s" % (self.kind, " pooled" if self.pooled else "", " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", o.c, o.h, o.w,
+            return "%s%s%s %d %dx%d%s" % (self.kind, " silu" if numbers["silu"] else "", " scale-shift" if self.inputs[3] else "", o.c, o.h, o.w,
                                       " + in5" if self.inputs[5] else "")
         if self.kind in ("attn", "attn_bwd"):
             return "%s %d heads of %d, %d tokens" % (self.kind, numbers["heads"], a.c // 3 // numbers["heads"], a.pixels)
         if self.kind == "resample":
-            return "resample %s %d %dx%d" % ("up" if numbers["up"] else "down", a.c, a.h, a.w)
+            return "resample %s %d %dx%d%s" % ("up" if numbers["up"] else "down", a.c, a.h, a.w, " left out" if self.up or self.pooled else "")
         if self.kind == "pool":
             return "pool %s %dx%d/%d %d %dx%d" % ("max" if numbers["max"] else "mean", numbers["height"], numbers["width"], numbers["stride"], o.c, o.h, o.w)
         if self.kind == "resize":
@@ -639,7 +638,9 @@ def launches_of(graph, batch, hopper=False):
         if op.kind in ("norm", "norm_bwd") and op.numbers.get("pooled") and op.inputs[0].type != F32 and op.inputs[0].c % 8 == 0:
             op.pooled = [ops[k] for k in op.numbers["pooled"]]
             for done in op.pooled:
-                done.pooled = [op]
+                done.pooled, done.bytes = [op], 0
+                large, small = (op.out, done.out) if op.kind == "norm" else (done.out, done.inputs[0])
+                op.bytes -= large.bytes - small.bytes
     if hopper:
         wgmma.fold_norms(ops)
         wgmma.go_up(ops)

@@ -435,3 +435,22 @@ size_t cuda_workspace_bytes(const Exec *e, int i) {
     }
     return cuda_stats_bytes(e->g, i);
 }
+
+static bool is_left_out(const Exec *e, int i) { return i >= 0 && (cuda_up_left_out(e, i) || cuda_pooled_left_out(e, i)); }
+/* By how much one tensor has fewer bytes than another that would be there instead. */
+static double saved(const Exec *e, Tid large, Tid small) {
+    return (double)tensor_bytes(&e->g->t[large]) - (double)tensor_bytes(&e->g->t[small]);
+}
+double cuda_op_bytes(const Exec *e, int i) {
+    const Op *op = op_at(e, i);
+    Pooled p;
+    if (op->kind == OP_RESAMPLE && is_left_out(e, i)) return 0;
+    double bytes = cuda_fold_bytes(e, i);
+    for (int j = 0; j < OP_INPUTS; j++) { /* read as it would be upsampled */
+        int from = op->in[j] ? e->g->t[op->in[j]].producer : -1;
+        if (from >= 0 && op_at(e, from)->kind == OP_RESAMPLE && op_at(e, from)->resample.up && is_left_out(e, from))
+            bytes -= saved(e, op->in[j], op_at(e, from)->in[0]);
+    }
+    bool pools = op->kind == OP_NORM && cuda_pooled_candidate(e->g, i, &p) && is_left_out(e, p.down);
+    return pools ? bytes - saved(e, op->out, op_at(e, p.down)->out) : bytes;
+}

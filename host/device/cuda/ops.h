@@ -33,6 +33,7 @@ size_t cuda_workspace_bytes(const Exec *e, int i);
 /* A convolution whose weight the kernels want packed; others work on vectors, in f32. */
 bool cuda_is_image_conv(const Exec *e, const Op *op);
 ConvArgs cuda_conv_args(const Exec *e, int i); /* of such a convolution */
+double cuda_op_bytes(const Exec *e, int i);    /* Backend.bytes */
 NormArgs cuda_norm_args(const Exec *e, int i); /* of a norm or its gradient */
 /* The packed weight of a skip: of input j alone, j = 0 or 1. It is kept as that of the first input, then that of the second. */
 size_t cuda_skip_bytes(const Exec *e, const Op *op, int j);
