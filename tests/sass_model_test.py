@@ -490,9 +490,9 @@ def test_op_list():
           {len(streams)}, {("fp32", "bf16"), 57})
     check("all but the first, whose input is the portable kernel's, may be left out", sum(op["maker"] >= 0 for op in streams), 56)
     made = [of for g in graphs for hopper in (False, True) for of in launches.launches_of(g, 4 * g["rows"], hopper)]
-    check("every op of it has launches, but for linear layers that another's launch makes, norms that are left out, not the first and not the last, and the decoder's 3 resamples",
-          (len(made) == 2 * sum(len(g["ops"]) for g in graphs), {(op.kind, op.fold, op.up) for op, of in made if not of and not launches.is_plain_linear(op)},
-            sum(not of and not launches.is_plain_linear(op) for op, of in made)), (True, {("pixel_norm", "norm", None), ("resample", None, "out")}, 58))
+    check("every op of it has launches, but for linear layers that another's launch makes, norms that are left out, not the first and not the last, the decoder's 3 resamples, and 6 of the guide's",
+          (len(made) == 2 * sum(len(g["ops"]) for g in graphs), {(op.kind, op.fold, op.up or op.pooled and "pooled" or None) for op, of in made if not of and not launches.is_plain_linear(op)},
+            sum(not of and not launches.is_plain_linear(op) for op, of in made)), (True, {("pixel_norm", "norm", None), ("resample", None, "out"), ("resample", None, "pooled")}, 70))
     refused_by = subprocess.run([lister, "bf16", "--preset", "edm-cifar10"], capture_output=True, text=True, cwd=ROOT)
     check("a preset without networks is refused", (refused_by.returncode, refused_by.stderr), (1, "op_list: edm-cifar10: a preset that does not say its networks\n"))
     return 0
