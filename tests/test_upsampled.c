@@ -155,15 +155,7 @@ static Net net_build(const Case *c, Precision precision, int images) {
     graph_plan(g);
     return n;
 }
-static void fill_all(Net *n, int first) {
-    for (int k = 0; k < n->inputs; k++) {
-        size_t count = shape_count(shape_of(n->g, n->input[k])), skip = (size_t)first * (count / (size_t)shape_of(n->g, n->input[k]).n);
-        float *v = dg_alloc(count * sizeof *v);
-        for (size_t i = 0; i < count; i++) v[i] = made_up_value((uint64_t)k, skip + i);
-        exec_set(n->e, n->input[k], DG_F32, v);
-        free(v);
-    }
-}
+static void fill_all(Net *n, int first) { made_up_inputs(n->e, n->input, n->inputs, first); }
 static Net net_new(const Case *c, Device *d, int images) {
     Net n = net_build(c, d->precision, images);
     n.e = exec_synthetic(n.g, d, c->name);
