@@ -19,7 +19,7 @@ QUICK = "$(BUILD)/tests/test_golden cpu full sample" "$(BUILD)/tests/test_eval_v
         "$(BUILD)/tests/test_precision range $(GUIDES)/disc_cifar10_uncond.safetensors" $(OTHER_TESTS) "$(BUILD)/tests/test_golden cpu quick"
 # Hopper's own kernels, on few multiprocessors, so that a block makes several tiles
 SM90 := env EMU_CC=90 EMU_SMS=2
-EMU_QUICK = $(foreach p,tf32 fp32 fp16,"$(EMU)/test_ops emu $(p)") $(foreach p,fp16 bf16,"$(SM90) $(EMU)/test_ops emu $(p) conv") $(foreach p,fp16 bf16,"$(SM90) $(EMU)/test_ops emu $(p) attn_d64" "$(SM90) $(EMU)/test_ops emu $(p) attn_129") "$(SM90) $(EMU)/test_ops emu fp16 attn_steep" "$(SM90) $(EMU)/test_stats emu fp16" "$(SM90) $(EMU)/test_norm_fold emu" "$(EMU)/test_norm_fold emu bf16" "$(SM90) $(EMU)/test_dit emu" "$(EMU)/test_dit emu fp16" "$(EMU)/test_linear_range emu" "$(SM90) $(EMU)/test_upsampled emu fp16" "$(EMU)/test_pooled emu fp16" "$(EMU)/test_bench emu" "$(EMU)/test_latents emu" "$(EMU)/test_ranges emu" "$(EMU)/test_trace emu" "$(EMU)/test_golden emu quick" \
+EMU_QUICK = $(foreach p,tf32 fp32 fp16,"$(EMU)/test_ops emu $(p)") $(foreach p,fp16 bf16,"$(SM90) $(EMU)/test_ops emu $(p) conv") $(foreach p,fp16 bf16,"$(SM90) $(EMU)/test_ops emu $(p) attn_d64" "$(SM90) $(EMU)/test_ops emu $(p) attn_129") "$(SM90) $(EMU)/test_ops emu fp16 attn_steep" "$(SM90) $(EMU)/test_stats emu fp16" "$(SM90) $(EMU)/test_norm_fold emu" "$(EMU)/test_norm_fold emu bf16" "$(SM90) $(EMU)/test_dit emu" "$(EMU)/test_dit emu fp16" "$(EMU)/test_linear_range emu" "$(SM90) $(EMU)/test_upsampled emu fp16" "$(EMU)/test_pooled emu fp16" "$(EMU)/test_latents emu" "$(EMU)/test_ranges emu" "$(EMU)/test_trace emu" "$(EMU)/test_golden emu quick" \
             "$(EMU)/test_sampler emu churn second boosting ddim" "$(BUILD)/emu/choice_test" "$(BUILD)/emu/finish_test" $(if $(filter 1,$(CUDA)),"$(BUILD)/cuda/cudnn_plans_test") "$(EMU)/test_memory" \
             $(foreach p,tf32 fp16 bf16,"$(EMU)/test_golden emu=$(p) edm_tiny_ddpmpp. disc_tiny_cond. adm_tiny_plain dit_tiny_p2 vae_tiny.") \
             "$(EMU)/test_extremes emu=fp16 $(NETS)/edm_tiny_ddpmpp.safetensors $(GUIDES)/disc_tiny_cond.safetensors" \
@@ -33,7 +33,7 @@ RANDOM_LONG = \
   "$(BUILD)/tests/test_shared pairs 20 kills 30" \
   "$(BUILD)/tests/test_lines 1000" \
   "tests/sanitized.sh test_mutants 10000"
-EMU_LONG = "$(EMU)/test_ops emu bf16" "$(EMU)/test_run_measure emu" "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" $(SM90_LONG) "$(EMU)/test_golden emu cifar10" \
+EMU_LONG = "$(EMU)/test_bench emu" "$(EMU)/test_ops emu bf16" "$(EMU)/test_run_measure emu" "env EMU_SCHED=rand EMU_ASYNC=early $(EMU)/test_ops emu fp16" $(SM90_LONG) "$(EMU)/test_golden emu cifar10" \
            "$(EMU)/test_golden emu=fp16 disc_cifar10_uncond" "$(EMU)/test_golden emu dit_chain" "$(EMU)/test_golden emu=bf16 dit_chain" "$(EMU)/test_batch emu=fp16" "$(EMU)/test_batch emu=fp32" "$(EMU)/test_sampler emu" \
            "$(EMU)/test_extremes emu=fp16 $(GUIDES)/disc_cifar10_uncond.safetensors shapes32" \
            "$(BUILD)/race/tests/test_state emu" "$(BUILD)/race/tests/test_posterior emu" "$(EMU)/test_stats emu tf32" "$(EMU)/test_stats emu bf16" \
